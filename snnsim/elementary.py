@@ -1,0 +1,81 @@
+"""Elementary functions that work on torch tensors, sympy expressions and plain numbers alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+
+def is_symbolic(*values: Any) -> bool:
+    """Whether any value is a sympy expression (checked without importing sympy)."""
+    return any(hasattr(value, "free_symbols") for value in values)
+
+
+def where(condition, a, b):
+    """``a`` where ``condition`` (a comparison) holds, else ``b``.
+
+    >>> where(1.0 > 0.5, 2.0, 3.0)
+    2.0
+    """
+    if isinstance(condition, torch.Tensor):
+        return torch.where(condition, a, b)
+    if is_symbolic(condition, a, b):
+        import sympy
+
+        return sympy.Piecewise((a, condition), (b, True))
+    return a if condition else b
+
+
+def heaviside(u):
+    """1 where ``u >= 0``, else 0 (so 0 for NaN), with no gradient.
+
+    >>> heaviside(0.0), heaviside(-1.0)
+    (1.0, 0.0)
+    """
+    return (u >= 0).to(u.dtype) if isinstance(u, torch.Tensor) else where(u >= 0, 1.0, 0.0)
+
+
+def maximum(a, b):
+    """The larger of two values; at a tie the gradient goes to ``a``.
+
+    >>> maximum(1.0, 2.0)
+    2.0
+    """
+    return where(a >= b, a, b)
+
+
+def minimum(a, b):
+    """The smaller of two values; at a tie the gradient goes to ``a``.
+
+    >>> minimum(1.0, 2.0)
+    1.0
+    """
+    return where(a <= b, a, b)
+
+
+def _elementwise(name: str, python=None, sympy_name: str | None = None):
+    def function(a):
+        if isinstance(a, torch.Tensor):
+            return getattr(torch, name)(a)
+        if is_symbolic(a):
+            import sympy
+
+            return getattr(sympy, sympy_name or name)(a)
+        return (python or getattr(math, name))(a)
+
+    function.__name__ = function.__qualname__ = "absolute" if name == "abs" else name
+    function.__doc__ = f"Element-wise ``{name}``."
+    return function
+
+
+exp = _elementwise("exp")
+log = _elementwise("log")
+sqrt = _elementwise("sqrt")
+sin = _elementwise("sin")
+cos = _elementwise("cos")
+tanh = _elementwise("tanh")
+atan = _elementwise("atan")
+erf = _elementwise("erf")
+absolute = _elementwise("abs", python=abs, sympy_name="Abs")

@@ -1,0 +1,125 @@
+"""The vocabulary in which a neuron's equations are written.
+
+Every function here works on torch tensors (the reference, differentiated by autograd), on
+sympy expressions (from which adjoint and kernels are derived) and on plain numbers. A step
+function that uses only ``+ - * /``, whole powers, comparisons inside :func:`where` and these
+functions is therefore the one and only place where its equations stand.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+import torch
+
+from snnsim.elementary import (
+    absolute,
+    atan,
+    cos,
+    erf,
+    exp,
+    heaviside,
+    is_symbolic,
+    log,
+    maximum,
+    minimum,
+    sin,
+    sqrt,
+    tanh,
+    where,
+)
+from snnsim.surrogate import ATan, Surrogate
+
+__all__ = [
+    "absolute",
+    "atan",
+    "cos",
+    "detach",
+    "erf",
+    "exp",
+    "log",
+    "maximum",
+    "minimum",
+    "sin",
+    "spike",
+    "sqrt",
+    "tanh",
+    "where",
+]
+
+_surrogate: ContextVar[Surrogate] = ContextVar("surrogate", default=ATan())
+
+
+@contextmanager
+def using_surrogate(surrogate: Surrogate):
+    """Within this context :func:`spike` of a tensor gets its gradient from ``surrogate``."""
+    token = _surrogate.set(surrogate)
+    try:
+        yield
+    finally:
+        _surrogate.reset(token)
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, u, surrogate):
+        ctx.save_for_backward(u)
+        ctx.surrogate = surrogate
+        return surrogate.forward(u)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs):
+        (u,) = ctx.saved_tensors
+        return grad_outputs[0] * ctx.surrogate.derivative(u), None
+
+
+@cache
+def symbolic_functions() -> tuple[Any, Any, Any]:
+    """The sympy functions ``Spike``, ``SpikeDerivative`` and ``Detach``, with their derivatives."""
+    import sympy
+
+    class SpikeDerivative(sympy.Function):
+        nargs = 1
+
+    class Spike(sympy.Function):
+        nargs = 1
+
+        def fdiff(self, argindex=1):
+            return SpikeDerivative(self.args[0])
+
+    class Detach(sympy.Function):
+        nargs = 1
+
+        def fdiff(self, argindex=1):
+            return sympy.Integer(0)
+
+    return Spike, SpikeDerivative, Detach
+
+
+def spike(u):
+    """Heaviside step: 1 where ``u >= 0``, else 0. Its gradient is the neuron's surrogate's.
+
+    >>> spike(0.0), spike(-0.1)
+    (1.0, 0.0)
+    """
+    if isinstance(u, torch.Tensor):
+        return _Spike.apply(u, _surrogate.get())
+    if is_symbolic(u):
+        return symbolic_functions()[0](u)
+    return heaviside(u)
+
+
+def detach(a):
+    """``a``, but no gradient flows through it.
+
+    >>> detach(2.0)
+    2.0
+    """
+    if isinstance(a, torch.Tensor):
+        return a.detach()
+    if is_symbolic(a):
+        return symbolic_functions()[2](a)
+    return a

@@ -1,0 +1,223 @@
+"""The scans as torch operators with gradients, and the choice of the rung that runs them.
+
+``backend`` is ``"auto"`` (the compiled rung of the tensors' device), ``"reference"``,
+``"cpu"`` or ``"cuda"``. A named backend that cannot run raises :class:`BackendError`; the
+only device without a compiled rung that ``"auto"`` serves is served by the reference.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnsim.errors import BackendError, ShapeError, check_choice
+from snnsim.kernels import cuda_runtime
+from snnsim.kernels.derive import Equations
+
+BACKENDS = ("auto", "reference", "cpu", "cuda")
+DTYPES = (torch.float32, torch.float64)
+
+_equations: dict[str, Equations] = {}
+_keys: dict[Equations, str] = {}
+
+
+def _key(equations: Equations) -> str:
+    """A string under which the operators find these equations again."""
+    if equations not in _keys:
+        key = f"{getattr(equations.step, '__qualname__', 'step')}#{len(_keys)}"
+        _keys[equations], _equations[key] = key, equations
+    return _keys[equations]
+
+
+def choose_backend(backend: str, device: torch.device) -> str:
+    """The rung that runs: resolves ``"auto"`` and refuses what cannot run on ``device``."""
+    check_choice("backend", backend, BACKENDS)
+    if backend == "auto":
+        return device.type if device.type in ("cpu", "cuda") else "reference"
+    simulated = backend == "cuda" and cuda_runtime.simulated()
+    if backend != "reference" and backend != device.type and not simulated:
+        raise BackendError(
+            f"backend {backend!r} cannot run on tensors of device {device.type!r}; "
+            f"move them with .to({backend!r}) or use backend='auto'"
+        )
+    return backend
+
+
+def _rung(package: str, backend: str) -> Any:
+    return importlib.import_module(f"snnsim.kernels.{package}.{backend}")
+
+
+def _check(x: Tensor, *others: Tensor) -> None:
+    if x.dtype not in DTYPES:
+        raise ShapeError(f"x is {x.dtype} but scans compute in float32 or float64; cast it first")
+    for other in others:
+        if other.dtype != x.dtype or other.device != x.device:
+            raise ShapeError(
+                f"x is {x.dtype} on {x.device} but a state or parameter is {other.dtype} on "
+                f"{other.device}; bring them to one dtype and device with .to(...)"
+            )
+
+
+def scan(
+    equations: Equations,
+    x: Tensor,
+    state: Tensor,
+    params: Tensor,
+    learnt: Sequence[bool],
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Run a neuron over time; see :func:`snnsim.kernels.scan.reference.scan` for the arguments.
+
+    ``learnt`` says for each row of ``params`` whether its gradient is wanted; the others get 0.
+    Gradients: ``x``, ``state`` and ``params``. Saves its inputs for the backward pass.
+    """
+    _check(x, state, params)
+    rung = choose_backend(backend, x.device)
+    if rung == "reference":
+        return _rung("scan", "reference").scan(equations, x, state, params)
+    return _scan(x, state, params, _key(equations), list(learnt), rung)
+
+
+@torch.library.custom_op("snnsim::scan", mutates_args=())
+def _scan(
+    x: Tensor, state: Tensor, params: Tensor, key: str, learnt: Sequence[bool], rung: str
+) -> tuple[Tensor, Tensor]:
+    return _rung("scan", rung).forward(_equations[key], x, state, params)
+
+
+@torch.library.custom_op("snnsim::scan_backward", mutates_args=())
+def _scan_backward(
+    x: Tensor,
+    state: Tensor,
+    params: Tensor,
+    g_y: Tensor,
+    g_final: Tensor,
+    key: str,
+    learnt: Sequence[bool],
+    rung: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _rung("scan", rung).backward(
+        _equations[key], tuple(learnt), x, state, params, g_y, g_final
+    )
+
+
+@_scan.register_fake
+def _(x, state, params, key, learnt, rung):
+    return torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(
+        state, memory_format=torch.contiguous_format
+    )
+
+
+@_scan_backward.register_fake
+def _(x, state, params, g_y, g_final, key, learnt, rung):
+    like = (x, g_final, params)
+    return tuple(torch.empty_like(a, memory_format=torch.contiguous_format) for a in like)
+
+
+def _save_scan(ctx, inputs, output):
+    x, state, params, ctx.key, ctx.learnt, ctx.rung = inputs
+    ctx.save_for_backward(x, state, params)
+
+
+def _differentiate_scan(ctx, g_y, g_final):
+    x, state, params = ctx.saved_tensors
+    grads = _scan_backward(
+        x, state, params, g_y.contiguous(), g_final.contiguous(), ctx.key, ctx.learnt, ctx.rung
+    )
+    return (*grads, None, None, None)
+
+
+_scan.register_autograd(_differentiate_scan, setup_context=_save_scan)
+
+
+def recurrent_scan(
+    equations: Equations,
+    x: Tensor,
+    state: Tensor,
+    params: Tensor,
+    w_rec: Tensor,
+    y0: Tensor,
+    learnt: Sequence[bool],
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Run a recurrent layer over time; arguments as in
+    :func:`snnsim.kernels.recurrent_scan.reference.recurrent_scan`.
+
+    Gradients: ``x``, ``state``, ``params``, ``w_rec`` and ``y0``. Saves its inputs and ``y``.
+    """
+    _check(x, state, params, w_rec, y0)
+    rung = choose_backend(backend, x.device)
+    if rung == "reference":
+        return _rung("recurrent_scan", "reference").recurrent_scan(
+            equations, x, state, params, w_rec, y0
+        )
+    return _recurrent(x, state, params, w_rec, y0, _key(equations), list(learnt), rung)
+
+
+@torch.library.custom_op("snnsim::recurrent_scan", mutates_args=())
+def _recurrent(
+    x: Tensor,
+    state: Tensor,
+    params: Tensor,
+    w_rec: Tensor,
+    y0: Tensor,
+    key: str,
+    learnt: Sequence[bool],
+    rung: str,
+) -> tuple[Tensor, Tensor]:
+    return _rung("recurrent_scan", rung).forward(_equations[key], x, state, params, w_rec, y0)
+
+
+@torch.library.custom_op("snnsim::recurrent_scan_backward", mutates_args=())
+def _recurrent_backward(
+    x: Tensor,
+    state: Tensor,
+    params: Tensor,
+    w_rec: Tensor,
+    y0: Tensor,
+    y: Tensor,
+    g_y: Tensor,
+    g_final: Tensor,
+    key: str,
+    learnt: Sequence[bool],
+    rung: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _rung("recurrent_scan", rung).backward(
+        _equations[key], tuple(learnt), x, state, params, w_rec, y0, y, g_y, g_final
+    )
+
+
+@_recurrent.register_fake
+def _(x, state, params, w_rec, y0, key, learnt, rung):
+    return torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(
+        state, memory_format=torch.contiguous_format
+    )
+
+
+@_recurrent_backward.register_fake
+def _(x, state, params, w_rec, y0, y, g_y, g_final, key, learnt, rung):
+    like = (x, g_final, params, y0)
+    return tuple(torch.empty_like(a, memory_format=torch.contiguous_format) for a in like)
+
+
+def _save_recurrent(ctx, inputs, output):
+    x, state, params, w_rec, y0, ctx.key, ctx.learnt, ctx.rung = inputs
+    ctx.save_for_backward(x, state, params, w_rec, y0, output[0])
+
+
+def _differentiate_recurrent(ctx, g_y, g_final):
+    x, state, params, w_rec, y0, y = ctx.saved_tensors
+    g_x, g_state, g_params, g_y0 = _recurrent_backward(
+        *ctx.saved_tensors, g_y.contiguous(), g_final.contiguous(), ctx.key, ctx.learnt, ctx.rung
+    )
+    before = torch.cat([y0.unsqueeze(0), y[:-1]]) if y.shape[0] else y
+    n = x.shape[2]
+    g_w_rec = g_x.reshape(-1, n).t() @ before.reshape(-1, n)
+    return g_x, g_state, g_params, g_w_rec, g_y0, None, None, None
+
+
+_recurrent.register_autograd(_differentiate_recurrent, setup_context=_save_recurrent)

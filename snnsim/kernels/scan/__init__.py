@@ -1,0 +1,1 @@
+"""Feed-forward neuron scan: the time loop around a neuron's step. See README.md."""

@@ -1,0 +1,152 @@
+"""CPU rung of the scan: source for numba, printed from the derived program.
+
+One work item is up to ``BLOCK`` neighbouring neurons of one sample. Its state stays in the
+first-level cache while time runs in the outer loop; the inner loop over contiguous neurons
+is what the compiler vectorises. The backward pass needs nothing but the forward's inputs: it
+recomputes the trajectory of one block into a local buffer and walks it backwards.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from snnsim.kernels.compile import compile_numba
+from snnsim.kernels.derive import Equations
+from snnsim.kernels.scaffold import Pieces
+from snnsim.kernels.threads import run_chunked
+
+BLOCK = 256
+
+FORWARD = """
+@kernel
+def forward(_x, _state, _params, _y, _first, _last):
+{constants}
+    _T, _N = _x.shape[0], _x.shape[2]
+    _blocks = (_N + {size} - 1) // {size}
+    for _item in range(_first, _last):
+        _b = _item // _blocks
+        _n0 = (_item % _blocks) * {size}
+        _n1 = min(_n0 + {size}, _N)
+{state_rows}
+{param_rows}
+        for _t in range(_T):
+            _x_row = _x[_t, _b, _n0:_n1]
+            _y_row = _y[_t, _b, _n0:_n1]
+            for _n in range(_n1 - _n0):
+                x = _x_row[_n]
+{load}
+{lines}
+{store}
+                _y_row[_n] = {output}
+"""
+
+BACKWARD = """
+@kernel
+def backward(_x, _state, _params, _g_y, _g_x, _g_state, _g_params, _first, _last):
+{constants}
+    _T, _N = _x.shape[0], _x.shape[2]
+    _blocks = (_N + {size} - 1) // {size}
+    _path = np.empty((_T + 1, {n_states}, {size}), _x.dtype)
+    for _item in range(_first, _last):
+        _b = _item // _blocks
+        _n0 = (_item % _blocks) * {size}
+        _n1 = min(_n0 + {size}, _N)
+{param_rows}
+{gradient_rows}
+        _path[0, :, : _n1 - _n0] = _state[:, _b, _n0:_n1]
+        for _t in range(_T):
+            _x_row = _x[_t, _b, _n0:_n1]
+{path_rows}
+            for _n in range(_n1 - _n0):
+                x = _x_row[_n]
+{load}
+{lines}
+{store_next}
+        for _t in range(_T - 1, -1, -1):
+            _x_row = _x[_t, _b, _n0:_n1]
+            _g_y_row = _g_y[_t, _b, _n0:_n1]
+            _g_x_row = _g_x[_t, _b, _n0:_n1]
+{path_rows}
+            for _n in range(_n1 - _n0):
+                x = _x_row[_n]
+{load}
+{lines}
+                _g_output = _g_y_row[_n]
+{load_gradients}
+{adjoint}
+{store_gradients}
+                _g_x_row[_n] = {g_x}
+"""
+
+
+def source(equations: Equations, learnt: tuple[bool, ...]) -> str:
+    """Source of ``forward`` and ``backward``; ``learnt`` says which parameters need gradients.
+
+    ``forward`` updates its ``_state`` in place. ``backward`` finds the gradient of the final
+    state in ``_g_state`` and leaves that of the initial state there; it adds to ``_g_params``
+    (``[P, B, N]``, so that no two work items share a cell).
+    """
+    piece = Pieces(equations, learnt)
+    parts = {
+        "size": BLOCK,
+        "n_states": len(piece.states),
+        "lines": piece.step(4),
+        "output": piece.output,
+        "adjoint": piece.adjoint(4),
+        "g_x": piece.g_x,
+        "state_rows": piece.each_state(2, "_{name}_row = _state[{i}, _b, _n0:_n1]"),
+        "param_rows": piece.each_param(2, "_{name}_row = _params[{i}, _n0:_n1]"),
+        "path_rows": piece.each_state(
+            3, "_{name}_row = _path[_t, {i}]", "_{name}_next = _path[_t + 1, {i}]"
+        ),
+        "gradient_rows": piece.each_state(2, "_g_{name}_row = _g_state[{i}, _b, _n0:_n1]")
+        + "\n"
+        + piece.each_learnt(2, "_g_{name}_row = _g_params[{i}, _b, _n0:_n1]"),
+        "load": piece.each_state(4, "{name} = _{name}_row[_n]")
+        + "\n"
+        + piece.each_param(4, "{name} = _{name}_row[_n]"),
+        "store": piece.each_state(4, "_{name}_row[_n] = {new}"),
+        "store_next": piece.each_state(4, "_{name}_next[_n] = {new}"),
+        "load_gradients": piece.each_state(4, "_g_new_{name} = _g_{name}_row[_n]"),
+        "store_gradients": piece.each_state(4, "_g_{name}_row[_n] = {gradient}")
+        + "\n"
+        + piece.each_learnt(4, "_g_{name}_row[_n] += {gradient}"),
+    }
+    parts["constants"] = piece.constants(1)
+    return FORWARD.format(**parts) + BACKWARD.format(**parts)
+
+
+@lru_cache(maxsize=None)
+def compiled(equations: Equations, learnt: tuple[bool, ...], dtype: str) -> Any:
+    """The compiled kernels for one set of equations, learnt parameters and number type."""
+    return compile_numba(source(equations, learnt), dtype)
+
+
+def _work(x) -> tuple[int, int]:
+    T, B, N = x.shape
+    return B * ((N + BLOCK - 1) // BLOCK), T * B * N
+
+
+def forward(equations: Equations, x, state, params):
+    """Forward scan; arguments and results as in :func:`reference.scan`, without gradients."""
+    kernels = compiled(equations, (False,) * len(equations.params), str(x.dtype).split(".")[1])
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    final = state.clone(memory_format=torch.contiguous_format)
+    args = tuple(a.detach().contiguous().numpy() for a in (x, final, params, y))
+    run_chunked(kernels.forward, args, *_work(x))
+    return y, final
+
+
+def backward(equations: Equations, learnt: tuple[bool, ...], x, state, params, g_y, g_final):
+    """Gradients ``(g_x, g_state, g_params)`` from those of the scan's two results."""
+    kernels = compiled(equations, learnt, str(x.dtype).split(".")[1])
+    g_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+    g_state = g_final.clone(memory_format=torch.contiguous_format)
+    g_params = x.new_zeros((len(learnt), *x.shape[1:]))
+    arrays = (x, state, params, g_y, g_x, g_state, g_params)
+    args = tuple(a.detach().contiguous().numpy() for a in arrays)
+    run_chunked(kernels.backward, args, *_work(x))
+    return g_x, g_state, g_params.sum(1)
