@@ -1,4 +1,9 @@
-"""Pieces of source that every scan scaffold, CPU or CUDA, is filled with."""
+"""Pieces of source that every scan scaffold, CPU or CUDA, is filled with.
+
+Names: the model's own names stand as they are; what is made from one of them is
+``_<name>_row``, ``_<name>_next``, ``_new_<name>``, ``_sum_<name>`` and the like; a scaffold's
+own names begin with an underscore and have none of these forms.
+"""
 
 from __future__ import annotations
 

@@ -29,19 +29,19 @@ def forward(_x, _state, _params, _w_from, _y0, _y, _first, _last):
         for _t in range(_T):
             _total[:] = _x[_t, _b]
             _before = _y[_t - 1, _b] if _t > 0 else _y0[_b]
-            _y_row = _y[_t, _b]
+            _row_y = _y[_t, _b]
             for _m in range(_N):
                 _amount = _before[_m]
                 if _amount != F(0.0):
-                    _w_row = _w_from[_m]
+                    _row_w = _w_from[_m]
                     for _n in range(_N):
-                        _total[_n] += _amount * _w_row[_n]
+                        _total[_n] += _amount * _row_w[_n]
             for _n in range(_N):
                 x = _total[_n]
 {load}
 {lines}
 {store}
-                _y_row[_n] = {output}
+                _row_y[_n] = {output}
 """
 
 BACKWARD = """
@@ -66,9 +66,9 @@ def backward(
             for _m in range(_N):
                 _amount = _before[_m]
                 if _amount != F(0.0):
-                    _w_row = _w_from[_m]
+                    _row_w = _w_from[_m]
                     for _n in range(_N):
-                        _total[_n] += _amount * _w_row[_n]
+                        _total[_n] += _amount * _row_w[_n]
             for _n in range(_N):
                 x = _total[_n]
 {load}
@@ -78,25 +78,25 @@ def backward(
         _g_before[:] = F(0.0)
         for _t in range(_T - 1, -1, -1):
             _total = _totals[_t]
-            _g_y_row = _g_y[_t, _b]
-            _g_x_row = _g_x[_t, _b]
+            _row_g_y = _g_y[_t, _b]
+            _row_g_x = _g_x[_t, _b]
 {path_rows}
             for _n in range(_N):
                 x = _total[_n]
 {load}
 {lines}
-                _g_output = _g_y_row[_n] + _g_before[_n]
+                _g_output = _row_g_y[_n] + _g_before[_n]
 {load_gradients}
 {adjoint}
 {store_gradients}
-                _g_x_row[_n] = {g_x}
+                _row_g_x[_n] = {g_x}
             _g_before[:] = F(0.0)
             for _n in range(_N):
-                _amount = _g_x_row[_n]
+                _amount = _row_g_x[_n]
                 if _amount != F(0.0):
-                    _w_row = _w_to[_n]
+                    _row_w = _w_to[_n]
                     for _m in range(_N):
-                        _g_before[_m] += _amount * _w_row[_m]
+                        _g_before[_m] += _amount * _row_w[_m]
 """
 
 

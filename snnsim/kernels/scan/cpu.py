@@ -33,14 +33,14 @@ def forward(_x, _state, _params, _y, _first, _last):
 {state_rows}
 {param_rows}
         for _t in range(_T):
-            _x_row = _x[_t, _b, _n0:_n1]
-            _y_row = _y[_t, _b, _n0:_n1]
+            _row_x = _x[_t, _b, _n0:_n1]
+            _row_y = _y[_t, _b, _n0:_n1]
             for _n in range(_n1 - _n0):
-                x = _x_row[_n]
+                x = _row_x[_n]
 {load}
 {lines}
 {store}
-                _y_row[_n] = {output}
+                _row_y[_n] = {output}
 """
 
 BACKWARD = """
@@ -58,27 +58,27 @@ def backward(_x, _state, _params, _g_y, _g_x, _g_state, _g_params, _first, _last
 {gradient_rows}
         _path[0, :, : _n1 - _n0] = _state[:, _b, _n0:_n1]
         for _t in range(_T):
-            _x_row = _x[_t, _b, _n0:_n1]
+            _row_x = _x[_t, _b, _n0:_n1]
 {path_rows}
             for _n in range(_n1 - _n0):
-                x = _x_row[_n]
+                x = _row_x[_n]
 {load}
 {lines}
 {store_next}
         for _t in range(_T - 1, -1, -1):
-            _x_row = _x[_t, _b, _n0:_n1]
-            _g_y_row = _g_y[_t, _b, _n0:_n1]
-            _g_x_row = _g_x[_t, _b, _n0:_n1]
+            _row_x = _x[_t, _b, _n0:_n1]
+            _row_g_y = _g_y[_t, _b, _n0:_n1]
+            _row_g_x = _g_x[_t, _b, _n0:_n1]
 {path_rows}
             for _n in range(_n1 - _n0):
-                x = _x_row[_n]
+                x = _row_x[_n]
 {load}
 {lines}
-                _g_output = _g_y_row[_n]
+                _g_output = _row_g_y[_n]
 {load_gradients}
 {adjoint}
 {store_gradients}
-                _g_x_row[_n] = {g_x}
+                _row_g_x[_n] = {g_x}
 """
 
 
