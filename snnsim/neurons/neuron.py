@@ -1,0 +1,288 @@
+"""Base class of all neuron models: binds a step function to tensors, state and kernels."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import ConfigError, ShapeError, check_choice, nearest
+from snnsim.kernels import dispatch
+from snnsim.kernels.derive import Equations
+from snnsim.kernels.scan import reference
+from snnsim.layer import Layer
+from snnsim.neurons.parameters import Parameter, Tau, as_parameter
+from snnsim.neurons.reset import RESETS, Reset
+from snnsim.surrogate import Surrogate, get_surrogate
+from snnsim.units import DISCRETIZATIONS, check_dt
+
+
+class Neuron(Layer):
+    """A layer of neurons, defined by one step function.
+
+    A model is a subclass with ``state`` (names of its state variables), parameters as class
+    attributes, and a static method::
+
+        step(x, *state, *, parameters...) -> (output, (new state, ...))
+
+    written with plain arithmetic and :mod:`snnsim.equations`. The keyword arguments of the
+    step say what it needs: the name of a :class:`Parameter` (a plain number declares one), a
+    ``decay_x`` for a :class:`Tau` declared as ``tau_x``, ``reset`` for the reset rule, ``dt``
+    in ms, or the name of a class attribute of type ``bool`` or ``str``, a fixed option.
+
+    Args:
+        n: number of neurons, or the shape of the layer's output, such as ``(C, H, W)``.
+        dt: length of one step in ms.
+        surrogate: stands for the derivative of a spike; a name or a :class:`Surrogate`.
+        reset: ``"subtract"``, ``"zero"`` or ``"none"``; ``None`` takes the model's own.
+        detach_reset: whether gradients stay out of the reset (and all that it gates).
+        discretization: how a ``tau`` becomes a decay, ``"exponential"`` or ``"euler"``.
+        learn: names of parameters to train in addition to those declared learnable.
+        backend: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
+        values: parameters and options by name: a number, a tensor that broadcasts to ``n``
+            (for an array of neurons ``(C, H, W)``: ``(C, 1, 1)`` is one per channel), or a
+            :class:`Parameter` / :class:`Tau`.
+
+    Call: ``neuron(x, state=None) -> (output, state)`` with ``x`` of shape ``[T, B, *n]``;
+    the state is a dict from name to ``[B, *n]``. Gradients flow to ``x``, the state and the
+    learnable parameters.
+    """
+
+    state: ClassVar[tuple[str, ...]] = ("v",)
+    initial: ClassVar[dict[str, float]] = {}
+    resets: ClassVar[tuple[str, ...]] = RESETS
+    default_reset: ClassVar[str] = "subtract"
+    step: ClassVar[Callable[..., Any]]
+
+    _declared: ClassVar[dict[str, Parameter]] = {}
+    _options: ClassVar[dict[str, Any]] = {}
+    _arguments: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" not in cls.__dict__:
+            return
+        signature = inspect.signature(cls.step).parameters.values()
+        cls._arguments = tuple(p.name for p in signature if p.kind is p.KEYWORD_ONLY)
+        cls._declared, cls._options = {}, {}
+        for argument in cls._arguments:
+            if argument not in ("reset", "dt"):
+                cls._declare(argument)
+
+    @classmethod
+    def _declare(cls, argument: str) -> None:
+        """Find what a keyword argument of the step stands for."""
+        name = "tau" + argument.removeprefix("decay") if argument.startswith("decay_") else argument
+        declared = getattr(cls, name, None)
+        inherited = isinstance(declared, property)
+        if inherited:
+            declared = next(b._declared[name] for b in cls.__mro__ if name in getattr(b, "_declared", {}))
+        if isinstance(declared, (bool, str)):
+            cls._options[name] = declared
+        elif isinstance(declared, (int, float, Parameter)):
+            if name != argument and not isinstance(declared, Tau):
+                raise ConfigError(f"{cls.__name__}.{name} must be sn.Tau(...) to give {argument}")
+            declared = declared if isinstance(declared, Parameter) else Parameter(float(declared))
+            cls._declared[name] = declared
+            setattr(cls, name, property(lambda self, name=name: self._value(name)))
+        else:
+            raise ConfigError(
+                f"{cls.__name__}.step takes {argument!r}, but the class does not declare {name!r}; "
+                f"add {name} = sn.{'Tau' if name != argument else 'Parameter'}(...) to the class"
+            )
+
+    def __init__(
+        self,
+        n: int | tuple[int, ...],
+        *,
+        dt: float,
+        surrogate: Surrogate | str = "atan",
+        reset: str | None = None,
+        detach_reset: bool = True,
+        discretization: str = "exponential",
+        learn: Iterable[str] = (),
+        backend: str = "auto",
+        **values: Any,
+    ) -> None:
+        super().__init__()
+        self.shape = (n,) if isinstance(n, int) else tuple(n)
+        self.dt = check_dt(dt)
+        self.surrogate = get_surrogate(surrogate)
+        check_choice("discretization", discretization, DISCRETIZATIONS)
+        self.discretization = discretization
+        check_choice("backend", backend, dispatch.BACKENDS)
+        self.backend = backend
+        mode = self.default_reset if reset is None else reset
+        check_choice(f"reset of {type(self).__name__}", mode, self.resets)
+        self.reset = Reset(mode, detach_reset)
+        self._bind(values, set(learn))
+
+    def _bind(self, values: dict[str, Any], learn: set[str]) -> None:
+        """Store options, fixed parameters (buffers) and learnt ones (``raw_<name>``)."""
+        known = {**self._declared, **self._options}
+        for name in (*values, *learn):
+            if name not in known:
+                raise ConfigError(
+                    f"{type(self).__name__} has no parameter {name!r}{nearest(name, known)}; "
+                    f"it has {', '.join(known)}"
+                )
+        self.options = {name: values.get(name, default) for name, default in self._options.items()}
+        self.declared: dict[str, Parameter] = {}
+        for name, declared in self._declared.items():
+            spec = as_parameter(declared, values.get(name, declared.default))
+            if name in learn and not spec.learnable:
+                spec = as_parameter(spec, type(spec)(spec.default, True, spec.per_neuron))
+            value = self._broadcastable(name, spec)
+            spec.check(name, value, **self._time(spec))
+            self.declared[name] = spec
+            if spec.learnable:
+                raw = spec.to_raw(value, **self._time(spec))
+                self.register_parameter(f"raw_{name}", nn.Parameter(raw))
+            else:
+                self.register_buffer(f"fixed_{name}", value)
+
+    def _time(self, spec: Parameter) -> dict[str, Any]:
+        is_tau = isinstance(spec, Tau)
+        return {"dt": self.dt, "discretization": self.discretization} if is_tau else {}
+
+    def _broadcastable(self, name: str, spec: Parameter) -> Tensor:
+        value = torch.as_tensor(spec.default, dtype=torch.get_default_dtype()).detach().clone()
+        if spec.per_neuron and value.dim() == 0:
+            value = value.expand(self.shape).clone()
+        try:
+            value.expand(self.shape)
+        except RuntimeError:
+            raise ShapeError(
+                f"{name} has shape {tuple(value.shape)}, which does not broadcast to the "
+                f"neurons' {self.shape}; give a number or a tensor of that shape"
+            ) from None
+        return value
+
+    def _value(self, name: str) -> Tensor:
+        spec = self.declared[name]
+        if spec.learnable:
+            return spec.from_raw(getattr(self, f"raw_{name}"), **self._time(spec))
+        return getattr(self, f"fixed_{name}")
+
+    def _for_step(self, argument: str) -> Tensor:
+        """The tensor that the step's keyword ``argument`` receives, before broadcasting."""
+        name = "tau" + argument.removeprefix("decay") if argument.startswith("decay_") else argument
+        spec = self.declared[name]
+        if spec.learnable and isinstance(spec, Tau):  # exact: skip the detour over tau
+            return torch.sigmoid(getattr(self, f"raw_{name}"))
+        return spec.for_step(self._value(name), **self._time(spec))
+
+    @property
+    def n(self) -> int:
+        """Number of neurons."""
+        return int(torch.Size(self.shape).numel())
+
+    @cached_property
+    def _tensor_arguments(self) -> tuple[str, ...]:
+        fixed = {"reset", "dt", *self.options}
+        return tuple(a for a in self._arguments if a not in fixed)
+
+    @cached_property
+    def equations(self) -> Equations:
+        """The model's equations with everything that is fixed at compile time."""
+        fixed = {"reset": self.reset, "dt": self.dt, **self.options}
+        options = tuple((a, fixed[a]) for a in self._arguments if a in fixed)
+        step = type(self).step
+        return Equations(step, type(self).state, self._tensor_arguments, self.surrogate, options)
+
+    def learnt(self) -> list[bool]:
+        """For each tensor argument of the step, whether it needs a gradient."""
+        return [self._for_step(a).requires_grad for a in self._tensor_arguments]
+
+    def packed_parameters(self, like: Tensor) -> Tensor:
+        """All parameters as rows ``[P, N]`` of the dtype and device of ``like``."""
+        rows = [self._for_step(a).expand(self.shape).reshape(-1) for a in self._tensor_arguments]
+        if not rows:
+            return like.new_empty((0, self.n))
+        packed = torch.stack(rows)
+        if packed.dtype != like.dtype:
+            raise ShapeError(
+                f"x is {like.dtype} but the parameters of {type(self).__name__} are "
+                f"{packed.dtype}; bring them together with x.to(...) or net.to(...)"
+            )
+        return packed
+
+    def initial_state(self, x: Tensor) -> dict[str, Tensor]:
+        """The state before the first step of ``x`` (``[T, B, *n]``): each ``[B, *n]``."""
+        size = (x.shape[1], *self.shape)
+        return {name: x.new_full(size, self.initial.get(name, 0.0)) for name in type(self).state}
+
+    def check_input(self, x: Tensor) -> Tensor:
+        """Raise :class:`ShapeError` unless ``x`` is ``[T, B, *n]``; widen it under autocast."""
+        if x.dim() != 2 + len(self.shape) or tuple(x.shape[2:]) != self.shape:
+            have = f"{x.shape[2]} channels" if x.dim() == 3 else f"shape {tuple(x.shape)}"
+            want = self.shape[0] if len(self.shape) == 1 else self.shape
+            raise ShapeError(
+                f"x has {have} but {type(self).__name__} was built for {want}; x must be "
+                f"[T, B, {', '.join(map(str, self.shape))}]: pass n=... or project x first"
+            )
+        half = x.dtype in (torch.float16, torch.bfloat16)
+        return x.float() if half and torch.is_autocast_enabled(x.device.type) else x
+
+    def pack_state(self, x: Tensor, state: dict[str, Tensor] | None) -> Tensor:
+        """The state as one tensor ``[S, B, N]``."""
+        state = self.initial_state(x) if state is None else state
+        names = type(self).state
+        if not isinstance(state, dict) or set(names) - set(state):
+            raise ShapeError(
+                f"the state of {type(self).__name__} must be a dict with {', '.join(names)}; "
+                "pass what an earlier call returned, or None"
+            )
+        size = (x.shape[1], *self.shape)
+        for name in names:
+            if tuple(state[name].shape) != size:
+                raise ShapeError(
+                    f"state {name!r} of {type(self).__name__} has shape {tuple(state[name].shape)} "
+                    f"but x needs {size}; pass state=None to start afresh"
+                )
+        return torch.stack([state[name].reshape(x.shape[1], self.n) for name in names])
+
+    def unpack_state(self, packed: Tensor) -> dict[str, Tensor]:
+        """Inverse of :meth:`pack_state`."""
+        rows = packed.unbind(0)
+        return {
+            name: row.view(row.shape[0], *self.shape)
+            for name, row in zip(type(self).state, rows, strict=True)
+        }
+
+    def forward(
+        self, x: Tensor, state: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        x = self.check_input(x)
+        packed = self.pack_state(x, state)
+        y, final = dispatch.scan(
+            self.equations,
+            x.reshape(*x.shape[:2], self.n),
+            packed,
+            self.packed_parameters(x),
+            self.learnt(),
+            self.backend,
+        )
+        return y.view(x.shape), self.unpack_state(final)
+
+    def trace(
+        self, x: Tensor, state: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Like a call, but returns every state at every step, ``[T, B, *n]`` (reference rung)."""
+        x = self.check_input(x)
+        flat = x.reshape(*x.shape[:2], self.n)
+        y, states = reference.trace(
+            self.equations, flat, self.pack_state(x, state), self.packed_parameters(x)
+        )
+        names = type(self).state
+        return y.view(x.shape), {s: states[:, i].view(x.shape) for i, s in enumerate(names)}
+
+    def extra_repr(self) -> str:
+        shape = self.shape[0] if len(self.shape) == 1 else self.shape
+        learnt = [name for name, spec in self.declared.items() if spec.learnable]
+        more = f", learn={learnt}" if learnt else ""
+        return f"{shape}, dt={self.dt:g}, reset={self.reset.mode!r}{more}"

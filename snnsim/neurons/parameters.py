@@ -1,0 +1,119 @@
+"""How a neuron declares its parameters: default, range, and whether they are learnt.
+
+A learnable parameter with a range is stored in an unconstrained form and mapped into its
+range at every use, so that no optimiser step can leave it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnsim.errors import ConfigError
+from snnsim.units import decay_to_tau, tau_to_decay
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a neuron model.
+
+    Args:
+        default: its value, a number or a tensor that broadcasts to the layer's neurons.
+        learnable: whether it is trained.
+        per_neuron: whether each neuron has its own (a tensor ``default`` has its own shape).
+        low, high: open ends of its range; ``None`` for none. A learnable parameter stays
+            inside; a fixed one is checked.
+    """
+
+    default: Any
+    learnable: bool = False
+    per_neuron: bool = False
+    low: float | None = None
+    high: float | None = None
+
+    def check(self, name: str, value: Tensor, **_: Any) -> None:
+        """Raise :class:`ConfigError` when ``value`` is not finite or outside the range."""
+        ends = (self.low, self.high)
+        too_low = self.low is not None and bool((value < self.low).any())
+        too_high = self.high is not None and bool((value > self.high).any())
+        edge = self.learnable and any(end is not None and bool((value == end).any()) for end in ends)
+        if not bool(torch.isfinite(value).all()) or too_low or too_high or edge:
+            raise ConfigError(
+                f"{name} is {_short(value)} but must lie "
+                f"{'strictly ' if self.learnable else ''}within {self.low} .. {self.high}"
+            )
+
+    def to_raw(self, value: Tensor, **_: Any) -> Tensor:
+        """The unconstrained form of ``value``."""
+        if self.low is not None and self.high is not None:
+            return torch.logit((value - self.low) / (self.high - self.low))
+        if self.low is not None:
+            return _inverse_softplus(value - self.low)
+        if self.high is not None:
+            return _inverse_softplus(self.high - value)
+        return value.clone()
+
+    def from_raw(self, raw: Tensor, **_: Any) -> Tensor:
+        """The value that an unconstrained form stands for."""
+        if self.low is not None and self.high is not None:
+            return self.low + (self.high - self.low) * torch.sigmoid(raw)
+        if self.low is not None:
+            return self.low + torch.nn.functional.softplus(raw)
+        if self.high is not None:
+            return self.high - torch.nn.functional.softplus(raw)
+        return raw
+
+    def for_step(self, value: Tensor, **_: Any) -> Tensor:
+        """What the step function receives for this value."""
+        return value
+
+
+@dataclass(frozen=True)
+class Tau(Parameter):
+    """A time constant in ms. The step receives the decay per step in its place.
+
+    ``tau_x`` reaches the step as ``decay_x``. When learnt, what is stored is the logit of the
+    decay, so that the decay stays within (0, 1) whatever the optimiser does.
+    """
+
+    def check(self, name: str, value: Tensor, *, dt: float, discretization: str) -> None:
+        decay = tau_to_decay(value, dt, discretization)
+        if self.learnable and not bool(((decay > 0) & (decay < 1)).all()):
+            raise ConfigError(
+                f"{name} is {_short(value)} ms, which gives the decay {_short(decay)} at dt = {dt:g} "
+                "ms; a learnable time constant needs a decay strictly between 0 and 1"
+            )
+
+    def to_raw(self, value: Tensor, *, dt: float, discretization: str) -> Tensor:
+        return torch.logit(tau_to_decay(value, dt, discretization))
+
+    def from_raw(self, raw: Tensor, *, dt: float, discretization: str) -> Tensor:
+        return decay_to_tau(torch.sigmoid(raw), dt, discretization)
+
+    def for_step(self, value: Tensor, *, dt: float, discretization: str) -> Tensor:
+        return tau_to_decay(value, dt, discretization)
+
+
+def as_parameter(declared: Parameter, given: Any) -> Parameter:
+    """``declared`` with its default (and more) replaced by what a constructor was given."""
+    if isinstance(given, Parameter):
+        if isinstance(declared, Tau) and not isinstance(given, Tau):
+            raise ConfigError("a time constant must be given as a number, a tensor or sn.Tau(...)")
+        low = declared.low if given.low is None else given.low
+        high = declared.high if given.high is None else given.high
+        return replace(given, low=low, high=high)
+    return replace(declared, default=given)
+
+
+def _inverse_softplus(value: Tensor) -> Tensor:
+    return value + torch.log(-torch.expm1(-value))
+
+
+def _short(value: Tensor) -> str:
+    flat = value.detach().flatten()
+    if flat.numel() == 1:
+        return f"{float(flat):g}"
+    return f"{float(flat.min()):g} .. {float(flat.max()):g}"
