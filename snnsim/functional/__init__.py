@@ -1,0 +1,1 @@
+"""Pure torch functions: delay kernels, read-outs, losses. No modules, no state, no numba."""

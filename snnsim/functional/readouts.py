@@ -1,0 +1,96 @@
+"""Read-outs: from a sequence of class scores to one score per class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from snnsim.errors import check_choice
+
+
+def _within(v: Tensor, lengths: Tensor | None) -> Tensor | None:
+    """``[T, B, 1]``: whether a step belongs to its sample."""
+    if lengths is None:
+        return None
+    steps = torch.arange(v.shape[0], device=v.device)
+    return (steps.unsqueeze(1) < lengths.to(v.device).unsqueeze(0)).unsqueeze(-1)
+
+
+def sum_softmax(v: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Sum over time of the softmax over classes; the reference system's read-out.
+
+    Args:
+        v: ``[T, B, C]``.
+        lengths: optional ``[B]``: only the first steps of each sample count.
+
+    Returns:
+        ``[B, C]``, each row summing to the number of steps.
+
+    >>> sum_softmax(torch.zeros(3, 1, 2)).tolist()
+    [[1.5, 1.5]]
+    """
+    share, within = v.softmax(-1), _within(v, lengths)
+    return (share if within is None else share * within).sum(0)
+
+
+def mean(v: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Mean over time.
+
+    >>> mean(torch.tensor([[[1.0]], [[3.0]]])).tolist()
+    [[2.0]]
+    """
+    if lengths is None:
+        return v.mean(0)
+    return (v * _within(v, lengths)).sum(0) / lengths.to(v).clamp(min=1).unsqueeze(-1)
+
+
+def max_over_time(v: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Largest value over time.
+
+    >>> max_over_time(torch.tensor([[[1.0]], [[3.0]], [[2.0]]])).tolist()
+    [[3.0]]
+    """
+    within = _within(v, lengths)
+    return (v if within is None else v.masked_fill(~within, -torch.inf)).amax(0)
+
+
+def last(v: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Value at the last step (of each sample).
+
+    >>> last(torch.tensor([[[1.0]], [[3.0]]]), torch.tensor([1])).tolist()
+    [[1.0]]
+    """
+    if lengths is None:
+        return v[-1]
+    return v[lengths.to(v.device) - 1, torch.arange(v.shape[1], device=v.device)]
+
+
+def spike_count(v: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Sum over time: the number of spikes when ``v`` is spikes.
+
+    >>> spike_count(torch.ones(4, 1, 1)).tolist()
+    [[4.0]]
+    """
+    within = _within(v, lengths)
+    return (v if within is None else v * within).sum(0)
+
+
+READOUTS: dict[str, Callable[..., Tensor]] = {
+    "sum_softmax": sum_softmax,
+    "mean": mean,
+    "max_over_time": max_over_time,
+    "last": last,
+    "spike_count": spike_count,
+}
+
+
+def get_readout(name: str) -> Callable[..., Tensor]:
+    """A read-out by name.
+
+    >>> get_readout("mean") is mean
+    True
+    """
+    check_choice("readout", name, READOUTS)
+    return READOUTS[name]

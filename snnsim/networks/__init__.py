@@ -1,0 +1,17 @@
+"""Stacks of layers and builders of whole networks."""
+
+from snnsim.networks.delay_network import delay_network, gsc_network, shd_network, ssc_network
+from snnsim.networks.dropout import Dropout
+from snnsim.networks.normalization import BatchNorm
+from snnsim.networks.sequential import Sequential, Skip
+
+__all__ = [
+    "BatchNorm",
+    "Dropout",
+    "Sequential",
+    "Skip",
+    "delay_network",
+    "gsc_network",
+    "shd_network",
+    "ssc_network",
+]

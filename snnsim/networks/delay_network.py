@@ -1,0 +1,112 @@
+"""The published networks with learnable delays, as builders.
+
+Each hidden block is: connection -> batch normalisation -> LIF -> dropout. The read-out is a
+connection into leaky integrators. Every connection, the read-out's included, has delays; none
+has a bias. Source: Hammouamri, Khalfaoui-Hassani & Masquelier 2024, arXiv:2306.17670.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from snnsim.errors import ConfigError, check_choice
+from snnsim.layer import Layer
+from snnsim.networks.dropout import Dropout
+from snnsim.networks.normalization import BatchNorm
+from snnsim.networks.sequential import Sequential
+from snnsim.neurons import LI, LIF
+from snnsim.surrogate import ATan
+from snnsim.synapses import Delayed, Dense
+
+DELAYS = ("learned", "fixed", "none")
+
+
+def delay_network(
+    sizes: Sequence[int],
+    *,
+    dt: float,
+    tau_mem: float,
+    max_delay_ms: float,
+    dropout: float,
+    delays: str = "learned",
+    kernel_count: int = 1,
+    granularity: str = "synaptic",
+    padding: str = "lengthen",
+    backend: str = "auto",
+) -> Sequential:
+    """A feed-forward network of the reference system.
+
+    Args:
+        sizes: numbers of channels: input, hidden layers, classes.
+        dt: step in ms.
+        tau_mem: membrane time constant in ms, at least ``dt`` (forward Euler).
+        max_delay_ms: largest delay, an even number of steps.
+        dropout: probability, on the spikes of every hidden layer.
+        delays: ``"learned"``, ``"fixed"`` (random whole steps) or ``"none"``.
+        kernel_count, granularity, padding: as in :class:`snnsim.synapses.Delayed`.
+        backend: of neurons and connections.
+
+    Returns:
+        A network ``[T, B, sizes[0]] -> [T', B, sizes[-1]]``.
+
+    >>> sum(p.numel() for p in delay_network((140, 256, 256, 20), dt=10.0, tau_mem=10.05,
+    ...     max_delay_ms=240, dropout=0.4).parameters())
+    214016
+    """
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ConfigError(f"sizes is {tuple(sizes)} but must be input, hidden ..., classes, all > 0")
+    check_choice("delays", delays, DELAYS)
+    conv_backend = "reference" if backend == "reference" else "auto"
+
+    def connect(n_in: int, n_out: int) -> Layer:
+        if delays == "none":
+            return Dense(n_in, n_out)
+        return Delayed(
+            n_in,
+            n_out,
+            dt=dt,
+            max_delay_ms=max_delay_ms,
+            granularity=granularity,
+            kernel_count=kernel_count,
+            learn_delay=delays == "learned",
+            padding=padding,
+            backend=conv_backend,
+        )
+
+    common: dict[str, Any] = {
+        "dt": dt,
+        "tau_mem": tau_mem,
+        "discretization": "euler",
+        "backend": backend,
+    }
+    layers: list[Layer] = []
+    for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+        layers += [
+            connect(n_in, n_out),
+            BatchNorm(n_out),
+            LIF(n_out, reset="zero", surrogate=ATan(alpha=5.0), **common),
+            Dropout(dropout),
+        ]
+    layers += [connect(sizes[-2], sizes[-1]), LI(sizes[-1], **common)]
+    return Sequential(*layers)
+
+
+def shd_network(classes: int = 20, **changes: Any) -> Sequential:
+    """The network of the SHD experiments: 140-256-256-20, delays up to 240 ms."""
+    return _build((140, 256, 256, classes), changes, tau_mem=10.05, max_delay_ms=240, dropout=0.4)
+
+
+def ssc_network(classes: int = 35, hidden_layers: int = 3, **changes: Any) -> Sequential:
+    """The network of the SSC experiments: 140-512-512(-512)-35, delays up to 300 ms."""
+    sizes = (140, *(512,) * hidden_layers, classes)
+    return _build(sizes, changes, tau_mem=15.0, max_delay_ms=300, dropout=0.25)
+
+
+def gsc_network(classes: int = 35, hidden_layers: int = 3, **changes: Any) -> Sequential:
+    """The network of the GSC experiments: that of SSC on 140 mel bands."""
+    return ssc_network(classes, hidden_layers, **changes)
+
+
+def _build(sizes: tuple[int, ...], changes: dict[str, Any], **defaults: Any) -> Sequential:
+    return delay_network(sizes, **{"dt": 10.0, **defaults, **changes})

@@ -1,0 +1,49 @@
+"""Dropout that silences a neuron for a whole sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from snnsim.errors import ConfigError
+from snnsim.layer import Layer
+
+
+class Dropout(Layer):
+    """Drop each neuron of each sample with probability ``p``, at all time steps alike.
+
+    What stays is scaled by ``1 / (1 - p)``. The mask is drawn anew where a sequence starts and
+    is the layer's state, so that a sequence fed in chunks keeps it. Where
+    ``torch.distributed`` runs, all processes draw the joint batch's mask and take their rows.
+
+    >>> y, _ = Dropout(0.5).train()(torch.ones(4, 100, 8))
+    >>> bool((y == y[0]).all())
+    True
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ConfigError(f"dropout probability is {p!r} but must lie in 0 .. 1 (1 excluded)")
+        self.p = p
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        if not self.training or self.p == 0:
+            return x, state
+        mask = self._mask(x) if state is None else state["mask"]
+        return x * mask, {"mask": mask}
+
+    def _mask(self, x: Tensor) -> Tensor:
+        first, rows = 0, x.shape[1]
+        if distributed.is_available() and distributed.is_initialized():
+            sizes = [torch.zeros(1, dtype=torch.long) for _ in range(distributed.get_world_size())]
+            distributed.all_gather(sizes, torch.tensor([x.shape[1]]))
+            rows = int(sum(sizes))
+            first = int(sum(sizes[: distributed.get_rank()]))
+        keep = torch.full((rows, *x.shape[2:]), 1 - self.p, dtype=x.dtype, device=x.device)
+        return torch.bernoulli(keep)[first : first + x.shape[1]] / (1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p:g}"

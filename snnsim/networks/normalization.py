@@ -1,0 +1,80 @@
+"""Batch normalisation over time and batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from snnsim.errors import ShapeError
+from snnsim.layer import Layer
+
+
+class BatchNorm(Layer):
+    """Normalise each channel over all samples and time steps (padding included).
+
+    In training: mean and (biased) variance of the batch, and running averages of them with
+    the unbiased variance, as ``torch.nn.BatchNorm1d``. Where ``torch.distributed`` runs, the
+    statistics are those of the joint batch of all processes.
+
+    Args:
+        n: number of channels, the third axis of ``[T, B, C, ...]``.
+        eps: added to the variance.
+        momentum: share of the new batch in the running averages.
+
+    >>> y, _ = BatchNorm(3)(torch.randn(50, 20, 3) * 4 + 2)
+    >>> bool(y.mean().abs() < 1e-5), bool((y.std() - 1).abs() < 1e-2)
+    (True, True)
+    """
+
+    def __init__(self, n: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.n, self.eps, self.momentum = n, eps, momentum
+        self.weight = nn.Parameter(torch.ones(n))
+        self.bias = nn.Parameter(torch.zeros(n))
+        self.register_buffer("running_mean", torch.zeros(n))
+        self.register_buffer("running_var", torch.ones(n))
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
+        if x.dim() < 3 or x.shape[2] != self.n:
+            raise ShapeError(f"x has shape {tuple(x.shape)} but BatchNorm needs [T, B, {self.n}, ...]")
+        if self.training and distributed.is_available() and distributed.is_initialized():
+            return self._synchronised(x), None
+        if self.training and x.numel() <= self.n:
+            raise ShapeError(
+                "batch normalisation needs more than one value per channel in training, but x is "
+                f"{tuple(x.shape)}; use a larger batch or net.eval()"
+            )
+        y = nn.functional.batch_norm(
+            x.flatten(0, 1),
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+        return y.view_as(x), None
+
+    def _synchronised(self, x: Tensor) -> Tensor:
+        from torch.distributed.nn.functional import all_reduce
+
+        axes = [axis for axis in range(x.dim()) if axis != 2]
+        shape = [self.n if axis == 2 else 1 for axis in range(x.dim())]
+        count = x.new_tensor([x.numel() / self.n])
+        # two passes, because a sum of squares loses the digits that the variance is made of
+        total = all_reduce(torch.cat([x.sum(axes), count]))
+        mean, count = total[:-1] / total[-1], total[-1]
+        centred = x - mean.view(shape)
+        var = all_reduce((centred * centred).sum(axes)) / count
+        with torch.no_grad():
+            unbiased = var * (count / (count - 1))
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return centred * scale.view(shape) + self.bias.view(shape)
+
+    def extra_repr(self) -> str:
+        return f"{self.n}, eps={self.eps:g}, momentum={self.momentum:g}"

@@ -1,0 +1,84 @@
+"""Composition of layers with explicit state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from snnsim.errors import ShapeError
+from snnsim.layer import Layer
+
+
+class Sequential(Layer):
+    """Layers one after another; the state is the tuple of theirs.
+
+    A plain ``torch.nn`` module is applied to the whole ``[T, B, ...]`` tensor and has no
+    state.
+
+    >>> import torch
+    >>> from snnsim.neurons import LIF
+    >>> from snnsim.synapses import Dense
+    >>> net = Sequential(Dense(3, 4), LIF(4, dt=1.0))
+    >>> x = torch.rand(6, 2, 3)
+    >>> whole, _ = net(x)
+    >>> first, state = net(x[:2])
+    >>> second, _ = net(x[2:], state)
+    >>> torch.equal(whole, torch.cat([first, second]))
+    True
+    """
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, state: tuple[Any, ...] | None = None) -> tuple[Tensor, Any]:
+        states = (None,) * len(self.layers) if state is None else state
+        if len(states) != len(self.layers):
+            raise ShapeError(
+                f"the state has {len(states)} entries but the network {len(self.layers)} layers; "
+                "pass the state that this network returned"
+            )
+        after = []
+        for layer, before in zip(self.layers, states, strict=True):
+            x, new = layer(x, before) if isinstance(layer, Layer) else (layer(x), None)
+            after.append(new)
+        return x, tuple(after)
+
+    def __getitem__(self, index: int) -> nn.Module:
+        return self.layers[index]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self):
+        return iter(self.layers)
+
+
+class Skip(Layer):
+    """A skip connection around a layer: ``y = layer(x) + project(x)``.
+
+    Args:
+        layer: what is skipped.
+        project: optional module on the skipped path, to match channels.
+
+    >>> import torch
+    >>> from snnsim.synapses import Dense
+    >>> y, _ = Skip(Sequential(Dense(3, 3)))(torch.zeros(2, 1, 3))
+    >>> tuple(y.shape)
+    (2, 1, 3)
+    """
+
+    def __init__(self, layer: Layer, project: nn.Module | None = None):
+        super().__init__()
+        self.layer, self.project = layer, project
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        y, state = self.layer(x, state)
+        around = x if self.project is None else self.project(x)
+        around = around[0] if isinstance(around, tuple) else around
+        if around.shape != y.shape:
+            raise ShapeError(
+                f"a skip connection joins {tuple(around.shape)} to {tuple(y.shape)}; give project="
+            )
+        return y + around, state

@@ -1,0 +1,196 @@
+"""Connections with learnable delays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import ConfigError, ShapeError, check_choice
+from snnsim.functional import delays
+from snnsim.kernels.delay_conv import BACKENDS, delay_conv
+from snnsim.layer import Layer
+from snnsim.synapses.dense import kaiming_uniform
+from snnsim.units import ms_to_steps, steps_to_ms
+
+GRANULARITIES = ("synaptic", "axonal", "dendritic")
+PADDINGS = ("causal", "lengthen")
+
+
+class Delayed(Layer):
+    """Every input to every output, through delays.
+
+    In training mode a delay is a real number whose weight is spread over neighbouring steps
+    (:func:`snnsim.functional.delays.delay_kernel`), so that it can be learnt. In evaluation
+    mode every delay is rounded to one step.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        dt: step in ms.
+        max_delay_ms: largest delay; an even number of steps.
+        granularity: ``"synaptic"`` (a delay per connection), ``"axonal"`` (per input) or
+            ``"dendritic"`` (per output).
+        kernel_count: connections per pair (for axonal: delayed copies of an input, for
+            dendritic: of an output), each with a weight of its own.
+        profile: ``"gauss"``, ``"triangle"`` or ``"linear"``.
+        sigma: initial width in steps; ``None`` for half the kernel. Training may change the
+            buffer ``sigma`` (see :func:`snnsim.functional.delays.sigma_after`).
+        learn_sigma: whether ``sigma`` is a parameter instead of a buffer.
+        learn_delay: if false, delays are random whole steps and stay so.
+        padding: ``"causal"`` keeps the length; ``"lengthen"`` appends half the largest delay,
+            so that late spikes are not cut off (the reference system's).
+        backend: ``"auto"``, ``"reference"`` or ``"spectral"``.
+
+    Call: ``[T, B, n_in] -> [T (+ tail), B, n_out]``. With ``padding="causal"`` the state is
+    the inputs still under way, ``{"history": [max_delay_steps, B, n_in]}``.
+
+    >>> layer = Delayed(3, 2, dt=10.0, max_delay_ms=240)
+    >>> y, state = layer(torch.ones(7, 1, 3))
+    >>> tuple(y.shape), tuple(state["history"].shape)
+    ((7, 1, 2), (24, 1, 3))
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        dt: float,
+        max_delay_ms: float,
+        granularity: str = "synaptic",
+        kernel_count: int = 1,
+        profile: str = "gauss",
+        sigma: float | None = None,
+        learn_sigma: bool = False,
+        learn_delay: bool = True,
+        padding: str = "causal",
+        backend: str = "auto",
+    ):
+        super().__init__()
+        check_choice("granularity", granularity, GRANULARITIES)
+        check_choice("padding", padding, PADDINGS)
+        check_choice("profile", profile, delays.PROFILES)
+        check_choice("backend", backend, BACKENDS)
+        if kernel_count < 1:
+            raise ConfigError(f"kernel_count is {kernel_count} but must be 1 or more")
+        self.n_in, self.n_out, self.dt = n_in, n_out, dt
+        self.granularity, self.padding, self.backend = granularity, padding, backend
+        self.learn_delay = learn_delay
+        self.length = _length(max_delay_ms, dt)
+        self.profile = profile if learn_delay else "triangle"
+        self.weight = nn.Parameter(kaiming_uniform((n_out, n_in, kernel_count), n_in * kernel_count))
+        delay = delays.uniform_delay(self._delay_shape(kernel_count), self.length)
+        delay = delay if learn_delay else delays.round_delay(delay, self.length)
+        self.delay = nn.Parameter(delay, requires_grad=learn_delay)
+        width = torch.tensor(self._initial_sigma(sigma))
+        if learn_sigma and learn_delay:
+            self.sigma = nn.Parameter(width)
+        else:
+            self.register_buffer("sigma", width)
+
+    def _initial_sigma(self, sigma: float | None) -> float:
+        if not self.learn_delay:
+            return 0.0
+        return float(self.length // 2) if sigma is None else float(sigma)
+
+    def _delay_shape(self, kernel_count: int) -> tuple[int, ...]:
+        return {
+            "synaptic": (self.n_out, self.n_in, kernel_count),
+            "axonal": (self.n_in, kernel_count),
+            "dendritic": (self.n_out, kernel_count),
+        }[self.granularity]
+
+    @property
+    def tail(self) -> int:
+        """Steps by which the output is longer than the input."""
+        return (self.length - 1) // 2 if self.padding == "lengthen" else 0
+
+    def delay_ms(self) -> Tensor:
+        """The delays in ms, of the shape of ``delay``, without gradient."""
+        return steps_to_ms(self.delay.detach(), self.dt)
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Bring the delays back into range; call after every optimiser step."""
+        self.delay.copy_(delays.clamp_delay(self.delay, self.length))
+
+    @torch.no_grad()
+    def round_(self) -> None:
+        """Round the delays to whole steps for good, as evaluation does for the moment."""
+        self.delay.copy_(delays.round_delay(self.delay, self.length))
+
+    def forward(
+        self, x: Tensor, state: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        if x.dim() != 3 or x.shape[2] != self.n_in:
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)} but Delayed was built for [T, B, {self.n_in}]"
+            )
+        if self.padding == "lengthen":
+            if state is not None:
+                raise ConfigError(
+                    "a Delayed with padding='lengthen' runs beyond the end of its input and so "
+                    "cannot continue from a state; build it with padding='causal' to stream"
+                )
+            return self._connect(x, self.tail), None
+        reach = self.length - 1
+        if state is None:
+            history = x.new_zeros((reach, *x.shape[1:]))
+            y = self._connect(x, 0)
+        else:
+            history = state["history"]
+            if history.shape != (reach, *x.shape[1:]):
+                raise ShapeError(
+                    f"history has shape {tuple(history.shape)} but x needs "
+                    f"{(reach, *x.shape[1:])}; pass state=None to start afresh"
+                )
+            y = self._connect(torch.cat([history, x]), 0)[reach:]
+        return y, {"history": torch.cat([history, x])[x.shape[0] :]}
+
+    def _connect(self, x: Tensor, tail: int) -> Tensor:
+        if self.training:
+            delay, sigma, profile = self.delay, self.sigma, self.profile
+        else:
+            delay, profile = delays.round_delay(self.delay, self.length), "triangle"
+            sigma = torch.zeros_like(self.sigma)
+        if self.granularity == "synaptic":
+            return delay_conv(
+                x,
+                self.weight,
+                delay,
+                sigma,
+                length=self.length,
+                profile=profile,
+                tail=tail,
+                backend=self.backend,
+            )
+        taps = delays.delay_profile(delay, sigma, self.length, profile).flatten(0, 1)
+        if self.granularity == "axonal":
+            copies = x.repeat_interleave(self.weight.shape[2], dim=2)
+            return delays.delay_channels(copies, taps, tail) @ self.weight.flatten(1).t()
+        weight = self.weight.permute(0, 2, 1).flatten(0, 1)  # [O * K, I]
+        branches = delays.delay_channels(x @ weight.t(), taps, tail)
+        return branches.unflatten(2, (self.n_out, -1)).sum(-1)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.n_in}, {self.n_out}, dt={self.dt:g}, "
+            f"max_delay_ms={steps_to_ms(self.length - 1, self.dt):g}, "
+            f"granularity={self.granularity!r}, learn_delay={self.learn_delay}, "
+            f"padding={self.padding!r}"
+        )
+
+
+def _length(max_delay_ms: float, dt: float) -> int:
+    steps = ms_to_steps(max_delay_ms, dt)
+    if steps < 0:
+        raise ConfigError(f"max_delay_ms is {max_delay_ms:g} but must not be negative")
+    if steps % 2:
+        raise ConfigError(
+            f"max_delay_ms = {max_delay_ms:g} is {steps} steps of {dt:g} ms, which makes a kernel "
+            f"of {steps + 1} taps; the number of taps must be odd, because with an even one the "
+            "centre lies between two taps and the largest delay falls outside the kernel. Use "
+            f"max_delay_ms={steps_to_ms(steps - 1, dt):g} or {steps_to_ms(steps + 1, dt):g}"
+        )
+    return delays.check_length(steps + 1)

@@ -1,0 +1,47 @@
+"""Connections without delay."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import ShapeError
+from snnsim.layer import Layer
+
+
+def kaiming_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
+    """``U(-sqrt(6 / fan_in), sqrt(6 / fan_in))``; He et al. 2015, for rectifying units."""
+    bound = math.sqrt(6.0 / fan_in)
+    return torch.empty(shape).uniform_(-bound, bound)
+
+
+class Dense(Layer):
+    """Every input to every output: ``y = x @ weight.T (+ bias)``.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        bias: whether to add a learnable bias (starts at 0).
+
+    Call: ``[T, B, n_in] -> [T, B, n_out]``, no state.
+
+    >>> y, state = Dense(3, 2)(torch.ones(4, 1, 3))
+    >>> tuple(y.shape), state
+    ((4, 1, 2), None)
+    """
+
+    def __init__(self, n_in: int, n_out: int, bias: bool = False):
+        super().__init__()
+        self.n_in, self.n_out = n_in, n_out
+        self.weight = nn.Parameter(kaiming_uniform((n_out, n_in), n_in))
+        self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
+        if x.shape[-1] != self.n_in:
+            raise ShapeError(f"x has {x.shape[-1]} channels but Dense was built for {self.n_in}")
+        return nn.functional.linear(x, self.weight, self.bias), None
+
+    def extra_repr(self) -> str:
+        return f"{self.n_in}, {self.n_out}, bias={self.bias is not None}"

@@ -1,0 +1,70 @@
+"""Convolution and pooling at every time step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from snnsim.layer import Layer
+
+
+class OverTime(Layer):
+    """Apply a module without memory to every time step: ``[T, B, ...]`` as one big batch.
+
+    >>> import torch
+    >>> y, _ = OverTime(nn.Conv2d(1, 4, 3))(torch.zeros(5, 2, 1, 8, 8))
+    >>> tuple(y.shape)
+    (5, 2, 4, 6, 6)
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
+        return self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2]), None
+
+
+def Conv1d(channels_in: int, channels_out: int, kernel_size: int, **options: Any) -> OverTime:
+    """1-D convolution over channels in space, ``[T, B, C, L]``; no bias unless asked for."""
+    return OverTime(nn.Conv1d(channels_in, channels_out, kernel_size, **{"bias": False, **options}))
+
+
+def Conv2d(channels_in: int, channels_out: int, kernel_size: int, **options: Any) -> OverTime:
+    """2-D convolution, ``[T, B, C, H, W]``; no bias unless asked for.
+
+    >>> Conv2d(2, 4, 3, padding=1).module.bias is None
+    True
+    """
+    return OverTime(nn.Conv2d(channels_in, channels_out, kernel_size, **{"bias": False, **options}))
+
+
+def AvgPool1d(size: int, **options: Any) -> OverTime:
+    """Mean over windows, ``[T, B, C, L]``."""
+    return OverTime(nn.AvgPool1d(size, **options))
+
+
+def AvgPool2d(size: int, **options: Any) -> OverTime:
+    """Mean over windows, ``[T, B, C, H, W]``."""
+    return OverTime(nn.AvgPool2d(size, **options))
+
+
+def MaxPool1d(size: int, **options: Any) -> OverTime:
+    """Maximum over windows: a spike if any input spikes."""
+    return OverTime(nn.MaxPool1d(size, **options))
+
+
+def MaxPool2d(size: int, **options: Any) -> OverTime:
+    """Maximum over windows: a spike if any input spikes."""
+    return OverTime(nn.MaxPool2d(size, **options))
+
+
+def SumPool2d(size: int, **options: Any) -> OverTime:
+    """Sum over windows, as neuromorphic hardware pools.
+
+    >>> import torch
+    >>> SumPool2d(2)(torch.ones(1, 1, 1, 2, 2))[0].item()
+    4.0
+    """
+    return OverTime(nn.AvgPool2d(size, **{"divisor_override": 1, **options}))

@@ -1,0 +1,63 @@
+"""Recurrent connections within a layer of neurons."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import ConfigError, ShapeError
+from snnsim.kernels import dispatch
+from snnsim.layer import Layer
+from snnsim.neurons.neuron import Neuron
+
+
+class Recurrent(Layer):
+    """A layer of neurons whose outputs are fed back as input one step later.
+
+    The input of ``neuron`` is ``x[t] + w_rec @ z[t-1]``.
+
+    Args:
+        neuron: the neurons; a flat layer (``n`` a number).
+        gain: scale of the orthogonal initial matrix.
+        self_connections: if false, the diagonal starts at 0 and gets no gradient.
+
+    Call: as the neuron's; the state also holds its last output under ``"z"``, ``[B, N]``.
+
+    >>> from snnsim.neurons import LIF
+    >>> z, state = Recurrent(LIF(4, dt=1.0))(torch.ones(5, 2, 4))
+    >>> tuple(z.shape), sorted(state)
+    ((5, 2, 4), ['v', 'z'])
+    """
+
+    def __init__(self, neuron: Neuron, gain: float = 1.0, self_connections: bool = True):
+        super().__init__()
+        if len(neuron.shape) != 1:
+            raise ConfigError(f"Recurrent needs a flat layer of neurons, not {neuron.shape}")
+        if "z" in type(neuron).state:
+            raise ConfigError("Recurrent keeps the last output as state 'z'; rename the neuron's")
+        self.neuron = neuron
+        self.w_rec = nn.Parameter(nn.init.orthogonal_(torch.empty(neuron.n, neuron.n), gain))
+        mask = torch.ones(neuron.n, neuron.n)
+        if not self_connections:
+            mask.fill_diagonal_(0)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(
+        self, x: Tensor, state: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        neuron = self.neuron
+        x = neuron.check_input(x)
+        if state is not None and "z" not in state:
+            raise ShapeError("the state of Recurrent must hold 'z', the last output")
+        y0 = x.new_zeros(x.shape[1:]) if state is None else state["z"]
+        y, final = dispatch.recurrent_scan(
+            neuron.equations,
+            x,
+            neuron.pack_state(x, state),
+            neuron.packed_parameters(x),
+            self.w_rec * self.mask,
+            y0,
+            neuron.learnt(),
+            neuron.backend,
+        )
+        return y, {**neuron.unpack_state(final), "z": y[-1] if y.shape[0] else y0}
