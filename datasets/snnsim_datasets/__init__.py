@@ -1,0 +1,40 @@
+"""Speech and event data sets for spiking networks, one file each.
+
+The modules of this folder are the registry: each has ``INFO`` and ``load``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+from snnsim.errors import check_choice
+
+__all__ = ["get", "load", "names"]
+
+
+def names() -> list[str]:
+    """Names of all data sets.
+
+    >>> "spoken-digits" in names()
+    True
+    """
+    modules = pkgutil.iter_modules(__path__)
+    return sorted(m.name.replace("_", "-") for m in modules if not m.ispkg)
+
+
+def get(name: str) -> ModuleType:
+    """The module of a data set, with ``INFO`` and ``load``."""
+    check_choice("data set", name, names())
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def load(name: str, split: str, root: Any = None, **options: Any) -> Any:
+    """Load one split of a data set; the options are those of its own ``load``.
+
+    >>> load("spoken-digits", "test").batch([0, 1]).x.shape[1:]
+    torch.Size([2, 140])
+    """
+    return get(name).load(split, root, **options)

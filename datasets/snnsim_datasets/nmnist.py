@@ -1,0 +1,175 @@
+"""N-MNIST: MNIST digits seen by a moving event camera."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from snnsim.errors import DataError
+from snnsim_datasets.tools.events import BinnedEvents, Events, bin_all
+from snnsim_datasets.tools.files import Remote, atomic, cache_root, default_root, digest, fetch, find
+from snnsim_datasets.tools.info import Info
+from snnsim_datasets.tools.splits import check_split, hash_fraction
+
+SHAPE = (2, 34, 34)  # polarity, y, x
+CHANNELS = 2 * 34 * 34
+_URL = "https://data.mendeley.com/public-files/datasets/468j46mzdv/files/"
+
+INFO = Info(
+    name="nmnist",
+    title="N-MNIST",
+    kind="events of a 34 x 34 camera, on and off; 60000 training and 10000 test recordings",
+    channels=CHANNELS,
+    classes=tuple("0123456789"),
+    splits=("train", "validation", "test", "train_all"),
+    licence="CC BY-SA 4.0",
+    citation="Orchard, Jayawant, Cohen & Thakor 2015, doi:10.3389/fnins.2015.00437",
+    remotes=(
+        Remote(
+            "Train.zip",
+            (_URL + "39c25547-014b-4137-a934-9d29fa53c7a0/file_downloaded",),
+            "20959b8e626244a1b502305a9e6e2031",
+        ),
+        Remote(
+            "Test.zip",
+            (_URL + "05a4d654-7e03-4c15-bdfa-9bb2bcbea494/file_downloaded",),
+            "69ca8762b2fe404d9b9bad1103e97832",
+        ),
+    ),
+    note="'validation' is a tenth of the training part, chosen by a hash of the recording's "
+    "number ('train_all' is the whole). Channel = polarity * 1156 + y * 34 + x.",
+)
+
+
+def load(
+    split: str,
+    root: Path | str | None = None,
+    *,
+    dt: float = 10.0,
+    binning: str = "grid",
+    download: bool = True,
+    progress=None,
+) -> BinnedEvents:
+    """Load a split.
+
+    Args:
+        split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
+        root: folder with ``Train.zip`` and ``Test.zip``, or with ``nmnist_train.npz`` and
+            ``nmnist_test.npz`` (arrays ``x y p dt_us offsets labels``).
+        dt: step in ms.
+        binning, download, progress: as in :func:`snnsim_datasets.shd.load`.
+    """
+    check_split(INFO.name, split, INFO.splits)
+    part = "test" if split == "test" else "train"
+    path = _locate(root, part, download, progress)
+    checksum = digest(path)
+    events = _read_npz(path) if path.suffix == ".npz" else _read_archive(path, checksum)
+    if split in ("train", "validation"):
+        at = np.asarray([hash_fraction(str(i), "snnsim-nmnist") for i in range(len(events))])
+        events = events.subset(at < 0.1 if split == "validation" else at >= 0.1)
+    return bin_all(events, dt, 1, binning, {path.name: checksum})
+
+
+def read_bin(content: bytes, name: str = "recording") -> tuple[np.ndarray, np.ndarray]:
+    """Times (seconds) and channels of one recording in the 40-bit format of N-MNIST.
+
+    Five bytes per event: x, y, and 24 bits of polarity (highest) and microseconds. An event
+    with y = 240 is no event but says that the clock overflowed.
+    """
+    if len(content) % 5:
+        raise DataError(f"{name} has {len(content)} bytes, not a multiple of 5: it is truncated")
+    raw = np.frombuffer(content, dtype=np.uint8).reshape(-1, 5).astype(np.int64)
+    x, y, polarity = raw[:, 0], raw[:, 1], raw[:, 2] >> 7
+    microseconds = ((raw[:, 2] & 127) << 16) | (raw[:, 3] << 8) | raw[:, 4]
+    overflow = y == 240
+    microseconds = microseconds + np.cumsum(overflow) * (1 << 13)
+    keep = ~overflow
+    if keep.any() and (x[keep].max() >= 34 or y[keep].max() >= 34):
+        raise DataError(f"{name} has events outside 34 x 34 pixels; it is not an N-MNIST recording")
+    units = polarity * 1156 + y * 34 + x
+    order = np.argsort(microseconds[keep], kind="stable")
+    return (microseconds[keep][order] / 1e6).astype(np.float32), units[keep][order]
+
+
+def _locate(root: Path | str | None, part: str, download: bool, progress) -> Path:
+    folder = default_root(INFO.name) if root is None else Path(root)
+    title = part.capitalize()
+    found = find(folder, [f"nmnist_{part}.npz", f"{title}.zip", f"{part}.zip"])
+    if found is not None:
+        return found
+    if not download:
+        raise DataError(f"no {title}.zip in {folder}; allow the download or give --root")
+    remote = next(r for r in INFO.remotes if r.name == f"{title}.zip")
+    return fetch(remote, folder, progress)
+
+
+def _events(samples: Iterator[tuple[np.ndarray, np.ndarray, int]], path: Path) -> Events:
+    times, units, labels = [], [], []
+    for t, u, label in samples:
+        times.append(t)
+        units.append(u)
+        labels.append(label)
+    if not labels:
+        raise DataError(f"{path} holds no recordings")
+    return Events(
+        times=np.concatenate(times).astype(np.float32),
+        units=np.concatenate(units).astype(np.uint16),
+        offsets=np.concatenate([[0], np.cumsum([len(t) for t in times])]).astype(np.int64),
+        labels=np.asarray(labels, dtype=np.int64),
+        speakers=np.full(len(labels), -1, dtype=np.int64),
+        channels=CHANNELS,
+        classes=INFO.classes,
+    )
+
+
+def _read_npz(path: Path) -> Events:
+    try:
+        with np.load(path) as stored:
+            data = {name: stored[name] for name in ("x", "y", "p", "dt_us", "offsets", "labels")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not a readable N-MNIST .npz file ({error})") from error
+    units = data["p"].astype(np.int64) * 1156 + data["y"].astype(np.int64) * 34 + data["x"]
+
+    def samples():
+        for i, label in enumerate(data["labels"]):
+            part = slice(int(data["offsets"][i]), int(data["offsets"][i + 1]))
+            yield np.cumsum(data["dt_us"][part].astype(np.int64)) / 1e6, units[part], int(label)
+
+    return _events(samples(), path)
+
+
+def _read_archive(path: Path, checksum: str) -> Events:
+    cached = cache_root() / f"nmnist-{checksum[:24]}.npz"
+    if cached.is_file():
+        return _from_cache(cached)
+
+    def samples():
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = sorted(n for n in archive.namelist() if n.endswith(".bin"))
+                for name in names:
+                    times, units = read_bin(archive.read(name), f"{path}:{name}")
+                    yield times, units, int(name.split("/")[-2])
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            raise DataError(f"{path} is truncated or corrupt ({error})") from error
+
+    events = _events(samples(), path)
+    with atomic(cached) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            times=events.times,
+            units=events.units,
+            offsets=events.offsets,
+            labels=events.labels,
+        )
+    return events
+
+
+def _from_cache(path: Path) -> Events:
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    speakers = np.full(len(arrays["labels"]), -1, dtype=np.int64)
+    return Events(**arrays, speakers=speakers, channels=CHANNELS, classes=INFO.classes)

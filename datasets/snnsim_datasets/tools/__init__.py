@@ -1,0 +1,1 @@
+"""What the data sets share: files, events, binning, audio, splits."""

@@ -1,0 +1,80 @@
+"""Recordings as flat 16-bit arrays, and batches of their spectral features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnsim.errors import ConfigError, DataError
+from snnsim_datasets.tools.events import Batch
+
+
+def read_audio(path: Path) -> tuple[np.ndarray, int]:
+    """Samples (int16, mono) and sampling rate of a WAV, FLAC or OGG file."""
+    import soundfile
+
+    if not path.is_file():
+        raise DataError(f"{path} does not exist")
+    try:
+        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise DataError(f"{path} is not a readable recording ({error})") from error
+    if samples.shape[1] != 1:
+        raise DataError(f"{path} has {samples.shape[1]} channels but mono was expected")
+    if len(samples) == 0:
+        raise DataError(f"{path} holds no samples")
+    return samples[:, 0], rate
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Audio clips with labels, turned into features batch by batch.
+
+    Attributes:
+        samples: int16, all clips one after another.
+        offsets: ``[n + 1]``.
+        features: function from a waveform batch ``[B, samples]`` (float32 in -1 .. 1) to
+            ``[B, T, channels]``.
+        steps: function from a number of samples to its number of steps.
+    """
+
+    samples: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    speakers: np.ndarray
+    channels: int
+    classes: tuple[str, ...]
+    dt: float
+    features: Callable[[Tensor], Tensor]
+    steps: Callable[[int], int]
+    checksums: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of steps of each clip."""
+        return np.asarray([self.steps(int(n)) for n in np.diff(self.offsets)], dtype=np.int64)
+
+    def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
+        """Features of some clips; shorter ones are padded with silence, then cut to ``steps``."""
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) == 0:
+            raise ConfigError("a batch needs at least one sample, but no indices were given")
+        clips = [self.samples[self.offsets[i] : self.offsets[i + 1]] for i in indices]
+        sizes = np.asarray([len(clip) for clip in clips])
+        wave = torch.zeros(len(clips), int(sizes.max()))
+        for row, clip in zip(wave, clips, strict=True):
+            row[: len(clip)] = torch.from_numpy(clip.astype(np.float32) / 32768.0)
+        x = self.features(wave).transpose(0, 1)
+        lengths = torch.tensor([self.steps(int(n)) for n in sizes])
+        if steps is not None and steps > x.shape[0]:
+            x = torch.cat([x, x.new_zeros(steps - x.shape[0], *x.shape[1:])])
+        x = x[:steps].contiguous()
+        return Batch(x, torch.from_numpy(self.labels[indices]), lengths.clamp(max=x.shape[0]))

@@ -1,0 +1,159 @@
+"""Finding, fetching and checking files. Nothing is ever left half-written under its name."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from snnsim.errors import DataError
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a data set: its name, official addresses and checksum."""
+
+    name: str
+    urls: tuple[str, ...]
+    checksum: str  # hexadecimal
+    algorithm: str = "md5"
+
+
+def default_root(name: str) -> Path:
+    """Where a data set is kept unless a root is given: ``$SNNSIM_DATA`` or ``~/.local/share``."""
+    base = os.environ.get("SNNSIM_DATA")
+    return (Path(base) if base else Path.home() / ".local" / "share" / "snnsim") / name
+
+
+def cache_root() -> Path:
+    """Where converted data are cached: ``$SNNSIM_CACHE_DIR`` or ``~/.cache/snnsim``."""
+    base = os.environ.get("SNNSIM_CACHE_DIR")
+    return (Path(base) if base else Path.home() / ".cache" / "snnsim") / "data"
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Checksum of a file's content, hexadecimal."""
+    state = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while block := file.read(CHUNK):
+            state.update(block)
+    return state.hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the name ``path`` only when the block has succeeded."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def find(root: Path, names: Sequence[str]) -> Path | None:
+    """The first of ``names`` that is a file in ``root``."""
+    return next((root / name for name in names if (root / name).is_file()), None)
+
+
+def fetch(remote: Remote, root: Path, progress=None) -> Path:
+    """Download ``remote`` into ``root`` unless it is there, and check it.
+
+    An interrupted download is kept as ``<name>.part`` and continued the next time; the file
+    gets its name only after its checksum has been found right.
+
+    Args:
+        remote: what to fetch.
+        root: folder to put it into.
+        progress: optional function of (bytes so far, bytes in all or 0).
+    """
+    target = root / remote.name
+    if target.is_file():
+        return target
+    root.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    problems = []
+    for url in remote.urls:
+        try:
+            _continue_download(url, part, progress)
+        except (OSError, urllib.error.URLError) as error:
+            problems.append(f"{url}: {error}")
+            continue
+        found = digest(part, remote.algorithm)
+        if found == remote.checksum.lower():
+            os.replace(part, target)
+            return target
+        part.unlink()
+        problems.append(f"{url}: {remote.algorithm} {found}, expected {remote.checksum}")
+    raise DataError(
+        f"could not download {remote.name}:\n  " + "\n  ".join(problems) + f"\nGet the file by other "
+        f"means and put it at {target}, or give the folder that holds it with --root"
+    )
+
+
+def _continue_download(url: str, part: Path, progress) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "snnsim"})
+    if done:
+        request.add_header("Range", f"bytes={done}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done:  # nothing left to fetch
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        total = int(response.headers.get("Content-Length") or 0) + (done if resumed else 0)
+        done = done if resumed else 0
+        with part.open("ab" if resumed else "wb") as file:
+            while block := response.read(CHUNK):
+                file.write(block)
+                done += len(block)
+                if progress is not None:
+                    progress(done, total)
+    if total and done < total:
+        raise OSError(f"connection closed after {done} of {total} bytes; run again to continue")
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """The content of a ``.gz`` or single-file ``.zip`` as a temporary file; others as they are."""
+    if path.suffix not in (".gz", ".zip"):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="snnsim-") as folder:
+        target = Path(folder) / path.stem
+        try:
+            with _open_packed(path) as packed, target.open("wb") as out:
+                shutil.copyfileobj(packed, out, CHUNK)
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(
+                f"{path} is truncated or corrupt ({error}); delete it and download it again"
+            ) from error
+        yield target
+
+
+def _open_packed(path: Path):
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    archive = zipfile.ZipFile(path)
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    if len(names) != 1:
+        raise DataError(f"{path} holds {len(names)} files but exactly one was expected")
+    return archive.open(names[0])
