@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+import torch
 from torch import Tensor
 
 from snnsim.errors import ShapeError, check_choice
@@ -74,4 +75,7 @@ def delay_conv(
         return x.new_zeros((0, x.shape[1], weight.shape[0]))
     rung = choose_rung(backend, x.shape[0], length)
     module = importlib.import_module(f"snnsim.kernels.delay_conv.{rung}")
-    return module.delay_conv(x, weight, delay, sigma, length, profile, tail)
+    if not torch.is_autocast_enabled(x.device.type):
+        return module.delay_conv(x, weight, delay, sigma, length, profile, tail)
+    with torch.autocast(x.device.type, enabled=False):  # delays need more than 8 bits
+        return module.delay_conv(x.to(weight.dtype), weight, delay, sigma, length, profile, tail)

@@ -1,0 +1,116 @@
+"""Checkpoints that hold tensors and plain values only: loading one cannot run code.
+
+A checkpoint is one safetensors file: tensors under dotted names, everything else as JSON in
+its metadata. It is written beside its name and moved there, so an interrupted write leaves
+the previous checkpoint as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from snnsim.errors import CheckpointError
+
+FORMAT = "snnsim-checkpoint-1"
+
+
+def save(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Write a checkpoint atomically and durably.
+
+    Args:
+        path: its name.
+        tensors: name to tensor, on any device.
+        values: plain JSON values.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    os.close(handle)
+    try:
+        ready = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        save_file(ready, name, metadata={"format": FORMAT, "values": json.dumps(values)})
+        with open(name, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint: ``(tensors, values)``.
+
+    Raises:
+        CheckpointError: if the file is absent, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or not a checkpoint ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of this program (its format is "
+            f"{metadata.get('format')!r}, expected {FORMAT!r})"
+        )
+    return tensors, json.loads(metadata["values"])
+
+
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under ``prefix.name``."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under ``prefix.``, without it."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as named tensors (its rates are a function of the epoch)."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{key}": value for i, slot in state.items() for key, value in slot.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of :func:`optimizer_tensors`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        i, key = name.split(".", 1)
+        state.setdefault(int(i), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load a network's parameters and buffers, saying what does not fit."""
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit this network: {error}") from error
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of the random generators."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Inverse of :func:`random_state`."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

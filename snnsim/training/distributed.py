@@ -1,0 +1,73 @@
+"""Training on several processes: each takes a contiguous share of every joint batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+
+def start(device: torch.device) -> None:
+    """Join the group that ``torchrun`` announces in the environment, if there is one."""
+    if "RANK" in os.environ and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    """Leave the group, if in one."""
+    if active():
+        distributed.destroy_process_group()
+
+
+def active() -> bool:
+    """Whether this process is one of a group."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def rank() -> int:
+    """Number of this process; 0 alone."""
+    return distributed.get_rank() if active() else 0
+
+
+def size() -> int:
+    """Number of processes; 1 alone."""
+    return distributed.get_world_size() if active() else 1
+
+
+def share(indices: np.ndarray) -> np.ndarray:
+    """This process's contiguous part of a joint batch (as even as possible)."""
+    return np.array_split(indices, size())[rank()]
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Sum a tensor over all processes, in place; returns it."""
+    if active():
+        distributed.all_reduce(values)
+    return values
+
+
+def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Add up the gradients of all processes; afterwards all hold the joint batch's."""
+    if not active():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    distributed.all_reduce(flat)
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def broadcast(net: torch.nn.Module) -> None:
+    """Give every process the parameters and buffers of process 0."""
+    if active():
+        for tensor in net.state_dict().values():
+            distributed.broadcast(tensor, 0)
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if active():
+        distributed.barrier()

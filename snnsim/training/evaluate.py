@@ -1,0 +1,102 @@
+"""Accuracy, loss and firing rates of a network on a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnsim.functional.losses import cross_entropy_sum
+from snnsim.functional.readouts import get_readout
+from snnsim.neurons import LI, Neuron
+from snnsim.training import distributed
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Results on a data set; ``firing_rate`` is spikes per neuron and step, mean over layers' neurons."""
+
+    accuracy: float
+    loss: float
+    firing_rate: float
+    samples: int
+
+
+@contextmanager
+def counting_spikes(net: nn.Module) -> Iterator[list[float]]:
+    """Within this context, the list receives spikes and neuron-steps: ``[spikes, places]``."""
+    totals = [0.0, 0.0]
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        spikes = output[0].detach()
+        totals[0] += float(spikes.sum())
+        totals[1] += spikes.numel()
+
+    neurons = [m for m in net.modules() if isinstance(m, Neuron) and not isinstance(m, LI)]
+    handles = [m.register_forward_hook(count) for m in neurons]
+    try:
+        yield totals
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def predict(net: nn.Module, x: Tensor, readout: str, lengths: Tensor | None = None) -> Tensor:
+    """Class scores ``[B, C]`` of a batch ``[T, B, N]`` in evaluation mode."""
+    was_training = net.training
+    net.eval()
+    try:
+        y, _ = net(x)
+        return get_readout(readout)(y, lengths)
+    finally:
+        net.train(was_training)
+
+
+def evaluate(
+    net: nn.Module,
+    data: Any,
+    *,
+    readout: str = "sum_softmax",
+    mask_padding: bool = False,
+    batch_size: int = 256,
+    steps: int = 0,
+    device: torch.device | str = "cpu",
+) -> Scores:
+    """Evaluate a network.
+
+    Args:
+        net: the network; evaluated in evaluation mode (delays rounded, running statistics).
+        data: a data set with ``len`` and ``batch(indices, steps)``.
+        readout, mask_padding: see :class:`snnsim.training.Recipe`.
+        batch_size: samples at a time.
+        steps: pad every batch to at least so many steps. Unmasked read-outs depend on the
+            padding, so a fixed number makes a sample's result independent of its batch.
+        device: where the network lives.
+
+    Returns:
+        Exact means over all samples (not means of batch means).
+    """
+    longest = max(steps, int(np.max(data.lengths)))
+    totals = torch.zeros(5, dtype=torch.float64)  # correct, loss, samples, spikes, places
+    order = np.arange(len(data))
+    with counting_spikes(net) as spikes:
+        for first in range(0, len(data), batch_size):
+            mine = distributed.share(order[first : first + batch_size])
+            if len(mine) == 0:
+                continue
+            batch = data.batch(mine, longest)
+            labels = batch.labels.to(device)
+            lengths = batch.lengths if mask_padding else None
+            scores = predict(net, batch.x.to(device), readout, lengths)
+            totals[0] += float((scores.argmax(1) == labels).sum())
+            totals[1] += float(cross_entropy_sum(scores, labels))
+            totals[2] += len(mine)
+        totals[3:] = torch.tensor(spikes, dtype=torch.float64)
+    correct, loss, samples, spiked, places = distributed.sum_over_processes(totals).tolist()
+    return Scores(correct / samples, loss / samples, spiked / places if places else 0.0, int(samples))

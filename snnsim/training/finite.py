@@ -1,0 +1,49 @@
+"""Finding where a number stopped being finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def gradients_finite(parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether every gradient is finite."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return not gradients or bool(torch.isfinite(torch.stack([g.sum() for g in gradients]).sum()))
+
+
+@torch.no_grad()
+def first_culprit(net: nn.Module, x: Tensor) -> str:
+    """Name the first layer whose parameters, gradients or output are not finite on ``x``."""
+    found: list[str] = []
+
+    def look(name: str, module: nn.Module):
+        def hook(_: nn.Module, inputs: Any, output: Any) -> None:
+            y = output[0] if isinstance(output, tuple) else output
+            for what, tensor in _suspects(module, inputs, y):
+                if not bool(torch.isfinite(tensor).all()):
+                    found.append(f"{what} of layer {name!r} ({type(module).__name__})")
+
+        return hook
+
+    leaves = [(n, m) for n, m in net.named_modules() if n and not any(True for _ in m.children())]
+    handles = [m.register_forward_hook(look(n, m)) for n, m in leaves]
+    try:
+        net(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else "the read-out or the loss"
+
+
+def _suspects(module: nn.Module, inputs: Any, y: Tensor) -> Iterable[tuple[str, Tensor]]:
+    if inputs and isinstance(inputs[0], Tensor):
+        yield "the input", inputs[0]
+    for name, parameter in module.named_parameters(recurse=False):
+        yield f"parameter {name!r}", parameter
+        if parameter.grad is not None:
+            yield f"the gradient of {name!r}", parameter.grad
+    yield "the output", y

@@ -1,0 +1,291 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import CheckpointError, NonFiniteError
+from snnsim.functional.losses import cross_entropy_sum
+from snnsim.functional.readouts import get_readout
+from snnsim.training import checkpoint, distributed
+from snnsim.training.evaluate import evaluate
+from snnsim.training.finite import first_culprit, gradients_finite
+from snnsim.training.recipe import Optimizers, Recipe
+
+
+class Watcher:
+    """What the loop reports to; this one ignores everything. ``row`` is a line of the metrics."""
+
+    def epoch_started(self, epoch: int, steps: int) -> None: ...
+
+    def step_done(self, epoch: int, step: int, loss: float) -> None: ...
+
+    def epoch_ended(self, row: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands: all of it that is neither tensor nor a function of the epoch."""
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    best_accuracy: float = -1.0
+    best_loss: float = float("inf")
+    best_epoch: int = -1
+    stopped: bool = False
+
+
+def set_seed(seed: int) -> None:
+    """Seed every random generator that training uses."""
+    torch.manual_seed(seed)
+
+
+def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of the training samples in an epoch: a function of seed and epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(samples)
+
+
+class Trainer:
+    """Trains a network on a data set, keeps the best by validation accuracy, can be resumed.
+
+    Args:
+        net: the network, on ``device``.
+        train, validation: data sets with ``len``, ``lengths`` and ``batch(indices, steps)``.
+        recipe: hyper-parameters.
+        out: folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``;
+            ``None`` keeps nothing.
+        seed: of the order of samples; also seeds dropout at the start.
+        device: where to compute.
+        watcher: is told of every step and epoch.
+
+    >>> from snnsim_datasets import load
+    >>> from snnsim.networks import shd_network
+    >>> set_seed(0)
+    >>> net = shd_network(delays="none")
+    >>> trainer = Trainer(net, load("spoken-digits", "train"), load("spoken-digits", "validation"),
+    ...                   Recipe(epochs=1))
+    >>> rows = trainer.run()
+    >>> sorted(rows[0])[:3]
+    ['epoch', 'firing_rate', 'lr']
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        train: Any,
+        validation: Any,
+        recipe: Recipe,
+        *,
+        out: Path | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        watcher: Watcher | None = None,
+    ):
+        self.net, self.train, self.validation, self.recipe = net, train, validation, recipe
+        self.out, self.seed, self.device = out, seed, torch.device(device)
+        self.watcher = watcher or Watcher()
+        self.optimizers = Optimizers(net, recipe)
+        self.position = Position()
+        self.rows: list[dict[str, Any]] = []
+        self.steps = int(np.max(train.lengths))  # what evaluation pads to
+        set_seed(seed)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the end; returns the rows of the metrics, one per epoch."""
+        distributed.broadcast(self.net)
+        while self.position.epoch < self.recipe.epochs and not self.position.stopped:
+            self._run_epoch()
+        return self.rows
+
+    def resume(self) -> bool:
+        """Continue from ``last.safetensors``; false if there is none yet."""
+        assert self.out is not None
+        path = self.out / "last.safetensors"
+        if not path.is_file():
+            return False
+        tensors, values = checkpoint.load(path)
+        if values["recipe"] != asdict(self.recipe) or values["seed"] != self.seed:
+            raise CheckpointError(
+                f"{path} was written with another recipe or seed; resume with the same "
+                "configuration, or train into a new folder"
+            )
+        checkpoint.load_weights(self.net, checkpoint.without_prefix("net", tensors), path)
+        for i, optimizer in enumerate(self.optimizers.each):
+            named = checkpoint.without_prefix(f"optimizer{i}", tensors)
+            checkpoint.load_optimizer(optimizer, named)
+        checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), self.device)
+        self.position = Position(**values["position"])
+        self.rows = self._kept_rows()
+        return True
+
+    def _run_epoch(self) -> None:
+        epoch, recipe = self.position.epoch, self.recipe
+        self.optimizers.start_epoch(epoch)
+        order = epoch_order(len(self.train), self.seed, epoch)
+        steps = -(-len(order) // recipe.batch_size)
+        self.watcher.epoch_started(epoch, steps)
+        self.net.train()
+        for step in range(self.position.step, steps):
+            began = time.monotonic()
+            indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            loss, correct = self._train_step(indices, step)
+            self.position = replace(
+                self.position,
+                step=step + 1,
+                loss=self.position.loss + loss,
+                correct=self.position.correct + correct,
+                samples=self.position.samples + len(indices),
+                seconds=self.position.seconds + time.monotonic() - began,
+            )
+            self.watcher.step_done(epoch, step, loss / len(indices))
+            if recipe.checkpoint_steps and (step + 1) % recipe.checkpoint_steps == 0:
+                self._save_last()
+        self._end_epoch()
+
+    def _train_step(self, indices: np.ndarray, step: int) -> tuple[float, int]:
+        """One optimiser step on a joint batch; returns its summed loss and correct answers."""
+        self.optimizers.zero_grad()
+        totals = torch.zeros(2, dtype=torch.float64)
+        longest = int(self.train.lengths[indices].max())
+        for part in np.array_split(indices, self.recipe.accumulate):
+            mine = distributed.share(part)
+            batch = self.train.batch(mine, longest)
+            x, labels = batch.x.to(self.device), batch.labels.to(self.device)
+            with self._autocast():
+                y, _ = self.net(x)
+            lengths = batch.lengths if self.recipe.mask_padding else None
+            scores = get_readout(self.recipe.readout)(y.float() if _half(y) else y, lengths)
+            loss = cross_entropy_sum(scores, labels)
+            self._check(torch.isfinite(loss).item(), "the loss", x, step)
+            (loss / len(indices)).backward()
+            totals += torch.tensor([loss.item(), float((scores.argmax(1) == labels).sum())])
+        distributed.sum_gradients(self.net.parameters())
+        self._check(gradients_finite(self.net.parameters()), "a gradient", x, step)
+        self.optimizers.step()
+        total, correct = distributed.sum_over_processes(totals).tolist()
+        return total, int(correct)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        kind, precision = self.device.type, self.recipe.precision
+        if precision == "auto":
+            on_gpu = kind == "cuda" and torch.cuda.is_bf16_supported()
+            precision = "bfloat16" if on_gpu else "float32"
+        return torch.autocast(kind, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+    def _check(self, finite: bool, what: str, x: Tensor, step: int) -> None:
+        if finite:
+            return
+        last = None if self.out is None else self.out / "last.safetensors"
+        good = str(last) if last is not None and last.is_file() else "none yet"
+        raise NonFiniteError(
+            f"{what} is not finite at epoch {self.position.epoch}, step {step}; first not finite: "
+            f"{first_culprit(self.net, x)}. Last good checkpoint: {good}. Try a smaller max_lr"
+        )
+
+    def _end_epoch(self) -> None:
+        position, recipe = self.position, self.recipe
+        began = time.monotonic()
+        scores = evaluate(
+            self.net,
+            self.validation,
+            readout=recipe.readout,
+            mask_padding=recipe.mask_padding,
+            batch_size=recipe.batch_size,
+            steps=self.steps,
+            device=self.device,
+        )
+        row = {
+            "epoch": position.epoch,
+            "train_loss": position.loss / position.samples,
+            "train_accuracy": position.correct / position.samples,
+            "validation_loss": scores.loss,
+            "validation_accuracy": scores.accuracy,
+            "firing_rate": scores.firing_rate,
+            "lr": self.optimizers.main.param_groups[0]["lr"],
+            "sigma": [float(c.sigma.detach()) for c in self.optimizers.connections],
+            "seconds": position.seconds + time.monotonic() - began,
+        }
+        better = (scores.accuracy, -scores.loss) > (position.best_accuracy, -position.best_loss)
+        if better:
+            position = replace(
+                position,
+                best_accuracy=scores.accuracy,
+                best_loss=scores.loss,
+                best_epoch=position.epoch,
+            )
+        waited = position.epoch - position.best_epoch
+        self.position = replace(
+            position,
+            epoch=position.epoch + 1,
+            step=0,
+            loss=0.0,
+            correct=0,
+            samples=0,
+            seconds=0.0,
+            stopped=bool(recipe.patience) and waited >= recipe.patience,
+        )
+        self.rows.append(row)
+        self._write_epoch(better)
+        self.watcher.epoch_ended(row)
+
+    def _write_epoch(self, better: bool) -> None:
+        """Best weights, then metrics, then the position: a kill in between repeats the epoch."""
+        if self.out is None or distributed.rank() != 0:
+            return
+        if better:
+            values = {"epoch": self.position.best_epoch, "steps": self.steps}
+            weights = checkpoint.prefixed("net", self.net.state_dict())
+            checkpoint.save(self.out / "best.safetensors", weights, values)
+        lines = "".join(json.dumps(row) + "\n" for row in self.rows)
+        temporary = self.out / "metrics.jsonl.tmp"
+        temporary.write_text(lines)
+        os.replace(temporary, self.out / "metrics.jsonl")
+        self._save_last()
+
+    def _save_last(self) -> None:
+        if self.out is None or distributed.rank() != 0:
+            return
+        tensors = checkpoint.prefixed("net", self.net.state_dict())
+        for i, optimizer in enumerate(self.optimizers.each):
+            named = checkpoint.optimizer_tensors(optimizer)
+            tensors |= checkpoint.prefixed(f"optimizer{i}", named)
+        tensors |= checkpoint.prefixed("random", checkpoint.random_state(self.device))
+        values = {
+            "position": asdict(self.position),
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "steps": self.steps,
+        }
+        checkpoint.save(self.out / "last.safetensors", tensors, values)
+
+    def _kept_rows(self) -> list[dict[str, Any]]:
+        assert self.out is not None
+        path = self.out / "metrics.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [row for row in rows if row["epoch"] < self.position.epoch]
+
+    def load_best(self) -> None:
+        """Put the best weights so far into the network."""
+        assert self.out is not None
+        path = self.out / "best.safetensors"
+        tensors, _ = checkpoint.load(path)
+        checkpoint.load_weights(self.net, checkpoint.without_prefix("net", tensors), path)
+
+
+def _half(y: Tensor) -> bool:
+    return y.dtype in (torch.float16, torch.bfloat16)
+

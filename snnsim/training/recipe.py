@@ -1,0 +1,133 @@
+"""The hyper-parameters of training and the optimisers they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from snnsim.errors import ConfigError, check_choice
+from snnsim.functional.delays import sigma_after
+from snnsim.functional.readouts import READOUTS
+from snnsim.networks.normalization import BatchNorm
+from snnsim.synapses.delayed import Delayed
+from snnsim.training.schedules import cosine, one_cycle
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+SCHEDULES = ("one_cycle", "constant")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults are those of Hammouamri et al. 2024 (arXiv:2306.17670) on SHD.
+
+    Attributes:
+        epochs: passes over the training data.
+        batch_size: samples per optimiser step, over all processes.
+        max_lr: peak learning rate of weights and all other parameters but delays.
+        schedule: ``"one_cycle"`` per epoch, or ``"constant"`` at ``max_lr``.
+        lr_delay: learning rate of delays at the start; cosine to 0.
+        weight_decay: L2 penalty on weights, not on batch normalisation, biases or delays.
+        sigma_end: width of the delay kernels (before the Gaussian's offset) at the end of its
+            decay.
+        sigma_share: share of the epochs over which the width decays.
+        readout: name of the read-out, see :mod:`snnsim.functional.readouts`.
+        mask_padding: whether steps beyond the end of a sample are kept out of the read-out.
+        accumulate: parts into which a batch is cut to save memory (batch normalisation then
+            sees the parts).
+        patience: stop after this many epochs without a better validation accuracy; 0 = never.
+        precision: ``"auto"`` (bfloat16 on a GPU that has it), ``"float32"`` or ``"bfloat16"``.
+        checkpoint_steps: also write a checkpoint every so many steps within an epoch; 0 = only
+            at the ends of epochs.
+    """
+
+    epochs: int = 150
+    batch_size: int = 256
+    max_lr: float = 5e-3
+    schedule: str = "one_cycle"
+    lr_delay: float = 0.1
+    weight_decay: float = 1e-5
+    sigma_end: float = 0.23
+    sigma_share: float = 0.25
+    readout: str = "sum_softmax"
+    mask_padding: bool = False
+    accumulate: int = 1
+    patience: int = 0
+    precision: str = "auto"
+    checkpoint_steps: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("readout", self.readout, READOUTS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("precision", self.precision, PRECISIONS)
+        for name in ("epochs", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)} but must be 1 or more")
+        for name in ("max_lr", "lr_delay", "weight_decay", "patience", "checkpoint_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)} but must not be negative")
+
+
+class Optimizers:
+    """Two Adams: one for delays, one for everything else.
+
+    The rates are set at the start of every epoch by :meth:`start_epoch`; ``step`` also brings
+    the delays back into their range.
+    """
+
+    def __init__(self, net: nn.Module, recipe: Recipe):
+        self.recipe = recipe
+        self.connections = [m for m in net.modules() if isinstance(m, Delayed)]
+        self.start_sigma = [float(c.sigma.detach()) for c in self.connections]
+        delays = [c.delay for c in self.connections if c.delay.requires_grad]
+        plain = self._without_decay(net)
+        taken = {id(p) for p in (*delays, *plain)}
+        decayed = [p for p in net.parameters() if p.requires_grad and id(p) not in taken]
+        groups = [
+            {"params": decayed, "weight_decay": recipe.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self.main = torch.optim.Adam([g for g in groups if g["params"]], lr=recipe.max_lr)
+        self.delays = torch.optim.Adam(delays, lr=recipe.lr_delay) if delays else None
+
+    @staticmethod
+    def _without_decay(net: nn.Module) -> list[nn.Parameter]:
+        modules = list(net.modules())
+        normal = [p for m in modules if isinstance(m, BatchNorm) for p in m.parameters()]
+        known = {id(p) for p in normal}
+        biases = [p for name, p in net.named_parameters() if name.endswith("bias")]
+        return normal + [p for p in biases if id(p) not in known]
+
+    @property
+    def each(self) -> list[torch.optim.Adam]:
+        """The optimisers there are."""
+        return [o for o in (self.main, self.delays) if o is not None]
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set learning rates, momenta and kernel widths for ``epoch``."""
+        recipe = self.recipe
+        if recipe.schedule == "one_cycle":
+            lr, beta1 = one_cycle(epoch, recipe.epochs, recipe.max_lr)
+        else:
+            lr, beta1 = recipe.max_lr, 0.9
+        for group in self.main.param_groups:
+            group["lr"], group["betas"] = lr, (beta1, 0.999)
+        for group in self.delays.param_groups if self.delays else ():
+            group["lr"] = cosine(epoch, recipe.epochs, recipe.lr_delay)
+        epochs = int(recipe.epochs * recipe.sigma_share)
+        for connection, start in zip(self.connections, self.start_sigma, strict=True):
+            if connection.learn_delay and not connection.sigma.requires_grad:
+                connection.sigma.fill_(sigma_after(epoch, start, recipe.sigma_end, epochs))
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for optimizer in self.each:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """One step of both optimisers; then clamp the delays."""
+        for optimizer in self.each:
+            optimizer.step()
+        for connection in self.connections:
+            connection.clamp_()

@@ -1,0 +1,48 @@
+"""Learning rates as functions of the epoch: no scheduler object, so nothing to save."""
+
+from __future__ import annotations
+
+import math
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def one_cycle(
+    epoch: int,
+    epochs: int,
+    max_lr: float,
+    rise: float = 0.3,
+    start_factor: float = 25.0,
+    end_factor: float = 1e4,
+    betas: tuple[float, float] = (0.85, 0.95),
+) -> tuple[float, float]:
+    """Learning rate and Adam's beta1 at ``epoch`` of a one-cycle schedule.
+
+    From ``max_lr / start_factor`` up to ``max_lr`` at epoch ``rise * epochs - 1``, then down to
+    ``max_lr / start_factor / end_factor`` at the last epoch, along cosines; beta1 the other way
+    round. Equals ``torch.optim.lr_scheduler.OneCycleLR`` stepped once per epoch.
+    Source: Smith & Topin 2018, arXiv:1708.07120.
+
+    >>> [round(v, 6) for v in one_cycle(0, 150, 5e-3)], one_cycle(44, 150, 5e-3)
+    ([0.0002, 0.95], (0.005, 0.85))
+    """
+    peak, last = rise * epochs - 1, epochs - 1
+    start, end = max_lr / start_factor, max_lr / start_factor / end_factor
+    if epoch <= peak and peak > 0:
+        share = epoch / peak
+        return _cosine(start, max_lr, share), _cosine(betas[1], betas[0], share)
+    share = (epoch - peak) / (last - peak)
+    return _cosine(max_lr, end, share), _cosine(betas[0], betas[1], share)
+
+
+def cosine(epoch: int, epochs: int, lr: float) -> float:
+    """Cosine annealing from ``lr`` at epoch 0 to 0 at ``epochs``.
+
+    Source: Loshchilov & Hutter 2017, arXiv:1608.03983.
+
+    >>> cosine(0, 150, 0.1), round(cosine(75, 150, 0.1), 6)
+    (0.1, 0.05)
+    """
+    return _cosine(lr, 0.0, epoch / epochs)
