@@ -1,0 +1,1 @@
+"""The ``snnsim`` command line: experiments on the project's data sets."""

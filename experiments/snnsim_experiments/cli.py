@@ -1,0 +1,186 @@
+"""The ``snnsim`` command."""
+
+# no postponed annotations here: those of the commands below depend on the data set
+import json
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import snnsim_datasets
+from snnsim.errors import SnnsimError
+from snnsim_experiments.config import config_names, resolve
+
+app = typer.Typer(
+    help="Spiking networks with learnable delays: train, evaluate, predict.\n\n"
+    "Start with: snnsim spoken-digits train --epochs 20",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+output, messages = Console(), Console(stderr=True)
+
+Root = Annotated[str | None, typer.Option(help="Folder of the data set's files.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+
+
+def _print_rows(title: str, rows: dict[str, Any]) -> None:
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    for name, value in rows.items():
+        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    output.print(table)
+
+
+def _dataset_app(name: str) -> typer.Typer:
+    info = snnsim_datasets.get(name).INFO
+    sub = typer.Typer(help=f"{info.title}: {info.kind}.", no_args_is_help=True)
+
+    @sub.command()
+    def train(
+        root: Root = None,
+        out: Annotated[Path | None, typer.Option(help="Run folder to write.")] = None,
+        config: Annotated[
+            str | None, typer.Option(help="TOML file, or one of: " + ", ".join(config_names(name)))
+        ] = None,
+        set_: Annotated[
+            list[str] | None,
+            typer.Option("--set", help="Change one value: section.key=value. Repeatable."),
+        ] = None,
+        seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
+        epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+        device: Device = "cpu",
+        backend: Annotated[str, typer.Option(help="auto, reference, cpu or cuda.")] = "auto",
+        resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+        tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log there.")] = False,
+        as_json: Json = False,
+    ) -> None:
+        """Train a network and test the best epoch by validation accuracy.
+
+        The run folder gets run.json (configuration, versions, checksums),
+        metrics.jsonl (a line per epoch), summary.json, checkpoints and plots.
+        An interrupted run goes on, bit for bit, with --resume.
+
+        Examples:
+
+            snnsim spoken-digits train --epochs 20
+
+            snnsim fsdd train --root DATA --config none --seed 1
+
+            snnsim shd train --set network.delays=fixed --out runs/a
+        """
+        from snnsim_experiments.run_folder import default_folder
+        from snnsim_experiments.train import train as run
+
+        chosen = resolve(name, config, set_ or (), seed=seed, epochs=epochs, backend=backend)
+        folder = out or default_folder(chosen)
+        summary = run(
+            chosen, root, folder,
+            device=device, resume=resume, quiet=quiet, tensorboard=tensorboard, console=messages,
+        )  # fmt: skip
+        if as_json:
+            print(json.dumps({"out": str(folder), **summary}))  # noqa: T201
+        else:
+            _print_rows(f"Run in {folder}", summary)
+
+    @sub.command()
+    def evaluate(
+        run: Annotated[Path, typer.Argument(help="Run folder.")],
+        root: Root = None,
+        split: Annotated[str, typer.Option(help="Which part: " + ", ".join(info.splits))] = "test",
+        checkpoint: Annotated[str, typer.Option(help="best, last or initial.")] = "best",
+        device: Device = "cpu",
+        as_json: Json = False,
+    ) -> None:
+        """Evaluate a checkpoint of a run on a split of the data."""
+        from dataclasses import asdict
+
+        import torch
+
+        from snnsim_experiments.build import load_split
+        from snnsim_experiments.run_folder import load_network
+        from snnsim_experiments.train import score
+
+        net, config, facts = load_network(run, checkpoint)
+        place = torch.device(device)
+        data = load_split(config, split, root)
+        scores = asdict(score(net.to(place), config, data, facts["steps"], place))
+        if as_json:
+            print(json.dumps({"split": split, **scores}))  # noqa: T201
+        else:
+            _print_rows(f"{run} on {split}", scores)
+
+    @sub.command(name="info")
+    def info_command(root: Root = None, as_json: Json = False) -> None:
+        """Say what the data set is; with --root (or embedded data) also count it."""
+        facts: dict[str, Any] = {
+            "title": info.title,
+            "kind": info.kind,
+            "channels": info.channels,
+            "classes": ", ".join(info.classes),
+            "splits": ", ".join(info.splits),
+            "licence": info.licence,
+            "citation": info.citation,
+            "files": ", ".join(r.name for r in info.remotes) or "none to download",
+            "configurations": ", ".join(config_names(name)),
+            "note": info.note,
+        }
+        if root is not None or not (info.remotes or name == "fsdd"):
+            from snnsim_experiments.build import load_split
+
+            config = resolve(name)
+            for split in info.splits:
+                facts[f"samples in {split}"] = len(load_split(config, split, root))
+        if as_json:
+            print(json.dumps(facts))  # noqa: T201
+        else:
+            _print_rows(name, facts)
+
+    return sub
+
+
+for _name in snnsim_datasets.names():
+    app.add_typer(_dataset_app(_name), name=_name)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    file: Annotated[Path, typer.Argument(help="Spike file (.h5, .h5.gz, .npz) or recording.")],
+    index: Annotated[int | None, typer.Option(help="Only this sample of the file.")] = None,
+    top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Classify the sample(s) of a spike file, or a recording, with a trained network.
+
+    Recordings need a network trained on audio: gsc, or fsdd from recordings.
+    """
+    from snnsim_experiments.predict import predict as run_predict
+
+    rows = run_predict(run, file, index, top)
+    if as_json:
+        print(json.dumps(rows))  # noqa: T201
+        return
+    table = Table("sample", "classes, best first", box=None, pad_edge=False)
+    for row in rows:
+        named = zip(row["classes"], row["scores"], strict=True)
+        table.add_row(str(row["index"]), ", ".join(f"{c} {s:.1%}" for c, s in named))
+    output.print(table)
+
+
+def main() -> None:
+    """Entry point: prints the project's own errors as one message and exits with 1."""
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        app()
+    except SnnsimError as error:
+        messages.print(f"[red]error:[/] {type(error).__name__}: ", end="")
+        messages.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        messages.print("interrupted; continue with --resume and the same --out")
+        raise SystemExit(130) from None

@@ -1,0 +1,193 @@
+"""Configurations: TOML files of differences, checked against the real signatures.
+
+A configuration has three sections. ``data`` holds options of the data set's ``load``,
+``network`` those of :func:`snnsim.networks.delay_network` and ``training`` the fields of
+:class:`snnsim.training.Recipe`. Unknown keys and wrong types are refused before anything runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pydantic
+
+import snnsim_datasets
+from snnsim.errors import ConfigError, nearest
+from snnsim.networks import delay_network
+from snnsim.training import Recipe
+
+SECTIONS = ("data", "network", "training")
+_NOT_CONFIGURED = {"download", "progress", "dt", "backend"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A complete, checked configuration; plain values only, so it can be stored as JSON."""
+
+    dataset: str
+    seed: int
+    backend: str
+    data: dict[str, Any]
+    network: dict[str, Any]
+    training: dict[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The training section as a :class:`Recipe`."""
+        return Recipe(**self.training)
+
+
+def folder_of(dataset: str) -> Path:
+    """Folder of a data set's configurations."""
+    return Path(__file__).parent / dataset.replace("-", "_")
+
+
+def config_names(dataset: str) -> list[str]:
+    """Names of the configurations that come with a data set."""
+    return sorted(path.stem for path in folder_of(dataset).glob("*.toml"))
+
+
+def resolve(
+    dataset: str,
+    config: str | None = None,
+    changes: Iterable[str] = (),
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    backend: str = "auto",
+) -> Config:
+    """Merge defaults, the data set's ``default.toml``, a configuration and single changes.
+
+    Args:
+        dataset: name of the data set.
+        config: path of a TOML file, or the name of one that comes with the data set.
+        changes: ``section.key=value`` strings; they win.
+        seed, epochs, backend: as on the command line.
+
+    >>> resolve("spoken-digits", changes=["network.delays=none"]).network["delays"]
+    'none'
+    """
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    layers = [_read(folder_of(dataset) / "default.toml")]
+    if config is not None:
+        layers.append(_read(_find(dataset, config)))
+    layers.append(_parse_changes(changes))
+    if epochs is not None:
+        layers.append({"training": {"epochs": epochs}})
+    for layer in layers:
+        for section, entries in layer.items():
+            values[section].update(entries)
+    load = snnsim_datasets.get(dataset).load
+    hidden = {"hidden": (list[int], [256, 256])}
+    return Config(
+        dataset,
+        seed,
+        backend,
+        _check("data", _fields(load), values["data"], keep=("dt",) if _takes_dt(load) else ()),
+        _check("network", hidden | _fields(delay_network), values["network"]),
+        asdict(_recipe(values["training"])),
+    )
+
+
+def _takes_dt(load: Callable[..., Any]) -> bool:
+    return "dt" in inspect.signature(load).parameters
+
+
+def _fields(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Keyword-only arguments of a function: name to (type, default)."""
+    hints = get_type_hints(function)
+    return {
+        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
+
+
+def _check(section: str, fields: dict[str, Any], given: dict[str, Any], keep=()) -> dict[str, Any]:
+    fields = {k: v for k, v in fields.items() if k not in _NOT_CONFIGURED or k in keep}
+    for key in given:
+        if key not in fields:
+            raise ConfigError(
+                f"unknown key {section}.{key}{nearest(key, fields)}; known: {', '.join(fields)}"
+            )
+    model = pydantic.create_model(
+        section, __config__=pydantic.ConfigDict(extra="forbid", strict=False), **fields
+    )
+    try:
+        return model(**given).model_dump()
+    except pydantic.ValidationError as error:
+        raise ConfigError(_readable(section, error)) from error
+
+
+def _recipe(given: dict[str, Any]) -> Recipe:
+    known = list(Recipe.__dataclass_fields__)
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"unknown key training.{key}{nearest(key, known)}; known: {', '.join(known)}"
+            )
+    try:
+        return pydantic.TypeAdapter(Recipe).validate_python(given)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_readable("training", error)) from error
+
+
+def _readable(section: str, error: pydantic.ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        place = ".".join([section, *map(str, problem["loc"])])
+        lines.append(f"{place} is {problem['input']!r}: {problem['msg']}")
+    return "; ".join(lines)
+
+
+def _find(dataset: str, config: str) -> Path:
+    named = folder_of(dataset) / f"{config}.toml"
+    if named.is_file():
+        return named
+    if Path(config).is_file():
+        return Path(config)
+    raise ConfigError(
+        f"there is no configuration {config!r}: neither a file nor one of "
+        f"{', '.join(config_names(dataset))}{nearest(config, config_names(dataset))}"
+    )
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for section, entries in content.items():
+        if section not in SECTIONS or not isinstance(entries, dict):
+            raise ConfigError(
+                f"{path} has {section!r} at its top level{nearest(section, SECTIONS)}; "
+                f"it may have the sections {', '.join(SECTIONS)}"
+            )
+    return content
+
+
+def _parse_changes(changes: Iterable[str]) -> dict[str, dict[str, Any]]:
+    parsed: dict[str, dict[str, Any]] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not equals or not dot or section not in SECTIONS:
+            raise ConfigError(
+                f"cannot understand --set {change!r}; write section.key=value with a section of "
+                f"{', '.join(SECTIONS)}{nearest(section, SECTIONS)}"
+            )
+        parsed.setdefault(section, {})[key] = _value(text.strip())
+    return parsed
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or the text itself where it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

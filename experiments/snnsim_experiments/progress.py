@@ -1,0 +1,81 @@
+"""Progress on the terminal and in TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from snnsim.errors import ConfigError
+from snnsim.training import Watcher
+
+
+class TerminalWatcher(Watcher):
+    """A bar over all steps on a terminal; elsewhere a line per epoch (none when quiet)."""
+
+    def __init__(self, console: Console, epochs: int, quiet: bool = False):
+        self.console, self.epochs, self.quiet = console, epochs, quiet
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self.task: Any = None
+
+    def __enter__(self) -> TerminalWatcher:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def epoch_started(self, epoch: int, steps: int) -> None:
+        if self.task is None:
+            total = steps * self.epochs
+            self.task = self.bar.add_task("training", total=total, completed=epoch * steps)
+
+    def step_done(self, epoch: int, step: int, loss: float) -> None:
+        self.bar.update(
+            self.task, advance=1, description=f"epoch {epoch + 1}/{self.epochs} loss {loss:.3f}"
+        )
+
+    def epoch_ended(self, row: dict[str, Any]) -> None:
+        if not self.quiet:
+            self.console.print(
+                f"epoch {row['epoch'] + 1:>3}/{self.epochs}"
+                f"  loss {row['train_loss']:.3f}  train {row['train_accuracy']:.1%}"
+                f"  validation {row['validation_accuracy']:.1%}"
+                f"  rate {row['firing_rate']:.1%}  {row['seconds']:.1f} s",
+                highlight=False,
+            )
+
+
+class TensorBoardWatcher(Watcher):
+    """Passes everything on and writes each epoch's numbers to TensorBoard."""
+
+    def __init__(self, inner: Watcher, folder: Path):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError(
+                "--tensorboard needs TensorBoard; install it with: pip install 'snnsim[tensorboard]'"
+            ) from error
+        self.inner, self.writer = inner, SummaryWriter(str(folder))
+
+    def epoch_started(self, epoch: int, steps: int) -> None:
+        self.inner.epoch_started(epoch, steps)
+
+    def step_done(self, epoch: int, step: int, loss: float) -> None:
+        self.inner.step_done(epoch, step, loss)
+
+    def epoch_ended(self, row: dict[str, Any]) -> None:
+        self.inner.epoch_ended(row)
+        for name, value in row.items():
+            if name != "epoch" and isinstance(value, (int, float)):
+                self.writer.add_scalar(name, value, row["epoch"])
+        self.writer.flush()

@@ -1,0 +1,129 @@
+"""``snnsim <data set> train`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from snnsim.training import Scores, Trainer, checkpoint, distributed, evaluate
+from snnsim_datasets.tools.audio import Recordings
+from snnsim_experiments import run_folder
+from snnsim_experiments.build import build_network, load_split
+from snnsim_experiments.config import Config
+from snnsim_experiments.progress import TensorBoardWatcher, TerminalWatcher
+
+
+def train(
+    config: Config,
+    root: str | None,
+    out: Path,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+    quiet: bool = False,
+    tensorboard: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Run a configuration into the folder ``out``; returns the content of ``summary.json``."""
+    console = console or Console(stderr=True)
+    place = torch.device(device)
+    distributed.start(place)
+    try:
+        config = run_folder.prepare(out, config, resume)
+        done = out / "summary.json"
+        if done.exists():
+            console.print(f"{out} is already complete")
+            return run_folder.read_json(done)
+        return _train(config, root, out, place, resume, quiet, tensorboard, console)
+    finally:
+        distributed.stop()
+
+
+def _train(config, root, out, device, resume, quiet, tensorboard, console) -> dict[str, Any]:
+    first = distributed.rank() == 0
+    train_set = load_split(config, "train", root)
+    validation = load_split(config, "validation", root)
+    net = build_network(config, train_set.channels, len(train_set.classes), train_set.dt).to(device)
+    distributed.barrier()  # nobody writes before everybody has looked at the folder
+    if first and not (out / "run.json").exists():
+        weights = checkpoint.prefixed("net", net.state_dict())
+        checkpoint.save(out / "initial.safetensors", weights, {})
+        run_folder.write_json(out / "run.json", run_folder.describe(config, _facts(train_set)))
+    distributed.barrier()
+    terminal = TerminalWatcher(console, config.recipe.epochs, quiet or not first)
+    watcher = TensorBoardWatcher(terminal, out / "tensorboard") if tensorboard and first else terminal
+    trainer = Trainer(
+        net, train_set, validation, config.recipe,
+        out=out, seed=config.seed, device=device, watcher=watcher,
+    )  # fmt: skip
+    if resume and trainer.resume() and not quiet and first:
+        console.print(f"continuing at epoch {trainer.position.epoch + 1}")
+    with terminal:
+        trainer.run()
+    distributed.barrier()  # the best weights are on disk
+    trainer.load_best()
+    test = score(trainer.net, config, load_split(config, "test", root), trainer.steps, device)
+    summary = {
+        "test_accuracy": test.accuracy,
+        "validation_accuracy": trainer.position.best_accuracy,
+        "parameters": sum(p.numel() for p in net.parameters() if p.requires_grad),
+        "mean_firing_rate": test.firing_rate,
+        "seconds": sum(row["seconds"] for row in trainer.rows),
+        "test_loss": test.loss,
+        "test_samples": test.samples,
+        "best_epoch": trainer.position.best_epoch,
+        "epochs": trainer.position.epoch,
+        "seed": config.seed,
+    }
+    if first:
+        _plot(out, net, trainer, load_split(config, "test", root), console, quiet)
+        run_folder.write_json(out / "summary.json", summary)
+    return summary
+
+
+def _facts(data: Any) -> dict[str, Any]:
+    """What a later evaluation or prediction has to know of the training data."""
+    audio = asdict(data.features) if isinstance(data, Recordings) else None
+    return {
+        "audio": audio,
+        "channels": data.channels,
+        "classes": list(data.classes),
+        "dt": data.dt,
+        "steps": int(np.max(data.lengths)),
+        "data_checksums": data.checksums,
+    }
+
+
+def score(net, config: Config, data: Any, steps: int, device: torch.device) -> Scores:
+    """Evaluate by the rules of a configuration's recipe."""
+    recipe = config.recipe
+    return evaluate(
+        net, data,
+        readout=recipe.readout, mask_padding=recipe.mask_padding,
+        batch_size=recipe.batch_size, steps=steps, device=device,
+    )  # fmt: skip
+
+
+def _plot(out: Path, net, trainer: Trainer, data: Any, console: Console, quiet: bool) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        if not quiet:
+            console.print("no plots: matplotlib is missing (pip install 'snnsim[viz]')")
+        return
+    from snnsim import plotting
+
+    folder = out / "plots"
+    plotting.save(plotting.curves(trainer.rows), folder / "curves.png")
+    batch = data.batch([0])
+    title = f"class {data.classes[int(batch.labels[0])]!r}"
+    figure = plotting.raster(net, batch.x.to(trainer.device), data.dt, title)
+    plotting.save(figure, folder / "raster.png")
+    before, _ = checkpoint.load(out / "initial.safetensors")
+    histogram = plotting.delay_histogram(net, checkpoint.without_prefix("net", before))
+    if histogram is not None:
+        plotting.save(histogram, folder / "delays.png")

@@ -1,0 +1,93 @@
+"""Figures; each function returns a matplotlib ``Figure`` and shows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import SnnsimError
+from snnsim.neurons import LI, Neuron
+from snnsim.synapses import Delayed
+from snnsim.units import steps_to_ms
+
+
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SnnsimError("plots need matplotlib: pip install 'snnsim[viz]'") from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure to ``path``, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Loss and accuracy over epochs from the rows of ``metrics.jsonl``."""
+    figure, axes = _figure(1, 2, 9, 3.2)
+    epochs = [row["epoch"] + 1 for row in rows]
+    for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
+        for part in ("train", "validation"):
+            axis.plot(epochs, [row[f"{part}_{what}"] for row in rows], label=part)
+        axis.set(xlabel="epoch", ylabel=what)
+        axis.legend(frameon=False)
+    return figure
+
+
+@torch.no_grad()
+def raster(net: nn.Module, x: Tensor, dt: float, title: str = "") -> Any:
+    """Spikes of the first sample of ``x`` ``[T, B, N]``: the input, then every layer's neurons.
+
+    A layer of leaky integrators is drawn as its values.
+    """
+    panels: list[tuple[str, Tensor, bool]] = [("input", x[:, 0].flatten(1), True)]
+
+    def record(module: Neuron, inputs: Any, output: Any) -> None:
+        panels.append((type(module).__name__, output[0][:, 0].flatten(1), not isinstance(module, LI)))
+
+    handles = [m.register_forward_hook(record) for m in net.modules() if isinstance(m, Neuron)]
+    was_training = net.training
+    net.eval()
+    try:
+        net(x)
+    finally:
+        net.train(was_training)
+        for handle in handles:
+            handle.remove()
+    figure, axes = _figure(len(panels), 1, 8, 1.2 + 1.8 * len(panels))
+    end = max(y.shape[0] for _, y, _ in panels) * dt
+    for axis, (name, y, spikes) in zip(axes[:, 0], panels, strict=True):
+        if spikes:
+            step, neuron = y.cpu().nonzero(as_tuple=True)
+            axis.scatter(step * dt, neuron, s=1.5, c="black", linewidths=0)
+        else:
+            axis.plot(torch.arange(y.shape[0]) * dt, y.cpu(), lw=0.8)
+        axis.set(ylabel=name, xlim=(0, end))
+    axes[0, 0].set_title(title)
+    axes[-1, 0].set_xlabel("time in ms")
+    return figure
+
+
+def delay_histogram(net: nn.Module, before: Mapping[str, Tensor]) -> Any | None:
+    """Delays of every delayed layer, now and in the ``state_dict`` ``before``; ``None`` without."""
+    layers = [(n, m) for n, m in net.named_modules() if isinstance(m, Delayed)]
+    if not layers:
+        return None
+    figure, axes = _figure(1, len(layers), 3.4 * len(layers), 3)
+    for axis, (name, layer) in zip(axes[0], layers, strict=True):
+        edges = [steps_to_ms(d - 0.5, layer.dt) for d in range(layer.length + 1)]
+        start = steps_to_ms(before[f"{name}.delay"].flatten(), layer.dt)
+        axis.hist(start.cpu(), edges, label="before", color="0.8")
+        axis.hist(layer.delay_ms().flatten().cpu(), edges, label="after", histtype="step")
+        axis.set(xlabel="delay in ms", title=name)
+    axes[0, 0].set_ylabel("synapses")
+    axes[0, 0].legend(frameon=False)
+    return figure
