@@ -132,6 +132,7 @@ class Neuron(Layer):
                 )
         self.options = {name: values.get(name, default) for name, default in self._options.items()}
         self.declared: dict[str, Parameter] = {}
+        self._exact: dict[str, Tensor] = {}  # fixed values before rounding to the buffers' dtype
         for name, declared in self._declared.items():
             spec = as_parameter(declared, values.get(name, declared.default))
             if name in learn and not spec.learnable:
@@ -144,6 +145,16 @@ class Neuron(Layer):
                 self.register_parameter(f"raw_{name}", nn.Parameter(raw))
             else:
                 self.register_buffer(f"fixed_{name}", value)
+                self._exact[name] = torch.as_tensor(spec.default, dtype=torch.float64).cpu()
+
+    def _apply(self, fn, recurse=True):
+        """Convert dtype or device; widening to float64 restores what narrowing has rounded."""
+        stores = {name: getattr(self, f"fixed_{name}") for name in self._exact}
+        intact = [n for n, b in stores.items() if torch.equal(self._exact[n].expand_as(b).to(b), b)]
+        super()._apply(fn, recurse)
+        for name in intact:
+            getattr(self, f"fixed_{name}").copy_(self._exact[name])
+        return self
 
     def _time(self, spec: Parameter) -> dict[str, Any]:
         is_tau = isinstance(spec, Tau)
