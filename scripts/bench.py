@@ -19,16 +19,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from DCLS.construct.modules import Dcls1d
+from snnsim_datasets import load
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import nn
 
 import snnsim as sn
 from snnsim.kernels.delay_conv import delay_conv
 from snnsim.surrogate import ATan
-from snnsim_datasets import load
 
 
-def measure(contestants: dict[str, Callable[[], None]], repeats: int) -> dict[str, dict[str, float]]:
+def measure(
+    contestants: dict[str, Callable[[], None]], repeats: int
+) -> dict[str, dict[str, float]]:
     """Median CPU and wall seconds, the contestants taking turns."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for turn in range(repeats + 1):
@@ -49,9 +51,15 @@ def measure(contestants: dict[str, Callable[[], None]], repeats: int) -> dict[st
 def lif_case(steps: int, batch: int, n: int) -> dict[str, Callable[[], None]]:
     """Forward and backward of a LIF layer."""
     x = torch.randn(steps, batch, n)
-    ours = sn.LIF(n, dt=10.0, tau_mem=20.0, discretization="euler", reset="zero", surrogate=ATan(alpha=5.0))
+    ours = sn.LIF(
+        n, dt=10.0, tau_mem=20.0, discretization="euler", reset="zero", surrogate=ATan(alpha=5.0)
+    )
     peer = neuron.LIFNode(
-        tau=2.0, decay_input=False, detach_reset=True, step_mode="m", surrogate_function=surrogate.ATan(5.0)
+        tau=2.0,
+        decay_input=False,
+        detach_reset=True,
+        step_mode="m",
+        surrogate_function=surrogate.ATan(5.0),
     )
 
     def run_ours():
@@ -74,7 +82,9 @@ def lif_case(steps: int, batch: int, n: int) -> dict[str, Callable[[], None]]:
     return {"snnsim": run_ours, "SpikingJelly": run_peer}
 
 
-def delay_case(steps: int, batch: int, n: int, taps: int, rate: float) -> dict[str, Callable[[], None]]:
+def delay_case(
+    steps: int, batch: int, n: int, taps: int, rate: float
+) -> dict[str, Callable[[], None]]:
     """Forward and backward of one delayed connection."""
     x = (torch.rand(steps, batch, n) < rate).float()
     peer = Dcls1d(n, n, kernel_count=1, dilated_kernel_size=taps, bias=False, version="gauss")
@@ -115,7 +125,12 @@ class PeerNetwork(nn.Module):
         self.convs, self.norms, self.neurons = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for mine in ours.layers[::4]:
             conv = Dcls1d(
-                mine.n_in, mine.n_out, kernel_count=1, dilated_kernel_size=25, bias=False, version="gauss"
+                mine.n_in,
+                mine.n_out,
+                kernel_count=1,
+                dilated_kernel_size=25,
+                bias=False,
+                version="gauss",
             )
             conv.SIG.requires_grad_(False)
             with torch.no_grad():
@@ -127,9 +142,14 @@ class PeerNetwork(nn.Module):
             self.norms.append(nn.Identity() if last else nn.BatchNorm1d(mine.n_out))
             self.neurons.append(
                 neuron.LIFNode(
-                    tau=1.005, decay_input=False, v_threshold=1e9 if last else 1.0, detach_reset=True,
-                    step_mode="m", store_v_seq=last, surrogate_function=surrogate.ATan(5.0),
-                )  # fmt: skip
+                    tau=1.005,
+                    decay_input=False,
+                    v_threshold=1e9 if last else 1.0,
+                    detach_reset=True,
+                    step_mode="m",
+                    store_v_seq=last,
+                    surrogate_function=surrogate.ATan(5.0),
+                )
             )
 
     def forward(self, x):
@@ -207,14 +227,16 @@ def main() -> None:
         rows[name] = measure(make(), options.repeats)
         own = rows[name]["snnsim"]["cpu_s"]
         for contestant, row in rows[name].items():
-            ratio = row["cpu_s"] / own
-            print(f"| {name} | {contestant} | {row['cpu_s']:.4f} | {row['wall_s']:.4f} | {ratio:.1f} |")
+            times = f"{row['cpu_s']:.4f} | {row['wall_s']:.4f} | {row['cpu_s'] / own:.1f}"
+            print(f"| {name} | {contestant} | {times} |")
     report = {
         "cases": rows,
         "threads": options.threads,
         "load": os.getloadavg(),
         "processor": platform.processor() or platform.machine(),
-        "versions": {p: metadata.version(p) for p in ("snnsim", "torch", "numba", "spikingjelly", "dcls")},
+        "versions": {
+            p: metadata.version(p) for p in ("snnsim", "torch", "numba", "spikingjelly", "dcls")
+        },
     }
     print(f"\nthreads {options.threads}, load {report['load'][0]:.1f}, {report['versions']}")
     if options.json:

@@ -50,7 +50,8 @@ __all__ = [
     "where",
 ]
 
-_surrogate: ContextVar[Surrogate] = ContextVar("surrogate", default=ATan())
+_DEFAULT = ATan()
+_surrogate: ContextVar[Surrogate] = ContextVar("surrogate", default=_DEFAULT)
 
 
 @contextmanager

@@ -29,8 +29,8 @@ def ms_to_steps(ms: float, dt: float) -> int:
     return round(ms / check_dt(dt))
 
 
-def steps_to_ms(steps: float, dt: float) -> float:
-    """Milliseconds that ``steps`` steps of ``dt`` ms last.
+def steps_to_ms(steps, dt: float):
+    """Milliseconds that ``steps`` steps (a number or a tensor) of ``dt`` ms last.
 
     >>> steps_to_ms(24, dt=10.0)
     240.0

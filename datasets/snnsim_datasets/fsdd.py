@@ -97,8 +97,7 @@ def _load_audio(split: str, folder: Path, n_mels: int) -> Recordings:
         channels=n_mels,
         classes=INFO.classes,
         dt=front_end.hop_ms,
-        features=front_end,
-        steps=front_end.steps,
+        front_end=front_end,
     )
 
 

@@ -91,8 +91,7 @@ def load(
         channels=n_mels,
         classes=names,
         dt=front_end.hop_ms,
-        features=front_end,
-        steps=front_end.steps,
+        front_end=front_end,
     )
 
 

@@ -10,7 +10,15 @@ import numpy as np
 
 from snnsim.errors import DataError
 from snnsim_datasets.tools.events import BinnedEvents, Events, bin_all
-from snnsim_datasets.tools.files import Remote, atomic, cache_root, default_root, digest, fetch, find
+from snnsim_datasets.tools.files import (
+    Remote,
+    atomic,
+    cache_root,
+    default_root,
+    digest,
+    fetch,
+    find,
+)
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.splits import check_split, hash_fraction
 

@@ -24,7 +24,9 @@ INFO = Info(
     licence="CC BY 4.0",
     citation="Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364",
     remotes=(
-        Remote("shd_train.h5.zip", (_URL + "shd_train.h5.zip",), "f3252aeb598ac776c1b526422d90eecb"),
+        Remote(
+            "shd_train.h5.zip", (_URL + "shd_train.h5.zip",), "f3252aeb598ac776c1b526422d90eecb"
+        ),
         Remote("shd_test.h5.zip", (_URL + "shd_test.h5.zip",), "1503a5064faa34311c398fb0a1ed0a6f"),
     ),
     note="There is no official validation split: 'validation' is a fifth of the training file, "

@@ -25,8 +25,12 @@ INFO = Info(
     licence="CC BY 4.0",
     citation="Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364",
     remotes=(
-        Remote("ssc_train.h5.zip", (_URL + "ssc_train.h5.zip",), "d102be95e7144fcc0553d1f45ba94170"),
-        Remote("ssc_valid.h5.zip", (_URL + "ssc_valid.h5.zip",), "b4eee3516a4a90dd0c71a6ac23a8ae43"),
+        Remote(
+            "ssc_train.h5.zip", (_URL + "ssc_train.h5.zip",), "d102be95e7144fcc0553d1f45ba94170"
+        ),
+        Remote(
+            "ssc_valid.h5.zip", (_URL + "ssc_valid.h5.zip",), "b4eee3516a4a90dd0c71a6ac23a8ae43"
+        ),
         Remote("ssc_test.h5.zip", (_URL + "ssc_test.h5.zip",), "a35ff1e9cffdd02a20eb850c17c37748"),
     ),
     note="The splits are the official ones. Class names are listed alphabetically.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import snnsim_datasets
+
 from snnsim.networks import Sequential, delay_network
 from snnsim.training import set_seed
 from snnsim_experiments.config import Config

@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import Annotated, Any
 
+import snnsim_datasets
 import typer
 from rich.console import Console
 from rich.table import Table
 
-import snnsim_datasets
 from snnsim.errors import SnnsimError
 from snnsim_experiments.config import config_names, resolve
 
@@ -54,7 +54,9 @@ def _dataset_app(name: str) -> typer.Typer:
         epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
         device: Device = "cpu",
         backend: Annotated[str, typer.Option(help="auto, reference, cpu or cuda.")] = "auto",
-        resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Continue the run in --out.")
+        ] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
         tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log there.")] = False,
         as_json: Json = False,

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pydantic
-
 import snnsim_datasets
+
 from snnsim.errors import ConfigError, nearest
 from snnsim.networks import delay_network
 from snnsim.training import Recipe

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-
 import snnsim_datasets
-from snnsim.errors import ConfigError, DataError
-from snnsim.training import predict as predict_scores
+import torch
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import read_audio
 from snnsim_datasets.tools.events import Events, bin_all
 from snnsim_datasets.tools.mel import MelFrontEnd
+
+from snnsim.errors import ConfigError, DataError
+from snnsim.training import predict as predict_scores
 from snnsim_experiments.config import Config
 from snnsim_experiments.run_folder import load_network
 

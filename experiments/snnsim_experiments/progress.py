@@ -63,7 +63,7 @@ class TensorBoardWatcher(Watcher):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError(
-                "--tensorboard needs TensorBoard; install it with: pip install 'snnsim[tensorboard]'"
+                "--tensorboard needs TensorBoard: pip install 'snnsim[tensorboard]'"
             ) from error
         self.inner, self.writer = inner, SummaryWriter(str(folder))
 

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def read_json(path: Path) -> Any:
 
 def default_folder(config: Config) -> Path:
     """``runs/<data set>/<time>-seed<seed>``."""
-    time = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return Path("runs") / config.dataset / f"{time}-seed{config.seed}"
 
 
@@ -71,10 +71,12 @@ def prepare(folder: Path, config: Config, resume: bool) -> Config:
             for key in getattr(before, section).keys() | getattr(config, section).keys()
             if getattr(before, section).get(key) != getattr(config, section).get(key)
         ]
-        changed += [n for n in ("dataset", "seed", "backend") if getattr(before, n) != getattr(config, n)]
+        changed += [
+            n for n in ("dataset", "seed", "backend") if getattr(before, n) != getattr(config, n)
+        ]
         raise ConfigError(
-            f"{folder} was started with another configuration (differs in {', '.join(sorted(changed))}); "
-            "resume with the same options or choose another --out"
+            f"{folder} was started with another configuration (differs in "
+            f"{', '.join(sorted(changed))}); resume with the same options or choose another --out"
         )
     return before
 
@@ -90,7 +92,7 @@ def describe(config: Config, facts: dict[str, Any]) -> dict[str, Any]:
         "command": ["snnsim", *sys.argv[1:]],
         "config": asdict(config),
         "seed": config.seed,
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in PACKAGES},

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from snnsim_datasets.tools.audio import Recordings
 
 from snnsim.training import Scores, Trainer, checkpoint, distributed, evaluate
-from snnsim_datasets.tools.audio import Recordings
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import build_network, load_split
 from snnsim_experiments.config import Config
@@ -57,7 +57,9 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         run_folder.write_json(out / "run.json", run_folder.describe(config, _facts(train_set)))
     distributed.barrier()
     terminal = TerminalWatcher(console, config.recipe.epochs, quiet or not first)
-    watcher = TensorBoardWatcher(terminal, out / "tensorboard") if tensorboard and first else terminal
+    watcher = (
+        TensorBoardWatcher(terminal, out / "tensorboard") if tensorboard and first else terminal
+    )
     trainer = Trainer(
         net, train_set, validation, config.recipe,
         out=out, seed=config.seed, device=device, watcher=watcher,
@@ -89,7 +91,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
 
 def _facts(data: Any) -> dict[str, Any]:
     """What a later evaluation or prediction has to know of the training data."""
-    audio = asdict(data.features) if isinstance(data, Recordings) else None
+    audio = asdict(data.front_end) if isinstance(data, Recordings) else None
     return {
         "audio": audio,
         "channels": data.channels,

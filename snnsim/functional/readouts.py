@@ -41,9 +41,10 @@ def mean(v: Tensor, lengths: Tensor | None = None) -> Tensor:
     >>> mean(torch.tensor([[[1.0]], [[3.0]]])).tolist()
     [[2.0]]
     """
-    if lengths is None:
+    within = _within(v, lengths)
+    if lengths is None or within is None:
         return v.mean(0)
-    return (v * _within(v, lengths)).sum(0) / lengths.to(v).clamp(min=1).unsqueeze(-1)
+    return (v * within).sum(0) / lengths.to(v).clamp(min=1).unsqueeze(-1)
 
 
 def max_over_time(v: Tensor, lengths: Tensor | None = None) -> Tensor:

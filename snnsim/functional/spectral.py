@@ -15,7 +15,7 @@ from torch import Tensor
 
 @lru_cache(maxsize=32)
 def _analysis(frames: int, period: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """``[2 * F, frames]``: cosine rows, then minus-sine rows, of a transform of length ``period``."""
+    """``[2 * F, frames]``: cosine rows, then minus-sine rows, of a transform over ``period``."""
     angle = _angles(frames, period, device)
     return torch.cat([angle.cos(), -angle.sin()]).to(dtype)
 

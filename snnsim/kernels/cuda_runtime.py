@@ -43,7 +43,9 @@ def compile_cuda(body: str, dtype: str) -> Any:
     return _namespace(body, dtype, _cuda().jit)
 
 
-def compile_ptx(body: str, dtype: str, name: str, signature: str, capability: tuple[int, int]) -> str:
+def compile_ptx(
+    body: str, dtype: str, name: str, signature: str, capability: tuple[int, int]
+) -> str:
     """PTX text of one kernel for a compute capability; needs no GPU."""
     function = getattr(_namespace(body, dtype, lambda function: function), name)
     ptx, _ = _cuda().compile_ptx(function, signature, cc=capability)

@@ -210,7 +210,7 @@ def _save_recurrent(ctx, inputs, output):
 
 
 def _differentiate_recurrent(ctx, g_y, g_final):
-    x, state, params, w_rec, y0, y = ctx.saved_tensors
+    x, *_, y0, y = ctx.saved_tensors
     g_x, g_state, g_params, g_y0 = _recurrent_backward(
         *ctx.saved_tensors, g_y.contiguous(), g_final.contiguous(), ctx.key, ctx.learnt, ctx.rung
     )

@@ -35,7 +35,9 @@ class Printer:
 
     def constants(self, indent: str) -> str:
         """Assignments of all constants used so far."""
-        return "".join(f"{indent}{name} = F({value!r})\n" for value, name in self._constants.items())
+        return "".join(
+            f"{indent}{name} = F({value!r})\n" for value, name in self._constants.items()
+        )
 
     def lines(self, lines: tuple[Line, ...], indent: str) -> str:
         """The assignments as source, one per line."""
@@ -67,7 +69,9 @@ class Printer:
         if isinstance(expression, sympy.sign):
             argument, zero = self(expression.args[0]), self._number(0.0)
             one, minus = self._number(1.0), self._number(-1.0)
-            return f"({one} if {argument} > {zero} else ({minus} if {argument} < {zero} else {zero}))"
+            return (
+                f"({one} if {argument} > {zero} else ({minus} if {argument} < {zero} else {zero}))"
+            )
         name = type(expression).__name__
         if expression.is_Function and name in _FUNCTIONS:
             return f"{_FUNCTIONS[name]}({self(expression.args[0])})"
@@ -82,10 +86,13 @@ class Printer:
     def _sum(self, expression) -> str:
         text = ""
         for term in expression.as_ordered_terms():
-            coefficient, rest = term.as_coeff_Mul()
-            negative = coefficient.is_negative
+            negative = term.as_coeff_Mul()[0].is_negative
             printed = self(-term if negative else term)
-            text += (" - " if negative else " + ") + printed if text else ("-" if negative else "") + printed
+            text += (
+                (" - " if negative else " + ") + printed
+                if text
+                else ("-" if negative else "") + printed
+            )
         return text
 
     def _product(self, expression) -> str:

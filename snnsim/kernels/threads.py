@@ -7,6 +7,7 @@ slow and thirty times slower, and small work stays on the calling thread.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ def run_chunked(kernel: Callable[..., Any], args: tuple[Any, ...], items: int, w
         return
     bounds = [items * i // threads for i in range(threads + 1)]
     pool = _pool(threads - 1)
-    futures = [pool.submit(kernel, *args, a, b) for a, b in zip(bounds[1:], bounds[2:], strict=False)]
+    futures = [pool.submit(kernel, *args, a, b) for a, b in itertools.pairwise(bounds)]
     kernel(*args, bounds[0], bounds[1])
     for future in futures:
         future.result()

@@ -7,6 +7,7 @@ has a bias. Source: Hammouamri, Khalfaoui-Hassani & Masquelier 2024, arXiv:2306.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,9 @@ def delay_network(
     214016
     """
     if len(sizes) < 2 or min(sizes) < 1:
-        raise ConfigError(f"sizes is {tuple(sizes)} but must be input, hidden ..., classes, all > 0")
+        raise ConfigError(
+            f"sizes is {tuple(sizes)} but must be input, hidden ..., classes, all > 0"
+        )
     check_choice("delays", delays, DELAYS)
     conv_backend = "reference" if backend == "reference" else "auto"
 
@@ -81,7 +84,7 @@ def delay_network(
         "backend": backend,
     }
     layers: list[Layer] = []
-    for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [
             connect(n_in, n_out),
             BatchNorm(n_out),

@@ -28,6 +28,9 @@ class BatchNorm(Layer):
     (True, True)
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, n: int, eps: float = 1e-5, momentum: float = 0.1):
         super().__init__()
         self.n, self.eps, self.momentum = n, eps, momentum
@@ -38,7 +41,9 @@ class BatchNorm(Layer):
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
         if x.dim() < 3 or x.shape[2] != self.n:
-            raise ShapeError(f"x has shape {tuple(x.shape)} but BatchNorm needs [T, B, {self.n}, ...]")
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)} but BatchNorm needs [T, B, {self.n}, ...]"
+            )
         if self.training and distributed.is_available() and distributed.is_initialized():
             return self._synchronised(x), None
         if self.training and x.numel() <= self.n:

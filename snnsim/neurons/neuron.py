@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +19,16 @@ from snnsim.neurons.parameters import Parameter, Tau, as_parameter
 from snnsim.neurons.reset import RESETS, Reset
 from snnsim.surrogate import Surrogate, get_surrogate
 from snnsim.units import DISCRETIZATIONS, check_dt
+
+
+def _read_value(neuron: Neuron, name: str) -> Tensor:
+    """Current value of a parameter; what ``neuron.<name>`` returns."""
+    return neuron._value(name)
+
+
+def _declared_name(argument: str) -> str:
+    """Name of the class attribute behind a keyword of a step: ``decay_x`` is from ``tau_x``."""
+    return f"tau_{argument.removeprefix('decay_')}" if argument.startswith("decay_") else argument
 
 
 class Neuron(Layer):
@@ -76,11 +86,11 @@ class Neuron(Layer):
     @classmethod
     def _declare(cls, argument: str) -> None:
         """Find what a keyword argument of the step stands for."""
-        name = "tau" + argument.removeprefix("decay") if argument.startswith("decay_") else argument
-        declared = getattr(cls, name, None)
-        inherited = isinstance(declared, property)
-        if inherited:
-            declared = next(b._declared[name] for b in cls.__mro__ if name in getattr(b, "_declared", {}))
+        name = _declared_name(argument)
+        declared: Any = getattr(cls, name, None)
+        if isinstance(declared, property):  # a base class has bound it already
+            bases = [base for base in cls.__mro__ if issubclass(base, Neuron)]
+            declared = next(base._declared[name] for base in bases if name in base._declared)
         if isinstance(declared, (bool, str)):
             cls._options[name] = declared
         elif isinstance(declared, (int, float, Parameter)):
@@ -88,7 +98,7 @@ class Neuron(Layer):
                 raise ConfigError(f"{cls.__name__}.{name} must be sn.Tau(...) to give {argument}")
             declared = declared if isinstance(declared, Parameter) else Parameter(float(declared))
             cls._declared[name] = declared
-            setattr(cls, name, property(lambda self, name=name: self._value(name)))
+            setattr(cls, name, property(partial(_read_value, name=name)))
         else:
             raise ConfigError(
                 f"{cls.__name__}.step takes {argument!r}, but the class does not declare {name!r}; "
@@ -181,7 +191,7 @@ class Neuron(Layer):
 
     def _for_step(self, argument: str) -> Tensor:
         """The tensor that the step's keyword ``argument`` receives, before broadcasting."""
-        name = "tau" + argument.removeprefix("decay") if argument.startswith("decay_") else argument
+        name = _declared_name(argument)
         spec = self.declared[name]
         if spec.learnable and isinstance(spec, Tau):  # exact: skip the detour over tau
             return torch.sigmoid(getattr(self, f"raw_{name}"))

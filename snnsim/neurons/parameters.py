@@ -20,6 +20,8 @@ from snnsim.units import decay_to_tau, tau_to_decay
 class Parameter:
     """A parameter of a neuron model.
 
+    Its methods take ``dt`` and ``discretization`` as keywords, which only :class:`Tau` uses.
+
     Args:
         default: its value, a number or a tensor that broadcasts to the layer's neurons.
         learnable: whether it is trained.
@@ -34,19 +36,21 @@ class Parameter:
     low: float | None = None
     high: float | None = None
 
-    def check(self, name: str, value: Tensor, **_: Any) -> None:
+    def check(self, name: str, value: Tensor, **time: Any) -> None:
         """Raise :class:`ConfigError` when ``value`` is not finite or outside the range."""
         ends = (self.low, self.high)
         too_low = self.low is not None and bool((value < self.low).any())
         too_high = self.high is not None and bool((value > self.high).any())
-        edge = self.learnable and any(end is not None and bool((value == end).any()) for end in ends)
+        edge = self.learnable and any(
+            end is not None and bool((value == end).any()) for end in ends
+        )
         if not bool(torch.isfinite(value).all()) or too_low or too_high or edge:
             raise ConfigError(
                 f"{name} is {_short(value)} but must lie "
                 f"{'strictly ' if self.learnable else ''}within {self.low} .. {self.high}"
             )
 
-    def to_raw(self, value: Tensor, **_: Any) -> Tensor:
+    def to_raw(self, value: Tensor, **time: Any) -> Tensor:
         """The unconstrained form of ``value``."""
         if self.low is not None and self.high is not None:
             return torch.logit((value - self.low) / (self.high - self.low))
@@ -56,7 +60,7 @@ class Parameter:
             return _inverse_softplus(self.high - value)
         return value.clone()
 
-    def from_raw(self, raw: Tensor, **_: Any) -> Tensor:
+    def from_raw(self, raw: Tensor, **time: Any) -> Tensor:
         """The value that an unconstrained form stands for."""
         if self.low is not None and self.high is not None:
             return self.low + (self.high - self.low) * torch.sigmoid(raw)
@@ -66,7 +70,7 @@ class Parameter:
             return self.high - torch.nn.functional.softplus(raw)
         return raw
 
-    def for_step(self, value: Tensor, **_: Any) -> Tensor:
+    def for_step(self, value: Tensor, **time: Any) -> Tensor:
         """What the step function receives for this value."""
         return value
 
@@ -79,22 +83,22 @@ class Tau(Parameter):
     decay, so that the decay stays within (0, 1) whatever the optimiser does.
     """
 
-    def check(self, name: str, value: Tensor, *, dt: float, discretization: str) -> None:
-        decay = tau_to_decay(value, dt, discretization)
+    def check(self, name: str, value: Tensor, **time: Any) -> None:
+        decay = tau_to_decay(value, **time)
         if self.learnable and not bool(((decay > 0) & (decay < 1)).all()):
             raise ConfigError(
-                f"{name} is {_short(value)} ms, which gives the decay {_short(decay)} at dt = {dt:g} "
-                "ms; a learnable time constant needs a decay strictly between 0 and 1"
+                f"{name} is {_short(value)} ms, which gives the decay {_short(decay)} at dt = "
+                f"{time['dt']:g} ms; a learnable one needs a decay strictly between 0 and 1"
             )
 
-    def to_raw(self, value: Tensor, *, dt: float, discretization: str) -> Tensor:
-        return torch.logit(tau_to_decay(value, dt, discretization))
+    def to_raw(self, value: Tensor, **time: Any) -> Tensor:
+        return torch.logit(tau_to_decay(value, **time))
 
-    def from_raw(self, raw: Tensor, *, dt: float, discretization: str) -> Tensor:
-        return decay_to_tau(torch.sigmoid(raw), dt, discretization)
+    def from_raw(self, raw: Tensor, **time: Any) -> Tensor:
+        return decay_to_tau(torch.sigmoid(raw), **time)
 
-    def for_step(self, value: Tensor, *, dt: float, discretization: str) -> Tensor:
-        return tau_to_decay(value, dt, discretization)
+    def for_step(self, value: Tensor, **time: Any) -> Tensor:
+        return tau_to_decay(value, **time)
 
 
 def as_parameter(declared: Parameter, given: Any) -> Parameter:

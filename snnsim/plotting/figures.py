@@ -51,7 +51,9 @@ def raster(net: nn.Module, x: Tensor, dt: float, title: str = "") -> Any:
     panels: list[tuple[str, Tensor, bool]] = [("input", x[:, 0].flatten(1), True)]
 
     def record(module: Neuron, inputs: Any, output: Any) -> None:
-        panels.append((type(module).__name__, output[0][:, 0].flatten(1), not isinstance(module, LI)))
+        panels.append(
+            (type(module).__name__, output[0][:, 0].flatten(1), not isinstance(module, LI))
+        )
 
     handles = [m.register_forward_hook(record) for m in net.modules() if isinstance(m, Neuron)]
     was_training = net.training

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -79,7 +77,9 @@ class Delayed(Layer):
         self.learn_delay = learn_delay
         self.length = _length(max_delay_ms, dt)
         self.profile = profile if learn_delay else "triangle"
-        self.weight = nn.Parameter(kaiming_uniform((n_out, n_in, kernel_count), n_in * kernel_count))
+        self.weight = nn.Parameter(
+            kaiming_uniform((n_out, n_in, kernel_count), n_in * kernel_count)
+        )
         delay = delays.uniform_delay(self._delay_shape(kernel_count), self.length)
         delay = delay if learn_delay else delays.round_delay(delay, self.length)
         self.delay = nn.Parameter(delay, requires_grad=learn_delay)
@@ -149,9 +149,10 @@ class Delayed(Layer):
         return y, {"history": torch.cat([history, x])[x.shape[0] :]}
 
     def _connect(self, x: Tensor, tail: int) -> Tensor:
-        if self.training:
-            delay, sigma, profile = self.delay, self.sigma, self.profile
-        else:
+        delay: Tensor = self.delay
+        sigma: Tensor = self.sigma
+        profile = self.profile
+        if not self.training:
             delay, profile = delays.round_delay(self.delay, self.length), "triangle"
             sigma = torch.zeros_like(self.sigma)
         if self.granularity == "synaptic":

@@ -29,6 +29,8 @@ class Recurrent(Layer):
     ((5, 2, 4), ['v', 'z'])
     """
 
+    mask: Tensor
+
     def __init__(self, neuron: Neuron, gain: float = 1.0, self_connections: bool = True):
         super().__init__()
         if len(neuron.shape) != 1:

@@ -19,7 +19,7 @@ from snnsim.training import distributed
 
 @dataclass(frozen=True)
 class Scores:
-    """Results on a data set; ``firing_rate`` is spikes per neuron and step, mean over layers' neurons."""
+    """Results on a data set; ``firing_rate`` is spikes per neuron and step over all layers."""
 
     accuracy: float
     loss: float
@@ -99,4 +99,6 @@ def evaluate(
             totals[2] += len(mine)
         totals[3:] = torch.tensor(spikes, dtype=torch.float64)
     correct, loss, samples, spiked, places = distributed.sum_over_processes(totals).tolist()
-    return Scores(correct / samples, loss / samples, spiked / places if places else 0.0, int(samples))
+    return Scores(
+        correct / samples, loss / samples, spiked / places if places else 0.0, int(samples)
+    )

@@ -170,7 +170,7 @@ class Trainer:
             lengths = batch.lengths if self.recipe.mask_padding else None
             scores = get_readout(self.recipe.readout)(y.float() if _half(y) else y, lengths)
             loss = cross_entropy_sum(scores, labels)
-            self._check(torch.isfinite(loss).item(), "the loss", x, step)
+            self._check(bool(torch.isfinite(loss)), "the loss", x, step)
             (loss / len(indices)).backward()
             totals += torch.tensor([loss.item(), float((scores.argmax(1) == labels).sum())])
         distributed.sum_gradients(self.net.parameters())
@@ -288,4 +288,3 @@ class Trainer:
 
 def _half(y: Tensor) -> bool:
     return y.dtype in (torch.float16, torch.bfloat16)
-

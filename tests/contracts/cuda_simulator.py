@@ -23,12 +23,15 @@ def gradients(function, inputs):
     cotangents = [torch.randn(o.shape, generator=generator) for o in (y, final)]
     found = torch.autograd.grad((y, final), leaves, cotangents, allow_unused=True)
     zeros = [torch.zeros_like(a) for a in leaves]
-    return [y.detach(), final.detach()] + [z if g is None else g for z, g in zip(zeros, found)]
+    return [y.detach(), final.detach()] + [
+        z if g is None else g for z, g in zip(zeros, found, strict=False)
+    ]
 
 
 def worst(a, b):
     return max(
-        float((p - q).abs().max()) / max(1.0, float(p.abs().max())) for p, q in zip(a, b, strict=True)
+        float((p - q).abs().max()) / max(1.0, float(p.abs().max()))
+        for p, q in zip(a, b, strict=True)
     )
 
 

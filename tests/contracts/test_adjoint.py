@@ -64,7 +64,9 @@ def test_derived_adjoint_equals_autograd(cls, reset, detach, surrogate):
         torch.zeros_like(a) if g is None else g for a, g in zip(inputs, gradients, strict=True)
     ]
     found = interpreted(neuron.equations, x, state, params, g_y, g_final)
-    for name, a, b in zip(("y", "final", "g_x", "g_state", "g_params"), expected, found, strict=True):
+    for name, a, b in zip(
+        ("y", "final", "g_x", "g_state", "g_params"), expected, found, strict=True
+    ):
         scale = max(1.0, float(a.detach().abs().max()))
         assert float((a - b).detach().abs().max()) <= 1e-10 * scale, name
 

@@ -89,7 +89,9 @@ def test_chunks_add_up_with_gradients(cls):
     a = torch.autograd.grad(whole, [whole_x, *parameters], g, allow_unused=True)
     b = torch.autograd.grad(pieces, [cut_x, *parameters], g, allow_unused=True)
     for one, other in zip(a, b, strict=True):
-        assert one is None or float((one - other).abs().max()) <= 1e-10 * max(1, float(one.abs().max()))
+        assert one is None or float((one - other).abs().max()) <= 1e-10 * max(
+            1, float(one.abs().max())
+        )
 
 
 @each_model
@@ -164,7 +166,7 @@ def test_state_dict_deepcopy_and_same_bits(cls):
     other.load_state_dict(neuron.state_dict())
     for same in (neuron, other, copy.deepcopy(neuron)):
         assert torch.equal(neuron(x)[0], same(x)[0])
-    assert all("v" != key and "state" not in key for key in neuron.state_dict())
+    assert all(key != "v" and "state" not in key for key in neuron.state_dict())
 
 
 @each_model
@@ -186,7 +188,9 @@ def test_wrong_input_is_refused_by_name(cls):
         neuron(torch.zeros(5, 2, 3, dtype=torch.float32))
     with pytest.raises(ShapeError, match="state=None"):
         neuron(torch.zeros(5, 2, 3), neuron(torch.zeros(5, 4, 3))[1])
-    with pytest.raises(ConfigError, match="did you mean 'v_threshold'|has no parameter 'v_treshold'"):
+    with pytest.raises(
+        ConfigError, match="did you mean 'v_threshold'|has no parameter 'v_treshold'"
+    ):
         cls(3, dt=1.0, v_treshold=1.0)
     with pytest.raises(ConfigError, match="dt is 0"):
         cls(3, dt=0)

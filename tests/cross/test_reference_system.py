@@ -9,14 +9,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from snnsim_datasets import load
 from torch import nn
 
 from snnsim.networks import delay_network
 from snnsim.training import Optimizers, Recipe
-from snnsim_datasets import load
 
 dcls = pytest.importorskip("DCLS.construct.modules")
 pytest.importorskip("spikingjelly")
+import itertools
+
 from spikingjelly.activation_based import functional, neuron, surrogate
 
 SIZES = (140, 12, 10, 20)
@@ -60,8 +62,7 @@ class Reference(nn.Module):
         super().__init__()
         last = len(SIZES) - 2
         self.blocks = nn.ModuleList(
-            ReferenceBlock(a, b, i < last)
-            for i, (a, b) in enumerate(zip(SIZES[:-1], SIZES[1:], strict=True))
+            ReferenceBlock(a, b, i < last) for i, (a, b) in enumerate(itertools.pairwise(SIZES))
         )
 
     def forward(self, x, masks):

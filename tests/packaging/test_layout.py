@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 import snnsim_datasets
 
 ROOT = Path(__file__).parents[2]

@@ -90,7 +90,12 @@ def test_no_path_of_a_machine_in_the_source():
     for path in ROOT.rglob("*"):
         parts = path.relative_to(ROOT).parts
         hidden = any(part.startswith(".") and part != ".ci" for part in parts)
-        if hidden or "runs" in parts or "dist" in parts or path.suffix not in (".py", ".md", ".toml"):
+        if (
+            hidden
+            or "runs" in parts
+            or "dist" in parts
+            or path.suffix not in (".py", ".md", ".toml")
+        ):
             continue
         text = path.read_text()
         assert not any(word in text for word in forbidden), path

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from snnsim.errors import ConfigError, DataError
 from snnsim_datasets.tools.events import Batch
+from snnsim_datasets.tools.mel import MelFrontEnd
 
 
 def read_audio(path: Path) -> tuple[np.ndarray, int]:
@@ -38,9 +38,8 @@ class Recordings:
     Attributes:
         samples: int16, all clips one after another.
         offsets: ``[n + 1]``.
-        features: function from a waveform batch ``[B, samples]`` (float32 in -1 .. 1) to
+        front_end: turns a waveform batch ``[B, samples]`` (float32 in -1 .. 1) into
             ``[B, T, channels]``.
-        steps: function from a number of samples to its number of steps.
     """
 
     samples: np.ndarray
@@ -50,8 +49,7 @@ class Recordings:
     channels: int
     classes: tuple[str, ...]
     dt: float
-    features: Callable[[Tensor], Tensor]
-    steps: Callable[[int], int]
+    front_end: MelFrontEnd
     checksums: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -60,7 +58,9 @@ class Recordings:
     @property
     def lengths(self) -> np.ndarray:
         """Number of steps of each clip."""
-        return np.asarray([self.steps(int(n)) for n in np.diff(self.offsets)], dtype=np.int64)
+        return np.asarray(
+            [self.front_end.steps(int(n)) for n in np.diff(self.offsets)], dtype=np.int64
+        )
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
         """Features of some clips; shorter ones are padded with silence, then cut to ``steps``."""
@@ -72,8 +72,8 @@ class Recordings:
         wave = torch.zeros(len(clips), int(sizes.max()))
         for row, clip in zip(wave, clips, strict=True):
             row[: len(clip)] = torch.from_numpy(clip.astype(np.float32) / 32768.0)
-        x = self.features(wave).transpose(0, 1)
-        lengths = torch.tensor([self.steps(int(n)) for n in sizes])
+        x = self.front_end(wave).transpose(0, 1)
+        lengths = torch.tensor([self.front_end.steps(int(n)) for n in sizes])
         if steps is not None and steps > x.shape[0]:
             x = torch.cat([x, x.new_zeros(steps - x.shape[0], *x.shape[1:])])
         x = x[:steps].contiguous()

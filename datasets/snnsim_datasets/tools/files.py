@@ -101,7 +101,9 @@ def fetch(remote: Remote, root: Path, progress=None) -> Path:
         part.unlink()
         problems.append(f"{url}: {remote.algorithm} {found}, expected {remote.checksum}")
     raise DataError(
-        f"could not download {remote.name}:\n  " + "\n  ".join(problems) + f"\nGet the file by other "
+        f"could not download {remote.name}:\n  "
+        + "\n  ".join(problems)
+        + f"\nGet the file by other "
         f"means and put it at {target}, or give the folder that holds it with --root"
     )
 

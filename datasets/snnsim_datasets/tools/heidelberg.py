@@ -49,7 +49,7 @@ def _load_cached(path: Path) -> dict[str, np.ndarray] | None:
 def _save_cached(path: Path, arrays: dict[str, np.ndarray]) -> None:
     try:
         with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
     except OSError:
         return  # a cache that cannot be written costs time, nothing else
 
@@ -103,7 +103,13 @@ def _checked(arrays, path: Path, classes: Sequence[str], channels: int) -> Event
     offsets = np.concatenate([[0], np.cumsum(arrays["sizes"])]).astype(np.int64)
     times, units = _sorted_within(times, units, offsets)
     return Events(
-        times, units.astype(np.uint16), offsets, labels, arrays["speakers"], channels, tuple(classes)
+        times,
+        units.astype(np.uint16),
+        offsets,
+        labels,
+        arrays["speakers"],
+        channels,
+        tuple(classes),
     )
 
 

@@ -9,7 +9,13 @@ from snnsim.functional.delays import delay_kernel
 
 
 def delay_conv(
-    x: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | float, length: int, profile: str, tail: int
+    x: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    sigma: Tensor | float,
+    length: int,
+    profile: str,
+    tail: int,
 ) -> Tensor:
     """See :func:`snnsim.kernels.delay_conv.delay_conv`."""
     kernel = delay_kernel(weight, delay, sigma, length, profile).flip(-1)

@@ -9,7 +9,13 @@ from snnsim.functional.spectral import causal_convolution
 
 
 def delay_conv(
-    x: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | float, length: int, profile: str, tail: int
+    x: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    sigma: Tensor | float,
+    length: int,
+    profile: str,
+    tail: int,
 ) -> Tensor:
     """See :func:`snnsim.kernels.delay_conv.delay_conv`."""
     kernel = delay_kernel(weight, delay, sigma, length, profile).permute(2, 1, 0)

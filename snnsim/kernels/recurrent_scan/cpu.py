@@ -7,7 +7,7 @@ non-zero value. The backward pass recomputes the trajectory from the inputs and 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -134,7 +134,7 @@ def source(equations: Equations, learnt: tuple[bool, ...]) -> str:
     return FORWARD.format(**parts) + BACKWARD.format(**parts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(equations: Equations, learnt: tuple[bool, ...], dtype: str) -> Any:
     """The compiled kernels for one set of equations, learnt parameters and number type."""
     return compile_numba(source(equations, learnt), dtype)
@@ -162,8 +162,6 @@ def backward(equations, learnt, x, state, params, w_rec, y0, y, g_y, g_final):
     g_state = g_final.clone(memory_format=torch.contiguous_format)
     g_params = x.new_zeros((len(learnt), B, N))
     g_y0 = torch.empty_like(y0, memory_format=torch.contiguous_format)
-    arrays = _arrays(
-        x, state, params, w_rec.t(), w_rec, y0, y, g_y, g_x, g_state, g_params, g_y0
-    )
+    arrays = _arrays(x, state, params, w_rec.t(), w_rec, y0, y, g_y, g_x, g_state, g_params, g_y0)
     run_chunked(kernels.backward, arrays, B, T * B * N)
     return g_x, g_state, g_params.sum(1), g_y0

@@ -6,7 +6,7 @@ the block's threads meet twice per step. A layer wider than ``MAX_WIDTH`` does n
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -132,7 +132,7 @@ def signatures(dtype: str) -> dict[str, str]:
     return {"forward": f"void({', '.join(forward)})", "backward": f"void({', '.join(backward)})"}
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(equations: Equations, learnt: tuple[bool, ...], dtype: str) -> Any:
     """The kernels for one set of equations, learnt parameters and number type."""
     return cuda_runtime.compile_cuda(source(equations, learnt), dtype)

@@ -8,7 +8,7 @@ recomputes the trajectory of one block into a local buffer and walks it backward
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -119,7 +119,7 @@ def source(equations: Equations, learnt: tuple[bool, ...]) -> str:
     return FORWARD.format(**parts) + BACKWARD.format(**parts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(equations: Equations, learnt: tuple[bool, ...], dtype: str) -> Any:
     """The compiled kernels for one set of equations, learnt parameters and number type."""
     return compile_numba(source(equations, learnt), dtype)

@@ -7,7 +7,7 @@ into ``_path`` (``[T, S, lanes]``, allocated for the call) and then walks it bac
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -105,7 +105,7 @@ def signatures(dtype: str) -> dict[str, str]:
     }
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(equations: Equations, learnt: tuple[bool, ...], dtype: str) -> Any:
     """The kernels for one set of equations, learnt parameters and number type."""
     return cuda_runtime.compile_cuda(source(equations, learnt), dtype)
