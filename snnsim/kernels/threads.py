@@ -39,7 +39,7 @@ def run_chunked(kernel: Callable[..., Any], args: tuple[Any, ...], items: int, w
         return
     bounds = [items * i // threads for i in range(threads + 1)]
     pool = _pool(threads - 1)
-    futures = [pool.submit(kernel, *args, a, b) for a, b in itertools.pairwise(bounds)]
+    futures = [pool.submit(kernel, *args, a, b) for a, b in itertools.pairwise(bounds[1:])]
     kernel(*args, bounds[0], bounds[1])
     for future in futures:
         future.result()

@@ -84,7 +84,7 @@ def delay_network(
         "backend": backend,
     }
     layers: list[Layer] = []
-    for n_in, n_out in itertools.pairwise(sizes):
+    for n_in, n_out in itertools.pairwise(sizes[:-1]):
         layers += [
             connect(n_in, n_out),
             BatchNorm(n_out),
