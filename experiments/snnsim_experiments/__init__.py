@@ -1,1 +1,7 @@
 """The ``snnsim`` command line: experiments on the project's data sets."""
+
+import os
+
+# Idle OpenMP threads spin by default. On a machine with other work every barrier then waits for
+# a core that another process holds, and training slows down tenfold. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
