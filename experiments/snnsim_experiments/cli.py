@@ -29,7 +29,8 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
 def _print_rows(title: str, rows: dict[str, Any]) -> None:
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    output.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
+    table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows.items():
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     output.print(table)

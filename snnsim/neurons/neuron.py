@@ -217,7 +217,8 @@ class Neuron(Layer):
 
     def learnt(self) -> list[bool]:
         """For each tensor argument of the step, whether it needs a gradient."""
-        return [self._for_step(a).requires_grad for a in self._tensor_arguments]
+        raw = [getattr(self, f"raw_{_declared_name(a)}", None) for a in self._tensor_arguments]
+        return [parameter is not None and parameter.requires_grad for parameter in raw]
 
     def packed_parameters(self, like: Tensor) -> Tensor:
         """All parameters as rows ``[P, N]`` of the dtype and device of ``like``."""
