@@ -107,7 +107,7 @@ def speaker_of(clip: Path) -> str:
 
 def _folder(root: Path | str | None, download: bool, progress) -> Path:
     folder = default_root(INFO.name) if root is None else Path(root)
-    for candidate in (folder, folder / "speech_commands_v0.02"):
+    for candidate in (folder / "speech_commands_v0.02", folder):
         if candidate.is_dir() and any(p.is_dir() for p in candidate.iterdir()):
             return candidate
     if not download or root is not None:
@@ -159,7 +159,8 @@ def _samples(folder: Path, clips: list[Path]) -> np.ndarray:
     """All clips as int16, one second each, memory-mapped from a cache file."""
     import hashlib
 
-    stamp = "\n".join(f"{c.relative_to(folder)} {c.stat().st_size}" for c in clips)
+    facts = ((c.relative_to(folder), c.stat()) for c in clips)
+    stamp = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in facts)
     key = hashlib.sha256(f"{folder.resolve()}\n{stamp}".encode()).hexdigest()[:24]
     cached = cache_root() / f"gsc-{key}.npy"
     if not cached.is_file():

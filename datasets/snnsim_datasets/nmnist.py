@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from snnsim.errors import DataError
-from snnsim_datasets.tools.events import BinnedEvents, Events, bin_all
+from snnsim_datasets.tools.events import BinnedEvents, Events, bin_all, seconds
 from snnsim_datasets.tools.files import (
+    DAMAGE,
     Remote,
     atomic,
     cache_root,
@@ -99,7 +100,7 @@ def read_bin(content: bytes, name: str = "recording") -> tuple[np.ndarray, np.nd
         raise DataError(f"{name} has events outside 34 x 34 pixels; it is not an N-MNIST recording")
     units = polarity * 1156 + y * 34 + x
     order = np.argsort(microseconds[keep], kind="stable")
-    return (microseconds[keep][order] / 1e6).astype(np.float32), units[keep][order]
+    return seconds(microseconds[keep][order]), units[keep][order]
 
 
 def _locate(root: Path | str | None, part: str, download: bool, progress) -> Path:
@@ -137,14 +138,21 @@ def _read_npz(path: Path) -> Events:
     try:
         with np.load(path) as stored:
             data = {name: stored[name] for name in ("x", "y", "p", "dt_us", "offsets", "labels")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(f"{path} is not a readable N-MNIST .npz file ({error})") from error
+    for name, limit in (("x", 34), ("y", 34), ("p", 2), ("labels", 10)):
+        values = data[name].astype(np.int64)
+        if values.size and not 0 <= values.min() <= values.max() < limit:
+            raise DataError(
+                f"{path}: {name} has values {values.min()} .. {values.max()}, outside "
+                "34 x 34 pixels, 2 polarities and labels 0 .. 9"
+            )
     units = data["p"].astype(np.int64) * 1156 + data["y"].astype(np.int64) * 34 + data["x"]
 
     def samples():
         for i, label in enumerate(data["labels"]):
             part = slice(int(data["offsets"][i]), int(data["offsets"][i + 1]))
-            yield np.cumsum(data["dt_us"][part].astype(np.int64)) / 1e6, units[part], int(label)
+            yield seconds(np.cumsum(data["dt_us"][part].astype(np.int64))), units[part], int(label)
 
     return _events(samples(), path)
 
@@ -161,7 +169,7 @@ def _read_archive(path: Path, checksum: str) -> Events:
                 for name in names:
                     times, units = read_bin(archive.read(name), f"{path}:{name}")
                     yield times, units, int(name.split("/")[-2])
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except DAMAGE as error:
             raise DataError(f"{path} is truncated or corrupt ({error})") from error
 
     events = _events(samples(), path)

@@ -8,6 +8,7 @@ from snnsim_datasets.tools.cochlear_sets import load_by_speaker, locate
 from snnsim_datasets.tools.events import BinnedEvents
 from snnsim_datasets.tools.files import Remote
 from snnsim_datasets.tools.info import Info
+from snnsim_datasets.tools.splits import check_split
 
 _URL = "https://zenkelab.org/datasets/"
 
@@ -55,5 +56,6 @@ def load(
         download: whether to fetch missing files from the official source.
         progress: optional function of (bytes so far, bytes in all).
     """
+    check_split(INFO.name, split, INFO.splits)
     paths = [locate(INFO, f"shd_{part}", root, download, progress) for part in ("train", "test")]
     return load_by_speaker(INFO, split, *paths, dt=dt, pool=pool, binning=binning)

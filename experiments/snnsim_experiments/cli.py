@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from snnsim.errors import SnnsimError
+from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments.config import config_names, resolve
 
 app = typer.Typer(
@@ -76,19 +76,17 @@ def _dataset_app(name: str) -> typer.Typer:
 
             snnsim shd train --set network.delays=fixed --out runs/a
         """
-        from snnsim_experiments.run_folder import default_folder
         from snnsim_experiments.train import train as run
 
         chosen = resolve(name, config, set_ or (), seed=seed, epochs=epochs, backend=backend)
-        folder = out or default_folder(chosen)
         summary = run(
-            chosen, root, folder,
+            chosen, root, out,
             device=device, resume=resume, quiet=quiet, tensorboard=tensorboard, console=messages,
         )  # fmt: skip
-        if as_json:
-            print(json.dumps({"out": str(folder), **summary}))  # noqa: T201
-        else:
-            _print_rows(f"Run in {folder}", summary)
+        if summary and as_json:
+            print(json.dumps(summary))  # noqa: T201
+        elif summary:
+            _print_rows(f"Run in {summary.pop('out')}", summary)
 
     @sub.command()
     def evaluate(
@@ -102,14 +100,17 @@ def _dataset_app(name: str) -> typer.Typer:
         """Evaluate a checkpoint of a run on a split of the data."""
         from dataclasses import asdict
 
-        import torch
-
         from snnsim_experiments.build import load_split
+        from snnsim_experiments.run_folder import device as device_of
         from snnsim_experiments.run_folder import load_network
         from snnsim_experiments.train import score
 
         net, config, facts = load_network(run, checkpoint)
-        place = torch.device(device)
+        if config.dataset != name:
+            raise ConfigError(
+                f"{run} is a run on {config.dataset}: snnsim {config.dataset} evaluate"
+            )
+        place = device_of(device)
         data = load_split(config, split, root)
         scores = asdict(score(net.to(place), config, data, facts["steps"], place))
         if as_json:

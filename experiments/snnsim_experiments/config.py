@@ -160,7 +160,7 @@ def _find(dataset: str, config: str) -> Path:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for section, entries in content.items():
         if section not in SECTIONS or not isinstance(entries, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
         For each sample ``{"index", "classes", "scores"}``, best first; scores sum to 1 over all.
     """
     net, config, facts = load_network(run)
-    x = _input(file, index, config, facts)
+    x, lengths = _input(file, index, config, facts)
     recipe = config.recipe
-    scores = predict_scores(net, x, recipe.readout)
+    scores = predict_scores(net, x, recipe.readout, lengths if recipe.mask_padding else None)
     # summed softmaxes are a distribution once normalised; other read-outs need a softmax
     summed = recipe.readout == "sum_softmax"
     share = scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)
@@ -54,11 +55,14 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
     ]
 
 
-def _input(file: Path, index: int | None, config: Config, facts: dict[str, Any]) -> torch.Tensor:
+def _input(
+    file: Path, index: int | None, config: Config, facts: dict[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor]:
     if not file.is_file():
         raise DataError(f"{file} does not exist")
     if file.suffix in AUDIO:
-        return _recording(file, config, facts)
+        x = _recording(file, config, facts)
+        return x, torch.tensor([len(x)])
     if file.suffix not in SPIKES:
         raise ConfigError(f"{file.name}: expected one of {', '.join(SPIKES + AUDIO)}")
     if "pool" not in config.data:
@@ -74,7 +78,8 @@ def _input(file: Path, index: int | None, config: Config, facts: dict[str, Any])
             raise ConfigError(f"--index {index} but {file.name} has {len(events)} samples")
         events = events.subset([index])
     options = {k: config.data[k] for k in ("dt", "pool", "binning")}
-    return bin_all(events, **options).batch(np.arange(len(events)), _steps(events, facts)).x
+    batch = bin_all(events, **options).batch(np.arange(len(events)), _steps(events, facts))
+    return batch.x, batch.lengths
 
 
 def _steps(events: Events, facts: dict[str, Any]) -> int:
@@ -89,11 +94,16 @@ def _npz(file: Path, channels: int) -> Events:
                 times, units = stored["arr_0"]
             else:
                 times, units = stored["times"], stored["units"]
-    except (OSError, ValueError, KeyError) as error:
+        times, units = np.asarray(times, np.float32), np.asarray(units, np.int64)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{file} must hold arrays 'times' (seconds) and 'units', or one array [times, units] "
             f"({error})"
         ) from error
+    if times.ndim != 1 or units.ndim != 1:
+        raise DataError(f"{file}: times and units must have one axis each")
+    if not (np.isfinite(times).all() and (times >= 0).all()):
+        raise DataError(f"{file} has spike times that are negative, NaN or infinite")
     if len(times) != len(units):
         raise DataError(f"{file} has {len(times)} times but {len(units)} units")
     if len(units) and not 0 <= int(units.min()) <= int(units.max()) < channels:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from snnsim.errors import CheckpointError, ConfigError
+from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.networks import Sequential
 from snnsim.training import checkpoint
 from snnsim_experiments.build import build_network
@@ -42,6 +42,16 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
+def device(name: str) -> torch.device:
+    """A device by name that is there."""
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]})"
+        ) from error
+
+
 def default_folder(config: Config) -> Path:
     """``runs/<data set>/<time>-seed<seed>``."""
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -55,8 +65,12 @@ def prepare(folder: Path, config: Config, resume: bool) -> Config:
     configuration is continued.
     """
     stored = folder / "run.json"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; choose another --out")
     if not stored.exists():
-        if folder.exists() and any(folder.iterdir()):
+        # what a run that was killed as it started leaves is no obstacle
+        left = [p.name for p in folder.iterdir()] if folder.exists() else []
+        if any(not n.startswith(("initial.safetensors", "run.json")) for n in left):
             raise ConfigError(f"{folder} is not empty and not a run; choose another --out")
         return config
     if not resume:
@@ -83,7 +97,14 @@ def prepare(folder: Path, config: Config, resume: bool) -> Config:
 
 def stored_config(folder: Path) -> Config:
     """The configuration of the run in ``folder``."""
-    return Config(**read_json(folder / "run.json")["config"])
+    return _config(folder, read_json(folder / "run.json"))
+
+
+def _config(folder: Path, facts: Any) -> Config:
+    try:
+        return Config(**facts["config"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'run.json'} is not that of a run ({error})") from error
 
 
 def describe(config: Config, facts: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +147,7 @@ def _commit() -> str | None:
 def load_network(folder: Path, name: str = "best") -> tuple[Sequential, Config, dict[str, Any]]:
     """The network of a run with the weights of a checkpoint, its configuration and run.json."""
     facts = read_json(folder / "run.json")
-    config = Config(**facts["config"])
+    config = _config(folder, facts)
     net = build_network(config, facts["channels"], len(facts["classes"]), facts["dt"])
     path = folder / f"{name}.safetensors"
     tensors, _ = checkpoint.load(path)

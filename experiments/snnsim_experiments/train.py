@@ -22,7 +22,7 @@ from snnsim_experiments.progress import TensorBoardWatcher, TerminalWatcher
 def train(
     config: Config,
     root: str | None,
-    out: Path,
+    out: Path | None,
     *,
     device: str = "cpu",
     resume: bool = False,
@@ -32,15 +32,17 @@ def train(
 ) -> dict[str, Any]:
     """Run a configuration into the folder ``out``; returns the content of ``summary.json``."""
     console = console or Console(stderr=True)
-    place = torch.device(device)
-    distributed.start(place)
+    place = distributed.start(run_folder.device(device))
     try:
+        out = Path(distributed.agree(str(out or run_folder.default_folder(config))))
         config = run_folder.prepare(out, config, resume)
         done = out / "summary.json"
         if done.exists():
             console.print(f"{out} is already complete")
-            return run_folder.read_json(done)
-        return _train(config, root, out, place, resume, quiet, tensorboard, console)
+            summary = run_folder.read_json(done)
+        else:
+            summary = _train(config, root, out, place, resume, quiet, tensorboard, console)
+        return {"out": str(out), **summary} if distributed.rank() == 0 else {}
     finally:
         distributed.stop()
 

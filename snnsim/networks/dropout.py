@@ -38,8 +38,9 @@ class Dropout(Layer):
     def _mask(self, x: Tensor) -> Tensor:
         first, rows = 0, x.shape[1]
         if distributed.is_available() and distributed.is_initialized():
-            sizes = [torch.zeros(1, dtype=torch.long) for _ in range(distributed.get_world_size())]
-            distributed.all_gather(sizes, torch.tensor([x.shape[1]]))
+            own = torch.tensor([x.shape[1]], device=x.device)
+            sizes = [torch.zeros_like(own) for _ in range(distributed.get_world_size())]
+            distributed.all_gather(sizes, own)
             rows = int(sum(sizes))
             first = int(sum(sizes[: distributed.get_rank()]))
         keep = torch.full((rows, *x.shape[2:]), 1 - self.p, dtype=x.dtype, device=x.device)

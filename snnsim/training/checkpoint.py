@@ -63,7 +63,10 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is not a checkpoint of this program (its format is "
             f"{metadata.get('format')!r}, expected {FORMAT!r})"
         )
-    return tensors, json.loads(metadata["values"])
+    try:
+        return tensors, json.loads(metadata["values"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: its values cannot be read ({error})") from error
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -98,7 +101,9 @@ def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit this network: {error}") from error
+        raise CheckpointError(
+            f"{path} does not fit this network: {' '.join(str(error).split())}"
+        ) from error
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

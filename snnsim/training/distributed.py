@@ -10,10 +10,18 @@ import torch
 from torch import Tensor, distributed
 
 
-def start(device: torch.device) -> None:
-    """Join the group that ``torchrun`` announces in the environment, if there is one."""
-    if "RANK" in os.environ and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+def start(device: torch.device) -> torch.device:
+    """Join the group that ``torchrun`` announces in the environment, if there is one.
+
+    Returns the device of this process: with several GPUs, each its own.
+    """
+    if "RANK" not in os.environ or distributed.is_initialized():
+        return device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
 
 
 def stop() -> None:
@@ -42,11 +50,13 @@ def share(indices: np.ndarray) -> np.ndarray:
     return np.array_split(indices, size())[rank()]
 
 
-def sum_over_processes(values: Tensor) -> Tensor:
-    """Sum a tensor over all processes, in place; returns it."""
-    if active():
-        distributed.all_reduce(values)
-    return values
+def sum_over_processes(values: Tensor, device: torch.device) -> Tensor:
+    """The sum of a CPU tensor over all processes, whose group works on ``device``."""
+    if not active():
+        return values
+    moved = values.to(device)
+    distributed.all_reduce(moved)
+    return moved.cpu()
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
@@ -65,6 +75,14 @@ def broadcast(net: torch.nn.Module) -> None:
     if active():
         for tensor in net.state_dict().values():
             distributed.broadcast(tensor, 0)
+
+
+def agree(value: str) -> str:
+    """The value of process 0, for all."""
+    values = [value]
+    if active():
+        distributed.broadcast_object_list(values, 0)
+    return values[0]
 
 
 def barrier() -> None:

@@ -98,7 +98,9 @@ def evaluate(
             totals[1] += float(cross_entropy_sum(scores, labels))
             totals[2] += len(mine)
         totals[3:] = torch.tensor(spikes, dtype=torch.float64)
-    correct, loss, samples, spiked, places = distributed.sum_over_processes(totals).tolist()
+    correct, loss, samples, spiked, places = distributed.sum_over_processes(
+        totals, torch.device(device)
+    ).tolist()
     return Scores(
         correct / samples, loss / samples, spiked / places if places else 0.0, int(samples)
     )

@@ -19,13 +19,15 @@ def gradients_finite(parameters: Iterable[nn.Parameter]) -> bool:
 def first_culprit(net: nn.Module, x: Tensor) -> str:
     """Name the first layer whose parameters, gradients or output are not finite on ``x``."""
     found: list[str] = []
+    late: list[str] = []  # a gradient: the last layer's came first
 
     def look(name: str, module: nn.Module):
         def hook(_: nn.Module, inputs: Any, output: Any) -> None:
             y = output[0] if isinstance(output, tuple) else output
             for what, tensor in _suspects(module, inputs, y):
                 if not bool(torch.isfinite(tensor).all()):
-                    found.append(f"{what} of layer {name!r} ({type(module).__name__})")
+                    kept = late if what.startswith("the gradient") else found
+                    kept.append(f"{what} of layer {name!r} ({type(module).__name__})")
 
         return hook
 
@@ -36,6 +38,7 @@ def first_culprit(net: nn.Module, x: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
+    found += late[::-1]
     return found[0] if found else "the read-out or the loss"
 
 

@@ -161,22 +161,25 @@ class Trainer:
         self.optimizers.zero_grad()
         totals = torch.zeros(2, dtype=torch.float64)
         longest = int(self.train.lengths[indices].max())
-        for part in np.array_split(indices, self.recipe.accumulate):
+        for part in np.array_split(indices, min(self.recipe.accumulate, len(indices))):
             mine = distributed.share(part)
-            batch = self.train.batch(mine, longest)
-            x, labels = batch.x.to(self.device), batch.labels.to(self.device)
+            # a process without a share still takes part in what the processes do together
+            batch = self.train.batch(mine if len(mine) else part[:1], longest)
+            x = batch.x[:, : len(mine)].to(self.device)
+            labels = batch.labels[: len(mine)].to(self.device)
             with self._autocast():
                 y, _ = self.net(x)
-            lengths = batch.lengths if self.recipe.mask_padding else None
+            lengths = batch.lengths[: len(mine)] if self.recipe.mask_padding else None
             scores = get_readout(self.recipe.readout)(y.float() if _half(y) else y, lengths)
             loss = cross_entropy_sum(scores, labels)
             self._check(bool(torch.isfinite(loss)), "the loss", x, step)
             (loss / len(indices)).backward()
-            totals += torch.tensor([loss.item(), float((scores.argmax(1) == labels).sum())])
+            totals[0] += loss.item()
+            totals[1] += float((scores.argmax(1) == labels).sum())
         distributed.sum_gradients(self.net.parameters())
         self._check(gradients_finite(self.net.parameters()), "a gradient", x, step)
         self.optimizers.step()
-        total, correct = distributed.sum_over_processes(totals).tolist()
+        total, correct = distributed.sum_over_processes(totals, self.device).tolist()
         return total, int(correct)
 
     def _autocast(self) -> AbstractContextManager[Any]:

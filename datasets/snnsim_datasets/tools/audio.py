@@ -62,6 +62,18 @@ class Recordings:
             [self.front_end.steps(int(n)) for n in np.diff(self.offsets)], dtype=np.int64
         )
 
+    def _extent(self, longest: int, frames: int) -> int:
+        """Samples to pad a batch to.
+
+        Clips of one length are transformed as they are, with reflected ends. Where lengths
+        differ, silence follows even the longest, so that no clip's features depend on its
+        neighbours.
+        """
+        sizes = np.diff(self.offsets)
+        if (sizes == sizes[0]).all() and self.front_end.steps(longest) >= frames:
+            return longest
+        return max(longest, self.front_end.samples(frames)) + self.front_end.samples(8)
+
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
         """Features of some clips; shorter ones are padded with silence, then cut to ``steps``."""
         indices = np.asarray(indices, dtype=np.int64)
@@ -69,10 +81,11 @@ class Recordings:
             raise ConfigError("a batch needs at least one sample, but no indices were given")
         clips = [self.samples[self.offsets[i] : self.offsets[i + 1]] for i in indices]
         sizes = np.asarray([len(clip) for clip in clips])
-        wave = torch.zeros(len(clips), int(sizes.max()))
+        frames = self.front_end.steps(int(sizes.max())) if steps is None else steps
+        wave = torch.zeros(len(clips), self._extent(int(sizes.max()), frames))
         for row, clip in zip(wave, clips, strict=True):
             row[: len(clip)] = torch.from_numpy(clip.astype(np.float32) / 32768.0)
-        x = self.front_end(wave).transpose(0, 1)
+        x = self.front_end(wave).transpose(0, 1)[:frames].contiguous()
         lengths = torch.tensor([self.front_end.steps(int(n)) for n in sizes])
         if steps is not None and steps > x.shape[0]:
             x = torch.cat([x, x.new_zeros(steps - x.shape[0], *x.shape[1:])])

@@ -56,7 +56,8 @@ class Events:
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Events:
         """The samples at ``indices`` (or under a boolean mask), in that order."""
-        indices = np.arange(len(self))[np.asarray(indices)]
+        chosen = np.asarray(indices)
+        indices = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
         pieces = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in indices]
         take = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
         sizes = np.diff(self.offsets)[indices]
@@ -68,6 +69,17 @@ class Events:
             labels=self.labels[indices],
             speakers=self.speakers[indices],
         )
+
+
+def seconds(microseconds: np.ndarray) -> np.ndarray:
+    """Microseconds as float32 seconds, never rounded down: no event slips below its step.
+
+    >>> float(seconds(np.array([20_000]))[0]) >= 0.02
+    True
+    """
+    exact = microseconds.astype(np.float64) / 1e6
+    rounded = exact.astype(np.float32)
+    return np.where(rounded < exact, np.nextafter(rounded, np.float32(np.inf)), rounded)
 
 
 def bin_events(
@@ -94,7 +106,7 @@ def bin_events(
     check_choice("binning", binning, BINNINGS)
     milliseconds = times.astype(np.float64) * 1000.0
     if binning == "grid":
-        steps = np.floor(milliseconds / dt).astype(np.int64)
+        steps = np.floor(milliseconds / dt + 1e-9).astype(np.int64)
     else:
         steps = _event_anchored(milliseconds, dt)
     return steps, units.astype(np.int64) // pool, int(steps[-1]) + 1 if len(steps) else 1
@@ -202,15 +214,21 @@ def from_tonic(dataset, channels: int, classes: Sequence[str], unit_of=None) -> 
     for i in range(len(dataset)):
         events, label = dataset[i]
         order = np.argsort(events["t"], kind="stable")
-        times.append((events["t"][order] / 1e6).astype(np.float32))
+        times.append(seconds(events["t"][order]))
         units.append(np.asarray(events["x"] if unit_of is None else unit_of(events))[order])
         labels.append(int(label))
     if not labels:
         raise DataError("the data set has no samples")
     sizes = [len(t) for t in times]
+    together = np.concatenate(units)
+    if together.size and not 0 <= together.min() <= together.max() < channels:
+        raise DataError(
+            f"the data set has units {together.min()} .. {together.max()} but {channels} channels "
+            "were announced; give the right number, or unit_of="
+        )
     return Events(
         times=np.concatenate(times),
-        units=np.concatenate(units).astype(np.uint16),
+        units=together.astype(np.uint16),
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         labels=np.asarray(labels, dtype=np.int64),
         speakers=np.full(len(labels), -1, dtype=np.int64),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import os
 import shutil
 import tempfile
@@ -15,10 +16,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from snnsim.errors import DataError
 
 CHUNK = 1 << 20
+
+# what reading a damaged archive may raise; a flipped bit can make it look encrypted
+# (RuntimeError) or compressed in an unknown way (NotImplementedError)
+DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def fetch(remote: Remote, root: Path, progress=None) -> Path:
     for url in remote.urls:
         try:
             _continue_download(url, part, progress)
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, http.client.HTTPException) as error:
             problems.append(f"{url}: {error}")
             continue
         found = digest(part, remote.algorithm)
@@ -124,13 +130,23 @@ def _continue_download(url: str, part: Path, progress) -> None:
         total = int(response.headers.get("Content-Length") or 0) + (done if resumed else 0)
         done = done if resumed else 0
         with part.open("ab" if resumed else "wb") as file:
-            while block := response.read(CHUNK):
-                file.write(block)
-                done += len(block)
+            for size in _copy(response, file):
+                done += size
                 if progress is not None:
                     progress(done, total)
     if total and done < total:
         raise OSError(f"connection closed after {done} of {total} bytes; run again to continue")
+
+
+def _copy(response, file: BinaryIO) -> Iterator[int]:
+    """Write a response to a file, yielding the size of each block; keeps what a break leaves."""
+    try:
+        while block := response.read(CHUNK):
+            file.write(block)
+            yield len(block)
+    except http.client.IncompleteRead as broken:
+        file.write(broken.partial)
+        raise
 
 
 @contextmanager
@@ -139,12 +155,16 @@ def unpacked(path: Path) -> Iterator[Path]:
     if path.suffix not in (".gz", ".zip"):
         yield path
         return
+    if path.stat().st_size == 0:
+        raise DataError(
+            f"{path} is truncated or corrupt (empty, 0 bytes); delete it and download it again"
+        )
     with tempfile.TemporaryDirectory(prefix="snnsim-") as folder:
         target = Path(folder) / path.stem
         try:
             with _open_packed(path) as packed, target.open("wb") as out:
                 shutil.copyfileobj(packed, out, CHUNK)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGE as error:
             raise DataError(
                 f"{path} is truncated or corrupt ({error}); delete it and download it again"
             ) from error

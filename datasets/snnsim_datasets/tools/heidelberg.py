@@ -9,10 +9,11 @@ import numpy as np
 
 from snnsim.errors import DataError
 from snnsim_datasets.tools.events import Events
-from snnsim_datasets.tools.files import atomic, cache_root, digest, unpacked
+from snnsim_datasets.tools.files import DAMAGE, atomic, cache_root, digest, unpacked
 
 CHANNELS = 700
 LAYOUT = "spikes/times, spikes/units, labels"
+ARRAYS = ("times", "units", "sizes", "labels", "speakers")
 
 
 def read(path: Path, classes: Sequence[str], channels: int = CHANNELS) -> tuple[Events, str]:
@@ -41,8 +42,8 @@ def read(path: Path, classes: Sequence[str], channels: int = CHANNELS) -> tuple[
 def _load_cached(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError):
+            return {name: stored[name] for name in ARRAYS}
+    except (*DAMAGE, TypeError):
         return None  # absent or damaged: read the source again
 
 
@@ -71,6 +72,8 @@ def _read_hdf5(plain: Path, path: Path) -> dict[str, np.ndarray]:
         raise DataError(
             f"{path} is not a readable HDF5 file ({error}); delete it and download it again"
         ) from error
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: {LAYOUT} are not arrays as expected ({error})") from error
     if not len(times) == len(units) == len(labels) == len(speakers):
         raise DataError(
             f"{path} has {len(times)} times, {len(units)} units, {len(labels)} labels and "
@@ -95,10 +98,13 @@ def _checked(arrays, path: Path, classes: Sequence[str], channels: int) -> Event
     if not (np.isfinite(times).all() and (times >= 0).all()):
         raise DataError(f"{path} has spike times that are negative, NaN or infinite")
     if len(units) and (units.min() < 0 or units.max() >= channels):
-        raise DataError(f"{path} has unit {units.max()} but units must lie in 0 .. {channels - 1}")
+        raise DataError(
+            f"{path} has unit {_outside(units, channels)} but units must lie in 0 .. {channels - 1}"
+        )
     if labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(
-            f"{path} has label {labels.max()} but labels must lie in 0 .. {len(classes) - 1}"
+            f"{path} has label {_outside(labels, len(classes))} but labels must lie in "
+            f"0 .. {len(classes) - 1}"
         )
     offsets = np.concatenate([[0], np.cumsum(arrays["sizes"])]).astype(np.int64)
     times, units = _sorted_within(times, units, offsets)
@@ -111,6 +117,11 @@ def _checked(arrays, path: Path, classes: Sequence[str], channels: int) -> Event
         channels,
         tuple(classes),
     )
+
+
+def _outside(values: np.ndarray, limit: int) -> int:
+    """The value to name when not all lie in ``0 .. limit - 1``."""
+    return int(values.max() if values.max() >= limit else values.min())
 
 
 def _sorted_within(times, units, offsets):

@@ -95,7 +95,12 @@ class MelFrontEnd:
         """Number of steps of a clip of ``samples`` samples."""
         return -(-samples * self.target_rate // self.rate) // self.hop + 1
 
+    def samples(self, steps: int) -> int:
+        """Number of samples that ``steps`` hops last."""
+        return steps * self.hop * (self.rate // self.target_rate)
+
     def __call__(self, wave: Tensor) -> Tensor:
+        steps = self.steps(wave.shape[1])
         wave = self._resample(wave)
         short = self.n_fft // 2 + 1 - wave.shape[1]  # reflection needs this many samples
         if short > 0:
@@ -109,7 +114,7 @@ class MelFrontEnd:
             return_complex=True,
         )
         power = spectrum.real**2 + spectrum.imag**2
-        mel = torch.matmul(self.filters, power)
+        mel = torch.matmul(self.filters, power[..., :steps])
         return (10 * torch.log10(mel.clamp(min=1e-10))).transpose(1, 2)
 
     def _resample(self, wave: Tensor) -> Tensor:
