@@ -146,10 +146,8 @@ class Delayed(Layer):
                     f"{(reach, *x.shape[1:])}; pass state=None to start afresh"
                 )
             y = self._connect(torch.cat([history, x]), 0)[reach:]
-        recent = (
-            x[x.shape[0] - reach :] if x.shape[0] >= reach else torch.cat([history, x])[-reach:]
-        )
-        return y, {"history": recent}
+        together = x if x.shape[0] >= reach else torch.cat([history, x])
+        return y, {"history": together[together.shape[0] - reach :]}
 
     def _connect(self, x: Tensor, tail: int) -> Tensor:
         delay: Tensor = self.delay
