@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from snnsim.errors import ConfigError
+
 
 def is_symbolic(*values: Any) -> bool:
     """Whether any value is a sympy expression (checked without importing sympy)."""
@@ -21,11 +23,29 @@ def where(condition, a, b):
     """
     if isinstance(condition, torch.Tensor):
         return torch.where(condition, a, b)
+    if isinstance(condition, bool) and is_symbolic(a, b):
+        raise ConfigError(
+            f"a condition in the equations is always {condition}; == and != do not compare "
+            "values here, write equal(a, b), and for a fixed option a plain Python if"
+        )
     if is_symbolic(condition, a, b):
         import sympy
 
         return sympy.Piecewise((a, condition), (b, True))
     return a if condition else b
+
+
+def equal(a, b):
+    """Whether two values are equal, for use in :func:`where` (``==`` would compare symbols).
+
+    >>> equal(1.0, 1.0)
+    True
+    """
+    if is_symbolic(a, b):
+        import sympy
+
+        return sympy.Eq(a, b)
+    return a == b
 
 
 def heaviside(u):

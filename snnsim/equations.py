@@ -19,6 +19,7 @@ from snnsim.elementary import (
     absolute,
     atan,
     cos,
+    equal,
     erf,
     exp,
     heaviside,
@@ -38,6 +39,7 @@ __all__ = [
     "atan",
     "cos",
     "detach",
+    "equal",
     "erf",
     "exp",
     "log",
@@ -78,26 +80,11 @@ class _Spike(torch.autograd.Function):
 
 
 @cache
-def symbolic_functions() -> tuple[Any, Any, Any]:
-    """The sympy functions ``Spike``, ``SpikeDerivative`` and ``Detach``, with their derivatives."""
+def symbolic_functions() -> tuple[Any, Any]:
+    """The sympy functions ``Spike`` and ``Detach``, placeholders that the derivation replaces."""
     import sympy
 
-    class SpikeDerivative(sympy.Function):
-        nargs = 1
-
-    class Spike(sympy.Function):
-        nargs = 1
-
-        def fdiff(self, argindex=1):
-            return SpikeDerivative(self.args[0])
-
-    class Detach(sympy.Function):
-        nargs = 1
-
-        def fdiff(self, argindex=1):
-            return sympy.Integer(0)
-
-    return Spike, SpikeDerivative, Detach
+    return sympy.Function("Spike", real=True), sympy.Function("Detach", real=True)
 
 
 def spike(u):
@@ -122,5 +109,5 @@ def detach(a):
     if isinstance(a, torch.Tensor):
         return a.detach()
     if is_symbolic(a):
-        return symbolic_functions()[2](a)
+        return symbolic_functions()[1](a)
     return a

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from snnsim.errors import ShapeError
+
 
 class Layer(nn.Module):
     """A module with explicit state: ``layer(x, state=None) -> (y, state)``.
@@ -17,6 +19,19 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         raise NotImplementedError
+
+
+def run_layer(layer: nn.Module, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """Call a layer, or a plain module, which has no state; ``(y, state)``."""
+    if isinstance(layer, Layer):
+        return layer(x, state)
+    y = layer(x)
+    if not isinstance(y, Tensor):
+        raise ShapeError(
+            f"{type(layer).__name__} returned {type(y).__name__} instead of a tensor; wrap it in a "
+            "Layer that returns (y, state)"
+        )
+    return y, None
 
 
 def map_state(function, state: Any) -> Any:

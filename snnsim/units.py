@@ -7,6 +7,10 @@ simulation step and is always given explicitly.
 from __future__ import annotations
 
 import math
+from numbers import Real
+
+import torch
+from torch import Tensor
 
 from snnsim.errors import ConfigError, check_choice
 
@@ -15,7 +19,7 @@ DISCRETIZATIONS = ("exponential", "euler")
 
 def check_dt(dt: float) -> float:
     """Return ``dt`` as a float; raise :class:`ConfigError` unless it is positive and finite."""
-    if not (isinstance(dt, (int, float)) and math.isfinite(dt) and dt > 0):
+    if not (isinstance(dt, Real) and math.isfinite(dt) and dt > 0):
         raise ConfigError(f"dt is {dt!r} but must be a positive number of milliseconds")
     return float(dt)
 
@@ -38,48 +42,46 @@ def steps_to_ms(steps, dt: float):
     return steps * check_dt(dt)
 
 
-def tau_to_decay(tau, dt: float, discretization: str = "exponential"):
+def check_tau(
+    tau: float, dt: float, discretization: str = "exponential", name: str = "tau"
+) -> None:
+    """Raise :class:`ConfigError` unless a time constant in ms can be discretised at ``dt``."""
+    check_choice("discretization", discretization, DISCRETIZATIONS)
+    if not tau > 0:
+        raise ConfigError(f"{name} is {tau:g} ms but must be positive")
+    if discretization == "euler" and tau < dt:
+        raise ConfigError(
+            f"{name} is {tau:g} ms but forward Euler needs {name} >= dt = {dt:g} ms; "
+            "use a smaller dt or discretization='exponential'"
+        )
+
+
+def tau_to_decay(tau: Tensor, dt: float, discretization: str = "exponential") -> Tensor:
     """Factor by which a leaky variable with time constant ``tau`` shrinks in one step.
 
     ``exponential`` is the exact solution ``exp(-dt / tau)``; ``euler`` is the forward-Euler
-    ``1 - dt / tau`` that many published systems use (it needs ``tau >= dt``).
+    ``1 - dt / tau`` that many published systems use. :func:`check_tau` says what is allowed.
 
-    Args:
-        tau: time constant in ms, a number or a tensor, positive.
-        dt: step in ms.
-        discretization: ``"exponential"`` or ``"euler"``.
-
-    Returns:
-        The decay, of the kind of ``tau``, in ``[0, 1)``.
-
-    >>> round(tau_to_decay(10.05, dt=10.0, discretization="euler"), 6)
-    0.004975
+    >>> tau_to_decay(torch.tensor(10.0), dt=5.0, discretization="euler").item()
+    0.5
     """
-    check_choice("discretization", discretization, DISCRETIZATIONS)
-    dt = check_dt(dt)
-    smallest = float(tau.min()) if hasattr(tau, "min") else float(tau)
+    return 1.0 - dt / tau if discretization == "euler" else torch.exp(-dt / tau)
+
+
+def tau_to_logit(tau: Tensor, dt: float, discretization: str = "exponential") -> Tensor:
+    """``log(decay / (1 - decay))`` of a time constant, without loss of digits for a long one."""
     if discretization == "euler":
-        if not smallest >= dt:
-            raise ConfigError(
-                f"tau is {smallest:g} ms but forward Euler needs tau >= dt = {dt:g} ms; "
-                "use a smaller dt or discretization='exponential'"
-            )
-        return 1.0 - dt / tau
-    if not smallest > 0:
-        raise ConfigError(f"tau is {smallest:g} ms but must be positive")
-    ratio = -dt / tau
-    return ratio.exp() if hasattr(ratio, "exp") else math.exp(ratio)
+        return torch.log(tau / dt - 1.0)
+    return -torch.log(torch.expm1(dt / tau))
 
 
-def decay_to_tau(decay, dt: float, discretization: str = "exponential"):
-    """Inverse of :func:`tau_to_decay`: the time constant in ms.
+def logit_to_tau(logit: Tensor, dt: float, discretization: str = "exponential") -> Tensor:
+    """Inverse of :func:`tau_to_logit`: the time constant in ms.
 
-    >>> round(decay_to_tau(tau_to_decay(20.0, dt=1.0), dt=1.0), 9)
-    20.0
+    >>> tau = torch.tensor(2e4, dtype=torch.float64)
+    >>> round(logit_to_tau(tau_to_logit(tau, dt=0.1), dt=0.1).item(), 6)
+    20000.0
     """
-    check_choice("discretization", discretization, DISCRETIZATIONS)
-    dt = check_dt(dt)
     if discretization == "euler":
-        return dt / (1.0 - decay)
-    log = decay.log() if hasattr(decay, "log") else math.log(decay)
-    return -dt / log
+        return dt * (1.0 + torch.exp(logit))
+    return dt / torch.nn.functional.softplus(-logit)

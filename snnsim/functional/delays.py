@@ -70,7 +70,8 @@ def delay_profile(delay: Tensor, sigma: Tensor | float, length: int, profile: st
 
 
 def _linear(delay: Tensor, taps: Tensor) -> Tensor:
-    lower = delay.detach().floor().unsqueeze(-1)
+    # at the last tap the pair is the last two, so that the slope there is that of the inside
+    lower = delay.detach().floor().clamp(max=max(len(taps) - 2, 0)).unsqueeze(-1)
     share = delay.unsqueeze(-1) - lower
     return torch.where(taps == lower, 1 - share, torch.where(taps == lower + 1, share, 0.0))
 

@@ -65,7 +65,7 @@ def last(v: Tensor, lengths: Tensor | None = None) -> Tensor:
     """
     if lengths is None:
         return v[-1]
-    return v[lengths.to(v.device) - 1, torch.arange(v.shape[1], device=v.device)]
+    return v[(lengths.to(v.device) - 1).clamp(min=0), torch.arange(v.shape[1], device=v.device)]
 
 
 def spike_count(v: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -6,36 +6,40 @@ contiguous lanes; at each frequency the connection is then an ordinary matrix pr
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
-@lru_cache(maxsize=32)
-def _analysis(frames: int, period: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+@lru_cache(maxsize=64)
+def _analysis(frames: int, period: int) -> np.ndarray:
     """``[2 * F, frames]``: cosine rows, then minus-sine rows, of a transform over ``period``."""
-    angle = _angles(frames, period, device)
-    return torch.cat([angle.cos(), -angle.sin()]).to(dtype)
+    angle = _angles(frames, period)
+    return np.concatenate([np.cos(angle), -np.sin(angle)])
 
 
-@lru_cache(maxsize=32)
-def _synthesis(frames: int, period: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+@lru_cache(maxsize=64)
+def _synthesis(frames: int, period: int) -> np.ndarray:
     """``[frames, 2 * F]``: the inverse transform, evaluated at the first ``frames`` times."""
-    angle = _angles(frames, period, device)
-    share = torch.full((angle.shape[0], 1), 2.0 / period, dtype=angle.dtype, device=device)
+    angle = _angles(frames, period)
+    share = np.full((len(angle), 1), 2.0 / period)
     share[0] = 1.0 / period
     if period % 2 == 0:
         share[-1] = 1.0 / period
-    return torch.cat([angle.cos() * share, -angle.sin() * share]).t().contiguous().to(dtype)
+    return np.concatenate([np.cos(angle) * share, -np.sin(angle) * share]).T.copy()
 
 
-def _angles(frames: int, period: int, device: torch.device) -> Tensor:
-    frequency = torch.arange(period // 2 + 1, device=device, dtype=torch.float64)
-    time = torch.arange(frames, device=device, dtype=torch.float64)
+def _angles(frames: int, period: int) -> np.ndarray:
     # the product is reduced modulo the period so that long transforms keep their accuracy
-    return (2 * math.pi / period) * torch.outer(frequency, time).remainder(period)
+    turns = np.outer(np.arange(period // 2 + 1), np.arange(frames)) % period
+    return (2 * np.pi / period) * turns
+
+
+def _matrix(make, frames: int, period: int, like: Tensor) -> Tensor:
+    """A transform as a tensor like ``like``; what is cached is numpy's, not a tensor."""
+    return torch.from_numpy(make(frames, period)).to(like)
 
 
 def _transform(matrix: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,21 +70,21 @@ class _CausalConvolution(torch.autograd.Function):
         length = kernel.shape[0]
         period = x.shape[0] + length - 1
         ctx.frames, ctx.period, ctx.length = frames, period, length
-        x_spectrum = _transform(_analysis(x.shape[0], period, x.dtype, x.device), x)
-        k_spectrum = _transform(_analysis(length, period, x.dtype, x.device), kernel)
+        x_spectrum = _transform(_matrix(_analysis, x.shape[0], period, x), x)
+        k_spectrum = _transform(_matrix(_analysis, length, period, x), kernel)
         product = _product(x_spectrum, k_spectrum)
         ctx.save_for_backward(x, kernel, *x_spectrum, *k_spectrum)
-        inverse = _synthesis(frames, period, x.dtype, x.device)
+        inverse = _matrix(_synthesis, frames, period, x)
         return (inverse @ product.view(inverse.shape[1], -1)).view(frames, *product.shape[2:])
 
     @staticmethod
     def backward(ctx, *grad_outputs):
         (g,) = grad_outputs
         x, kernel, x_re, x_im, k_re, k_im = ctx.saved_tensors
-        inverse = _synthesis(ctx.frames, ctx.period, g.dtype, g.device)
+        inverse = _matrix(_synthesis, ctx.frames, ctx.period, g)
         g_spectrum = _transform(inverse.t(), g)
-        of_x = _analysis(x.shape[0], ctx.period, g.dtype, g.device)
-        of_kernel = _analysis(ctx.length, ctx.period, g.dtype, g.device)
+        of_x = _matrix(_analysis, x.shape[0], ctx.period, g)
+        of_kernel = _matrix(_analysis, ctx.length, ctx.period, g)
         g_x = g_kernel = None
         if ctx.needs_input_grad[0]:
             spectrum = _conjugate_transpose((k_re, k_im))
@@ -113,6 +117,4 @@ def causal_convolution(x: Tensor, kernel: Tensor, frames: int) -> Tensor:
     >>> [round(v, 4) + 0.0 for v in causal_convolution(x, kernel, 6).flatten().tolist()]
     [0.0, 1.0, 2.0, 3.0, 0.0, 0.0]
     """
-    if x.shape[1] == 0:  # nothing to do, but every input still gets its gradient of zeros
-        return (x.sum() + kernel.sum()) * x.new_zeros((frames, 0, kernel.shape[2]))
     return _CausalConvolution.apply(x, kernel, frames)

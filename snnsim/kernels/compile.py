@@ -41,11 +41,15 @@ def compile_numba(body: str, dtype: str) -> Any:
     """Import ``body`` as a module whose functions are compiled by numba on first call."""
     source = NUMBA_HEADER.format(cache=True, dtype=dtype) + body
     digest = hashlib.sha256(source.encode()).hexdigest()[:24]
-    path = cache_folder() / f"kernel_{digest}.py"
     try:
-        _write_once(path, source)
-    except OSError:
+        return _import_cached(digest, source)
+    except (OSError, RuntimeError):  # no home folder, nothing writable: compile anew each time
         return _execute(NUMBA_HEADER.format(cache=False, dtype=dtype) + body)
+
+
+def _import_cached(digest: str, source: str) -> Any:
+    path = cache_folder() / f"kernel_{digest}.py"
+    _write_once(path, source)
     name = f"snnsim_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
@@ -72,9 +76,13 @@ def _execute(source: str) -> Any:
 
 
 def _write_once(path: Path, source: str) -> None:
-    if path.exists() and path.read_text() == source:
+    if path.exists() and path.read_text(encoding="utf-8") == source:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-        file.write(source)
-    os.replace(file.name, path)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(source)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
+
 from snnsim.equations import symbolic_functions, using_surrogate
 from snnsim.errors import ConfigError
 from snnsim.surrogate import Surrogate
@@ -45,7 +47,18 @@ class Equations:
         """Evaluate one step on tensors (or numbers): ``(output, (new states))``."""
         named = dict(zip(self.params, params, strict=True))
         with using_surrogate(self.surrogate):
-            return self.step(x, *states, **named, **dict(self.options))
+            output, new_states = self.split(self.step(x, *states, **named, **dict(self.options)))
+        return _like(output, x), tuple(_like(value, x) for value in new_states)
+
+    def split(self, result: Any) -> tuple[Any, tuple[Any, ...]]:
+        """Output and new states of a step's result, or an error that says what is wrong."""
+        good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], tuple)
+        if not good or len(result[1]) != len(self.states):
+            raise ConfigError(
+                f"{_name(self.step)} must return (output, (new states,)) with one new state for "
+                f"each of {', '.join(self.states)}, in a tuple"
+            )
+        return result
 
     @cached_property
     def program(self) -> Program:
@@ -59,7 +72,7 @@ class Line:
 
     target: Any
     value: Any
-    kind: str = "smooth"  # or "spike", "detach"
+    kind: str = "smooth"  # or "spike", "detach", "condition"
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,13 @@ class Program:
     gradients: dict[str, Any]
 
 
+def _like(value: Any, x: Any) -> Any:
+    """A result of a step as a tensor of the input's shape and dtype (numbers included)."""
+    if not isinstance(x, torch.Tensor):
+        return value
+    return torch.as_tensor(value, dtype=x.dtype, device=x.device).expand_as(x)
+
+
 def _check_names(equations: Equations) -> None:
     for name in _input_names(equations)[1:]:
         taken = name == "x" or keyword.iskeyword(name) or name in RESERVED
@@ -96,17 +116,14 @@ def _derive(equations: Equations) -> Program:
 
     _check_names(equations)
     inputs = {name: sympy.Symbol(name, real=True) for name in _input_names(equations)}
-    output, new_states = equations.step(
-        inputs["x"],
-        *(inputs[name] for name in equations.states),
-        **{name: inputs[name] for name in equations.params},
-        **dict(equations.options),
-    )
-    if len(new_states) != len(equations.states):
-        raise ConfigError(
-            f"{_name(equations.step)} returned {len(new_states)} new states but declares "
-            f"{len(equations.states)}: {', '.join(equations.states)}"
+    output, new_states = equations.split(
+        equations.step(
+            inputs["x"],
+            *(inputs[name] for name in equations.states),
+            **{name: inputs[name] for name in equations.params},
+            **dict(equations.options),
         )
+    )
     results = [sympy.sympify(value) for value in (output, *new_states)]
     lines, results = _to_lines(results, set(inputs.values()))
     adjoint, gradients = _differentiate(lines, results, inputs, equations)
@@ -125,7 +142,7 @@ def _to_lines(results: list[Any], known: set[Any]) -> tuple[list[Line], list[Any
     """Assignments for all common subexpressions, and the results in terms of their targets."""
     import sympy
 
-    spike, _, detach = symbolic_functions()
+    spike, detach = symbolic_functions()
     special: list[Line] = []
     while True:  # innermost spikes and detached values first
         calls = [c for r in results for c in r.atoms(spike, detach)]
@@ -141,7 +158,7 @@ def _to_lines(results: list[Any], known: set[Any]) -> tuple[list[Line], list[Any
     everything = [line.value for line in special] + results
     names = (sympy.Symbol(f"_t{i}", real=True) for i in range(10**6))
     shared, reduced = sympy.cse(everything, symbols=names, order="canonical")
-    pending = [Line(target, value) for target, value in shared]
+    pending = [Line(target, value, _kind(value)) for target, value in shared]
     for i, line in enumerate(special):
         argument = reduced[i]
         if line.kind == "spike" and not argument.is_Symbol:
@@ -150,6 +167,12 @@ def _to_lines(results: list[Any], known: set[Any]) -> tuple[list[Line], list[Any
             argument = held
         pending.append(Line(line.target, argument, line.kind))
     return _in_order(pending, known), list(reduced[len(special) :])
+
+
+def _kind(value: Any) -> str:
+    from sympy.logic.boolalg import Boolean
+
+    return "condition" if isinstance(value, Boolean) and not value.is_Symbol else "smooth"
 
 
 def _in_order(pending: list[Line], known: set[Any]) -> list[Line]:
@@ -181,7 +204,7 @@ def _differentiate(lines, results, inputs, equations) -> tuple[list[Line], dict[
     adjoint = []
     for line in reversed(lines):
         incoming = total.get(line.target, sympy.Integer(0))
-        if incoming == 0 or line.kind == "detach":
+        if incoming == 0 or line.kind in ("detach", "condition"):
             continue
         held = sympy.Symbol(f"_g{line.target}", real=True)
         adjoint.append(Line(held, incoming))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -17,20 +19,31 @@ from torch import Tensor
 from snnsim.errors import BackendError, ShapeError, check_choice
 from snnsim.kernels import cuda_runtime
 from snnsim.kernels.derive import Equations
+from snnsim.kernels.scan.cpu import source as cpu_source
 
 BACKENDS = ("auto", "reference", "cpu", "cuda")
 DTYPES = (torch.float32, torch.float64)
 
 _equations: dict[str, Equations] = {}
-_keys: dict[Equations, str] = {}
 
 
+@cache
 def _key(equations: Equations) -> str:
-    """A string under which the operators find these equations again."""
-    if equations not in _keys:
-        key = f"{getattr(equations.step, '__qualname__', 'step')}#{len(_keys)}"
-        _keys[equations], _equations[key] = key, equations
-    return _keys[equations]
+    """A string under which the operators find these equations again: a hash of their source."""
+    text = cpu_source(equations, (True,) * len(equations.params))
+    digest = sha256(text.encode()).hexdigest()[:16]
+    key = f"{getattr(equations.step, '__qualname__', 'step')}-{digest}"
+    _equations.setdefault(key, equations)
+    return key
+
+
+def _known(key: str) -> Equations:
+    if key not in _equations:
+        raise BackendError(
+            f"this process has not made the equations {key!r} that a saved graph asks for; build "
+            "the same neuron first, so that its kernels exist"
+        )
+    return _equations[key]
 
 
 def choose_backend(backend: str, device: torch.device) -> str:
@@ -39,6 +52,11 @@ def choose_backend(backend: str, device: torch.device) -> str:
     if backend == "auto":
         return device.type if device.type in ("cpu", "cuda") else "reference"
     simulated = backend == "cuda" and cuda_runtime.simulated()
+    if backend == "cuda" and not simulated and not torch.cuda.is_available():
+        raise BackendError(
+            f"backend 'cuda' on tensors of device {device.type!r}: torch sees no CUDA device here; "
+            "use backend='auto'"
+        )
     if backend != "reference" and backend != device.type and not simulated:
         raise BackendError(
             f"backend {backend!r} cannot run on tensors of device {device.type!r}; "
@@ -49,6 +67,17 @@ def choose_backend(backend: str, device: torch.device) -> str:
 
 def _rung(package: str, backend: str) -> Any:
     return importlib.import_module(f"snnsim.kernels.{package}.{backend}")
+
+
+def _check_sizes(x: Tensor, state: Tensor, params: Tensor, equations: Equations) -> None:
+    """The kernels do not check bounds, so the door does."""
+    _, B, N = x.shape
+    expected = (len(equations.states), B, N), (len(equations.params), N)
+    if (tuple(state.shape), tuple(params.shape)) != expected:
+        raise ShapeError(
+            f"state is {tuple(state.shape)} and params {tuple(params.shape)}, but x of "
+            f"{tuple(x.shape)} needs {expected[0]} and {expected[1]}"
+        )
 
 
 def _check(x: Tensor, *others: Tensor) -> None:
@@ -76,6 +105,7 @@ def scan(
     Gradients: ``x``, ``state`` and ``params``. Saves its inputs for the backward pass.
     """
     _check(x, state, params)
+    _check_sizes(x, state, params, equations)
     rung = choose_backend(backend, x.device)
     if rung == "reference":
         return _rung("scan", "reference").scan(equations, x, state, params)
@@ -86,7 +116,7 @@ def scan(
 def _scan(
     x: Tensor, state: Tensor, params: Tensor, key: str, learnt: Sequence[bool], rung: str
 ) -> tuple[Tensor, Tensor]:
-    return _rung("scan", rung).forward(_equations[key], x, state, params)
+    return _rung("scan", rung).forward(_known(key), x, state, params)
 
 
 @torch.library.custom_op("snnsim::scan_backward", mutates_args=())
@@ -100,9 +130,7 @@ def _scan_backward(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _rung("scan", rung).backward(
-        _equations[key], tuple(learnt), x, state, params, g_y, g_final
-    )
+    return _rung("scan", rung).backward(_known(key), tuple(learnt), x, state, params, g_y, g_final)
 
 
 @_scan.register_fake
@@ -150,11 +178,18 @@ def recurrent_scan(
     Gradients: ``x``, ``state``, ``params``, ``w_rec`` and ``y0``. Saves its inputs and ``y``.
     """
     _check(x, state, params, w_rec, y0)
+    _check_sizes(x, state, params, equations)
+    if w_rec.shape != (x.shape[2], x.shape[2]) or y0.shape != x.shape[1:]:
+        raise ShapeError(
+            f"w_rec is {tuple(w_rec.shape)} and y0 {tuple(y0.shape)}, but x of {tuple(x.shape)} "
+            f"needs {(x.shape[2], x.shape[2])} and {tuple(x.shape[1:])}"
+        )
     rung = choose_backend(backend, x.device)
     if rung == "reference":
-        return _rung("recurrent_scan", "reference").recurrent_scan(
-            equations, x, state, params, w_rec, y0
-        )
+        with torch.autocast(x.device.type, enabled=False):  # as the compiled rungs
+            return _rung("recurrent_scan", "reference").recurrent_scan(
+                equations, x, state, params, w_rec, y0
+            )
     return _recurrent(x, state, params, w_rec, y0, _key(equations), list(learnt), rung)
 
 
@@ -169,7 +204,7 @@ def _recurrent(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor]:
-    return _rung("recurrent_scan", rung).forward(_equations[key], x, state, params, w_rec, y0)
+    return _rung("recurrent_scan", rung).forward(_known(key), x, state, params, w_rec, y0)
 
 
 @torch.library.custom_op("snnsim::recurrent_scan_backward", mutates_args=())
@@ -187,7 +222,7 @@ def _recurrent_backward(
     rung: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return _rung("recurrent_scan", rung).backward(
-        _equations[key], tuple(learnt), x, state, params, w_rec, y0, y, g_y, g_final
+        _known(key), tuple(learnt), x, state, params, w_rec, y0, y, g_y, g_final
     )
 
 
@@ -210,13 +245,12 @@ def _save_recurrent(ctx, inputs, output):
 
 
 def _differentiate_recurrent(ctx, g_y, g_final):
-    x, *_, y0, y = ctx.saved_tensors
+    *_, y0, y = ctx.saved_tensors
     g_x, g_state, g_params, g_y0 = _recurrent_backward(
         *ctx.saved_tensors, g_y.contiguous(), g_final.contiguous(), ctx.key, ctx.learnt, ctx.rung
     )
     before = torch.cat([y0.unsqueeze(0), y[:-1]]) if y.shape[0] else y
-    n = x.shape[2]
-    g_w_rec = g_x.reshape(-1, n).t() @ before.reshape(-1, n)
+    g_w_rec = g_x.flatten(0, 1).t() @ before.flatten(0, 1)
     return g_x, g_state, g_params, g_w_rec, g_y0, None, None, None
 
 

@@ -35,9 +35,10 @@ class Printer:
 
     def constants(self, indent: str) -> str:
         """Assignments of all constants used so far."""
-        return "".join(
-            f"{indent}{name} = F({value!r})\n" for value, name in self._constants.items()
-        )
+        numbers = ((name, repr(value)) for value, name in self._constants.items())
+        # infinity and NaN are names of numpy's
+        typed = ((name, f"np.{text}" if "n" in text else text) for name, text in numbers)
+        return "".join(f"{indent}{name} = F({text})\n" for name, text in typed)
 
     def lines(self, lines: tuple[Line, ...], indent: str) -> str:
         """The assignments as source, one per line."""
@@ -48,7 +49,7 @@ class Printer:
             import sympy
 
             return self(sympy.sympify(self.surrogate.forward(line.value)))
-        return self(line.value)
+        return self._condition(line.value) if line.kind == "condition" else self(line.value)
 
     def __call__(self, expression: Any) -> str:
         """One expression as source text."""
@@ -114,11 +115,14 @@ class Printer:
         base, exponent = expression.base, expression.exp
         if exponent.is_number and exponent.is_negative:
             return f"({self._number(1.0)} / {self(base ** (-exponent))})"
-        if exponent.is_Integer and int(exponent) <= 8:
-            return "(" + " * ".join([self(base)] * int(exponent)) + ")"
-        if exponent == 0.5 or (exponent.is_Rational and exponent.p == 1 and exponent.q == 2):
+        if exponent.is_number and float(exponent) == 0.5:
             return f"sqrt({self(base)})"
-        return f"exp({self(exponent)} * log({self(base)}))"
+        if not exponent.is_number or float(exponent) % 1 or float(exponent) > 64:
+            raise ConfigError(
+                f"the equations contain {expression}; powers must be whole numbers (or 0.5), "
+                "write exp(b * log(a)) for others"
+            )
+        return "(" + " * ".join([self(base)] * int(exponent)) + ")"
 
     def _piecewise(self, expression) -> str:
         (value, condition), *rest = expression.args
@@ -130,10 +134,18 @@ class Printer:
         return f"({self(value)} if {self._condition(condition)} else {other})"
 
     def _condition(self, condition) -> str:
+        if condition.is_Symbol:
+            return str(condition)
         if condition.is_Relational:
             left, right = self(condition.lhs), self(condition.rhs)
             return f"{left} {_COMPARISONS[condition.rel_op]} {right}"
-        joiner = {"And": " and ", "Or": " or "}.get(type(condition).__name__)
-        if joiner is None:
-            raise ConfigError(f"the equations contain the condition {condition}; use a comparison")
-        return "(" + joiner.join(self._condition(c) for c in condition.args) + ")"
+        name, parts = type(condition).__name__, [self._condition(c) for c in condition.args]
+        if name in ("And", "Or"):
+            return "(" + f" {name.lower()} ".join(parts) + ")"
+        if name == "Not":
+            return f"(not {parts[0]})"
+        if name == "ITE":  # sympy's if-then-else of conditions
+            return f"({parts[1]} if {parts[0]} else {parts[2]})"
+        if name in ("BooleanTrue", "BooleanFalse"):
+            return name.removeprefix("Boolean")
+        raise ConfigError(f"the equations contain the condition {condition}; use a comparison")

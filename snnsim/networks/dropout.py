@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, ShapeError
 from snnsim.layer import Layer
 
 
@@ -33,6 +33,11 @@ class Dropout(Layer):
         if not self.training or self.p == 0:
             return x, state
         mask = self._mask(x) if state is None else state["mask"]
+        if mask.shape != x.shape[1:]:
+            raise ShapeError(
+                f"the dropout mask in the state has shape {tuple(mask.shape)} but x needs "
+                f"{tuple(x.shape[1:])}; pass state=None to start afresh"
+            )
         return x * mask, {"mask": mask}
 
     def _mask(self, x: Tensor) -> Tensor:

@@ -10,6 +10,27 @@ from torch import Tensor, distributed, nn
 from snnsim.errors import ShapeError
 from snnsim.layer import Layer
 
+ONE_VALUE = (
+    "batch normalisation needs more than one value per channel in training, but x is {}; "
+    "use a larger batch or net.eval()"
+)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes; the gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx, x):
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, *grad_outputs):
+        total = grad_outputs[0].clone()
+        distributed.all_reduce(total)
+        return total
+
 
 class BatchNorm(Layer):
     """Normalise each channel over all samples and time steps (padding included).
@@ -47,10 +68,7 @@ class BatchNorm(Layer):
         if self.training and distributed.is_available() and distributed.is_initialized():
             return self._synchronised(x), None
         if self.training and x.numel() <= self.n:
-            raise ShapeError(
-                "batch normalisation needs more than one value per channel in training, but x is "
-                f"{tuple(x.shape)}; use a larger batch or net.eval()"
-            )
+            raise ShapeError(ONE_VALUE.format(tuple(x.shape)))
         y = nn.functional.batch_norm(
             x.flatten(0, 1),
             self.running_mean,
@@ -64,16 +82,16 @@ class BatchNorm(Layer):
         return y.view_as(x), None
 
     def _synchronised(self, x: Tensor) -> Tensor:
-        from torch.distributed.nn.functional import all_reduce
-
         axes = [axis for axis in range(x.dim()) if axis != 2]
         shape = [self.n if axis == 2 else 1 for axis in range(x.dim())]
         count = x.new_tensor([x.numel() / self.n])
         # two passes, because a sum of squares loses the digits that the variance is made of
-        total = all_reduce(torch.cat([x.sum(axes), count]))
+        total = _SumOverProcesses.apply(torch.cat([x.sum(axes), count]))
         mean, count = total[:-1] / total[-1], total[-1]
         centred = x - mean.view(shape)
-        var = all_reduce((centred * centred).sum(axes)) / count
+        var = _SumOverProcesses.apply((centred * centred).sum(axes)) / count
+        if count <= 1:
+            raise ShapeError(ONE_VALUE.format(tuple(x.shape)))
         with torch.no_grad():
             unbiased = var * (count / (count - 1))
             self.running_mean.lerp_(mean, self.momentum)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from snnsim.errors import ShapeError
-from snnsim.layer import Layer
+from snnsim.layer import Layer, run_layer
 
 
 class Sequential(Layer):
@@ -41,7 +41,7 @@ class Sequential(Layer):
             )
         after = []
         for layer, before in zip(self.layers, states, strict=True):
-            x, new = layer(x, before) if isinstance(layer, Layer) else (layer(x), None)
+            x, new = run_layer(layer, x, before)
             after.append(new)
         return x, tuple(after)
 
@@ -56,7 +56,7 @@ class Sequential(Layer):
 
 
 class Skip(Layer):
-    """A skip connection around a layer: ``y = layer(x) + project(x)``.
+    """A skip connection around a layer: ``y = layer(x) + project(x)``; state: that of both.
 
     Args:
         layer: what is skipped.
@@ -69,16 +69,18 @@ class Skip(Layer):
     (2, 1, 3)
     """
 
-    def __init__(self, layer: Layer, project: nn.Module | None = None):
+    def __init__(self, layer: nn.Module, project: nn.Module | None = None):
         super().__init__()
         self.layer, self.project = layer, project
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        y, state = self.layer(x, state)
-        around = x if self.project is None else self.project(x)
-        around = around[0] if isinstance(around, tuple) else around
+        inner, outer = (None, None) if state is None else state
+        y, inner = run_layer(self.layer, x, inner)
+        around = x
+        if self.project is not None:
+            around, outer = run_layer(self.project, x, outer)
         if around.shape != y.shape:
             raise ShapeError(
                 f"a skip connection joins {tuple(around.shape)} to {tuple(y.shape)}; give project="
             )
-        return y + around, state
+        return y + around, (inner, outer)

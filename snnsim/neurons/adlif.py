@@ -1,13 +1,13 @@
-"""Adaptive LIF with an adaptation current (adLIF), forward-Euler form.
+"""Adaptive LIF with an adaptation current (adLIF).
 
     u = decay_mem * v + (1 - decay_mem) * (x - w)
     z = H(u - v_threshold)
-    w = decay_adapt * w + (1 - decay_adapt) * (a * v + b * z)      (v: of the step before)
     v = reset(u, z)
+    w = decay_adapt * w + a * u + b * z
 
-Source: Bittar & Garner 2022, doi:10.3389/fnins.2022.865897, in the notation of Baronig et al.
-2025, arXiv:2408.07517 (equations of the Euler-forward discretisation). ``a`` couples the
-adaptation to the membrane (``0 .. 1`` there), ``b`` to the spikes (``0 .. 2`` there).
+Source: Bittar & Garner 2022, doi:10.3389/fnins.2022.865897; their step begins with the update of
+``w`` from the previous ``u`` and ``z``, which is the end of ours. ``a`` couples the adaptation to
+the membrane (``-1 .. 1`` there), ``b`` to the spikes (``0 .. 2`` there).
 """
 
 from __future__ import annotations
@@ -27,14 +27,12 @@ class AdLIF(Neuron):
     """
 
     state = ("v", "w")
-    default_reset = "zero"
     tau_mem, tau_adapt = Tau(20.0), Tau(150.0)
-    a, b = Parameter(0.5, low=0.0), Parameter(1.0, low=0.0)
+    a, b = Parameter(0.1), Parameter(1.0, low=0.0)
     v_threshold, v_reset = 1.0, 0.0
 
     @staticmethod
     def step(x, v, w, *, decay_mem, decay_adapt, a, b, v_threshold, v_reset, reset):
         u = decay_mem * v + (1 - decay_mem) * (x - w)
         z = spike(u - v_threshold)
-        w = decay_adapt * w + (1 - decay_adapt) * (a * v + b * z)
-        return z, (reset(u, z, v_threshold, v_reset), w)
+        return z, (reset(u, z, v_threshold, v_reset), decay_adapt * w + a * u + b * z)

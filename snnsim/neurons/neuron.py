@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +20,12 @@ from snnsim.neurons.reset import RESETS, Reset
 from snnsim.surrogate import Surrogate, get_surrogate
 from snnsim.units import DISCRETIZATIONS, check_dt
 
+# attributes of instances and arguments of the constructor, which no parameter can be named after
+_TAKEN = {
+    *("shape", "dt", "surrogate", "discretization", "backend", "options", "declared", "reset"),
+    *("detach_reset", "learn", "values"),
+}
+
 
 def _read_value(neuron: Neuron, name: str) -> Tensor:
     """Current value of a parameter; what ``neuron.<name>`` returns."""
@@ -29,6 +35,13 @@ def _read_value(neuron: Neuron, name: str) -> Tensor:
 def _declared_name(argument: str) -> str:
     """Name of the class attribute behind a keyword of a step: ``decay_x`` is from ``tau_x``."""
     return f"tau_{argument.removeprefix('decay_')}" if argument.startswith("decay_") else argument
+
+
+def _checked_shape(n: Any) -> tuple[int, ...]:
+    shape = n if isinstance(n, (tuple, list, torch.Size)) else (n,)
+    if not shape or any(type(size) is not int or size < 0 for size in shape):
+        raise ShapeError(f"n is {n!r} but must be a number of neurons or a shape of whole numbers")
+    return tuple(shape)
 
 
 class Neuron(Layer):
@@ -74,8 +87,10 @@ class Neuron(Layer):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "step" not in cls.__dict__:
+        if not callable(getattr(cls, "step", None)):
             return
+        if not cls.state:
+            raise ConfigError(f"{cls.__name__}.state is empty; name at least one state variable")
         signature = inspect.signature(cls.step).parameters.values()
         cls._arguments = tuple(p.name for p in signature if p.kind is p.KEYWORD_ONLY)
         cls._declared, cls._options = {}, {}
@@ -87,10 +102,18 @@ class Neuron(Layer):
     def _declare(cls, argument: str) -> None:
         """Find what a keyword argument of the step stands for."""
         name = _declared_name(argument)
-        declared: Any = getattr(cls, name, None)
-        if isinstance(declared, property):  # a base class has bound it already
-            bases = [base for base in cls.__mro__ if issubclass(base, Neuron)]
-            declared = next(base._declared[name] for base in bases if name in base._declared)
+        if name in _TAKEN or hasattr(Neuron, name):
+            raise ConfigError(
+                f"{cls.__name__}.step takes {argument!r}, but {name!r} already means something "
+                "else in a neuron; choose another name"
+            )
+        declared: Any = None
+        for base in cls.__mro__:
+            declared = base.__dict__.get(name)
+            if isinstance(declared, property):  # bound already when the base was made
+                declared = getattr(base, "_declared", {}).get(name)
+            if declared is not None:
+                break
         if isinstance(declared, (bool, str)):
             cls._options[name] = declared
         elif isinstance(declared, (int, float, Parameter)):
@@ -119,7 +142,7 @@ class Neuron(Layer):
         **values: Any,
     ) -> None:
         super().__init__()
-        self.shape = (n,) if isinstance(n, int) else tuple(n)
+        self.shape = _checked_shape(n)
         self.dt = check_dt(dt)
         self.surrogate = get_surrogate(surrogate)
         check_choice("discretization", discretization, DISCRETIZATIONS)
@@ -129,7 +152,7 @@ class Neuron(Layer):
         mode = self.default_reset if reset is None else reset
         check_choice(f"reset of {type(self).__name__}", mode, self.resets)
         self.reset = Reset(mode, detach_reset)
-        self._bind(values, set(learn))
+        self._bind(values, {learn} if isinstance(learn, str) else set(learn))
 
     def _bind(self, values: dict[str, Any], learn: set[str]) -> None:
         """Store options, fixed parameters (buffers) and learnt ones (``raw_<name>``)."""
@@ -139,6 +162,16 @@ class Neuron(Layer):
                 raise ConfigError(
                     f"{type(self).__name__} has no parameter {name!r}{nearest(name, known)}; "
                     f"it has {', '.join(known)}"
+                )
+        for name in learn & self._options.keys():
+            raise ConfigError(
+                f"{name!r} of {type(self).__name__} is an option and cannot be learnt"
+            )
+        for name in values.keys() & self._options.keys():
+            if type(values[name]) is not type(self._options[name]):
+                raise ConfigError(
+                    f"option {name!r} is {values[name]!r} but must be a "
+                    f"{type(self._options[name]).__name__}"
                 )
         self.options = {name: values.get(name, default) for name, default in self._options.items()}
         self.declared: dict[str, Parameter] = {}
@@ -156,14 +189,21 @@ class Neuron(Layer):
             else:
                 self.register_buffer(f"fixed_{name}", value)
                 self._exact[name] = torch.as_tensor(spec.default, dtype=torch.float64).cpu()
+        self.equations = self._equations()
 
     def _apply(self, fn, recurse=True):
         """Convert dtype or device; widening to float64 restores what narrowing has rounded."""
         stores = {name: getattr(self, f"fixed_{name}") for name in self._exact}
-        intact = [n for n, b in stores.items() if torch.equal(self._exact[n].expand_as(b).to(b), b)]
+        intact = [
+            name
+            for name, buffer in stores.items()
+            if buffer.is_meta or torch.equal(self._exact[name].expand_as(buffer).to(buffer), buffer)
+        ]
         super()._apply(fn, recurse)
         for name in intact:
-            getattr(self, f"fixed_{name}").copy_(self._exact[name])
+            buffer = getattr(self, f"fixed_{name}")
+            if not buffer.is_meta:
+                buffer.copy_(self._exact[name])
         return self
 
     def _time(self, spec: Parameter) -> dict[str, Any]:
@@ -185,16 +225,15 @@ class Neuron(Layer):
 
     def _value(self, name: str) -> Tensor:
         spec = self.declared[name]
-        if spec.learnable:
-            return spec.from_raw(getattr(self, f"raw_{name}"), **self._time(spec))
-        return getattr(self, f"fixed_{name}")
+        stored = self._stored(name)
+        return spec.from_raw(stored, **self._time(spec)) if spec.learnable else stored
 
     def _for_step(self, argument: str) -> Tensor:
         """The tensor that the step's keyword ``argument`` receives, before broadcasting."""
         name = _declared_name(argument)
         spec = self.declared[name]
         if spec.learnable and isinstance(spec, Tau):  # exact: skip the detour over tau
-            return torch.sigmoid(getattr(self, f"raw_{name}"))
+            return torch.sigmoid(self._stored(name))
         return spec.for_step(self._value(name), **self._time(spec))
 
     @property
@@ -202,23 +241,25 @@ class Neuron(Layer):
         """Number of neurons."""
         return int(torch.Size(self.shape).numel())
 
-    @cached_property
-    def _tensor_arguments(self) -> tuple[str, ...]:
-        fixed = {"reset", "dt", *self.options}
-        return tuple(a for a in self._arguments if a not in fixed)
-
-    @cached_property
-    def equations(self) -> Equations:
+    def _equations(self) -> Equations:
         """The model's equations with everything that is fixed at compile time."""
         fixed = {"reset": self.reset, "dt": self.dt, **self.options}
         options = tuple((a, fixed[a]) for a in self._arguments if a in fixed)
-        step = type(self).step
-        return Equations(step, type(self).state, self._tensor_arguments, self.surrogate, options)
+        tensors = tuple(a for a in self._arguments if a not in fixed)
+        return Equations(type(self).step, type(self).state, tensors, self.surrogate, options)
+
+    @property
+    def _tensor_arguments(self) -> tuple[str, ...]:
+        return self.equations.params
 
     def learnt(self) -> list[bool]:
         """For each tensor argument of the step, whether it needs a gradient."""
-        raw = [getattr(self, f"raw_{_declared_name(a)}", None) for a in self._tensor_arguments]
-        return [parameter is not None and parameter.requires_grad for parameter in raw]
+        stored = [self._stored(_declared_name(a)) for a in self._tensor_arguments]
+        return [tensor.requires_grad for tensor in stored]
+
+    def _stored(self, name: str) -> Tensor:
+        """The parameter or buffer behind a value."""
+        return getattr(self, f"{'raw' if self.declared[name].learnable else 'fixed'}_{name}")
 
     def packed_parameters(self, like: Tensor) -> Tensor:
         """All parameters as rows ``[P, N]`` of the dtype and device of ``like``."""

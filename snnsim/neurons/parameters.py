@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from snnsim.errors import ConfigError
-from snnsim.units import decay_to_tau, tau_to_decay
+from snnsim.units import check_tau, logit_to_tau, tau_to_decay, tau_to_logit
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,10 @@ class Tau(Parameter):
     """
 
     def check(self, name: str, value: Tensor, **time: Any) -> None:
-        decay = tau_to_decay(value, **time)
+        if value.numel() == 0:
+            return
+        check_tau(float(value.min()), **time, name=name)
+        decay = tau_to_decay(value.double(), **time)
         if self.learnable and not bool(((decay > 0) & (decay < 1)).all()):
             raise ConfigError(
                 f"{name} is {_short(value)} ms, which gives the decay {_short(decay)} at dt = "
@@ -92,10 +95,10 @@ class Tau(Parameter):
             )
 
     def to_raw(self, value: Tensor, **time: Any) -> Tensor:
-        return torch.logit(tau_to_decay(value, **time))
+        return tau_to_logit(value.double(), **time).to(value.dtype)
 
     def from_raw(self, raw: Tensor, **time: Any) -> Tensor:
-        return decay_to_tau(torch.sigmoid(raw), **time)
+        return logit_to_tau(raw, **time)
 
     def for_step(self, value: Tensor, **time: Any) -> Tensor:
         return tau_to_decay(value, **time)
@@ -104,11 +107,14 @@ class Tau(Parameter):
 def as_parameter(declared: Parameter, given: Any) -> Parameter:
     """``declared`` with its default (and more) replaced by what a constructor was given."""
     if isinstance(given, Parameter):
-        if isinstance(declared, Tau) and not isinstance(given, Tau):
-            raise ConfigError("a time constant must be given as a number, a tensor or sn.Tau(...)")
-        low = declared.low if given.low is None else given.low
-        high = declared.high if given.high is None else given.high
-        return replace(given, low=low, high=high)
+        if isinstance(declared, Tau) != isinstance(given, Tau):
+            raise ConfigError(
+                "a time constant must be given as a number, a tensor or sn.Tau(...), and anything "
+                "else as a number, a tensor or sn.Parameter(...)"
+            )
+        lows = [p.low for p in (declared, given) if p.low is not None]
+        highs = [p.high for p in (declared, given) if p.high is not None]
+        return replace(given, low=max(lows, default=None), high=min(highs, default=None))
     return replace(declared, default=given)
 
 

@@ -15,9 +15,12 @@ Source: Higuchi et al. 2024, arXiv:2402.14603, equations 7 to 13 (refractory dec
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from snnsim.equations import spike, sqrt
 from snnsim.neurons.neuron import Neuron
-from snnsim.neurons.parameters import Parameter
+from snnsim.neurons.parameters import Parameter, as_parameter
+from snnsim.units import check_dt
 
 
 class BRF(Neuron):
@@ -37,6 +40,11 @@ class BRF(Neuron):
     omega, damping_offset = Parameter(10.0, low=0.0), Parameter(1.0, low=0.0)
     refractory = Parameter(0.9, low=0.0, high=1.0)
     v_threshold = 1.0
+
+    def __init__(self, n, *, dt, **options):
+        fastest = 1000.0 / check_dt(dt)  # rad/s; beyond it the discrete oscillator has no boundary
+        given = as_parameter(type(self)._declared["omega"], options.pop("omega", 10.0))
+        super().__init__(n, dt=dt, omega=replace(given, high=fastest), **options)
 
     @staticmethod
     def step(x, v, i, q, *, omega, damping_offset, refractory, v_threshold, dt):

@@ -35,7 +35,8 @@ class Delayed(Layer):
         sigma: initial width in steps; ``None`` for half the kernel. Training may change the
             buffer ``sigma`` (see :func:`snnsim.functional.delays.sigma_after`).
         learn_sigma: whether ``sigma`` is a parameter instead of a buffer.
-        learn_delay: if false, delays are random whole steps and stay so.
+        learn_delay: if false, delays are random whole steps and stay so; ``profile`` and
+            ``sigma`` then have no meaning.
         padding: ``"causal"`` keeps the length; ``"lengthen"`` appends half the largest delay,
             so that late spikes are not cut off (the reference system's).
         backend: ``"auto"``, ``"reference"`` or ``"spectral"``.
@@ -139,6 +140,8 @@ class Delayed(Layer):
             history = x.new_zeros((reach, *x.shape[1:]))
             y = self._connect(x, 0)
         else:
+            if not isinstance(state, dict) or "history" not in state:
+                raise ShapeError("the state of Delayed is {'history': [max_delay_steps, B, n_in]}")
             history = state["history"]
             if history.shape != (reach, *x.shape[1:]):
                 raise ShapeError(
@@ -147,9 +150,13 @@ class Delayed(Layer):
                 )
             y = self._connect(torch.cat([history, x]), 0)[reach:]
         together = x if x.shape[0] >= reach else torch.cat([history, x])
-        return y, {"history": together[together.shape[0] - reach :]}
+        return y, {"history": together[together.shape[0] - reach :].clone()}
 
     def _connect(self, x: Tensor, tail: int) -> Tensor:
+        """All of it in the weights' precision, also under autocast: delays need the digits."""
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._connect(x.to(self.weight.dtype), tail)
         delay: Tensor = self.delay
         sigma: Tensor = self.sigma
         profile = self.profile
@@ -186,6 +193,10 @@ class Delayed(Layer):
 
 def _length(max_delay_ms: float, dt: float) -> int:
     steps = ms_to_steps(max_delay_ms, dt)
+    if abs(max_delay_ms / dt - steps) > 1e-6:
+        raise ConfigError(
+            f"max_delay_ms = {max_delay_ms:g} is not a whole number of steps of {dt:g} ms"
+        )
     if steps < 0:
         raise ConfigError(f"max_delay_ms is {max_delay_ms:g} but must not be negative")
     if steps % 2:

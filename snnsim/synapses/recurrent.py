@@ -42,6 +42,8 @@ class Recurrent(Layer):
         mask = torch.ones(neuron.n, neuron.n)
         if not self_connections:
             mask.fill_diagonal_(0)
+            with torch.no_grad():
+                self.w_rec.fill_diagonal_(0)
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(
@@ -52,6 +54,11 @@ class Recurrent(Layer):
         if state is not None and "z" not in state:
             raise ShapeError("the state of Recurrent must hold 'z', the last output")
         y0 = x.new_zeros(x.shape[1:]) if state is None else state["z"]
+        if y0.shape != x.shape[1:]:
+            raise ShapeError(
+                f"state 'z' has shape {tuple(y0.shape)} but x needs {tuple(x.shape[1:])}; pass "
+                "state=None to start afresh"
+            )
         y, final = dispatch.recurrent_scan(
             neuron.equations,
             x,

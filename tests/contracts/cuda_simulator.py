@@ -12,7 +12,6 @@ from snnsim.kernels import dispatch
 sys.path.insert(0, str(Path(__file__).parent))
 from models import drive, make, neuron_classes
 
-torch.set_default_dtype(torch.float64)
 T, B, N = 5, 2, 4
 
 
@@ -36,6 +35,7 @@ def worst(a, b):
 
 
 def main() -> None:
+    torch.set_default_dtype(torch.float64)
     generator = torch.Generator().manual_seed(0)
     w_rec = torch.randn(N, N, generator=generator)
     for cls in neuron_classes():

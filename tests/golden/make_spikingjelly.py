@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from spikingjelly.activation_based import neuron, surrogate
 
-torch.set_default_dtype(torch.float64)
 CASES = {
     "LIF hard reset, decayed input": (neuron.LIFNode, {"tau": 3.0, "v_reset": 0.0}),
     "LIF soft reset, decayed input": (neuron.LIFNode, {"tau": 3.0, "v_reset": None}),
@@ -24,6 +23,7 @@ CASES = {
 
 
 def main() -> None:
+    torch.set_default_dtype(torch.float64)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(24, generator=generator) * 2.2 - 0.2
     traces = {}

@@ -82,7 +82,8 @@ class Recordings:
         clips = [self.samples[self.offsets[i] : self.offsets[i + 1]] for i in indices]
         sizes = np.asarray([len(clip) for clip in clips])
         frames = self.front_end.steps(int(sizes.max())) if steps is None else steps
-        wave = torch.zeros(len(clips), self._extent(int(sizes.max()), frames))
+        extent = self._extent(int(sizes.max()), frames)
+        wave = torch.zeros(len(clips), extent, dtype=torch.float32)
         for row, clip in zip(wave, clips, strict=True):
             row[: len(clip)] = torch.from_numpy(clip.astype(np.float32) / 32768.0)
         x = self.front_end(wave).transpose(0, 1)[:frames].contiguous()

@@ -162,7 +162,7 @@ class BinnedEvents:
         row = np.repeat(np.arange(size), ends - starts)
         step, channel = np.divmod(cells.astype(np.int64), self.channels)
         flat = (step * size + row) * self.channels + channel
-        x = torch.zeros(frames, size, self.channels)
+        x = torch.zeros(frames, size, self.channels, dtype=torch.float32)
         if frames < longest:
             inside = step < frames
             flat, counts = flat[inside], counts[inside]

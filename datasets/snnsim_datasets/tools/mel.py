@@ -109,7 +109,7 @@ class MelFrontEnd:
             wave,
             self.n_fft,
             self.hop,
-            window=torch.hann_window(self.n_fft),
+            window=torch.hann_window(self.n_fft, dtype=wave.dtype),
             center=True,
             return_complex=True,
         )

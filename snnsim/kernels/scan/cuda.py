@@ -117,7 +117,12 @@ def forward(equations: Equations, x, state, params):
     kernels = compiled(equations, (False,) * len(equations.params), str(x.dtype).split(".")[1])
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     final = state.clone(memory_format=torch.contiguous_format)
-    arrays = (x.reshape(T, B * N), final.view(-1, B * N), params, y.view(T, B * N))
+    arrays = (
+        x.reshape(T, B * N),
+        final.view(len(equations.states), B * N),
+        params,
+        y.view(T, B * N),
+    )
     cuda_runtime.launch(kernels.forward, B * N, THREADS, arrays)
     return y, final
 
@@ -142,4 +147,4 @@ def backward(equations: Equations, learnt: tuple[bool, ...], x, state, params, g
         g_params,
     )
     cuda_runtime.launch(kernels.backward, lanes, THREADS, arrays)
-    return g_x, g_state, g_params.view(-1, B, N).sum(1)
+    return g_x, g_state, g_params.view(len(learnt), B, N).sum(1)
