@@ -88,6 +88,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
     if first:
         _plot(out, net, trainer, load_split(config, "test", root), console, quiet)
         run_folder.write_json(out / "summary.json", summary)
+    distributed.barrier()  # nobody leaves the group while another still works in it
     return summary
 
 

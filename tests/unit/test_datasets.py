@@ -23,6 +23,7 @@ import torch
 from snnsim_datasets import fsdd, gsc, nmnist, shd
 from snnsim_datasets.tools.audio import read_audio
 from snnsim_datasets.tools.events import BinnedEvents
+from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import hash_fraction, held_out_speakers
 
 from snnsim.errors import ConfigError, DataError
@@ -413,6 +414,13 @@ def test_an_archive_without_recordings_is_named(tmp_path):
     assert_refused(tmp_path / "Train.zip", "holds no recordings")
 
 
+@pytest.mark.parametrize("name", ["00001.bin", "Train/12/00001.bin", "Train/x/00001.bin"])
+def test_an_archive_with_a_recording_outside_the_ten_digit_folders_is_named(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "Train.zip", "w") as archive:
+        archive.writestr(name, recording(1))
+    assert_refused(tmp_path / "Train.zip", name)
+
+
 def test_an_npz_without_all_its_arrays_is_named(tmp_path):
     assert_refused(write_npz(tmp_path, dt_us=None), "dt_us")
 
@@ -553,6 +561,7 @@ def test_gsc_by_speaker_keeps_every_voice_on_one_side(tmp_path):
         for speaker in range(40)
         for word, prefix, n in (("up", "", 0), ("up", "", 1), ("_unknown_", "tree_", 0))
     ]
+    write_clip(tmp_path / "_background_noise_" / "rain.wav", 500)
     parts = load_all("gsc", tmp_path, protocol="speaker")
     assert sum(len(p) for p in parts.values()) == len(clips)
     for part in parts.values():
@@ -592,6 +601,23 @@ def test_gsc_is_downloaded_and_unpacked_once(tmp_path, monkeypatch):
     assert len(gsc.load("test")) == 3
     assert len(gsc.load("train")) == 3
     assert fetched == ["speech_commands_v0.02.tar.gz"]
+
+
+def test_gsc_is_unpacked_again_after_an_interruption(tmp_path, monkeypatch):
+    archive = tmp_path / "default" / "gsc" / gsc.INFO.remotes[0].name
+    archive.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(write_commands(tmp_path / "source"), ".")
+    extract = tarfile.TarFile.extractall
+
+    def interrupted(self, path, **options):
+        (Path(path) / "backward").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", interrupted)
+    pytest.raises(KeyboardInterrupt, gsc.load, "test")
+    monkeypatch.setattr(tarfile.TarFile, "extractall", extract)
+    assert len(gsc.load("test")) == 3
 
 
 # Free Spoken Digits
@@ -647,6 +673,26 @@ def test_fsdd_batches_have_the_length_of_the_longest_clip(recordings):
     assert lengths[0] > lengths[1]
     assert labels.tolist() == test.labels[[19, 0]].tolist()
     assert (x[-3:, 1] == -100).all()
+
+
+def test_fsdd_features_are_the_front_end_of_the_wave_between_minus_1_and_1(recordings):
+    test = fsdd.load("test", recordings, n_mels=40)
+    size = int(test.lengths[0] * 80)
+    wave = torch.zeros(1, size + 800)
+    wave[0, : test.offsets[1]] = 1000 / 32768
+    expected = MelFrontEnd(8000, 8000, 40)(wave)[0, : test.lengths[0]]
+    torch.testing.assert_close(test.batch([0]).x[:, 0], expected, rtol=0, atol=1e-3)
+
+
+def test_fsdd_features_do_not_depend_on_the_neighbours(recordings):
+    test = fsdd.load("test", recordings, n_mels=40)
+    longest = int(test.lengths.max())
+    together = test.batch(range(len(test)), longest)
+    for i in range(len(test)):
+        alone = test.batch([i], longest)
+        # decibels: far above rounding, far below the effect of another padding
+        torch.testing.assert_close(together.x[:, i], alone.x[:, 0], rtol=0, atol=1e-3)
+        assert together.lengths[i] == alone.lengths[0]
 
 
 def test_fsdd_batches_are_cut_to_steps(recordings):

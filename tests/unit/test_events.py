@@ -335,6 +335,12 @@ def test_microseconds_at_an_edge_belong_to_the_step_that_begins_there():
     assert binned.batch([0]).x.flatten().tolist() == [1.0] * 100
 
 
+def test_a_microsecond_before_an_edge_is_still_in_the_step_before():
+    early = [(10_000 * k - 1, 0, 0) for k in range(1, 101)]
+    binned = bin_all(from_tonic(foreign((early, 0)), 1, ("a",)), 10.0)
+    assert binned.batch([0]).x.flatten().tolist() == [1.0] * 100
+
+
 @pytest.mark.parametrize("unit", [-1, 10])
 def test_from_tonic_refuses_units_beyond_the_channels(unit):
     data = foreign(([(100, 3, 0)], 0), ([(100, unit, 0)], 0))

@@ -194,6 +194,19 @@ def test_the_front_end_hears_a_tone_alike_at_both_rates():
     assert (high[:, band] - low[:, band]).abs().max() < 0.1
 
 
+@pytest.mark.parametrize("factor", [2, 6])
+def test_the_resampling_kernel_is_a_sinc_under_a_hann_window_of_six_zeros(factor):
+    kernel = resample_kernel(8000 * factor, 8000).double().numpy()
+    cutoff = 0.99 / factor  # of the old Nyquist frequency
+    expected = []
+    for n in range(-(len(kernel) // 2), len(kernel) // 2 + 1):
+        zeros = cutoff * n  # how many zeros of the sinc lie before this place
+        hann = 0.5 + 0.5 * math.cos(math.pi * zeros / 6) if abs(zeros) < 6 else 0.0
+        expected.append(cutoff * np.sinc(zeros) * hann)
+    np.testing.assert_allclose(kernel, expected, atol=1e-7)
+    assert len(kernel) // 2 >= math.floor(6 / cutoff)
+
+
 @pytest.mark.parametrize("factor", [2, 3, 6])
 def test_the_resampling_kernel_is_symmetric_and_keeps_a_constant(factor):
     kernel = resample_kernel(8000 * factor, 8000)
