@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from snnsim.errors import ConfigError
 from snnsim.training import Watcher
@@ -53,6 +60,28 @@ class TerminalWatcher(Watcher):
                 f"  rate {row['firing_rate']:.1%}  {row['seconds']:.1f} s",
                 highlight=False,
             )
+
+
+class DownloadBar:
+    """A bar over bytes, shown from the first call; ``bar(done, total)`` with total 0 if unknown."""
+
+    def __init__(self, console: Console, quiet: bool = False):
+        columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        off = quiet or not console.is_terminal
+        self.bar = Progress(*columns, console=console, disable=off, transient=True)
+        self.task: Any = None
+
+    def __enter__(self) -> DownloadBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.task is None:
+            self.task = self.bar.add_task("", total=total or None)
+        self.bar.update(self.task, completed=done, total=total or None)
 
 
 class TensorBoardWatcher(Watcher):

@@ -16,7 +16,7 @@ from snnsim.training import Scores, Trainer, checkpoint, distributed, evaluate
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import build_network, load_split
 from snnsim_experiments.config import Config
-from snnsim_experiments.progress import TensorBoardWatcher, TerminalWatcher
+from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
 
 def train(
@@ -49,8 +49,14 @@ def train(
 
 def _train(config, root, out, device, resume, quiet, tensorboard, console) -> dict[str, Any]:
     first = distributed.rank() == 0
-    train_set = load_split(config, "train", root)
-    validation = load_split(config, "validation", root)
+    if not first:
+        distributed.barrier()  # one process downloads and converts; the others find it done
+    with DownloadBar(console, quiet or not first) as bar:
+        train_set, validation, test_set = (
+            load_split(config, split, root, bar) for split in ("train", "validation", "test")
+        )
+    if first:
+        distributed.barrier()
     net = build_network(config, train_set.channels, len(train_set.classes), train_set.dt).to(device)
     distributed.barrier()  # nobody writes before everybody has looked at the folder
     if first and not (out / "run.json").exists():
@@ -72,7 +78,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         trainer.run()
     distributed.barrier()  # the best weights are on disk
     trainer.load_best()
-    test = score(trainer.net, config, load_split(config, "test", root), trainer.steps, device)
+    test = score(trainer.net, config, test_set, trainer.steps, device)
     summary = {
         "test_accuracy": test.accuracy,
         "validation_accuracy": trainer.position.best_accuracy,
@@ -86,7 +92,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         "seed": config.seed,
     }
     if first:
-        _plot(out, net, trainer, load_split(config, "test", root), console, quiet)
+        _plot(out, net, trainer, test_set, console, quiet)
         run_folder.write_json(out / "summary.json", summary)
     distributed.barrier()  # nobody leaves the group while another still works in it
     return summary
