@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -108,13 +109,16 @@ def speaker_of(clip: Path) -> str:
 def _folder(root: Path | str | None, download: bool, progress) -> Path:
     folder = default_root(INFO.name) if root is None else Path(root)
     for candidate in (folder / "speech_commands_v0.02", folder):
-        if candidate.is_dir() and any(p.is_dir() for p in candidate.iterdir()):
+        if candidate.is_dir() and any(
+            p.is_dir() and p.suffix != ".unpacking" for p in candidate.iterdir()
+        ):
             return candidate
     if not download or root is not None:
         raise DataError(f"{folder} has no word folders; give the folder that has, with --root")
     archive = fetch(INFO.remotes[0], folder, progress)
     target = folder / "speech_commands_v0.02"
     unpacking = folder / "speech_commands_v0.02.unpacking"
+    shutil.rmtree(unpacking, ignore_errors=True)  # of an interrupted attempt
     with tarfile.open(archive) as packed:
         packed.extractall(unpacking, filter="data")
     unpacking.rename(target)
@@ -135,11 +139,13 @@ def _official(folder: Path, split: str) -> tuple[list[Path], list[Path]]:
                 f"{path} is missing, so the official split cannot be made; use the complete "
                 "archive, or set data.protocol to 'speaker'"
             )
-        listed[name] = set(path.read_text().split())
+        listed[name] = {
+            Path(entry).with_suffix("").as_posix() for entry in path.read_text().split()
+        }
     clips = [c for c in _clips(folder) if c.parent.name in WORDS]
 
     def part(clip: Path) -> str:
-        key = f"{clip.parent.name}/{clip.name}"
+        key = f"{clip.parent.name}/{clip.stem}"  # the lists say .wav, a copy may be .flac
         return next((name for name, members in listed.items() if key in members), "train")
 
     return [c for c in clips if part(c) == split], clips
@@ -163,14 +169,18 @@ def _samples(folder: Path, clips: list[Path]) -> np.ndarray:
     stamp = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in facts)
     key = hashlib.sha256(f"{folder.resolve()}\n{stamp}".encode()).hexdigest()[:24]
     cached = cache_root() / f"gsc-{key}.npy"
-    if not cached.is_file():
-        with atomic(cached) as temporary:
-            out = np.lib.format.open_memmap(
-                temporary, mode="w+", dtype=np.int16, shape=(len(clips) * SAMPLES,)
-            )
-            for i, clip in enumerate(clips):
-                out[i * SAMPLES : (i + 1) * SAMPLES] = _one_second(clip)
-            out.flush()
+    size = len(clips) * SAMPLES
+    try:
+        stored = np.load(cached, mmap_mode="r")
+        if stored.shape == (size,) and stored.dtype == np.int16:
+            return stored
+    except (OSError, ValueError, EOFError):
+        pass  # absent or damaged: read the clips again
+    with atomic(cached) as temporary:
+        out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=(size,))
+        for i, clip in enumerate(clips):
+            out[i * SAMPLES : (i + 1) * SAMPLES] = _one_second(clip)
+        out.flush()
     return np.load(cached, mmap_mode="r")
 
 

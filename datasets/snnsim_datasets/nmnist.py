@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -159,16 +159,20 @@ def _read_npz(path: Path) -> Events:
 
 def _read_archive(path: Path, checksum: str) -> Events:
     cached = cache_root() / f"nmnist-{checksum[:24]}.npz"
-    if cached.is_file():
-        return _from_cache(cached)
+    stored = _from_cache(cached)
+    if stored is not None:
+        return stored
 
     def samples():
         try:
             with zipfile.ZipFile(path) as archive:
                 names = sorted(n for n in archive.namelist() if n.endswith(".bin"))
                 for name in names:
+                    folder = PurePosixPath(name).parent.name
+                    if folder not in INFO.classes:
+                        raise DataError(f"{path}:{name} is not in a folder named by a digit")
                     times, units = read_bin(archive.read(name), f"{path}:{name}")
-                    yield times, units, int(name.split("/")[-2])
+                    yield times, units, int(folder)
         except DAMAGE as error:
             raise DataError(f"{path} is truncated or corrupt ({error})") from error
 
@@ -184,8 +188,12 @@ def _read_archive(path: Path, checksum: str) -> Events:
     return events
 
 
-def _from_cache(path: Path) -> Events:
-    with np.load(path) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+def _from_cache(path: Path) -> Events | None:
+    """Events from a cache file; ``None`` where it is absent or damaged."""
+    try:
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in ("times", "units", "offsets", "labels")}
+    except (*DAMAGE, TypeError):
+        return None
     speakers = np.full(len(arrays["labels"]), -1, dtype=np.int64)
     return Events(**arrays, speakers=speakers, channels=CHANNELS, classes=INFO.classes)

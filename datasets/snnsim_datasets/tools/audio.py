@@ -88,7 +88,4 @@ class Recordings:
             row[: len(clip)] = torch.from_numpy(clip.astype(np.float32) / 32768.0)
         x = self.front_end(wave).transpose(0, 1)[:frames].contiguous()
         lengths = torch.tensor([self.front_end.steps(int(n)) for n in sizes])
-        if steps is not None and steps > x.shape[0]:
-            x = torch.cat([x, x.new_zeros(steps - x.shape[0], *x.shape[1:])])
-        x = x[:steps].contiguous()
         return Batch(x, torch.from_numpy(self.labels[indices]), lengths.clamp(max=x.shape[0]))

@@ -106,30 +106,7 @@ def source(equations: Equations, learnt: tuple[bool, ...]) -> str:
     ``_w_from`` is ``w_rec`` transposed, ``_w_to`` is ``w_rec``; both contiguous.
     """
     piece = Pieces(equations, learnt)
-    parts = {
-        "n_states": len(piece.states),
-        "lines": piece.step(4),
-        "output": piece.output,
-        "adjoint": piece.adjoint(4),
-        "g_x": piece.g_x,
-        "state_rows": piece.each_state(2, "_{name}_row = _state[{i}, _b]"),
-        "param_rows": piece.each_param(1, "_{name}_row = _params[{i}]"),
-        "path_rows": piece.each_state(
-            3, "_{name}_row = _path[_t, {i}]", "_{name}_next = _path[_t + 1, {i}]"
-        ),
-        "gradient_rows": piece.each_state(2, "_g_{name}_row = _g_state[{i}, _b]")
-        + "\n"
-        + piece.each_learnt(2, "_g_{name}_row = _g_params[{i}, _b]"),
-        "load": piece.each_state(4, "{name} = _{name}_row[_n]")
-        + "\n"
-        + piece.each_param(4, "{name} = _{name}_row[_n]"),
-        "store": piece.each_state(4, "_{name}_row[_n] = {new}"),
-        "store_next": piece.each_state(4, "_{name}_next[_n] = {new}"),
-        "load_gradients": piece.each_state(4, "_g_new_{name} = _g_{name}_row[_n]"),
-        "store_gradients": piece.each_state(4, "_g_{name}_row[_n] = {gradient}")
-        + "\n"
-        + piece.each_learnt(4, "_g_{name}_row[_n] += {gradient}"),
-    }
+    parts = piece.for_cpu("_b", ":", 1)
     parts["constants"] = piece.constants(1)
     return FORWARD.format(**parts) + BACKWARD.format(**parts)
 

@@ -97,29 +97,7 @@ def backward(
 def source(equations: Equations, learnt: tuple[bool, ...]) -> str:
     """Source of ``forward`` and ``backward``."""
     piece = Pieces(equations, learnt)
-    parts = {
-        "width": MAX_WIDTH,
-        "n_states": len(piece.states),
-        "lines": piece.step(2),
-        "output": piece.output,
-        "adjoint": piece.adjoint(2),
-        "g_x": piece.g_x,
-        "load_state": piece.each_state(1, "{name} = _state[{i}, _b, _n]"),
-        "load_params": piece.each_param(1, "{name} = _params[{i}, _n]"),
-        "new": piece.each_state(2, "_new_{name} = {new}"),
-        "advance": piece.each_state(2, "{name} = _new_{name}"),
-        "store_state": piece.each_state(1, "_state[{i}, _b, _n] = {name}"),
-        "store_path": piece.each_state(2, "_path[_t, {i}, _b, _n] = {name}"),
-        "load_path": piece.each_state(2, "{name} = _path[_t, {i}, _b, _n]"),
-        "load_gradients": piece.each_state(1, "_g_new_{name} = _g_state[{i}, _b, _n]"),
-        "zero_gradients": piece.each_learnt(1, "_sum_{name} = F(0.0)"),
-        "add_gradients": piece.each_learnt(2, "_sum_{name} += {gradient}"),
-        "new_gradients": piece.each_state(2, "_g_old_{name} = {gradient}"),
-        "advance_gradients": piece.each_state(2, "_g_new_{name} = _g_old_{name}"),
-        "store_gradients": piece.each_state(1, "_g_state[{i}, _b, _n] = _g_new_{name}")
-        + "\n"
-        + piece.each_learnt(1, "_g_params[{i}, _b, _n] = _sum_{name}"),
-    }
+    parts = {"width": MAX_WIDTH, **piece.for_cuda("_b, _n", 1)}
     parts["constants"] = piece.constants(1)
     return FORWARD.format(**parts) + BACKWARD.format(**parts)
 

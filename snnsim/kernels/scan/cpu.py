@@ -90,31 +90,7 @@ def source(equations: Equations, learnt: tuple[bool, ...]) -> str:
     (``[P, B, N]``, so that no two work items share a cell).
     """
     piece = Pieces(equations, learnt)
-    parts = {
-        "size": BLOCK,
-        "n_states": len(piece.states),
-        "lines": piece.step(4),
-        "output": piece.output,
-        "adjoint": piece.adjoint(4),
-        "g_x": piece.g_x,
-        "state_rows": piece.each_state(2, "_{name}_row = _state[{i}, _b, _n0:_n1]"),
-        "param_rows": piece.each_param(2, "_{name}_row = _params[{i}, _n0:_n1]"),
-        "path_rows": piece.each_state(
-            3, "_{name}_row = _path[_t, {i}]", "_{name}_next = _path[_t + 1, {i}]"
-        ),
-        "gradient_rows": piece.each_state(2, "_g_{name}_row = _g_state[{i}, _b, _n0:_n1]")
-        + "\n"
-        + piece.each_learnt(2, "_g_{name}_row = _g_params[{i}, _b, _n0:_n1]"),
-        "load": piece.each_state(4, "{name} = _{name}_row[_n]")
-        + "\n"
-        + piece.each_param(4, "{name} = _{name}_row[_n]"),
-        "store": piece.each_state(4, "_{name}_row[_n] = {new}"),
-        "store_next": piece.each_state(4, "_{name}_next[_n] = {new}"),
-        "load_gradients": piece.each_state(4, "_g_new_{name} = _g_{name}_row[_n]"),
-        "store_gradients": piece.each_state(4, "_g_{name}_row[_n] = {gradient}")
-        + "\n"
-        + piece.each_learnt(4, "_g_{name}_row[_n] += {gradient}"),
-    }
+    parts = {"size": BLOCK, **piece.for_cpu("_b, _n0:_n1", "_n0:_n1", 2)}
     parts["constants"] = piece.constants(1)
     return FORWARD.format(**parts) + BACKWARD.format(**parts)
 

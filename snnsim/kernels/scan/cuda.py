@@ -71,27 +71,7 @@ def backward(_x, _state, _params, _path, _g_y, _g_x, _g_state, _g_params):
 def source(equations: Equations, learnt: tuple[bool, ...]) -> str:
     """Source of ``forward`` and ``backward`` on flat lanes ``[T, B * N]``."""
     piece = Pieces(equations, learnt)
-    parts = {
-        "lines": piece.step(3),
-        "output": piece.output,
-        "adjoint": piece.adjoint(3),
-        "g_x": piece.g_x,
-        "load_state": piece.each_state(2, "{name} = _state[{i}, _i]"),
-        "load_params": piece.each_param(2, "{name} = _params[{i}, _n]"),
-        "new": piece.each_state(3, "_new_{name} = {new}"),
-        "advance": piece.each_state(3, "{name} = _new_{name}"),
-        "store_state": piece.each_state(2, "_state[{i}, _i] = {name}"),
-        "store_path": piece.each_state(3, "_path[_t, {i}, _i] = {name}"),
-        "load_path": piece.each_state(3, "{name} = _path[_t, {i}, _i]"),
-        "load_gradients": piece.each_state(2, "_g_new_{name} = _g_state[{i}, _i]"),
-        "zero_gradients": piece.each_learnt(2, "_sum_{name} = F(0.0)"),
-        "add_gradients": piece.each_learnt(3, "_sum_{name} += {gradient}"),
-        "new_gradients": piece.each_state(3, "_g_old_{name} = {gradient}"),
-        "advance_gradients": piece.each_state(3, "_g_new_{name} = _g_old_{name}"),
-        "store_gradients": piece.each_state(2, "_g_state[{i}, _i] = _g_new_{name}")
-        + "\n"
-        + piece.each_learnt(2, "_g_params[{i}, _i] = _sum_{name}"),
-    }
+    parts = piece.for_cuda("_i", 2)
     parts["constants"] = piece.constants(1)
     return FORWARD.format(**parts) + BACKWARD.format(**parts)
 
