@@ -1,8 +1,8 @@
 """Runs a compiled kernel over chunks of its work on as many threads as torch uses.
 
 The kernels release the interpreter lock and share nothing, so plain Python threads do.
-Unlike OpenMP barriers they do not spin, which on a busy machine is the difference between
-slow and thirty times slower, and small work stays on the calling thread.
+Unlike OpenMP barriers they do not spin, which on a busy machine slows everything down many
+times over (experiments/LOG.md), and small work stays on the calling thread.
 """
 
 from __future__ import annotations
