@@ -6,6 +6,7 @@ A connection with weight ``w`` and delay ``p`` (in steps, a real number) is a ke
     profile "gauss":     x_d = exp(-((d - p) / s)^2 / 2),    s = |sigma| + 0.27
     profile "triangle":  x_d = max(0, 1 + |sigma| - |d - p|)
                          kernel_d = w * x_d / (sum_d x_d + 1e-7)
+    profile "one_tap":   x_d = 1 at the tap nearest to p (ties to even), else 0
     profile "linear":    the two taps around p share w in proportion (no normalisation)
 
 so the kernel sums to ``w`` wherever ``p`` lies. Source: Khalfaoui-Hassani, Pellegrini &
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from snnsim.errors import ConfigError, check_choice
 
-PROFILES = ("gauss", "triangle", "linear")
+PROFILES = ("gauss", "triangle", "linear", "one_tap")
 SIGMA_OFFSET = 0.27  # added to |sigma| by the Gaussian profile
 EPSILON = 1e-7  # in the normaliser
 
@@ -44,7 +45,8 @@ def delay_profile(delay: Tensor, sigma: Tensor | float, length: int, profile: st
         delay: delays in steps, any shape, in ``[0, length - 1]``.
         sigma: width in steps (its absolute value counts), a number or broadcastable to ``delay``.
         length: number of taps, odd.
-        profile: ``"gauss"``, ``"triangle"`` or ``"linear"`` (which ignores ``sigma``).
+        profile: ``"gauss"``, ``"triangle"``, ``"linear"`` or ``"one_tap"`` (which both ignore
+            ``sigma``; the latter gives no gradient).
 
     Returns:
         ``[*delay.shape, length]``; sums to 1 along the last axis (up to 1e-7). Gradients flow
@@ -64,6 +66,8 @@ def delay_profile(delay: Tensor, sigma: Tensor | float, length: int, profile: st
     if profile == "gauss":
         scaled = distance / (width + SIGMA_OFFSET)
         spread = torch.exp(-0.5 * scaled * scaled)
+    elif profile == "one_tap":
+        spread = (taps == delay.detach().round().unsqueeze(-1)).to(delay.dtype)
     else:
         spread = torch.relu(1 + width - distance.abs())
     return spread / (spread.sum(-1, keepdim=True) + EPSILON)

@@ -31,6 +31,21 @@ F = np.{dtype}
 """
 
 
+def jit(function: Any) -> Any:
+    """Decorate a hand-written kernel that calls nothing outside its own file.
+
+    numba keeps the machine code beside the file or in the user's cache folder, and discards it
+    when the file changes. Where neither can be written it is compiled anew in each process.
+    """
+    from numba import njit
+
+    options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # numba found no folder that can be written
+        return njit(**options)(function)
+
+
 def cache_folder() -> Path:
     """Folder of generated sources and their compiled code."""
     base = os.environ.get("SNNSIM_CACHE_DIR")

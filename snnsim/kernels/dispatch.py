@@ -28,7 +28,7 @@ _equations: dict[str, Equations] = {}
 
 
 @cache
-def _key(equations: Equations) -> str:
+def key_of(equations: Equations) -> str:
     """A string under which the operators find these equations again: a hash of their source."""
     text = cpu_source(equations, (True,) * len(equations.params))
     digest = sha256(text.encode()).hexdigest()[:16]
@@ -69,6 +69,16 @@ def _rung(package: str, backend: str) -> Any:
     return importlib.import_module(f"snnsim.kernels.{package}.{backend}")
 
 
+def forward(package: str, rung: str, key: str, *tensors: Tensor):
+    """Run a compiled scan: ``package`` is ``"scan"`` or ``"recurrent_scan"``."""
+    return _rung(package, rung).forward(_known(key), *tensors)
+
+
+def backward(package: str, rung: str, key: str, learnt: Sequence[bool], *tensors: Tensor):
+    """Run the adjoint of :func:`forward`."""
+    return _rung(package, rung).backward(_known(key), tuple(learnt), *tensors)
+
+
 def _check_sizes(x: Tensor, state: Tensor, params: Tensor, equations: Equations) -> None:
     """The kernels do not check bounds, so the door does."""
     _, B, N = x.shape
@@ -80,7 +90,8 @@ def _check_sizes(x: Tensor, state: Tensor, params: Tensor, equations: Equations)
         )
 
 
-def _check(x: Tensor, *others: Tensor) -> None:
+def check_operands(x: Tensor, *others: Tensor) -> None:
+    """One number type and one device, which the scans have kernels for."""
     if x.dtype not in DTYPES:
         raise ShapeError(f"x is {x.dtype} but scans compute in float32 or float64; cast it first")
     for other in others:
@@ -104,19 +115,19 @@ def scan(
     ``learnt`` says for each row of ``params`` whether its gradient is wanted; the others get 0.
     Gradients: ``x``, ``state`` and ``params``. Saves its inputs for the backward pass.
     """
-    _check(x, state, params)
+    check_operands(x, state, params)
     _check_sizes(x, state, params, equations)
     rung = choose_backend(backend, x.device)
     if rung == "reference":
         return _rung("scan", "reference").scan(equations, x, state, params)
-    return _scan(x, state, params, _key(equations), list(learnt), rung)
+    return _scan(x, state, params, key_of(equations), list(learnt), rung)
 
 
 @torch.library.custom_op("snnsim::scan", mutates_args=())
 def _scan(
     x: Tensor, state: Tensor, params: Tensor, key: str, learnt: Sequence[bool], rung: str
 ) -> tuple[Tensor, Tensor]:
-    return _rung("scan", rung).forward(_known(key), x, state, params)
+    return forward("scan", rung, key, x, state, params)
 
 
 @torch.library.custom_op("snnsim::scan_backward", mutates_args=())
@@ -130,7 +141,7 @@ def _scan_backward(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _rung("scan", rung).backward(_known(key), tuple(learnt), x, state, params, g_y, g_final)
+    return backward("scan", rung, key, learnt, x, state, params, g_y, g_final)
 
 
 @_scan.register_fake
@@ -177,7 +188,7 @@ def recurrent_scan(
 
     Gradients: ``x``, ``state``, ``params``, ``w_rec`` and ``y0``. Saves its inputs and ``y``.
     """
-    _check(x, state, params, w_rec, y0)
+    check_operands(x, state, params, w_rec, y0)
     _check_sizes(x, state, params, equations)
     if w_rec.shape != (x.shape[2], x.shape[2]) or y0.shape != x.shape[1:]:
         raise ShapeError(
@@ -190,7 +201,7 @@ def recurrent_scan(
             return _rung("recurrent_scan", "reference").recurrent_scan(
                 equations, x, state, params, w_rec, y0
             )
-    return _recurrent(x, state, params, w_rec, y0, _key(equations), list(learnt), rung)
+    return _recurrent(x, state, params, w_rec, y0, key_of(equations), list(learnt), rung)
 
 
 @torch.library.custom_op("snnsim::recurrent_scan", mutates_args=())
@@ -204,7 +215,7 @@ def _recurrent(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor]:
-    return _rung("recurrent_scan", rung).forward(_known(key), x, state, params, w_rec, y0)
+    return forward("recurrent_scan", rung, key, x, state, params, w_rec, y0)
 
 
 @torch.library.custom_op("snnsim::recurrent_scan_backward", mutates_args=())
@@ -221,8 +232,8 @@ def _recurrent_backward(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _rung("recurrent_scan", rung).backward(
-        _known(key), tuple(learnt), x, state, params, w_rec, y0, y, g_y, g_final
+    return backward(
+        "recurrent_scan", rung, key, learnt, x, state, params, w_rec, y0, y, g_y, g_final
     )
 
 

@@ -29,16 +29,26 @@ class Dropout(Layer):
             raise ConfigError(f"dropout probability is {p!r} but must lie in 0 .. 1 (1 excluded)")
         self.p = p
 
+    @property
+    def active(self) -> bool:
+        """Whether anything is dropped."""
+        return self.training and self.p > 0
+
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        if not self.training or self.p == 0:
-            return x, state
+        state = self.mask_for(x, state)
+        return (x * state["mask"] if self.active else x), state
+
+    def mask_for(self, x: Tensor, state: Any) -> Any:
+        """The state after ``x``: that with the mask for it, if anything is dropped."""
+        if not self.active:
+            return state
         mask = self._mask(x) if state is None else state["mask"]
         if mask.shape != x.shape[1:]:
             raise ShapeError(
                 f"the dropout mask in the state has shape {tuple(mask.shape)} but x needs "
                 f"{tuple(x.shape[1:])}; pass state=None to start afresh"
             )
-        return x * mask, {"mask": mask}
+        return {"mask": mask}
 
     def _mask(self, x: Tensor) -> Tensor:
         first, rows = 0, x.shape[1]

@@ -92,12 +92,15 @@ class BatchNorm(Layer):
         var = _SumOverProcesses.apply((centred * centred).sum(axes)) / count
         if count <= 1:
             raise ShapeError(ONE_VALUE.format(tuple(x.shape)))
-        with torch.no_grad():
-            unbiased = var * (count / (count - 1))
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(unbiased, self.momentum)
+        self.update(mean, var, count)
         scale = self.weight * torch.rsqrt(var + self.eps)
         return centred * scale.view(shape) + self.bias.view(shape)
+
+    @torch.no_grad()
+    def update(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+        """Bring a batch of ``count`` values with biased variance into the running averages."""
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
 
     def extra_repr(self) -> str:
         return f"{self.n}, eps={self.eps:g}, momentum={self.momentum:g}"

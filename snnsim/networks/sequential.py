@@ -8,13 +8,15 @@ from torch import Tensor, nn
 
 from snnsim.errors import ShapeError
 from snnsim.layer import Layer, run_layer
+from snnsim.networks import fusion
 
 
 class Sequential(Layer):
     """Layers one after another; the state is the tuple of theirs.
 
     A plain ``torch.nn`` module is applied to the whole ``[T, B, ...]`` tensor and has no
-    state.
+    state. Batch normalisation, a neuron and dropout in a row are computed as one operator
+    where nothing (a hook, another process's statistics) needs them apart.
 
     >>> import torch
     >>> from snnsim.neurons import LIF
@@ -39,10 +41,17 @@ class Sequential(Layer):
                 f"the state has {len(states)} entries but the network {len(self.layers)} layers; "
                 "pass the state that this network returned"
             )
-        after = []
-        for layer, before in zip(self.layers, states, strict=True):
-            x, new = run_layer(layer, x, before)
-            after.append(new)
+        layers, after = list(self.layers), list[Any]()
+        while len(after) < len(layers):
+            first = len(after)
+            count = fusion.fusable(layers[first : first + 3])
+            group = layers[first : first + count]
+            if count and fusion.can_run(group, x):
+                x, new = fusion.run(group, x, states[first : first + count])
+                after += new
+            else:
+                x, one = run_layer(layers[first], x, states[first])
+                after.append(one)
         return x, tuple(after)
 
     def __getitem__(self, index: int) -> nn.Module:

@@ -39,7 +39,7 @@ class Delayed(Layer):
             ``sigma`` then have no meaning.
         padding: ``"causal"`` keeps the length; ``"lengthen"`` appends half the largest delay,
             so that late spikes are not cut off (the reference system's).
-        backend: ``"auto"``, ``"reference"`` or ``"spectral"``.
+        backend: ``"auto"``, or a rung of :func:`snnsim.kernels.delay_conv.delay_conv`.
 
     Call: ``[T, B, n_in] -> [T (+ tail), B, n_out]``. With ``padding="causal"`` the state is
     the inputs still under way, ``{"history": [max_delay_steps, B, n_in]}``.
@@ -77,7 +77,7 @@ class Delayed(Layer):
         self.granularity, self.padding, self.backend = granularity, padding, backend
         self.learn_delay = learn_delay
         self.length = _length(max_delay_ms, dt)
-        self.profile = profile if learn_delay else "triangle"
+        self.profile = profile if learn_delay else "one_tap"
         self.weight = nn.Parameter(
             kaiming_uniform((n_out, n_in, kernel_count), n_in * kernel_count)
         )
@@ -161,8 +161,7 @@ class Delayed(Layer):
         sigma: Tensor = self.sigma
         profile = self.profile
         if not self.training:
-            delay, profile = delays.round_delay(self.delay, self.length), "triangle"
-            sigma = torch.zeros_like(self.sigma)
+            delay, profile = delays.round_delay(self.delay, self.length), "one_tap"
         if self.granularity == "synaptic":
             return delay_conv(
                 x,

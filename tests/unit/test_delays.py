@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnsim.errors import ConfigError, ShapeError
+from snnsim.errors import BackendError, ConfigError, ShapeError
 from snnsim.functional import delays
 from snnsim.kernels.delay_conv import choose_rung, delay_conv
 from snnsim.synapses import Delayed
@@ -156,12 +156,19 @@ def test_float32_spectral_error_is_a_rounding():
     assert float((found - exact).abs().max() / exact.abs().max()) < 2e-6
 
 
-def test_the_choice_of_rung_depends_on_shapes_alone():
-    assert choose_rung("auto", 100, 25) == "spectral"
-    assert choose_rung("auto", 100, 1) == "reference"
-    assert choose_rung("reference", 100, 25) == "reference"
+SHD = ((101, 256, 140, 256), 25, 113)
+
+
+def test_the_choice_of_rung_depends_on_shapes_and_profile_alone():
+    assert choose_rung("auto", "gauss", "cpu", *SHD) == "spectral"
+    assert choose_rung("auto", "one_tap", "cpu", *SHD) == "one_tap"
+    assert choose_rung("auto", "one_tap", "cuda", *SHD) == "spectral"
+    assert choose_rung("auto", "gauss", "cpu", (100, 4, 8, 8), 1, 100) == "reference"
+    assert choose_rung("reference", "gauss", "cpu", *SHD) == "reference"
     with pytest.raises(ConfigError, match="backend"):
-        choose_rung("fft", 1, 1)
+        choose_rung("fft", "gauss", "cpu", *SHD)
+    with pytest.raises(BackendError, match="whole-step"):
+        choose_rung("one_tap", "gauss", "cpu", *SHD)
 
 
 def test_shapes_are_checked_at_the_door():

@@ -285,7 +285,7 @@ def test_the_operators_pass_torchs_own_check():
         x,
         torch.rand(1, 2, 3, requires_grad=True),
         neuron.packed_parameters(x).detach().requires_grad_(),
-        dispatch._key(neuron.equations),
+        dispatch.key_of(neuron.equations),
         [True, True, True],
         "cpu",
     )

@@ -4,24 +4,57 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from snnsim.errors import ShapeError, check_choice
-from snnsim.kernels.delay_conv import reference, spectral
+from snnsim.errors import BackendError, ShapeError, check_choice
+from snnsim.kernels.delay_conv import one_tap, reference, spectral
+from snnsim.kernels.delay_conv.taps import kernel_taps
 
-BACKENDS = ("auto", "reference", "spectral")
+BACKENDS = ("auto", "reference", "spectral", "one_tap")
+OVERHEAD = 1e5  # multiply-adds that the spectral rung's many small steps are worth
 
 
-def choose_rung(backend: str, steps: int, length: int) -> str:
-    """The rung that runs; ``"auto"`` depends on shapes alone, so runs stay reproducible.
+def choose_rung(
+    backend: str,
+    profile: str,
+    device: str,
+    shape: tuple[int, int, int, int],
+    length: int,
+    frames: int,
+) -> str:
+    """The rung that runs; ``"auto"`` depends on nothing but these, so runs stay reproducible.
 
-    Per output and input the spectral rung does about ``1.5 + (steps + length) / 256`` units of
-    work per step (the second term is the transform, over a layer of a few hundred channels),
-    the dense one ``length``.
+    Args:
+        backend: ``"auto"`` or the name of a rung.
+        profile: of the kernel; only ``"one_tap"`` can use the rung of that name.
+        device: ``"cpu"``, ``"cuda"``, ...
+        shape: steps, samples, inputs and outputs.
+        length, frames: of kernel and output.
+
+    Raises:
+        BackendError: for a named rung that cannot run.
+
+    >>> choose_rung("auto", "gauss", "cpu", (101, 256, 140, 256), 25, 113)
+    'spectral'
+    >>> choose_rung("auto", "one_tap", "cpu", (101, 256, 140, 256), 25, 113)
+    'one_tap'
+    >>> choose_rung("auto", "gauss", "cpu", (101, 1, 4, 4), 3, 101)
+    'reference'
     """
     check_choice("backend", backend, BACKENDS)
+    if backend == "one_tap" and (profile != "one_tap" or device != "cpu"):
+        raise BackendError(
+            f"backend 'one_tap' with profile {profile!r} on {device!r}: it runs only on the CPU "
+            "and only whole-step delays (profile 'one_tap'); use backend='auto'"
+        )
     if backend != "auto":
         return backend
-    spectral = 1.5 * (steps + length) / max(steps, 1) + (steps + length) / 256
-    return "spectral" if steps > 0 and 2.0 * spectral < length else "reference"
+    if profile == "one_tap" and device == "cpu":
+        return "one_tap"
+    steps, samples, inputs, outputs = shape
+    if steps == 0:
+        return "reference"
+    _, cost = spectral.best_period(steps, frames, length, (samples, inputs, outputs))
+    dense = length * frames * samples * inputs * outputs
+    return "spectral" if cost + OVERHEAD < dense else "reference"
 
 
 def delay_conv(
@@ -46,12 +79,14 @@ def delay_conv(
         delay: of the same shape, in steps, within ``[0, length - 1]``.
         sigma: width of the profile in steps, a number or broadcastable to ``delay``.
         length: number of taps, odd; delays up to ``length - 1`` steps.
-        profile: ``"gauss"``, ``"triangle"`` or ``"linear"``.
+        profile: ``"gauss"``, ``"triangle"``, ``"linear"`` or ``"one_tap"``.
         tail: further output steps after the last input, ``0 .. length - 1``.
-        backend: ``"auto"``, ``"reference"`` or ``"spectral"``.
+        backend: ``"auto"``, ``"reference"``, ``"spectral"`` or ``"one_tap"``.
 
     Returns:
-        ``[T + tail, B, O]``. Gradients flow to ``x``, ``weight``, ``delay`` and ``sigma``.
+        ``[T + tail, B, O]``. Gradients flow to ``x``, ``weight``, ``delay`` and ``sigma``
+        (of profile ``"one_tap"`` to ``x`` and ``weight``). Saved are these inputs and, by the
+        spectral rung, the kernel.
 
     >>> import torch
     >>> x = torch.zeros(4, 1, 1); x[0] = 1.0
@@ -72,6 +107,12 @@ def delay_conv(
     if min(x.shape[0], x.shape[1], weight.shape[0], weight.shape[1]) == 0:
         empty = x.new_zeros((x.shape[0] + tail, x.shape[1], weight.shape[0]))
         return empty + 0 * (x.sum() + weight.sum() + delay.sum())  # gradients of zeros
-    rung = choose_rung(backend, x.shape[0], length)
-    module = {"reference": reference, "spectral": spectral}[rung]
-    return module.delay_conv(x, weight, delay, sigma, length, profile, tail)
+    frames = x.shape[0] + tail
+    shape = (*x.shape, weight.shape[0])
+    rung = choose_rung(backend, profile, x.device.type, shape, length, frames)
+    if rung == "one_tap":
+        return one_tap.one_tap_conv(x, weight, delay, length, frames)
+    if rung == "spectral":
+        taps = kernel_taps(weight, delay, sigma, length, profile)
+        return spectral.spectral_conv(x, taps, frames)
+    return reference.delay_conv(x, weight, delay, sigma, length, profile, tail)

@@ -1,0 +1,100 @@
+"""One-tap rung: every synapse delays by a whole number of steps, so it adds once per step.
+
+``y[t, b, r] = sum_c w[r, c] x[t + offset[r, c] - front, b, c // copies]`` is the forward pass
+(``offset = D - 1 - delay``, ``front = D - 1``) and, with weights and delays transposed, the
+gradient of ``x`` (``offset = delay``, ``front = 0``). The gradient of a weight is the inner
+product of its output's gradient with the shifted input.
+
+Work is done sample by sample with time contiguous and everything in the cache: ``frames / 16``
+vector operations per synapse whatever ``D``. A channel with few spikes is added spike by
+spike instead, and a silent one is skipped.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snnsim.functional.delays import EPSILON
+from snnsim.kernels.threads import run_chunked
+
+
+def _flat(a: Tensor):
+    return a.detach().contiguous().numpy()
+
+
+def _steps(delay: Tensor) -> Tensor:
+    return delay.detach().round().to(torch.int32)
+
+
+def _accumulate(x: Tensor, front: int, weight: Tensor, offset: Tensor, reach: int, frames: int):
+    """The sum above; ``weight`` and ``offset`` are ``[rows, columns]``."""
+    from snnsim.kernels.delay_conv import shifts
+
+    y = x.new_empty((frames, x.shape[1], weight.shape[0]))
+    matrices = (_flat(a) for a in (weight, offset, weight.t(), offset.t()))
+    args = (_flat(x), front, *matrices, reach, y.numpy())
+    items = x.shape[1] * shifts.chunks(frames)
+    run_chunked(shifts.accumulate, args, items, y.numel() * weight.shape[1])
+    return y
+
+
+@torch.library.custom_op("snnsim::one_tap_conv", mutates_args=())
+def one_tap_conv(x: Tensor, weight: Tensor, delay: Tensor, length: int, frames: int) -> Tensor:
+    """Delay by the nearest whole step; ``weight`` and ``delay`` are ``[O, I, K]``.
+
+    Returns ``[frames, B, O]``. Gradients flow to ``x`` and ``weight``, not to ``delay``.
+    """
+    offset = (length - 1 - _steps(delay)).flatten(1)
+    scaled = (weight / (1 + EPSILON)).flatten(1)
+    return _accumulate(x, length - 1, scaled, offset, length, frames)
+
+
+@torch.library.custom_op("snnsim::one_tap_conv_backward", mutates_args=())
+def one_tap_conv_backward(
+    x: Tensor, weight: Tensor, delay: Tensor, g: Tensor, length: int, wants_x: bool, wants_w: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`one_tap_conv`; what is not wanted comes back empty."""
+    from snnsim.kernels.delay_conv import shifts
+
+    T, B, _ = x.shape
+    steps = _steps(delay)
+    g_x, g_weight = x.new_empty(0), x.new_empty(0)
+    if wants_x:
+        swapped = (weight / (1 + EPSILON)).transpose(0, 1).flatten(1)
+        g_x = _accumulate(g, 0, swapped, steps.transpose(0, 1).flatten(1), length, T)
+    if wants_w:
+        groups = min(B, shifts.GROUPS)
+        offset = _flat((length - 1 - steps).flatten(1).t())
+        partial = x.new_zeros((groups, *offset.shape))
+        args = (_flat(x), length - 1, offset, length, _flat(g), partial.numpy())
+        run_chunked(shifts.correlate, args, groups, g.numel() * x.shape[2])
+        g_weight = partial.sum(0).t().reshape(weight.shape) / (1 + EPSILON)
+    return g_x, g_weight
+
+
+@one_tap_conv.register_fake
+def _(x, weight, delay, length, frames):
+    return x.new_empty((frames, x.shape[1], weight.shape[0]))
+
+
+@one_tap_conv_backward.register_fake
+def _(x, weight, delay, g, length, wants_x, wants_w):
+    return (
+        x.new_empty(x.shape if wants_x else (0,)),
+        x.new_empty(weight.shape if wants_w else (0,)),
+    )
+
+
+def _save(ctx, inputs, output):
+    x, weight, delay, ctx.length, _ = inputs
+    ctx.save_for_backward(x, weight, delay)
+
+
+def _differentiate(ctx, g):
+    wants_x, wants_w = ctx.needs_input_grad[:2]
+    g_x, g_weight = one_tap_conv_backward(*ctx.saved_tensors, g, ctx.length, wants_x, wants_w)
+    return g_x if wants_x else None, g_weight if wants_w else None, None, None, None
+
+
+one_tap_conv.register_autograd(_differentiate, setup_context=_save)

@@ -1,0 +1,108 @@
+"""The dense kernel of a delayed connection, tap axis first: ``[D, O, I]``.
+
+The equations are those of :mod:`snnsim.functional.delays`. On the CPU one pass per synapse
+computes the taps that matter (a narrow profile touches few) and their derivatives; nothing is
+saved for backward but the parameters. Elsewhere, and for the profile ``"linear"``, the
+reference is used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snnsim.functional.delays import delay_kernel
+from snnsim.kernels.threads import run_chunked
+
+FUSED = ("gauss", "triangle")
+
+
+def kernel_taps(
+    weight: Tensor, delay: Tensor, sigma: Tensor | float, length: int, profile: str
+) -> Tensor:
+    """Kernel with the tap axis first.
+
+    Args:
+        weight, delay: ``[O, I, K]``; delays in steps, within ``[0, length - 1]``.
+        sigma: width in steps, a number or broadcastable to ``delay``.
+        length: number of taps, odd.
+        profile: ``"gauss"``, ``"triangle"`` or ``"linear"``.
+
+    Returns:
+        ``[length, O, I]``. Gradients flow to ``weight``, ``delay`` and ``sigma``.
+    """
+    if weight.device.type != "cpu" or profile not in FUSED:
+        return delay_kernel(weight, delay, sigma, length, profile).permute(2, 0, 1)
+    width = torch.as_tensor(sigma, dtype=weight.dtype)
+    wide = width if width.numel() == 1 else width.expand_as(delay)
+    return fused_taps(weight, delay, wide.reshape(-1), length, profile)
+
+
+def _arrays(weight: Tensor, delay: Tensor, sigma: Tensor):
+    count = weight.shape[2]
+    rows = (weight.detach().reshape(-1, count), delay.detach().reshape(-1, count))
+    return *(a.contiguous().numpy() for a in rows), sigma.detach().contiguous().numpy()
+
+
+@torch.library.custom_op("snnsim::delay_taps", mutates_args=())
+def fused_taps(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile: str) -> Tensor:
+    """See :func:`kernel_taps`; ``sigma`` is flat, of one value or one per synapse."""
+    from snnsim.kernels.delay_conv import profiles
+
+    taps = weight.new_empty((length, *weight.shape[:2]))
+    arrays = _arrays(weight, delay, sigma)
+    args = (*arrays, FUSED.index(profile), taps.view(length, -1).numpy())
+    run_chunked(profiles.taps, args, arrays[0].shape[0], taps.numel())
+    return taps
+
+
+@torch.library.custom_op("snnsim::delay_taps_backward", mutates_args=())
+def fused_taps_backward(
+    weight: Tensor, delay: Tensor, sigma: Tensor, g: Tensor, profile: str, wants_sigma: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of :func:`fused_taps`; that of ``sigma`` is empty unless wanted."""
+    from snnsim.kernels.delay_conv import profiles
+
+    g_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    g_delay = torch.empty_like(g_weight)
+    g_sigma = torch.empty_like(g_weight) if wants_sigma else weight.new_empty((0, 0, 1))
+    arrays = _arrays(weight, delay, sigma)
+    results = (a.view(-1, weight.shape[2]).numpy() for a in (g_weight, g_delay))
+    of_sigma = g_sigma.view(-1, g_sigma.shape[2]).numpy()
+    upstream = g.contiguous().view(g.shape[0], -1).numpy()
+    args = (*arrays, FUSED.index(profile), upstream, *results, of_sigma)
+    run_chunked(profiles.taps_backward, args, arrays[0].shape[0], g.numel())
+    if wants_sigma:
+        g_sigma = g_sigma.sum().view(1) if sigma.numel() == 1 else g_sigma.flatten()
+    return g_weight, g_delay, g_sigma.flatten()
+
+
+@fused_taps.register_fake
+def _(weight, delay, sigma, length, profile):
+    return weight.new_empty((length, *weight.shape[:2]))
+
+
+@fused_taps_backward.register_fake
+def _(weight, delay, sigma, g, profile, wants_sigma):
+    return (
+        weight.new_empty(weight.shape),
+        delay.new_empty(delay.shape),
+        sigma.new_empty(sigma.shape if wants_sigma else (0,)),
+    )
+
+
+def _save(ctx, inputs, output):
+    weight, delay, sigma, _, ctx.profile = inputs
+    ctx.save_for_backward(weight, delay, sigma)
+
+
+def _differentiate(ctx, g):
+    weight, delay, sigma = ctx.saved_tensors
+    wants_sigma = ctx.needs_input_grad[2]
+    g_weight, g_delay, g_sigma = fused_taps_backward(
+        weight, delay, sigma, g, ctx.profile, wants_sigma
+    )
+    return g_weight, g_delay, g_sigma if wants_sigma else None, None, None
+
+
+fused_taps.register_autograd(_differentiate, setup_context=_save)

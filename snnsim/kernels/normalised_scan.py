@@ -1,0 +1,203 @@
+"""Batch normalisation, a neuron's scan and dropout as one operator.
+
+The normalised input and the spikes before dropout are never in memory: the step that is
+compiled is the neuron's own, applied to ``(x - mean) * gain + bias``, its output times the
+mask. With ``gain = weight / sqrt(var + eps)`` and ``n`` values per channel, the statistics add
+
+    g_x += -(gain sum_g + (x - mean) weight / sqrt(var + eps)^3 sum_gx) / n,
+    sum_g = sum g_u,   sum_gx = sum g_u (x - mean)
+
+(Ioffe & Szegedy 2015, arXiv:1502.03167) to the scan's gradient, where ``g_u`` is the gradient
+at the normalised input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnsim.kernels import dispatch
+from snnsim.kernels.derive import Equations
+from snnsim.kernels.threads import run_chunked
+
+NORM = ("norm_mean", "norm_gain", "norm_bias")
+MASK = "dropout_mask"
+
+
+@dataclass(frozen=True)
+class _NormalisedStep:
+    """A step that normalises its input and masks its output; the mask is a constant state."""
+
+    step: Any
+    masked: bool
+
+    def __call__(self, x, *states, norm_mean, norm_gain, norm_bias, **keywords):
+        own = states[:-1] if self.masked else states
+        output, new_states = self.step((x - norm_mean) * norm_gain + norm_bias, *own, **keywords)
+        if not self.masked:
+            return output, new_states
+        return states[-1] * output, (*new_states, states[-1])
+
+
+@cache
+def normalised(equations: Equations, masked: bool) -> Equations:
+    """The equations with normalised input and, if ``masked``, masked output."""
+    return replace(
+        equations,
+        step=_NormalisedStep(equations.step, masked),
+        states=(*equations.states, MASK) if masked else equations.states,
+        params=(*equations.params, *NORM),
+    )
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance ``[N]`` over time and batch of ``x [T, B, N]``."""
+    rows = x.flatten(0, 1)
+    if x.device.type != "cpu":
+        var, mean = torch.var_mean(rows, 0, correction=0)
+        return mean, var
+    from snnsim.kernels import columns
+
+    partial = torch.zeros((columns.PARTS, 2, rows.shape[1]), dtype=torch.float64)
+    run_chunked(columns.moments, (rows.numpy(), partial.numpy()), columns.PARTS, rows.numel())
+    total, squares = partial.sum(0) / rows.shape[0]
+    return (rows[0] + total).to(x.dtype), (squares - total * total).clamp(min=0).to(x.dtype)
+
+
+def _add_affine(y: Tensor, x: Tensor, constant: Tensor, slope: Tensor) -> None:
+    if x.device.type != "cpu":
+        y.add_(constant).addcmul_(x, slope)
+        return
+    from snnsim.kernels import columns
+
+    arrays = (a.numpy() for a in (y.flatten(0, 1), x.flatten(0, 1), constant, slope))
+    run_chunked(columns.add_affine, tuple(arrays), x.shape[0] * x.shape[1], x.numel())
+
+
+def normalised_scan(
+    equations: Equations,
+    x: Tensor,
+    state: Tensor,
+    params: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    learnt: Sequence[bool],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Normalise by the batch's statistics, scan and mask.
+
+    Args:
+        equations: of :func:`normalised`.
+        x: ``[T, B, N]``, at least two values per channel.
+        state: ``[S, B, N]``, the mask last where there is one.
+        params: of the neuron alone, ``[P, N]``.
+        weight, bias: of the normalisation, ``[N]``.
+        eps: added to the variance.
+        learnt: for each row of ``params`` whether its gradient is wanted.
+        backend: a compiled rung, or ``"auto"``.
+
+    Returns:
+        output ``[T, B, N]``, final state, mean and biased variance ``[N]``. Gradients flow from
+        the first two to ``x``, ``state``, ``params``, ``weight`` and ``bias``; saved are these
+        inputs and the statistics.
+    """
+    dispatch.check_operands(x, state, params, weight, bias)
+    rung = dispatch.choose_backend(backend, x.device)
+    key = dispatch.key_of(equations)
+    return _forward(x, state, params, weight, bias, eps, key, list(learnt), rung)
+
+
+def _rows(params: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.cat([params, torch.stack([mean, weight * inverse, bias])])
+
+
+@torch.library.custom_op("snnsim::normalised_scan", mutates_args=())
+def _forward(
+    x: Tensor,
+    state: Tensor,
+    params: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    key: str,
+    learnt: Sequence[bool],
+    rung: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x = x.contiguous()
+    mean, var = moments(x)
+    rows = _rows(params, mean, torch.rsqrt(var + eps), weight, bias)
+    y, final = dispatch.forward("scan", rung, key, x, state, rows)
+    return y, final, mean, var
+
+
+@torch.library.custom_op("snnsim::normalised_scan_backward", mutates_args=())
+def _backward(
+    x: Tensor,
+    state: Tensor,
+    params: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    g_y: Tensor,
+    g_final: Tensor,
+    eps: float,
+    key: str,
+    learnt: Sequence[bool],
+    rung: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    x = x.contiguous()
+    inverse = torch.rsqrt(var + eps)
+    rows = _rows(params, mean, inverse, weight, bias)
+    wanted = (*learnt, False, True, True)
+    g_x, g_state, g_rows = dispatch.backward(
+        "scan", rung, key, wanted, x, state, rows, g_y, g_final
+    )
+    sum_gx, sum_g = g_rows[-2], g_rows[-1]
+    count = x.shape[0] * x.shape[1]
+    slope = -sum_gx * weight * inverse**3 / count
+    constant = -sum_g * weight * inverse / count - slope * mean
+    _add_affine(g_x, x, constant, slope)
+    return g_x, g_state, g_rows[:-3].clone(), sum_gx * inverse, sum_g.clone()
+
+
+@_forward.register_fake
+def _(x, state, params, weight, bias, eps, key, learnt, rung):
+    return x.new_empty(x.shape), state.new_empty(state.shape), mean_like(weight), mean_like(weight)
+
+
+def mean_like(weight: Tensor) -> Tensor:
+    return weight.new_empty(weight.shape)
+
+
+@_backward.register_fake
+def _(x, state, params, weight, bias, mean, var, g_y, g_final, eps, key, learnt, rung):
+    return tuple(a.new_empty(a.shape) for a in (x, state, params, weight, bias))
+
+
+def _save(ctx, inputs, output):
+    *tensors, ctx.eps, ctx.key, ctx.learnt, ctx.rung = inputs
+    ctx.save_for_backward(*tensors, *output[2:])
+    ctx.mark_non_differentiable(*output[2:])
+
+
+def _differentiate(ctx, g_y, g_final, g_mean, g_var):
+    grads = _backward(
+        *ctx.saved_tensors,
+        g_y.contiguous(),
+        g_final.contiguous(),
+        ctx.eps,
+        ctx.key,
+        ctx.learnt,
+        ctx.rung,
+    )
+    return (*grads, None, None, None, None)
+
+
+_forward.register_autograd(_differentiate, setup_context=_save)

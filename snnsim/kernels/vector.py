@@ -1,0 +1,140 @@
+"""A vector of ``WIDTH`` numbers that numba kernels keep in registers.
+
+The compiler vectorises plain loops, but reads and writes the sum in memory at every step. With
+these three operations a kernel holds it in registers over a loop of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, models, register_model
+from numba.np.arrayobj import make_array
+
+WIDTH = 32
+
+
+class Vector(types.Type):
+    """Numba's type of ``WIDTH`` numbers of ``dtype``."""
+
+    def __init__(self, dtype: Any):
+        self.dtype = dtype
+        super().__init__(f"Vector({dtype})")
+
+
+def _llvm(dtype: Any) -> ir.VectorType:
+    return ir.VectorType(ir.FloatType() if dtype == types.float32 else ir.DoubleType(), WIDTH)
+
+
+@register_model(Vector)
+class VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Vector):
+        super().__init__(manager, fe_type, _llvm(fe_type.dtype))
+
+
+def _address(context, builder, array_type, array, index):
+    data = make_array(array_type)(context, builder, array).data
+    place = builder.gep(data, [index])
+    return builder.bitcast(place, _llvm(array_type.dtype).as_pointer())
+
+
+def _alignment(array_type) -> int:
+    return array_type.dtype.bitwidth // 8
+
+
+def _check(array: Any, index: Any) -> None:
+    whole: Any = types.Integer
+    flat = isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
+    if not flat or array.dtype not in (types.float32, types.float64):
+        raise TypingError(f"a contiguous 1-d array of floats is needed, not {array}")
+    if not isinstance(index, whole) or index.bitwidth != 64:
+        raise TypingError(f"a 64-bit index is needed, not {index}")
+
+
+@intrinsic
+def load(typing, array, index):
+    """``array[index : index + WIDTH]``; bounds are not checked."""
+    _check(array, index)
+
+    def generate(context, builder, signature, args):
+        place = _address(context, builder, array, *args)
+        return builder.load(place, align=_alignment(array))
+
+    return Vector(array.dtype)(array, index), generate
+
+
+@intrinsic
+def store(typing, array, index, vector):
+    """``array[index : index + WIDTH] = vector``; bounds are not checked."""
+    _check(array, index)
+
+    def generate(context, builder, signature, args):
+        place = _address(context, builder, array, args[0], args[1])
+        builder.store(args[2], place, align=_alignment(array))
+        return context.get_dummy_value()
+
+    return types.void(array, index, vector), generate
+
+
+@intrinsic
+def fma(typing, scalar, vector, addend):
+    """``scalar * vector + addend``."""
+
+    def generate(context, builder, signature, args):
+        kind = _llvm(vector.dtype)
+        undefined = ir.Constant(kind, ir.Undefined)
+        number = ir.IntType(32)
+        first = builder.insert_element(undefined, args[0], ir.Constant(number, 0))
+        everywhere = ir.Constant(ir.VectorType(number, WIDTH), [0] * WIDTH)
+        spread = builder.shuffle_vector(first, undefined, everywhere)
+        product = builder.fmul(spread, args[1], flags=("contract",))
+        return builder.fadd(product, args[2], flags=("contract",))
+
+    return addend(scalar, vector, addend), generate
+
+
+@intrinsic
+def multiply_add(typing, a, b, addend):
+    """``a * b + addend`` of three vectors."""
+
+    def generate(context, builder, signature, args):
+        product = builder.fmul(args[0], args[1], flags=("contract",))
+        return builder.fadd(product, args[2], flags=("contract",))
+
+    return addend(a, b, addend), generate
+
+
+@intrinsic
+def zeros_like(typing, array):
+    """A vector of zeros of the array's number type."""
+
+    def generate(context, builder, signature, args):
+        return ir.Constant(_llvm(array.dtype), None)
+
+    return Vector(array.dtype)(array), generate
+
+
+@intrinsic
+def total(typing, vector):
+    """The sum, by halving the vector."""
+
+    def generate(context, builder, signature, args):
+        value, count = args[0], WIDTH
+        number = ir.IntType(32)
+        while count > 1:
+            count //= 2
+            halves = [
+                builder.shuffle_vector(
+                    value,
+                    ir.Constant(value.type, ir.Undefined),
+                    ir.Constant(ir.VectorType(number, count), list(range(start, start + count))),
+                )
+                for start in (0, count)
+            ]
+            value = builder.fadd(*halves)
+        return builder.extract_element(value, ir.Constant(number, 0))
+
+    return vector.dtype(vector), generate
