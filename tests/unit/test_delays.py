@@ -162,6 +162,7 @@ SHD = ((101, 256, 140, 256), 25, 113)
 def test_the_choice_of_rung_depends_on_shapes_and_profile_alone():
     assert choose_rung("auto", "gauss", "cpu", *SHD) == "spectral"
     assert choose_rung("auto", "one_tap", "cpu", *SHD) == "one_tap"
+    assert choose_rung("auto", "one_tap", "cpu", *SHD, trains=True) == "spectral"
     assert choose_rung("auto", "one_tap", "cuda", *SHD) == "spectral"
     assert choose_rung("auto", "gauss", "cpu", (100, 4, 8, 8), 1, 100) == "reference"
     assert choose_rung("reference", "gauss", "cpu", *SHD) == "reference"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from snnsim.errors import BackendError, ShapeError, check_choice
@@ -10,6 +11,7 @@ from snnsim.kernels.delay_conv.taps import kernel_taps
 
 BACKENDS = ("auto", "reference", "spectral", "one_tap")
 OVERHEAD = 1e5  # multiply-adds that the spectral rung's many small steps are worth
+ONE_TAP = 2.2  # of the spectral rung's multiply-adds, what one of dense shifted rows costs
 
 
 def choose_rung(
@@ -19,6 +21,7 @@ def choose_rung(
     shape: tuple[int, int, int, int],
     length: int,
     frames: int,
+    trains: bool = False,
 ) -> str:
     """The rung that runs; ``"auto"`` depends on nothing but these, so runs stay reproducible.
 
@@ -28,6 +31,7 @@ def choose_rung(
         device: ``"cpu"``, ``"cuda"``, ...
         shape: steps, samples, inputs and outputs.
         length, frames: of kernel and output.
+        trains: whether gradients are wanted, which are dense where spikes are sparse.
 
     Raises:
         BackendError: for a named rung that cannot run.
@@ -47,14 +51,15 @@ def choose_rung(
         )
     if backend != "auto":
         return backend
-    if profile == "one_tap" and device == "cpu":
-        return "one_tap"
     steps, samples, inputs, outputs = shape
     if steps == 0:
         return "reference"
     _, cost = spectral.best_period(steps, frames, length, (samples, inputs, outputs))
-    dense = length * frames * samples * inputs * outputs
-    return "spectral" if cost + OVERHEAD < dense else "reference"
+    cost += OVERHEAD
+    once = frames * samples * inputs * outputs
+    if profile == "one_tap" and device == "cpu" and (not trains or ONE_TAP * once < cost):
+        return "one_tap"
+    return "spectral" if cost < length * once else "reference"
 
 
 def delay_conv(
@@ -109,7 +114,8 @@ def delay_conv(
         return empty + 0 * (x.sum() + weight.sum() + delay.sum())  # gradients of zeros
     frames = x.shape[0] + tail
     shape = (*x.shape, weight.shape[0])
-    rung = choose_rung(backend, profile, x.device.type, shape, length, frames)
+    trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    rung = choose_rung(backend, profile, x.device.type, shape, length, frames, trains)
     if rung == "one_tap":
         return one_tap.one_tap_conv(x, weight, delay, length, frames)
     if rung == "spectral":
