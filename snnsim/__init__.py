@@ -6,6 +6,7 @@ returns ``(y, state)`` and nothing is remembered in between.
 
 from snnsim.equations import detach, spike
 from snnsim.errors import SnnsimError
+from snnsim.inference import CompiledNetwork, compile
 from snnsim.layer import Layer, detach_state, map_state
 from snnsim.networks import (
     BatchNorm,
@@ -60,6 +61,7 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm",
+    "CompiledNetwork",
     "Conv1d",
     "Conv2d",
     "CubaLIF",
@@ -81,6 +83,7 @@ __all__ = [
     "SnnsimError",
     "SumPool2d",
     "Tau",
+    "compile",
     "delay_network",
     "detach",
     "detach_state",

@@ -12,6 +12,8 @@ spike instead, and a silent one is skipped.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -27,15 +29,43 @@ def _steps(delay: Tensor) -> Tensor:
     return delay.detach().round().to(torch.int32)
 
 
-def _accumulate(x: Tensor, front: int, weight: Tensor, offset: Tensor, reach: int, frames: int):
-    """The sum above; ``weight`` and ``offset`` are ``[rows, columns]``."""
+class Shifts(NamedTuple):
+    """``weight`` and ``offset`` ``[rows, columns]``, and the same transposed, for the kernels."""
+
+    weight: Any
+    offset: Any
+    weight_t: Any
+    offset_t: Any
+
+
+def shifts_of(weight: Tensor, offset: Tensor) -> Shifts:
+    """Arrays for :func:`accumulate` from ``[rows, columns]``, made once for many calls."""
+    return Shifts(*(_flat(a) for a in (weight, offset, weight.t(), offset.t())))
+
+
+def forward_shifts(weight: Tensor, delay: Tensor, length: int) -> Shifts:
+    """Arrays of the forward pass from ``[O, I, K]``."""
+    offset = (length - 1 - _steps(delay)).flatten(1)
+    return shifts_of((weight / (1 + EPSILON)).flatten(1), offset)
+
+
+def accumulate(
+    x: Tensor,
+    front: int,
+    matrices: Shifts,
+    reach: int,
+    frames: int,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """The sum above, ``[frames, B, rows]``; offsets lie within ``0 .. reach - 1``."""
     from snnsim.kernels.delay_conv import shifts
 
-    y = x.new_empty((frames, x.shape[1], weight.shape[0]))
-    matrices = (_flat(a) for a in (weight, offset, weight.t(), offset.t()))
-    args = (_flat(x), front, *matrices, reach, y.numpy())
+    rows, columns = matrices.weight.shape
+    y = x.new_empty((frames, x.shape[1], rows))
+    start = _flat(x.new_empty(0) if bias is None else bias)
+    args = (_flat(x), front, *matrices, start, reach, y.numpy())
     items = x.shape[1] * shifts.chunks(frames)
-    run_chunked(shifts.accumulate, args, items, y.numel() * weight.shape[1])
+    run_chunked(shifts.accumulate, args, items, y.numel() * columns)
     return y
 
 
@@ -45,9 +75,7 @@ def one_tap_conv(x: Tensor, weight: Tensor, delay: Tensor, length: int, frames: 
 
     Returns ``[frames, B, O]``. Gradients flow to ``x`` and ``weight``, not to ``delay``.
     """
-    offset = (length - 1 - _steps(delay)).flatten(1)
-    scaled = (weight / (1 + EPSILON)).flatten(1)
-    return _accumulate(x, length - 1, scaled, offset, length, frames)
+    return accumulate(x, length - 1, forward_shifts(weight, delay, length), length, frames)
 
 
 @torch.library.custom_op("snnsim::one_tap_conv_backward", mutates_args=())
@@ -62,7 +90,8 @@ def one_tap_conv_backward(
     g_x, g_weight = x.new_empty(0), x.new_empty(0)
     if wants_x:
         swapped = (weight / (1 + EPSILON)).transpose(0, 1).flatten(1)
-        g_x = _accumulate(g, 0, swapped, steps.transpose(0, 1).flatten(1), length, T)
+        matrices = shifts_of(swapped, steps.transpose(0, 1).flatten(1))
+        g_x = accumulate(g, 0, matrices, length, T)
     if wants_w:
         groups = min(B, shifts.GROUPS)
         offset = _flat((length - 1 - steps).flatten(1).t())

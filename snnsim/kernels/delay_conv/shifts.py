@@ -81,18 +81,21 @@ def _add_rows(sums, begin, flat, places, weights, count, steps):
 
 
 @jit
-def _add_dense(sums, stride, margin, rows, flat, place, columns, weight, offset, copies, steps):
-    """Add the given columns of the weights to a block of rows, ``COLUMNS`` inputs at a time."""
+def _add_dense(sums, stride, margin, rows, flat, starts, columns, count, weight, offset, steps):
+    """Add the first ``count`` of ``columns`` to a block of rows, ``COLUMNS`` at a time.
+
+    ``starts`` is where each one's input begins in ``flat``.
+    """
     places, weights = np.empty(COLUMNS, np.int64), np.empty(COLUMNS, flat.dtype)
-    for first in range(0, columns.size, COLUMNS):
-        count = min(COLUMNS, columns.size - first)
+    for first in range(0, count, COLUMNS):
+        many = min(COLUMNS, count - first)
         for r in range(rows[0], rows[1]):
-            for n in range(count):
+            for n in range(many):
                 c = columns[first + n]
-                places[n] = place[c // copies] + offset[r, c]
+                places[n] = starts[first + n] + offset[r, c]
                 weights[n] = weight[r, c]
             begin = (r - rows[0]) * stride + margin
-            _add_rows(sums, begin, flat, places, weights, count, steps)
+            _add_rows(sums, begin, flat, places, weights, many, steps)
 
 
 @jit
@@ -105,11 +108,11 @@ def _add_spikes(sums, base, weight, n, row0, row1, spikes, values, c, count):
 
 
 @jit
-def accumulate(x, front, weight, offset, weight_t, offset_t, reach, y, first, last):
+def accumulate(x, front, weight, offset, weight_t, offset_t, bias, reach, y, first, last):
     """Fill the work items ``first .. last`` (a sample's chunk of steps each) of ``y``.
 
     ``weight`` and ``offset`` are ``[rows, columns]``, offsets within ``0 .. reach - 1``;
-    ``weight_t`` and ``offset_t`` the same transposed.
+    ``weight_t`` and ``offset_t`` the same transposed; ``bias`` is per row, or of size 0.
     """
     frames, R, columns = y.shape[0], weight.shape[0], weight.shape[1]
     C = x.shape[2]
@@ -118,7 +121,8 @@ def accumulate(x, front, weight, offset, weight_t, offset_t, reach, y, first, la
     span = min(CHUNK, _rounded(frames))
     rows = np.empty((C, span + reach - 1), x.dtype)
     flat = rows.reshape(-1)
-    place, dense, counts = np.empty(C, np.int64), np.empty(columns, np.int64), np.empty(C, np.int64)
+    place, counts = np.empty(C, np.int64), np.empty(C, np.int64)
+    dense, starts = np.empty(columns, np.int64), np.empty(columns, np.int64)
     few = span // STEPS_PER_SPIKE
     spikes, values = np.empty((C, few + 1), np.uint64), np.empty((C, few + 1), x.dtype)
     margin = reach - 1  # spikes that fall outside the steps are added here and forgotten
@@ -139,15 +143,16 @@ def accumulate(x, front, weight, offset, weight_t, offset_t, reach, y, first, la
         for c in range(C):
             if place[c] >= 0:
                 for k in range(copies):
-                    dense[n_dense] = c * copies + k
+                    dense[n_dense], starts[n_dense] = c * copies + k, place[c]
                     n_dense += 1
         for row0 in range(0, R, ROWS):
             block = (row0, min(row0 + ROWS, R))
             sums[:] = 0
+            for r in range(bias.size and block[1] - row0):
+                sums[r * stride + margin : r * stride + margin + steps] = bias[row0 + r]
             _add_dense(
-                sums, stride, margin, block, flat, place, dense[:n_dense], weight, offset, copies,
-                vectors,
-            )  # fmt: skip
+                sums, stride, margin, block, flat, starts, dense, n_dense, weight, offset, vectors
+            )
             for c in range(C):
                 for k in range(copies if counts[c] > 0 else 0):
                     _add_spikes(

@@ -1,0 +1,391 @@
+"""Event-driven inference: a trained network as layers that work only where there are spikes.
+
+Batch normalisation is folded into the weights, delays are rounded to whole steps, and each
+layer (connection, delays, neurons) is one kernel whose cost follows the number of spikes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import BackendError, ConfigError, ShapeError
+from snnsim.functional.delays import EPSILON, round_delay
+from snnsim.kernels import dispatch
+from snnsim.kernels.delay_conv import one_tap
+from snnsim.kernels.event_scan import cpu as event_scan
+from snnsim.networks import BatchNorm, Dropout, Sequential
+from snnsim.neurons.neuron import Neuron
+from snnsim.synapses import Delayed, Dense, Recurrent
+
+STEPS = 256  # run at a time, so that a sample's currents stay in the cache
+SAMPLES = 64  # run at a time through all layers, so that their spikes do
+
+SUPPORTED = (
+    "compile() takes sequences of [Dense or Delayed] -> [BatchNorm] -> [neuron or Recurrent] -> "
+    "[Dropout]; run the network itself with net.eval() instead"
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One layer of a compiled network.
+
+    Attributes:
+        weight, delay: ``[N, I, K]``, the normalisation folded in; delays in whole steps.
+        bias: ``[N]``.
+        length: number of taps.
+        tail: steps by which the whole sequence becomes longer.
+        neuron: the neurons.
+        w_rec: ``[N, N]``, from output to input one step later; no rows without recurrence.
+    """
+
+    name: str
+    weight: Tensor
+    delay: Tensor
+    bias: Tensor
+    length: int
+    tail: int
+    neuron: Neuron
+    w_rec: Tensor
+    params: Tensor = field(init=False)
+    events: event_scan.Prepared = field(init=False)
+    shifts: one_tap.Shifts = field(init=False)
+
+    def __post_init__(self) -> None:
+        inputs, n = self.weight.shape[1], self.weight.shape[0]
+        place = self.delay.long() * n + torch.arange(n).view(-1, 1, 1)
+        weight = (self.weight / (1 + EPSILON)).permute(1, 2, 0).reshape(inputs, -1)
+        target = place.permute(1, 2, 0).reshape(inputs, -1)
+        params = self.neuron.packed_parameters(self.weight).detach()
+        derived = {
+            "params": params,
+            "events": event_scan.prepare(
+                self.neuron.equations, params, self.bias, weight, target, self.w_rec
+            ),
+            "shifts": one_tap.forward_shifts(self.weight, self.delay, self.length),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def rows(self) -> int:
+        """Steps for which currents can be under way."""
+        return max(self.length - 1, 1 if len(self.w_rec) else 0)
+
+    def initial_state(self, x: Tensor) -> dict[str, Any]:
+        """Neurons at rest and nothing under way."""
+        n = self.weight.shape[0]
+        rest = self.neuron.pack_state(x.new_empty((0, x.shape[1], n)), None)
+        return {"pending": x.new_zeros((x.shape[1], self.rows, n)), "neurons": rest}
+
+    def run(
+        self, x: Tensor, state: dict[str, Tensor], last: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs ``[T, B, N]`` and new state, which nobody wants after the ``last`` piece."""
+        pending, neurons = state["pending"], state["neurons"]
+        if len(x) < self.length or len(self.w_rec):  # a stream, or one step at a time anyway
+            y, pending, neurons = event_scan.forward(self.events, x, pending, neurons)
+        else:
+            y, pending, neurons = self._run_block(x, pending, neurons, last)
+        return y, {"pending": pending, "neurons": neurons}
+
+    def _run_block(self, x: Tensor, pending: Tensor, packed: Tensor, last: bool):
+        """Many steps: first all currents, channel by channel, then the neurons."""
+        T, reach = x.shape[0], self.length
+        frames = T if last else T + reach - 1
+        current = one_tap.accumulate(x, reach - 1, self.shifts, reach, frames, self.bias)
+        current[: self.rows] += pending.transpose(0, 1)
+        none = [False] * len(self.params)
+        y, packed = dispatch.scan(self.neuron.equations, current[:T], packed, self.params, none)
+        after = (current[T:] - self.bias).transpose(0, 1).contiguous()
+        return y, after, packed
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer did: all numbers are sums over the batch."""
+
+    name: str
+    input_events: int
+    synaptic_operations: int
+    dense_operations: int
+    spikes: int
+    neuron_steps: int
+
+    @property
+    def firing_rate(self) -> float:
+        """Share of neurons and steps with an output."""
+        return self.spikes / max(self.neuron_steps, 1)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did and took.
+
+    Attributes:
+        layers: per layer; a synaptic operation is one addition (or, for an input that is not
+            binary, multiply-addition), a dense operation one of a network that knows no zeros.
+        steps, samples: of the input.
+        seconds: wall time.
+    """
+
+    layers: tuple[LayerCost, ...]
+    steps: int
+    samples: int
+    seconds: float
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Wall time per step of the whole batch."""
+        return self.seconds / max(self.steps, 1)
+
+    def __str__(self) -> str:
+        rows = [f"{'layer':24} {'events':>12} {'synaptic ops':>14} {'of dense':>9} {'rate':>7}"]
+        for cost in self.layers:
+            share = cost.synaptic_operations / max(cost.dense_operations, 1)
+            rows.append(
+                f"{cost.name:24} {cost.input_events:12,} {cost.synaptic_operations:14,} "
+                f"{share:9.1%} {cost.firing_rate:7.2%}"
+            )
+        rows.append(
+            f"{self.samples} samples, {self.steps} steps, {self.seconds:.4f} s, "
+            f"{1e6 * self.seconds_per_step:.1f} us per step"
+        )
+        return "\n".join(rows)
+
+
+class CompiledNetwork:
+    """What :func:`compile` makes: ``fast(x, state=None) -> (y, state)``, without gradients.
+
+    The state is a tuple of dicts, to be passed on and otherwise left alone.
+    """
+
+    def __init__(self, stages: tuple[Stage, ...]):
+        self.stages = stages
+
+    def _check(self, x: Tensor, axes: str) -> None:
+        weight = self.stages[0].weight
+        if x.dim() != len(axes) or x.shape[-1] != weight.shape[1]:
+            want = ", ".join([*axes[:-1], str(weight.shape[1])])
+            raise ShapeError(f"x has shape {tuple(x.shape)} but the network needs [{want}]")
+        if x.dtype != weight.dtype or x.device != weight.device:
+            raise ShapeError(
+                f"x is {x.dtype} on {x.device} but the network is {weight.dtype} on "
+                f"{weight.device}; bring them together with x.to(...)"
+            )
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Run a batch of sequences.
+
+        Args:
+            x: ``[T, B, I]``.
+            state: what an earlier call returned, to go on from there.
+
+        Returns:
+            what the network itself returns in evaluation mode, ``[T', B, O]``, up to rounding,
+            and the state.
+
+        Raises:
+            ConfigError: for a state where a connection lengthens its sequence.
+        """
+        return self._run(x, state, None)
+
+    @torch.no_grad()
+    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One time step of a stream, ``[B, I] -> [B, O]``; memory and time do not grow.
+
+        A connection that lengthens its sequence does not know a stream's end: for the steps
+        after it, feed zeros.
+        """
+        self._check(x, "BI")
+        z, after = x.contiguous().unsqueeze(0), []
+        states = self._states(z, state)
+        for stage, before in zip(self.stages, states, strict=True):
+            z, new = stage.run(z, before)
+            after.append(new)
+        return z[0], tuple(after)
+
+    @torch.no_grad()
+    def report(self, x: Tensor) -> Report:
+        """Run ``x [T, B, I]`` and count spikes, synaptic operations and time."""
+        counts = torch.zeros((len(self.stages), 2), dtype=torch.int64)
+        self._run(x, None, counts)
+        start = time.perf_counter()
+        self._run(x, None, None)
+        seconds = time.perf_counter() - start
+        layers, steps = [], x.shape[0]
+        for stage, (events, spikes) in zip(self.stages, counts.tolist(), strict=True):
+            n, inputs, copies = stage.weight.shape
+            recurrent = spikes if len(stage.w_rec) else 0
+            frames = steps + stage.tail
+            dense = x.shape[1] * n * (steps * inputs * copies + frames * len(stage.w_rec))
+            operations = n * (events * copies + recurrent)
+            neuron_steps = frames * x.shape[1] * n
+            layers.append(LayerCost(stage.name, events, operations, dense, spikes, neuron_steps))
+            steps = frames
+        return Report(tuple(layers), x.shape[0], x.shape[1], seconds)
+
+    def _states(self, x: Tensor, state: Any) -> Any:
+        if state is None:
+            return tuple(stage.initial_state(x) for stage in self.stages)
+        if not isinstance(state, tuple) or len(state) != len(self.stages):
+            raise ShapeError("the state must be the tuple that an earlier call returned, or None")
+        return state
+
+    def _run(self, x: Tensor, state: Any, counts: Tensor | None) -> tuple[Tensor, Any]:
+        self._check(x, "TBI")
+        if state is not None and any(stage.tail for stage in self.stages):
+            raise ConfigError(
+                "this network's connections lengthen their sequences (padding='lengthen') and so "
+                "cannot continue from a state; use step(), or build it with padding='causal'"
+            )
+        state = state if state is None else self._states(x, state)
+        frames = x.shape[0] + sum(stage.tail for stage in self.stages)
+        y = x.new_empty((frames, x.shape[1], self.stages[-1].weight.shape[0]))
+        after = []
+        for first in range(0, x.shape[1], SAMPLES):
+            samples = slice(first, first + SAMPLES)
+            part = x[:, samples].contiguous()
+            states = self._states(part, _rows(state, samples))
+            y[:, samples], new = self._run_samples(part, states, counts)
+            after.append(new)
+        return y, _together(after) if after else self._states(x, state)
+
+    def _run_samples(self, x: Tensor, states: Any, counts: Any) -> tuple[Tensor, Any]:
+        after = []
+        for index, (stage, state) in enumerate(zip(self.stages, states, strict=True)):
+            if stage.tail:
+                x = torch.cat([x, x.new_zeros((stage.tail, *x.shape[1:]))])
+            pieces, inputs = [], x.split(STEPS) if len(x) else (x,)
+            for piece in inputs:
+                last = piece is inputs[-1] and bool(stage.tail)
+                y, state = stage.run(piece, state, last)
+                pieces.append(y)
+            y = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+            if counts is not None:
+                counts[index] += torch.stack([x.count_nonzero(), y.count_nonzero()])
+            x = y
+            after.append(state)
+        return x, tuple(after)
+
+    def __repr__(self) -> str:
+        rows = (
+            f"  {s.name}: {s.weight.shape[1]} -> {s.weight.shape[0]}, {s.length - 1} steps"
+            for s in self.stages
+        )
+        return "\n".join(["CompiledNetwork(", *rows, ")"])
+
+
+def _rows(state: Any, samples: slice) -> Any:
+    if state is None:
+        return None
+    return tuple(
+        {"pending": layer["pending"][samples], "neurons": layer["neurons"][:, samples]}
+        for layer in state
+    )
+
+
+def _together(states: list[Any]) -> Any:
+    return tuple(
+        {
+            "pending": torch.cat([part["pending"] for part in layer]),
+            "neurons": torch.cat([part["neurons"] for part in layer], dim=1),
+        }
+        for layer in zip(*states, strict=True)
+    )
+
+
+def compile(net: nn.Module) -> CompiledNetwork:
+    """Make an event-driven engine of a trained feed-forward or recurrent network.
+
+    Args:
+        net: a :class:`Sequential` (nested ones too) of connections, each followed by an
+            optional :class:`BatchNorm` and by neurons, on the CPU. It is copied, so training it
+            further changes nothing here.
+
+    Returns:
+        :class:`CompiledNetwork` with the answers of ``net.eval()`` up to rounding.
+
+    Raises:
+        ConfigError: for a layer that has no event-driven form.
+        BackendError: for a network on another device than the CPU.
+
+    >>> from snnsim.networks import shd_network
+    >>> net = shd_network()
+    >>> fast = compile(net)
+    >>> x = (torch.rand(101, 4, 140) < 0.05).float()
+    >>> bool(torch.allclose(fast(x)[0], net.eval()(x)[0], atol=1e-3))
+    True
+    """
+    stages = []
+    layers = list(_flatten(net, ""))
+    while layers:
+        name, connection = layers.pop(0)
+        if isinstance(connection, Dropout):
+            continue
+        norm, after = None, layers.pop(0) if layers else ("", None)
+        if isinstance(after[1], BatchNorm):
+            norm, after = after[1], layers.pop(0) if layers else ("", None)
+        if isinstance(connection, (Dense, Delayed)) and isinstance(after[1], (Neuron, Recurrent)):
+            stages.append(_stage(name, connection, norm, after[1]))
+            continue
+        found = f"{name} ({type(connection).__name__}) and {after[0]} ({type(after[1]).__name__})"
+        raise ConfigError(f"{found} have no event-driven form: {SUPPORTED}")
+    if not stages:
+        raise ConfigError(f"the network has no layers: {SUPPORTED}")
+    return CompiledNetwork(tuple(stages))
+
+
+def _flatten(net: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+    if not isinstance(net, Sequential):
+        yield prefix or "network", net
+        return
+    for index, layer in enumerate(net):
+        yield from _flatten(layer, f"{prefix}.{index}" if prefix else f"layer {index}")
+
+
+@torch.no_grad()
+def _stage(name: str, connection: Any, norm: Any, after: Any) -> Stage:
+    if connection.weight.device.type != "cpu":
+        raise BackendError(
+            f"the network is on {connection.weight.device}, but the event-driven engine runs on "
+            "the CPU; use net.cpu()"
+        )
+    neuron = after.neuron if isinstance(after, Recurrent) else after
+    n = connection.n_out
+    if neuron.shape != (n,):
+        raise ConfigError(f"{name} has {n} outputs but is followed by neurons {neuron.shape}")
+    weight, delay, length, tail = _synapses(connection)
+    own_bias = getattr(connection, "bias", None)
+    bias = weight.new_zeros(n) if own_bias is None else own_bias.detach().clone()
+    if norm is not None:
+        gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        weight = weight * gain.view(-1, 1, 1)
+        bias = norm.bias + (bias - norm.running_mean) * gain
+    w_rec = weight.new_empty((0, n))
+    if isinstance(after, Recurrent):
+        w_rec = (after.w_rec * after.mask).t().contiguous()
+    kind = f"{name} {type(neuron).__name__}"
+    return Stage(kind, weight, delay, bias, length, tail, neuron, w_rec)
+
+
+def _synapses(connection: Any) -> tuple[Tensor, Tensor, int, int]:
+    """Weight and whole-step delay ``[N, I, K]``, number of taps and tail of a connection."""
+    if isinstance(connection, Dense):
+        # the kernels' weights are those of a one-tap kernel, whose sum is 1 / (1 + EPSILON)
+        weight = connection.weight.unsqueeze(-1) * (1 + EPSILON)
+        return weight, torch.zeros_like(weight), 1, 0
+    delay = round_delay(connection.delay, connection.length)
+    if connection.granularity == "axonal":
+        delay = delay.unsqueeze(0)
+    elif connection.granularity == "dendritic":
+        delay = delay.unsqueeze(1)
+    weight = connection.weight.detach().clone()
+    return weight, delay.expand_as(weight).clone(), connection.length, connection.tail
