@@ -101,7 +101,8 @@ def compiled(equations: Equations, learnt: tuple[bool, ...], dtype: str) -> Any:
     return compile_numba(source(equations, learnt), dtype)
 
 
-def _work(x) -> tuple[int, int]:
+def work(x) -> tuple[int, int]:
+    """Work items of a scan over ``x``, and the number of its updates."""
     T, B, N = x.shape
     return B * ((N + BLOCK - 1) // BLOCK), T * B * N
 
@@ -112,7 +113,7 @@ def forward(equations: Equations, x, state, params):
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     final = state.clone(memory_format=torch.contiguous_format)
     args = tuple(a.detach().contiguous().numpy() for a in (x, final, params, y))
-    run_chunked(kernels.forward, args, *_work(x))
+    run_chunked(kernels.forward, args, *work(x))
     return y, final
 
 
@@ -124,5 +125,5 @@ def backward(equations: Equations, learnt: tuple[bool, ...], x, state, params, g
     g_params = x.new_zeros((len(learnt), *x.shape[1:]))
     arrays = (x, state, params, g_y, g_x, g_state, g_params)
     args = tuple(a.detach().contiguous().numpy() for a in arrays)
-    run_chunked(kernels.backward, args, *_work(x))
+    run_chunked(kernels.backward, args, *work(x))
     return g_x, g_state, g_params.sum(1)
