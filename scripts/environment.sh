@@ -1,10 +1,10 @@
-# Sourced by the other scripts: `environment EXTRAS` makes .venv (or uses an active virtual
-# environment) with the project and the given extras installed, and sets $python.
+# Sourced by the other scripts: `environment EXTRAS [FOLDER]` makes .venv, or FOLDER, (or uses an
+# active virtual environment) with the project and the extras installed, and sets $python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 environment() {
-    local extras="$1" base="${PYTHON:-python3}" stamp
+    local extras="$1" folder="${2:-.venv}" base="${PYTHON:-python3}" stamp
     if ! "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
         echo "snnsim needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2
         exit 1
@@ -12,8 +12,8 @@ environment() {
     if [ -n "${VIRTUAL_ENV:-}" ]; then
         python="$VIRTUAL_ENV/bin/python"
     else
-        [ -x .venv/bin/python ] || "$base" -m venv .venv
-        python="$PWD/.venv/bin/python"
+        [ -x "$folder/bin/python" ] || "$base" -m venv "$folder"
+        python="$PWD/$folder/bin/python"
     fi
     stamp="$(dirname "$python")/../.snnsim-$(echo "$extras" | tr ',' '-')"
     if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ constraints.txt -nt "$stamp" ]; then

@@ -1,0 +1,1 @@
+"""The benchmark: one file per group of cases; run it with ./scripts/bench."""

@@ -1,0 +1,36 @@
+"""Data: binning recordings and making batches of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from benchmarks.measure import Case, Run
+from snnsim_datasets import load
+from snnsim_datasets.tools.events import Events, bin_all
+
+
+def batch() -> Case:
+    """Making a batch of 256 embedded recordings, with the binned ones in memory."""
+
+    def ours() -> Run:
+        data = load("spoken-digits", "train")
+        indices = np.arange(256)
+        return lambda: data.batch(indices)
+
+    return Case("batch of 256 recordings", {"snnsim": ours})
+
+
+def binning(recordings: int = 1000, events: int = 8000) -> Case:
+    """First-time binning of as many recordings as an eighth of SHD, to 140 channels of 10 ms."""
+    generator = np.random.default_rng(0)
+    shape = (recordings, events)
+    made = Events(
+        times=np.sort(generator.random(shape, dtype=np.float32), axis=1).ravel(),
+        units=generator.integers(0, 700, recordings * events),
+        offsets=np.arange(recordings + 1) * events,
+        labels=np.zeros(recordings, np.int64),
+        speakers=np.zeros(recordings, np.int64),
+        channels=700,
+        classes=("any",),
+    )
+    name = f"binning {recordings} recordings of {events} events"
+    return Case(name, {"snnsim": lambda: lambda: bin_all(made, 10.0, pool=5)})
