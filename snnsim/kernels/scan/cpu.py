@@ -1,6 +1,6 @@
 """CPU rung of the scan: source for numba, printed from the derived program.
 
-One work item is up to ``BLOCK`` neighbouring neurons of one sample. Its state stays in the
+One work item is up to ``BLOCK`` neighbouring neurons (of several samples if they are fewer). Its state stays in the
 first-level cache while time runs in the outer loop; the inner loop over contiguous neurons
 is what the compiler vectorises. The backward pass needs nothing but the forward's inputs: it
 recomputes the trajectory of one block into a local buffer and walks it backwards.
@@ -12,13 +12,14 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from snnsim.kernels.compile import compile_numba
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.scaffold import Pieces
 from snnsim.kernels.threads import run_chunked
 
-BLOCK = 256
+BLOCK = 1024  # neurons, of one sample or of several side by side
 
 FORWARD = """
 @kernel
@@ -49,7 +50,7 @@ def backward(_x, _state, _params, _g_y, _g_x, _g_state, _g_params, _first, _last
 {constants}
     _T, _N = _x.shape[0], _x.shape[2]
     _blocks = (_N + {size} - 1) // {size}
-    _path = np.empty((_T + 1, {n_states}, {size}), _x.dtype)
+    _path = np.empty((_T + 1, {n_states}, min({size}, _N)), _x.dtype)
     for _item in range(_first, _last):
         _b = _item // _blocks
         _n0 = (_item % _blocks) * {size}
@@ -107,13 +108,28 @@ def work(x) -> tuple[int, int]:
     return B * ((N + BLOCK - 1) // BLOCK), T * B * N
 
 
+def _together(B: int, N: int) -> int:
+    """How many samples of a narrow layer make one row that is worth a vector loop."""
+    return next((k for k in range(BLOCK // max(N, 1), 1, -1) if B % k == 0), 1)
+
+
+def _rows(count: int, *tensors: Tensor) -> tuple[Any, ...]:
+    """Arrays ``[A, B, N]`` with ``count`` samples side by side: ``[A, B / count, count N]``."""
+    return tuple(
+        a.detach().contiguous().view(len(a), a.shape[1] // count, count * a.shape[2]).numpy()
+        for a in tensors
+    )
+
+
 def forward(equations: Equations, x, state, params):
     """Forward scan; arguments and results as in :func:`reference.scan`, without gradients."""
     kernels = compiled(equations, (False,) * len(equations.params), str(x.dtype).split(".")[1])
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     final = state.clone(memory_format=torch.contiguous_format)
-    args = tuple(a.detach().contiguous().numpy() for a in (x, final, params, y))
-    run_chunked(kernels.forward, args, *work(x))
+    count = _together(*x.shape[1:])
+    x_, final_, y_ = _rows(count, x, final, y)
+    repeated = params.detach().repeat(1, count).contiguous().numpy()
+    run_chunked(kernels.forward, (x_, final_, repeated, y_), *work(x_))
     return y, final
 
 
@@ -123,7 +139,8 @@ def backward(equations: Equations, learnt: tuple[bool, ...], x, state, params, g
     g_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     g_state = g_final.clone(memory_format=torch.contiguous_format)
     g_params = x.new_zeros((len(learnt), *x.shape[1:]))
-    arrays = (x, state, params, g_y, g_x, g_state, g_params)
-    args = tuple(a.detach().contiguous().numpy() for a in arrays)
-    run_chunked(kernels.backward, args, *work(x))
+    count = _together(*x.shape[1:])
+    x_, state_, *rest = _rows(count, x, state, g_y, g_x, g_state, g_params)
+    repeated = params.detach().repeat(1, count).contiguous().numpy()
+    run_chunked(kernels.backward, (x_, state_, repeated, *rest), *work(x_))
     return g_x, g_state, g_params.sum(1)
