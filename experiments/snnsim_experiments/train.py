@@ -12,6 +12,8 @@ import torch
 from rich.console import Console
 from snnsim_datasets.tools.audio import Recordings
 
+from snnsim.networks import Sequential
+from snnsim.synapses import Delayed
 from snnsim.training import Scores, Trainer, checkpoint, distributed, evaluate
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import build_network, load_split
@@ -62,7 +64,8 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
     if first and not (out / "run.json").exists():
         weights = checkpoint.prefixed("net", net.state_dict())
         checkpoint.save(out / "initial.safetensors", weights, {})
-        run_folder.write_json(out / "run.json", run_folder.describe(config, _facts(train_set)))
+        facts = _facts(train_set) | {"delay_rungs": _rungs(net, config, train_set)}
+        run_folder.write_json(out / "run.json", run_folder.describe(config, facts))
     distributed.barrier()
     terminal = TerminalWatcher(console, config.recipe.epochs, quiet or not first)
     watcher = (
@@ -96,6 +99,16 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         run_folder.write_json(out / "summary.json", summary)
     distributed.barrier()  # nobody leaves the group while another still works in it
     return summary
+
+
+def _rungs(net: Sequential, config: Config, data: Any) -> list[str]:
+    """The kernel of every delayed connection in training."""
+    steps, found = int(np.max(data.lengths)), []
+    for layer in net:
+        if isinstance(layer, Delayed):
+            found.append(layer.rung(steps, config.recipe.batch_size))
+            steps += layer.tail
+    return found
 
 
 def _facts(data: Any) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def training_step(batch: int, sigma: float) -> Case:
     return Case(
         f"SHD training step, batch {batch}, sigma {sigma:g}",
         {"snnsim": ours, "SpikingJelly + DCLS": peer},
-        same={"SpikingJelly + DCLS": 1e-3},  # ties of float32 flip single spikes
+        same={"SpikingJelly + DCLS": 1e-3},
         weigh=True,
     )
 

@@ -27,9 +27,14 @@ DTYPES = (torch.float32, torch.float64)
 _equations: dict[str, Equations] = {}
 
 
-@cache
+@torch.compiler.assume_constant_result
 def key_of(equations: Equations) -> str:
     """A string under which the operators find these equations again: a hash of their source."""
+    return _key(equations)
+
+
+@cache
+def _key(equations: Equations) -> str:
     text = cpu_source(equations, (True,) * len(equations.params))
     digest = sha256(text.encode()).hexdigest()[:16]
     key = f"{getattr(equations.step, '__qualname__', 'step')}-{digest}"
@@ -120,11 +125,11 @@ def scan(
     rung = choose_backend(backend, x.device)
     if rung == "reference":
         return _rung("scan", "reference").scan(equations, x, state, params)
-    return _scan(x, state, params, key_of(equations), list(learnt), rung)
+    return run_scan(x, state, params, key_of(equations), list(learnt), rung)
 
 
 @torch.library.custom_op("snnsim::scan", mutates_args=())
-def _scan(
+def run_scan(
     x: Tensor, state: Tensor, params: Tensor, key: str, learnt: Sequence[bool], rung: str
 ) -> tuple[Tensor, Tensor]:
     return forward("scan", rung, key, x, state, params)
@@ -144,7 +149,7 @@ def _scan_backward(
     return backward("scan", rung, key, learnt, x, state, params, g_y, g_final)
 
 
-@_scan.register_fake
+@run_scan.register_fake
 def _(x, state, params, key, learnt, rung):
     return torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(
         state, memory_format=torch.contiguous_format
@@ -170,7 +175,7 @@ def _differentiate_scan(ctx, g_y, g_final):
     return (*grads, None, None, None)
 
 
-_scan.register_autograd(_differentiate_scan, setup_context=_save_scan)
+run_scan.register_autograd(_differentiate_scan, setup_context=_save_scan)
 
 
 def recurrent_scan(

@@ -55,6 +55,11 @@ def normalised(equations: Equations, masked: bool) -> Equations:
     )
 
 
+@torch.compiler.assume_constant_result
+def _key(equations: Equations, masked: bool) -> str:
+    return dispatch.key_of(normalised(equations, masked))
+
+
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance ``[N]`` over time and batch of ``x [T, B, N]``."""
     rows = x.flatten(0, 1)
@@ -83,6 +88,7 @@ def normalised_scan(
     equations: Equations,
     x: Tensor,
     state: Tensor,
+    mask: Tensor | None,
     params: Tensor,
     weight: Tensor,
     bias: Tensor,
@@ -93,9 +99,10 @@ def normalised_scan(
     """Normalise by the batch's statistics, scan and mask.
 
     Args:
-        equations: of :func:`normalised`.
+        equations: of the neuron alone.
         x: ``[T, B, N]``, at least two values per channel.
-        state: ``[S, B, N]``, the mask last where there is one.
+        state: of the neuron alone, ``[S, B, N]``.
+        mask: ``[B, N]`` to multiply the output with, or ``None``.
         params: of the neuron alone, ``[P, N]``.
         weight, bias: of the normalisation, ``[N]``.
         eps: added to the variance.
@@ -109,8 +116,36 @@ def normalised_scan(
     """
     dispatch.check_operands(x, state, params, weight, bias)
     rung = dispatch.choose_backend(backend, x.device)
-    key = dispatch.key_of(equations)
-    return _forward(x, state, params, weight, bias, eps, key, list(learnt), rung)
+    key = _key(equations, mask is not None)
+    packed = _with_mask(state, mask)
+    y, final, mean, var = _forward(x, packed, params, weight, bias, eps, key, list(learnt), rung)
+    return y, final[: len(state)], mean, var
+
+
+def affine_scan(
+    equations: Equations,
+    x: Tensor,
+    state: Tensor,
+    mask: Tensor | None,
+    params: Tensor,
+    affine: Tensor,
+    learnt: Sequence[bool],
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """As :func:`normalised_scan` with given mean, gain and bias, the rows of ``affine [3, N]``.
+
+    ``learnt`` goes on with whether theirs are wanted. Returns output and final state.
+    """
+    rows, packed = torch.cat([params, affine]), _with_mask(state, mask)
+    dispatch.check_operands(x, packed, rows)
+    rung = dispatch.choose_backend(backend, x.device)
+    key = _key(equations, mask is not None)
+    y, final = dispatch.run_scan(x, packed, rows, key, list(learnt), rung)
+    return y, final[: len(state)]
+
+
+def _with_mask(state: Tensor, mask: Tensor | None) -> Tensor:
+    return state if mask is None else torch.cat([state, mask.unsqueeze(0)])
 
 
 def _rows(params: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from snnsim.kernels import dispatch
-from snnsim.kernels.normalised_scan import MASK, NORM, normalised, normalised_scan
+from snnsim.kernels.normalised_scan import MASK, NORM, affine_scan, normalised_scan
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
 from snnsim.neurons.neuron import Neuron
@@ -63,23 +63,19 @@ def run(layers: Sequence[nn.Module], x: Tensor, states: Sequence[Any]) -> tuple[
     dropout: Any = rest[0] if rest else None
     if dropout is not None:
         mask_state = dropout.mask_for(x, states[2])
-    masked = mask_state is not None and dropout.active
-    if masked:
-        state = torch.cat([state, mask_state["mask"].unsqueeze(0)])
-    equations = normalised(neuron.equations, masked)
-    params = neuron.packed_parameters(x)
+    mask = mask_state["mask"] if mask_state is not None and dropout.active else None
+    params, learnt = neuron.packed_parameters(x), neuron.learnt()
     if norm.training:
         y, final, mean, var = normalised_scan(
-            equations, x, state, params, norm.weight, norm.bias, norm.eps, neuron.learnt(),
+            neuron.equations, x, state, mask, params, norm.weight, norm.bias, norm.eps, learnt,
             neuron.backend,
         )  # fmt: skip
         norm.update(mean, var, x.shape[0] * x.shape[1])
     else:
         gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        rows = torch.cat([params, torch.stack([norm.running_mean, gain, norm.bias])])
-        wanted = [False, norm.weight.requires_grad, norm.bias.requires_grad]
-        y, final = dispatch.scan(
-            equations, x, state, rows, [*neuron.learnt(), *wanted], neuron.backend
+        affine = torch.stack([norm.running_mean, gain, norm.bias])
+        wanted = [*learnt, False, norm.weight.requires_grad, norm.bias.requires_grad]
+        y, final = affine_scan(
+            neuron.equations, x, state, mask, params, affine, wanted, neuron.backend
         )
-    after = neuron.unpack_state(final[: len(neuron.equations.states)])
-    return y, [None, after, *([mask_state] if rest else [])]
+    return y, [None, neuron.unpack_state(final), *([mask_state] if rest else [])]

@@ -41,7 +41,8 @@ class Sequential(Layer):
                 f"the state has {len(states)} entries but the network {len(self.layers)} layers; "
                 "pass the state that this network returned"
             )
-        layers, after = list(self.layers), list[Any]()
+        layers = list(self.layers)
+        after: list[Any] = []
         while len(after) < len(layers):
             first = len(after)
             count = fusion.fusable(layers[first : first + 3])

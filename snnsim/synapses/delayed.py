@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from snnsim.errors import ConfigError, ShapeError, check_choice
 from snnsim.functional import delays
-from snnsim.kernels.delay_conv import BACKENDS, delay_conv
+from snnsim.kernels.delay_conv import BACKENDS, choose_rung, delay_conv
 from snnsim.layer import Layer
 from snnsim.synapses.dense import kaiming_uniform
 from snnsim.units import ms_to_steps, steps_to_ms
@@ -101,6 +101,21 @@ class Delayed(Layer):
             "axonal": (self.n_in, kernel_count),
             "dendritic": (self.n_out, kernel_count),
         }[self.granularity]
+
+    def rung(self, steps: int, samples: int) -> str:
+        """The kernel that a sequence of that size runs on, in the present mode.
+
+        ``"shift"`` is that of axonal and dendritic delays: one delay per channel, and a product.
+        """
+        if self.granularity != "synaptic":
+            return "shift"
+        shape = (steps, samples, self.n_in, self.n_out)
+        profile = self.profile if self.training else "one_tap"
+        device = self.weight.device.type
+        frames = steps + self.tail
+        return choose_rung(
+            self.backend, profile, device, shape, self.length, frames, self.training
+        )
 
     @property
     def tail(self) -> int:

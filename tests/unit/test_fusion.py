@@ -102,7 +102,8 @@ def test_operator_follows_the_rules_of_torch():
     norm = BatchNorm(3).double()
     state, params = neuron.pack_state(x, None), neuron.packed_parameters(x)
     y, *_ = normalised_scan(
-        equations, x, state, params, norm.weight, norm.bias, 1e-5, neuron.learnt(), "auto"
+        neuron.equations, x, state, None, params, norm.weight, norm.bias, 1e-5, neuron.learnt(),
+        "auto",
     )
     assert y.shape == x.shape
     key = sn.kernels.dispatch.key_of(equations)
