@@ -15,6 +15,7 @@ from snnsim.networks import (
     Skip,
     delay_network,
     gsc_network,
+    run_checkpointed,
     shd_network,
     ssc_network,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "detach_state",
     "gsc_network",
     "map_state",
+    "run_checkpointed",
     "shd_network",
     "spike",
     "ssc_network",

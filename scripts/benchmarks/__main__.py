@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from benchmarks import data, delays, networks, neurons, scaling
 from benchmarks.measure import Case, peak_memory_mb, time_case, weigh_here
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from benchmarks.measure import Case, Run
 from snnsim_datasets import load
 from snnsim_datasets.tools.events import Events, bin_all
+
+from benchmarks.measure import Case, Run
 
 
 def batch() -> Case:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from benchmarks.measure import Case, Run
 from DCLS.construct.modules import Dcls1d
 
+from benchmarks.measure import Case, Run
 from snnsim.kernels.delay_conv import delay_conv
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from benchmarks.measure import Case, Run
 from DCLS.construct.modules import Dcls1d
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import nn
 
 import snnsim as sn
+from benchmarks.measure import Case, Run
 
 STEPS, RATE = 101, 0.08
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from benchmarks.measure import Case, Run
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
 import snnsim as sn
+from benchmarks.measure import Case, Run
 from snnsim.surrogate import ATan
 
 
@@ -37,7 +37,12 @@ def lif(steps: int, batch: int, n: int) -> Case:
 
     def ours() -> Run:
         lif = sn.LIF(
-            n, dt=10.0, tau_mem=20.0, discretization="euler", reset="zero", surrogate=ATan(alpha=5.0)
+            n,
+            dt=10.0,
+            tau_mem=20.0,
+            discretization="euler",
+            reset="zero",
+            surrogate=ATan(alpha=5.0),
         )
         return _gradient_of(lambda a: lif(a)[0], x, g)
 

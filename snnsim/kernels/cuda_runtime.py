@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,18 +53,26 @@ def compile_ptx(
     return ptx
 
 
-def launch(kernel: Any, lanes: int, threads: int, tensors: tuple[torch.Tensor, ...]) -> None:
+def launch(kernel: Any, lanes: int, threads: int, tensors: tuple[Any, ...]) -> None:
     """Launch ``kernel`` with one thread per lane on torch's current stream."""
     if lanes:
         launch_grid(kernel, (lanes + threads - 1) // threads, threads, tensors)
 
 
-def launch_grid(kernel: Any, blocks: int, threads: int, tensors: tuple[torch.Tensor, ...]) -> None:
-    """Launch ``blocks`` blocks of ``threads`` threads on torch's current stream."""
-    arrays = [t.detach().contiguous() for t in tensors]
+def launch_grid(kernel: Any, blocks: int, threads: int, tensors: tuple[Any, ...]) -> None:
+    """Launch ``blocks`` blocks of ``threads`` threads on torch's current stream.
+
+    What is not a tensor among the arguments is passed as it is.
+    """
+    arrays = [t.detach().contiguous() if isinstance(t, torch.Tensor) else t for t in tensors]
     if simulated():
-        kernel[blocks, threads](*(a.numpy() for a in arrays))
+        kernel[blocks, threads](*(_convert(a, torch.Tensor.numpy) for a in arrays))
         return
     cuda = _cuda()
     stream = cuda.external_stream(torch.cuda.current_stream().cuda_stream)
-    kernel[blocks, threads, stream](*(cuda.as_cuda_array(a, sync=False) for a in arrays))
+    place = partial(cuda.as_cuda_array, sync=False)
+    kernel[blocks, threads, stream](*(_convert(a, place) for a in arrays))
+
+
+def _convert(value: Any, function: Any) -> Any:
+    return function(value) if isinstance(value, torch.Tensor) else value

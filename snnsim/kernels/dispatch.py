@@ -261,9 +261,10 @@ def _save_recurrent(ctx, inputs, output):
 
 
 def _differentiate_recurrent(ctx, g_y, g_final):
-    *_, y0, y = ctx.saved_tensors
+    saved = ctx.saved_tensors  # asked for once, as checkpointing demands
+    *_, y0, y = saved
     g_x, g_state, g_params, g_y0 = _recurrent_backward(
-        *ctx.saved_tensors, g_y.contiguous(), g_final.contiguous(), ctx.key, ctx.learnt, ctx.rung
+        *saved, g_y.contiguous(), g_final.contiguous(), ctx.key, ctx.learnt, ctx.rung
     )
     before = torch.cat([y0.unsqueeze(0), y[:-1]]) if y.shape[0] else y
     g_w_rec = g_x.flatten(0, 1).t() @ before.flatten(0, 1)

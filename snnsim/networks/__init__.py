@@ -1,5 +1,6 @@
 """Stacks of layers and builders of whole networks."""
 
+from snnsim.networks.checkpointed import run_checkpointed
 from snnsim.networks.delay_network import delay_network, gsc_network, shd_network, ssc_network
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
@@ -12,6 +13,7 @@ __all__ = [
     "Skip",
     "delay_network",
     "gsc_network",
+    "run_checkpointed",
     "shd_network",
     "ssc_network",
 ]

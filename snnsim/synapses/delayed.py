@@ -113,9 +113,7 @@ class Delayed(Layer):
         profile = self.profile if self.training else "one_tap"
         device = self.weight.device.type
         frames = steps + self.tail
-        return choose_rung(
-            self.backend, profile, device, shape, self.length, frames, self.training
-        )
+        return choose_rung(self.backend, profile, device, shape, self.length, frames, self.training)
 
     @property
     def tail(self) -> int:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
+from snnsim.functional.delays import EPSILON
 from snnsim.kernels import dispatch
+from snnsim.kernels.delay_conv import one_tap, one_tap_cuda
 
 sys.path.insert(0, str(Path(__file__).parent))
 from models import drive, make, neuron_classes
@@ -56,7 +58,30 @@ def main() -> None:
             error = worst(gradients(kind("cpu"), inputs), gradients(kind("cuda"), inputs))
             print(f"{cls.__name__} {name} {error:.1e}")
             assert error < 1e-12, (cls, name, error)
+    compare_delays()
     print("all equal")
+
+
+def compare_delays() -> None:
+    """The one-tap delay kernels: forward, and both gradients."""
+    generator = torch.Generator().manual_seed(2)
+    steps, inputs, outputs, copies, length, tail = 6, 3, 4, 2, 5, 2
+    x = torch.randn(steps, B, inputs, generator=generator)
+    x = x * (torch.rand(x.shape, generator=generator) < 0.5)
+    weight = torch.randn(outputs, inputs, copies, generator=generator)
+    delay = torch.randint(0, length, weight.shape, generator=generator).double()
+    g = torch.randn(steps + tail, B, outputs, generator=generator)
+    leaves = [a.requires_grad_() for a in (x, weight)]
+    y = one_tap.one_tap_conv(*leaves, delay, length, steps + tail)
+    expected = [y.detach(), *torch.autograd.grad(y, leaves, g)]
+    scaled = weight.detach() / (1 + EPSILON)
+    offset = (length - 1 - delay).to(torch.int32)
+    columns = [a.flatten(1).t().contiguous() for a in (scaled, offset)]
+    found = [one_tap_cuda.accumulate(x.detach(), length - 1, *columns, steps + tail)]
+    found += one_tap._backward_cuda(x.detach(), weight.detach(), delay, g, length, True, True)
+    error = worst(expected, found)
+    print(f"one-tap delays {error:.1e}")
+    assert error < 1e-12 and expected[0].count_nonzero() > 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch
 
 from snnsim.errors import BackendError
 from snnsim.kernels import cuda_runtime
+from snnsim.kernels.delay_conv import one_tap_cuda
 from snnsim.kernels.recurrent_scan import cuda as recurrent_scan
 from snnsim.kernels.scan import cuda as scan
 from snnsim.neurons import LIF
@@ -34,7 +35,10 @@ def missing(what: str) -> None:
 
 def ptx(kernels, neuron, name, capability) -> str:
     source = kernels.source(neuron.equations, tuple([True] * len(neuron.equations.params)))
-    signature = kernels.signatures("float32")[name]
+    return compiled(source, name, kernels.signatures("float32")[name], capability)
+
+
+def compiled(source, name, signature, capability) -> str:
     try:
         return cuda_runtime.compile_ptx(source, "float32", name, signature, capability)
     except (BackendError, ImportError, RuntimeError) as error:
@@ -77,6 +81,16 @@ def test_float32_kernels_have_no_double_and_no_spill(cls, package, capability, t
         report = assemble(text, capability, tmp_path)
         assert "0 bytes spill stores, 0 bytes spill loads" in report
         assert int(re.search(r"Used (\d+) registers", report).group(1)) <= 255
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=["sm_80", "sm_90"])
+@pytest.mark.parametrize("name", ["accumulate", "correlate"])
+def test_float32_delay_kernels_have_no_double_and_no_spill(name, capability, tmp_path):
+    signature = one_tap_cuda.signatures("float32")[name]
+    text = compiled(one_tap_cuda.SOURCE, name, signature, capability)
+    assert ".f64" not in text
+    report = assemble(text, capability, tmp_path)
+    assert "0 bytes spill stores, 0 bytes spill loads" in report
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES)

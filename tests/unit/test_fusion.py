@@ -102,7 +102,15 @@ def test_operator_follows_the_rules_of_torch():
     norm = BatchNorm(3).double()
     state, params = neuron.pack_state(x, None), neuron.packed_parameters(x)
     y, *_ = normalised_scan(
-        neuron.equations, x, state, None, params, norm.weight, norm.bias, 1e-5, neuron.learnt(),
+        neuron.equations,
+        x,
+        state,
+        None,
+        params,
+        norm.weight,
+        norm.bias,
+        1e-5,
+        neuron.learnt(),
         "auto",
     )
     assert y.shape == x.shape

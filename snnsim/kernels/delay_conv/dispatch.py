@@ -44,10 +44,10 @@ def choose_rung(
     'reference'
     """
     check_choice("backend", backend, BACKENDS)
-    if backend == "one_tap" and (profile != "one_tap" or device != "cpu"):
+    if backend == "one_tap" and (profile != "one_tap" or device not in ("cpu", "cuda")):
         raise BackendError(
-            f"backend 'one_tap' with profile {profile!r} on {device!r}: it runs only on the CPU "
-            "and only whole-step delays (profile 'one_tap'); use backend='auto'"
+            f"backend 'one_tap' with profile {profile!r} on {device!r}: it runs only on CPU and "
+            "CUDA and only whole-step delays (profile 'one_tap'); use backend='auto'"
         )
     if backend != "auto":
         return backend

@@ -18,11 +18,17 @@ import torch
 from torch import Tensor
 
 from snnsim.functional.delays import EPSILON
+from snnsim.kernels.delay_conv import one_tap_cuda
 from snnsim.kernels.threads import run_chunked
 
 
 def _flat(a: Tensor):
     return a.detach().contiguous().numpy()
+
+
+def _columns(a: Tensor) -> Tensor:
+    """``[O, I, K]`` as ``[I K, O]``."""
+    return a.detach().flatten(1).t().contiguous()
 
 
 def _steps(delay: Tensor) -> Tensor:
@@ -75,6 +81,9 @@ def one_tap_conv(x: Tensor, weight: Tensor, delay: Tensor, length: int, frames: 
 
     Returns ``[frames, B, O]``. Gradients flow to ``x`` and ``weight``, not to ``delay``.
     """
+    if x.device.type == "cuda":
+        offset, scaled = _columns(length - 1 - _steps(delay)), _columns(weight / (1 + EPSILON))
+        return one_tap_cuda.accumulate(x, length - 1, scaled, offset, frames)
     return accumulate(x, length - 1, forward_shifts(weight, delay, length), length, frames)
 
 
@@ -83,6 +92,8 @@ def one_tap_conv_backward(
     x: Tensor, weight: Tensor, delay: Tensor, g: Tensor, length: int, wants_x: bool, wants_w: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`one_tap_conv`; what is not wanted comes back empty."""
+    if x.device.type == "cuda":
+        return _backward_cuda(x, weight, delay, g, length, wants_x, wants_w)
     from snnsim.kernels.delay_conv import shifts
 
     T, B, _ = x.shape
@@ -99,6 +110,17 @@ def one_tap_conv_backward(
         args = (_flat(x), length - 1, offset, length, _flat(g), partial.numpy())
         run_chunked(shifts.correlate, args, groups, g.numel() * x.shape[2])
         g_weight = partial.sum(0).t().reshape(weight.shape) / (1 + EPSILON)
+    return g_x, g_weight
+
+
+def _backward_cuda(x, weight, delay, g, length, wants_x, wants_w):
+    steps, g_x, g_weight = _steps(delay), x.new_empty(0), x.new_empty(0)
+    if wants_x:
+        swapped, shifted = (_columns(a.transpose(0, 1)) for a in (weight / (1 + EPSILON), steps))
+        g_x = one_tap_cuda.accumulate(g, 0, swapped, shifted, x.shape[0])
+    if wants_w:
+        found = one_tap_cuda.correlate(x, length - 1, _columns(length - 1 - steps), g)
+        g_weight = found.t().reshape(weight.shape) / (1 + EPSILON)
     return g_x, g_weight
 
 
