@@ -85,26 +85,29 @@ class Stage:
         return {"pending": x.new_zeros((x.shape[1], self.rows, n)), "neurons": rest}
 
     def run(
-        self, x: Tensor, state: dict[str, Tensor], last: bool = False
+        self, x: Tensor, state: dict[str, Tensor], tail: int = 0
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Outputs ``[T, B, N]`` and new state, which nobody wants after the ``last`` piece."""
+        """Outputs ``[T + tail, B, N]`` and new state (of no use after a tail)."""
         pending, neurons = state["pending"], state["neurons"]
         if len(x) < self.length or len(self.w_rec):  # a stream, or one step at a time anyway
+            if tail:
+                x = torch.cat([x, x.new_zeros((tail, *x.shape[1:]))])
             y, pending, neurons = event_scan.forward(self.events, x, pending, neurons)
         else:
-            y, pending, neurons = self._run_block(x, pending, neurons, last)
+            y, pending, neurons = self._run_block(x, pending, neurons, tail)
         return y, {"pending": pending, "neurons": neurons}
 
-    def _run_block(self, x: Tensor, pending: Tensor, packed: Tensor, last: bool):
+    def _run_block(self, x: Tensor, pending: Tensor, neurons: Tensor, tail: int):
         """Many steps: first all currents, channel by channel, then the neurons."""
-        T, reach = x.shape[0], self.length
-        frames = T if last else T + reach - 1
-        current = one_tap.accumulate(x, reach - 1, self.shifts, reach, frames, self.bias)
+        frames, reach = x.shape[0] + tail, self.length
+        beyond = 0 if tail else reach - 1
+        current = one_tap.accumulate(x, reach - 1, self.shifts, reach, frames + beyond, self.bias)
         current[: self.rows] += pending.transpose(0, 1)
         none = [False] * len(self.params)
-        y, packed = dispatch.scan(self.neuron.equations, current[:T], packed, self.params, none)
-        after = (current[T:] - self.bias).transpose(0, 1).contiguous()
-        return y, after, packed
+        equations = self.neuron.equations
+        y, neurons = dispatch.scan(equations, current[:frames], neurons, self.params, none)
+        after = (current[frames:] - self.bias).transpose(0, 1).contiguous()
+        return y, after, neurons
 
 
 @dataclass(frozen=True)
@@ -261,12 +264,10 @@ class CompiledNetwork:
     def _run_samples(self, x: Tensor, states: Any, counts: Any) -> tuple[Tensor, Any]:
         after = []
         for index, (stage, state) in enumerate(zip(self.stages, states, strict=True)):
-            if stage.tail:
-                x = torch.cat([x, x.new_zeros((stage.tail, *x.shape[1:]))])
             pieces, inputs = [], x.split(STEPS) if len(x) else (x,)
             for piece in inputs:
-                last = piece is inputs[-1] and bool(stage.tail)
-                y, state = stage.run(piece, state, last)
+                tail = stage.tail if piece is inputs[-1] else 0
+                y, state = stage.run(piece, state, tail)
                 pieces.append(y)
             y = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
             if counts is not None:

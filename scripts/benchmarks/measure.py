@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import subprocess
 import sys
@@ -78,19 +79,16 @@ def peak_memory_mb(case: Case, contestant: str, arguments: list[str]) -> float:
 
 
 def weigh_here(case: Case, contestant: str) -> float:
-    """The measurement of :func:`peak_memory_mb`, in this process."""
+    """The measurement of :func:`peak_memory_mb`, in this process (Linux)."""
     run = case.build[contestant]()
-    before = _peak_kb()
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before = _memory_kb("VmRSS")
     for _ in range(3):
         run()
-    return (_peak_kb() - before) / 1024
+    return (_memory_kb("VmHWM") - before) / 1024
 
 
-def _peak_kb() -> int:
-    try:  # the kernel's own mark; getrusage's goes back to before the program was started
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _memory_kb(what: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what))

@@ -152,7 +152,6 @@ def evaluation(batch: int) -> Case:
         f"SHD evaluation, batch {batch}",
         {"snnsim": compiled, "snnsim net.eval()": network, "SpikingJelly + DCLS": peer},
         same={"snnsim net.eval()": 1e-3, "SpikingJelly + DCLS": 1e-3},
-        weigh=True,
     )
 
 

@@ -129,8 +129,9 @@ def accumulate(x, front, weight, offset, weight_t, offset_t, bias, reach, y, fir
     stride = span + 2 * margin
     sums = np.empty(ROWS * stride, x.dtype)
     base = np.empty(offset_t.shape, np.uint64)
-    for r in range(R):
-        base[:, r] = (r % ROWS) * stride + margin - offset_t[:, r]
+    for n in range(columns):
+        for r in range(R):
+            base[n, r] = (r % ROWS) * stride + margin - offset_t[n, r]
     for item in range(first, last):
         b, start = item // per_sample, item % per_sample * CHUNK
         steps = min(CHUNK, frames - start)

@@ -211,24 +211,27 @@ def spectral_conv_backward(
     plan = _Plan(x, taps, g.shape[0])
     g_x = torch.empty_like(x) if wants_x else x.new_empty(0)
     g_taps = torch.empty_like(taps) if wants_taps else x.new_empty(0)
-    of_kernel = plan.of_kernel(taps) if wants_x else None
-    of_taps = plan.spectrum("taps", plan.O, taps) if wants_taps else None
-    for index, (group, rows) in enumerate(plan.groups()):
-        of_gradient = plan.of_gradient(g, group, rows)
-        if of_taps is not None:
+    groups = list(plan.groups())
+    of_gradient = None  # of the last group; that of the only one serves both
+    if wants_taps:
+        of_taps = plan.spectrum("kernel", plan.O, taps)
+        for index, (group, rows) in enumerate(groups):
+            of_gradient = plan.of_gradient(g, group, rows)
             of_input, beta = plan.of_input(x, group, rows), 1 if index else 0
-            rows_last = of_gradient.transpose(1, 2)
-            torch.baddbmm(of_taps, rows_last, of_input, beta=beta, out=of_taps)
-        if of_kernel is not None:
-            product = plan.spectrum("input", rows, x)  # its old content is not needed any more
+            torch.baddbmm(of_taps, of_gradient.mT, of_input, beta=beta, out=of_taps)
+        transforms.synthesise(of_taps, 0, -1, g_taps, 0, plan.D, 0, plan.period)
+    if wants_x:
+        of_kernel = plan.of_kernel(taps)  # in the memory of of_taps
+        for group, rows in groups:
+            if of_gradient is None or len(groups) > 1:
+                of_gradient = plan.of_gradient(g, group, rows)
+            product = plan.spectrum("input", rows, x)
             torch.bmm(of_gradient, of_kernel, out=product)
             for p in group:
                 part, b = g_x[:, p.sample0 : p.sample1], p.block
                 transforms.synthesise(
                     product, p.row, -1, part, b.in0, b.in1, 0, plan.period, b.covered
                 )
-    if of_taps is not None:
-        transforms.synthesise(of_taps, 0, -1, g_taps, 0, plan.D, 0, plan.period)
     return g_x, g_taps
 
 

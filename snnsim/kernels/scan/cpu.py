@@ -1,8 +1,8 @@
 """CPU rung of the scan: source for numba, printed from the derived program.
 
-One work item is up to ``BLOCK`` neighbouring neurons (of several samples if they are fewer). Its state stays in the
-first-level cache while time runs in the outer loop; the inner loop over contiguous neurons
-is what the compiler vectorises. The backward pass needs nothing but the forward's inputs: it
+One work item is up to ``BLOCK`` neighbouring neurons (of several samples if one has fewer). Its
+state stays in the first-level cache while time runs in the outer loop; the inner loop over
+contiguous neurons is what the compiler vectorises. The backward pass needs nothing but the forward's inputs: it
 recomputes the trajectory of one block into a local buffer and walks it backwards.
 """
 
