@@ -24,12 +24,12 @@ def _ours(sigma: float) -> sn.Sequential:
 
 
 def calm(net: sn.Sequential, x: torch.Tensor) -> sn.Sequential:
-    """The network with running averages of its input and about 6 % of its neurons firing."""
+    """The network with running averages of its input; 6 % and 15 % of its neurons fire."""
     norms = [layer for layer in net if isinstance(layer, sn.BatchNorm)]
     with torch.no_grad():
         for norm in norms:
             norm.momentum = 1.0
-            norm.weight.fill_(0.6)
+            norm.weight.fill_(0.5)
             net.train()(x)
     return net.eval()
 
@@ -127,7 +127,7 @@ def training_step(batch: int, sigma: float) -> Case:
 
 
 def evaluation(batch: int) -> Case:
-    """The network in evaluation mode, whole delays, about 6 % of the neurons firing."""
+    """The network in evaluation mode with whole delays; see :func:`calm`."""
     x = _input(batch)
 
     def without_gradient(forward: Callable) -> Run:

@@ -8,7 +8,7 @@ from snnsim.kernels.compile import jit
 from snnsim.kernels.vector import WIDTH, fma, load, multiply_add, store, total, zeros_like
 
 CHUNK = 512  # output steps of one work item, a multiple of WIDTH
-ROWS = 32  # outputs whose sums are in the first-level cache together
+ROWS = 64  # outputs whose sums are in the first-level cache together
 COLUMNS = 32  # inputs that are there with them
 GROUPS = 8  # batch parts of the weight gradient, each summed by itself: fixed, so bits are too
 STEPS_PER_SPIKE = 12  # adding step by step costs as much as adding one spike per so many steps
@@ -72,8 +72,18 @@ def _find_spikes(x, b, first, last, most, spikes, values, counts, place):
 
 @jit
 def _add_rows(sums, begin, flat, places, weights, count, steps):
-    """``sums[begin + t] += sum_c weights[c] flat[places[c] + t]``, the sum in registers."""
-    for t in range(0, steps, WIDTH):
+    """``sums[begin + t] += sum_c weights[c] flat[places[c] + t]``, the sums in registers."""
+    t = 0
+    while t + 2 * WIDTH <= steps:
+        first, second = load(sums, begin + t), load(sums, begin + t + WIDTH)
+        for c in range(count):
+            weight, place = weights[c], places[c] + t
+            first = fma(weight, load(flat, place), first)
+            second = fma(weight, load(flat, place + WIDTH), second)
+        store(sums, begin + t, first)
+        store(sums, begin + t + WIDTH, second)
+        t += 2 * WIDTH
+    if t < steps:
         value = load(sums, begin + t)
         for c in range(count):
             value = fma(weights[c], load(flat, places[c] + t), value)
