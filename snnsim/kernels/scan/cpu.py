@@ -2,8 +2,9 @@
 
 One work item is up to ``BLOCK`` neighbouring neurons (of several samples if one has fewer). Its
 state stays in the first-level cache while time runs in the outer loop; the inner loop over
-contiguous neurons is what the compiler vectorises. The backward pass needs nothing but the forward's inputs: it
-recomputes the trajectory of one block into a local buffer and walks it backwards.
+contiguous neurons is what the compiler vectorises. The backward pass needs nothing but the
+forward's inputs: it recomputes the trajectory of one block into a local buffer and walks it
+backwards.
 """
 
 from __future__ import annotations
