@@ -278,8 +278,15 @@ class Trainer:
     def _kept_rows(self) -> list[dict[str, Any]]:
         assert self.out is not None
         path = self.out / "metrics.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return [row for row in rows if row["epoch"] < self.position.epoch]
+        if not path.exists():
+            return []
+        try:
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            return [row for row in rows if row["epoch"] < self.position.epoch]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} is damaged ({error}); mend or delete it: the weights do not depend on it"
+            ) from error
 
     def load_best(self) -> None:
         """Put the best weights so far into the network."""

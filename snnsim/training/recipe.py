@@ -64,7 +64,8 @@ class Recipe:
         for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)} but must be 1 or more")
-        for name in ("max_lr", "lr_delay", "weight_decay", "patience", "checkpoint_steps"):
+        not_negative = ("max_lr", "lr_delay", "weight_decay", "patience", "checkpoint_steps")
+        for name in (*not_negative, "sigma_end"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)} but must not be negative")
 

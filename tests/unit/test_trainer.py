@@ -299,6 +299,18 @@ def test_finished_run_resumed_changes_nothing(tmp_path):
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
+def test_a_damaged_table_of_metrics_is_named(tmp_path):
+    trainer(changed(epochs=4), out=tmp_path, watcher=StopAfter(9)).run()
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0, "train_lo')
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl is damaged"):
+        trainer(out=tmp_path).resume()
+
+
+def test_a_negative_final_width_is_refused():
+    with pytest.raises(ConfigError, match="sigma_end"):
+        Recipe(sigma_end=-0.1)
+
+
 # --- parts of batches -------------------------------------------------------------------------
 
 
