@@ -27,7 +27,13 @@ DTYPES = (torch.float32, torch.float64)
 _equations: dict[str, Equations] = {}
 
 
-@torch.compiler.assume_constant_result
+def constant_when_traced(function: Any) -> Any:
+    """What ``torch.compiler.assume_constant_result`` does, without importing torch's tracer."""
+    function._dynamo_marked_constant = True
+    return function
+
+
+@constant_when_traced
 def key_of(equations: Equations) -> str:
     """A string under which the operators find these equations again: a hash of their source."""
     return _key(equations)

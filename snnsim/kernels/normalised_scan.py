@@ -55,7 +55,7 @@ def normalised(equations: Equations, masked: bool) -> Equations:
     )
 
 
-@torch.compiler.assume_constant_result
+@dispatch.constant_when_traced
 def _key(equations: Equations, masked: bool) -> str:
     return dispatch.key_of(normalised(equations, masked))
 
