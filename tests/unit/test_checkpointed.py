@@ -32,40 +32,20 @@ def test_same_outputs_state_and_gradients(steps):
     assert results[0][1].count_nonzero() > 0
 
 
-def saved_bytes(run, x):
-    """Bytes that stay alive for the backward pass."""
-    storages = {}
+@pytest.mark.parametrize(("total", "pieces"), [(100, 10), (1600, 40)])
+def test_pieces_are_the_square_root_long_and_computed_twice(total, pieces):
+    lengths = []
 
-    def keep(tensor):
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+    class Noting(sn.LIF):
+        def forward(self, x, state=None):
+            lengths.append(len(x))
+            return super().forward(x, state)
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        y, _ = run(x)
-    assert y.requires_grad
-    return sum(storages.values())
-
-
-def test_memory_grows_with_the_square_root():
-    net = sn.Sequential(sn.Dense(8, 64), sn.LIF(64, dt=1.0), sn.Dense(64, 64), sn.LIF(64, dt=1.0))
-    short, long = torch.rand(100, 4, 8), torch.rand(1600, 4, 8)
-    plain = saved_bytes(net, long) / saved_bytes(net, short)
-    assert plain > 12
-    counts = []
-    for x in (short, long):
-        states = []
-        inner = net.forward
-
-        def noting(piece, state=None, inner=inner, states=states):
-            states.append(piece.shape[0])
-            return inner(piece, state)
-
-        net.forward = noting
-        y, _ = sn.run_checkpointed(net, x)
-        net.forward = inner
-        counts.append((len(states), max(states)))
-        assert y.requires_grad
-    assert counts == [(10, 10), (40, 40)]
+    x = torch.rand(total, 2, 4, requires_grad=True)
+    y, _ = sn.run_checkpointed(Noting(4, dt=1.0), x)
+    assert lengths == [pieces] * pieces
+    y.sum().backward()
+    assert lengths == [pieces] * 2 * pieces
 
 
 def test_what_would_not_be_the_same_is_refused():

@@ -106,9 +106,6 @@ class _Scratch(threading.local):
             held = self._held[key] = torch.empty(size, dtype=like.dtype, device=like.device)
         return held[:size].view(shape)
 
-    def clear(self) -> None:
-        self._held.clear()
-
 
 scratch = _Scratch()
 
