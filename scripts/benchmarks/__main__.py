@@ -30,6 +30,7 @@ def cases(quick: bool) -> list[Case]:
     return [
         networks.training_step(batch, 12.0),
         networks.training_step(batch, 0.23),
+        networks.training_step(batch, 0.23, trained=True),
         networks.evaluation(batch),
         networks.stream(),
         neurons.lif(101, 256, 256),

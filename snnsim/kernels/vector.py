@@ -1,7 +1,7 @@
-"""A vector of ``WIDTH`` numbers that numba kernels keep in registers.
+"""Vectors of numbers that numba kernels keep in registers.
 
 The compiler vectorises plain loops, but reads and writes the sum in memory at every step. With
-these three operations a kernel holds it in registers over a loop of its own.
+these operations a kernel holds it in registers over a loop of its own.
 """
 
 from __future__ import annotations
@@ -14,31 +14,33 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import make_array
 
-WIDTH = 32
+WIDTH = 32  # of a sum over time
+NARROW = 8  # of the few taps of one synapse
 
 
 class Vector(types.Type):
-    """Numba's type of ``WIDTH`` numbers of ``dtype``."""
+    """Numba's type of ``width`` numbers of ``dtype``."""
 
-    def __init__(self, dtype: Any):
-        self.dtype = dtype
-        super().__init__(f"Vector({dtype})")
+    def __init__(self, dtype: Any, width: int):
+        self.dtype, self.width = dtype, width
+        super().__init__(f"Vector({dtype}, {width})")
 
-
-def _llvm(dtype: Any) -> ir.VectorType:
-    return ir.VectorType(ir.FloatType() if dtype == types.float32 else ir.DoubleType(), WIDTH)
+    @property
+    def llvm(self) -> ir.VectorType:
+        number = ir.FloatType() if self.dtype == types.float32 else ir.DoubleType()
+        return ir.VectorType(number, self.width)
 
 
 @register_model(Vector)
 class VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Vector):
-        super().__init__(manager, fe_type, _llvm(fe_type.dtype))
+        super().__init__(manager, fe_type, fe_type.llvm)
 
 
-def _address(context, builder, array_type, array, index):
+def _address(context, builder, vector, array_type, array, index):
     data = make_array(array_type)(context, builder, array).data
     place = builder.gep(data, [index])
-    return builder.bitcast(place, _llvm(array_type.dtype).as_pointer())
+    return builder.bitcast(place, vector.llvm.as_pointer())
 
 
 def _alignment(array_type) -> int:
@@ -54,25 +56,32 @@ def _check(array: Any, index: Any) -> None:
         raise TypingError(f"a 64-bit index is needed, not {index}")
 
 
-@intrinsic
-def load(typing, array, index):
-    """``array[index : index + WIDTH]``; bounds are not checked."""
-    _check(array, index)
+def _loader(width: int) -> Any:
+    @intrinsic
+    def load(typing, array, index):
+        """``array[index : index + width]``; bounds are not checked."""
+        _check(array, index)
+        vector = Vector(array.dtype, width)
 
-    def generate(context, builder, signature, args):
-        place = _address(context, builder, array, *args)
-        return builder.load(place, align=_alignment(array))
+        def generate(context, builder, signature, args):
+            place = _address(context, builder, vector, array, *args)
+            return builder.load(place, align=_alignment(array))
 
-    return Vector(array.dtype)(array, index), generate
+        return vector(array, index), generate
+
+    return load
+
+
+load, load_narrow = _loader(WIDTH), _loader(NARROW)
 
 
 @intrinsic
 def store(typing, array, index, vector):
-    """``array[index : index + WIDTH] = vector``; bounds are not checked."""
+    """Write the vector at ``array[index:]``; bounds are not checked."""
     _check(array, index)
 
     def generate(context, builder, signature, args):
-        place = _address(context, builder, array, args[0], args[1])
+        place = _address(context, builder, vector, array, args[0], args[1])
         builder.store(args[2], place, align=_alignment(array))
         return context.get_dummy_value()
 
@@ -84,11 +93,11 @@ def fma(typing, scalar, vector, addend):
     """``scalar * vector + addend``."""
 
     def generate(context, builder, signature, args):
-        kind = _llvm(vector.dtype)
+        kind, width = vector.llvm, vector.width
         undefined = ir.Constant(kind, ir.Undefined)
         number = ir.IntType(32)
         first = builder.insert_element(undefined, args[0], ir.Constant(number, 0))
-        everywhere = ir.Constant(ir.VectorType(number, WIDTH), [0] * WIDTH)
+        everywhere = ir.Constant(ir.VectorType(number, width), [0] * width)
         spread = builder.shuffle_vector(first, undefined, everywhere)
         product = builder.fmul(spread, args[1], flags=("contract",))
         return builder.fadd(product, args[2], flags=("contract",))
@@ -109,12 +118,13 @@ def multiply_add(typing, a, b, addend):
 
 @intrinsic
 def zeros_like(typing, array):
-    """A vector of zeros of the array's number type."""
+    """``WIDTH`` zeros of the array's number type."""
+    vector = Vector(array.dtype, WIDTH)
 
     def generate(context, builder, signature, args):
-        return ir.Constant(_llvm(array.dtype), None)
+        return ir.Constant(vector.llvm, None)
 
-    return Vector(array.dtype)(array), generate
+    return vector(array), generate
 
 
 @intrinsic
@@ -122,7 +132,7 @@ def total(typing, vector):
     """The sum, by halving the vector."""
 
     def generate(context, builder, signature, args):
-        value, count = args[0], WIDTH
+        value, count = args[0], vector.width
         number = ir.IntType(32)
         while count > 1:
             count //= 2

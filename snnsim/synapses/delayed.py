@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from snnsim.errors import ConfigError, ShapeError, check_choice
 from snnsim.functional import delays
-from snnsim.kernels.delay_conv import BACKENDS, choose_rung, delay_conv
+from snnsim.kernels.delay_conv import BACKENDS, FUSED, choose_rung, delay_conv, most_spikes
 from snnsim.layer import Layer
 from snnsim.synapses.dense import kaiming_uniform
 from snnsim.units import ms_to_steps, steps_to_ms
@@ -106,6 +106,8 @@ class Delayed(Layer):
         """The kernel that a sequence of that size runs on, in the present mode.
 
         ``"shift"`` is that of axonal and dendritic delays: one delay per channel, and a product.
+        Where a batch of few spikes will run on the rung ``"events"`` once the kernel is narrow,
+        that is said behind a comma.
         """
         if self.granularity != "synaptic":
             return "shift"
@@ -113,7 +115,11 @@ class Delayed(Layer):
         profile = self.profile if self.training else "one_tap"
         device = self.weight.device.type
         frames = steps + self.tail
-        return choose_rung(self.backend, profile, device, shape, self.length, frames, self.training)
+        rung = choose_rung(self.backend, profile, device, shape, self.length, frames, self.training)
+        most = most_spikes(shape, self.length, frames)
+        if self.backend == "auto" and device == "cpu" and profile in FUSED and most > 0:
+            return f"{rung}, events below {most:.1%} of spikes once narrow"
+        return rung
 
     @property
     def tail(self) -> int:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from snnsim.errors import BackendError
 from snnsim.functional.delays import delay_kernel
-from snnsim.kernels.delay_conv import delay_conv, spectral, transforms
+from snnsim.kernels.delay_conv import delay_conv, events, spectral, transforms
 from snnsim.kernels.delay_conv.one_tap import one_tap_conv
 from snnsim.kernels.delay_conv.taps import fused_taps, kernel_taps
 
@@ -96,6 +97,44 @@ def test_one_tap_equals_reference(size, count, rate):
     assert_close(found, expected, 1e-12)
 
 
+@pytest.mark.parametrize("size", [*SIZES, (600, 9, 2, 17, 801, 0)])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("profile", ["gauss", "triangle"])
+@pytest.mark.parametrize("rate", [0.0, 0.03, 0.4])
+def test_events_equal_reference(size, count, profile, rate):
+    x, weight, delay = problem(size, seed=12, count=count, rate=rate)
+    length, tail = size[4:]
+    for sigma in (torch.tensor(0.1).double(), torch.rand_like(delay) * 0.1):
+        found, expected = (
+            gradients(
+                lambda *a, b=backend: delay_conv(
+                    *a, length=length, tail=tail, profile=profile, backend=b
+                ),
+                (x, weight, delay, sigma),
+                seed=13,
+            )
+            for backend in ("events", "reference")
+        )
+        assert_close(found, expected, 1e-12)
+
+
+def test_few_spikes_through_a_narrow_kernel_take_the_events_rung(monkeypatch):
+    seen = []
+    original = events.event_conv
+    monkeypatch.setattr(events, "event_conv", lambda *a: seen.append(1) or original(*a))
+    x, weight, delay = problem((101, 16, 64, 64, 25, 0), seed=14, rate=0.02)
+    dense = torch.ones_like(x)
+    delay_conv(x, weight, delay, 0.1, length=25)
+    assert seen == [1]
+    delay_conv(dense, weight, delay, 0.1, length=25)
+    delay_conv(x, weight, delay, 0.5, length=25)  # in float64 this width needs more taps
+    assert seen == [1]
+    delay_conv(x.float(), weight.float(), delay.float(), 0.23, length=25)
+    assert seen == [1, 1]
+    with pytest.raises(BackendError, match="no more than 8 taps"):
+        delay_conv(x, weight, delay, 0.5, length=25, backend="events")
+
+
 @pytest.mark.parametrize("period", [2, 4, 6, 10, 16, 30, 50, 90, 128, 144, 150, 160, 1024])
 def test_transform_equals_numpy_and_leaves_no_undefined_value(period):
     steps, lanes = max(period - 3, 1), 261
@@ -152,6 +191,10 @@ def test_operators_follow_the_rules_of_torch():
     taps = kernel_taps(weight, delay, 0.8, 5, "gauss").detach().requires_grad_()
     torch.library.opcheck(torch.ops.snnsim.spectral_conv.default, (x, taps, 14))
     torch.library.opcheck(torch.ops.snnsim.delay_taps.default, (weight, delay, sigma, 5, "gauss"))
+    sigma = torch.tensor([0.1]).double().requires_grad_()
+    torch.library.opcheck(
+        torch.ops.snnsim.event_conv.default, (x, weight, delay, sigma, 5, "gauss", 14)
+    )
     torch.library.opcheck(torch.ops.snnsim.one_tap_conv.default, (x, weight, delay.detach(), 5, 14))
 
 
@@ -165,7 +208,9 @@ def test_results_do_not_depend_on_the_number_of_threads():
             torch.set_num_threads(threads)
             one = one_tap_conv(x, weight, delay, 25, 113)
             taps = fused_taps(weight, delay, torch.tensor([0.5]).double(), 25, "gauss")
-            results.append((one, taps))
+            leaves = [a.requires_grad_() for a in (weight.clone(), delay.clone())]
+            y = delay_conv(x, *leaves, 0.1, length=25, backend="events")
+            results.append((one, taps, y, *torch.autograd.grad(y.square().sum(), leaves)))
     finally:
         torch.set_num_threads(before)
     for a, b in zip(*results, strict=True):

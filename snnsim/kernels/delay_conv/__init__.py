@@ -1,5 +1,11 @@
 """The learnable-delay convolution. One contract, several rungs; see README.md."""
 
-from snnsim.kernels.delay_conv.dispatch import BACKENDS, choose_rung, delay_conv
+from snnsim.kernels.delay_conv.dispatch import (
+    BACKENDS,
+    FUSED,
+    choose_rung,
+    delay_conv,
+    most_spikes,
+)
 
-__all__ = ["BACKENDS", "choose_rung", "delay_conv"]
+__all__ = ["BACKENDS", "FUSED", "choose_rung", "delay_conv", "most_spikes"]

@@ -6,12 +6,29 @@ import torch
 from torch import Tensor
 
 from snnsim.errors import BackendError, ShapeError, check_choice
-from snnsim.kernels.delay_conv import one_tap, reference, spectral
-from snnsim.kernels.delay_conv.taps import kernel_taps
+from snnsim.kernels.delay_conv import events, one_tap, reference, spectral
+from snnsim.kernels.delay_conv.taps import FUSED, kernel_taps
 
-BACKENDS = ("auto", "reference", "spectral", "one_tap")
+BACKENDS = ("auto", "reference", "spectral", "events", "one_tap")
 OVERHEAD = 1e5  # multiply-adds that the spectral rung's many small steps are worth
 ONE_TAP = 2.2  # of the spectral rung's multiply-adds, what one of dense shifted rows costs
+EVENT = 30.0  # the same, of one spike at one synapse
+EVENT_VALUE = 40.0  # the same, of one value that is searched for spikes or turned around
+
+
+def most_spikes(shape: tuple[int, int, int, int], length: int, frames: int) -> float:
+    """The share of nonzero inputs up to which a narrow kernel is cheapest spike by spike.
+
+    >>> round(most_spikes((101, 256, 256, 256), 25, 101), 2)
+    0.06
+    """
+    steps, samples, inputs, outputs = shape
+    if steps == 0:
+        return 0.0
+    _, cost = spectral.best_period(steps, frames, length, (samples, inputs, outputs))
+    cost = min(cost + OVERHEAD, length * frames * samples * inputs * outputs)
+    values = EVENT_VALUE * samples * (steps * inputs + frames * outputs)
+    return max((cost - values) / (EVENT * steps * samples * inputs * outputs), 0.0)
 
 
 def choose_rung(
@@ -22,6 +39,8 @@ def choose_rung(
     length: int,
     frames: int,
     trains: bool = False,
+    narrow: bool = False,
+    rate: float = 1.0,
 ) -> str:
     """The rung that runs; ``"auto"`` depends on nothing but these, so runs stay reproducible.
 
@@ -32,6 +51,8 @@ def choose_rung(
         shape: steps, samples, inputs and outputs.
         length, frames: of kernel and output.
         trains: whether gradients are wanted, which are dense where spikes are sparse.
+        narrow: whether the kernel's width allows the rung ``"events"``.
+        rate: share of nonzero inputs, of which a narrow kernel makes use.
 
     Raises:
         BackendError: for a named rung that cannot run.
@@ -40,6 +61,8 @@ def choose_rung(
     'spectral'
     >>> choose_rung("auto", "one_tap", "cpu", (101, 256, 140, 256), 25, 113)
     'one_tap'
+    >>> choose_rung("auto", "gauss", "cpu", (101, 256, 140, 256), 25, 113, narrow=True, rate=0.03)
+    'events'
     >>> choose_rung("auto", "gauss", "cpu", (101, 1, 4, 4), 3, 101)
     'reference'
     """
@@ -48,6 +71,12 @@ def choose_rung(
         raise BackendError(
             f"backend 'one_tap' with profile {profile!r} on {device!r}: it runs only on CPU and "
             "CUDA and only whole-step delays (profile 'one_tap'); use backend='auto'"
+        )
+    if backend == "events" and (not narrow or device != "cpu"):
+        raise BackendError(
+            f"backend 'events' with profile {profile!r} on {device!r}: it runs only on the CPU, "
+            f"not traced, and only profiles {' and '.join(FUSED)} of which no more than 8 taps "
+            "count (sigma up to about 0.35); use backend='auto'"
         )
     if backend != "auto":
         return backend
@@ -59,7 +88,15 @@ def choose_rung(
     once = frames * samples * inputs * outputs
     if profile == "one_tap" and device == "cpu" and (not trains or ONE_TAP * once < cost):
         return "one_tap"
+    if narrow and device == "cpu" and rate < most_spikes(shape, length, frames):
+        return "events"
     return "spectral" if cost < length * once else "reference"
+
+
+def _widths(sigma: Tensor | float, weight: Tensor) -> Tensor:
+    """Flat: one value, or one per synapse."""
+    width = torch.as_tensor(sigma, dtype=weight.dtype)
+    return (width if width.numel() == 1 else width.expand_as(weight)).reshape(-1)
 
 
 def delay_conv(
@@ -86,7 +123,7 @@ def delay_conv(
         length: number of taps, odd; delays up to ``length - 1`` steps.
         profile: ``"gauss"``, ``"triangle"``, ``"linear"`` or ``"one_tap"``.
         tail: further output steps after the last input, ``0 .. length - 1``.
-        backend: ``"auto"``, ``"reference"``, ``"spectral"`` or ``"one_tap"``.
+        backend: one of ``BACKENDS``.
 
     Returns:
         ``[T + tail, B, O]``. Gradients flow to ``x``, ``weight``, ``delay`` and ``sigma``
@@ -115,7 +152,14 @@ def delay_conv(
     frames = x.shape[0] + tail
     shape = (*x.shape, weight.shape[0])
     trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    rung = choose_rung(backend, profile, x.device.type, shape, length, frames, trains)
+    device = x.device.type
+    narrow, rate = False, 1.0
+    if device == "cpu" and backend in ("auto", "events") and not torch.compiler.is_compiling():
+        narrow = events.fits(sigma, profile, x.dtype)
+        rate = events.spike_rate(x) * weight.shape[2] if narrow else 1.0
+    rung = choose_rung(backend, profile, device, shape, length, frames, trains, narrow, rate)
+    if rung == "events":
+        return events.event_conv(x, weight, delay, _widths(sigma, weight), length, profile, frames)
     if rung == "one_tap":
         return one_tap.one_tap_conv(x, weight, delay, length, frames)
     if rung == "spectral":

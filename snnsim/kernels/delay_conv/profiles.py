@@ -15,8 +15,10 @@ import numpy as np
 
 from snnsim.functional.delays import EPSILON, SIGMA_OFFSET
 from snnsim.kernels.compile import jit
+from snnsim.kernels.vector import NARROW
 
 SYNAPSES = 256  # neighbouring synapses whose taps are in the cache together
+BEFORE = NARROW // 2 - 1  # taps of a narrow window below the one at or below the delay
 
 
 @jit
@@ -103,33 +105,99 @@ def taps(weight, delay, sigma, profile, out, first, last):
 
 
 @jit
+def _gradients(row, upstream, weight, delay, sigma, profile, low, high):
+    """Of one synapse: gradients of weight, delay and sigma from those of taps ``low .. high``."""
+    width = abs(sigma)
+    total = of_p = of_width = dot = dot_p = dot_width = 0.0
+    _fill(row, delay, width, profile, low, high)
+    for d in range(low, high):
+        x = row[d]
+        x_p, x_width = _slopes(x, d - delay, width, profile)
+        total += x
+        of_p += x_p
+        of_width += x_width
+        dot += upstream[d] * x
+        dot_p += upstream[d] * x_p
+        dot_width += upstream[d] * x_width
+    scale = 1.0 / (total + EPSILON)
+    mean = dot * scale
+    scale *= weight
+    slope = scale * (dot_width - mean * of_width)
+    return mean, scale * (dot_p - mean * of_p), slope * np.sign(sigma)
+
+
+@jit
 def taps_backward(weight, delay, sigma, profile, g, g_weight, g_delay, g_sigma, first, last):
     """Gradients of synapses ``first .. last`` from ``g [D, synapses]``."""
     length, wide = g.shape[0], g.itemsize == 8
-    row = np.empty(length)
+    row, upstream = np.empty(length), np.empty(length)
     for s in range(first, last):
         for k in range(weight.shape[1]):
-            place = s * weight.shape[1] + k if sigma.size > 1 else 0
-            width = abs(float(sigma[place]))
+            width = float(sigma[s * weight.shape[1] + k if sigma.size > 1 else 0])
             p = float(delay[s, k])
-            low, high = _window(p, _reach(width, profile, wide), length)
-            total = of_p = of_width = dot = dot_p = dot_width = 0.0
-            _fill(row, p, width, profile, low, high)
+            low, high = _window(p, _reach(abs(width), profile, wide), length)
             for d in range(low, high):
-                x = row[d]
-                x_p, x_width = _slopes(x, d - p, width, profile)
-                upstream = float(g[d, s])
-                total += x
-                of_p += x_p
-                of_width += x_width
-                dot += upstream * x
-                dot_p += upstream * x_p
-                dot_width += upstream * x_width
-            scale = 1.0 / (total + EPSILON)
-            mean = dot * scale
-            scale *= float(weight[s, k])
-            g_weight[s, k] = mean
-            g_delay[s, k] = scale * (dot_p - mean * of_p)
+                upstream[d] = g[d, s]
+            g_weight[s, k], g_delay[s, k], slope = _gradients(
+                row, upstream, float(weight[s, k]), p, width, profile, low, high
+            )
             if g_sigma.size > 0:
-                slope = scale * (dot_width - mean * of_width)
-                g_sigma[s, k] = slope * np.sign(float(sigma[place]))
+                g_sigma[s, k] = slope
+
+
+def fits_window(sigma, profile, wide):
+    """Whether a profile of that width lies within ``NARROW`` taps wherever its centre is."""
+    return _reach.py_func(abs(sigma), profile, wide) <= NARROW // 2
+
+
+@jit
+def windows(weight, delay, sigma, profile, length, starts, out, first, last):
+    """The taps of narrow profiles, ``NARROW`` of each synapse, in blocks of outputs.
+
+    ``weight`` and ``delay`` are ``[O, I K]``; ``starts [blocks, I K, size]`` gets the first
+    tap of each window (it may be negative, and then those taps are 0), ``out`` of shape
+    ``[blocks, I K, size, NARROW]`` the taps. Outputs past the last one are left alone.
+    """
+    size, row = starts.shape[2], np.empty(length)
+    for block in range(first, last):
+        many = min(size, weight.shape[0] - block * size)
+        for c in range(weight.shape[1]):
+            for j in range(many):
+                o = block * size + j
+                width = abs(float(sigma[o * weight.shape[1] + c if sigma.size > 1 else 0]))
+                p = float(delay[o, c])
+                start = int(floor(p)) - BEFORE
+                low, high = max(start, 0), min(start + NARROW, length)
+                _fill(row, p, width, profile, low, high)
+                total = 0.0
+                for d in range(low, high):
+                    total += row[d]
+                scale = float(weight[o, c]) / (total + EPSILON)
+                starts[block, c, j] = start
+                for n in range(NARROW):
+                    d = start + n
+                    out[block, c, j, n] = row[d] * scale if low <= d < high else 0.0
+
+
+@jit
+def windows_backward(
+    weight, delay, sigma, profile, length, g, g_weight, g_delay, g_sigma, first, last
+):
+    """Gradients from ``g [blocks, I K, size, NARROW]``, that of :func:`windows`."""
+    size, row, upstream = g.shape[2], np.empty(length), np.empty(length)
+    for block in range(first, last):
+        for c in range(weight.shape[1]):
+            for j in range(min(size, weight.shape[0] - block * size)):
+                o = block * size + j
+                place = o * weight.shape[1] + c
+                width = float(sigma[place if sigma.size > 1 else 0])
+                p = float(delay[o, c])
+                start = int(floor(p)) - BEFORE
+                low, high = max(start, 0), min(start + NARROW, length)
+                for d in range(low, high):
+                    upstream[d] = g[block, c, j, d - start]
+                g_weight[o, c], g_delay[o, c], slope = _gradients(
+                    row, upstream, float(weight[o, c]), p, width, profile, low, high
+                )
+                if g_sigma.size > 0:
+                    g_sigma[o, c] = slope
