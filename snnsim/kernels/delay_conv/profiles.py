@@ -166,7 +166,7 @@ def windows(weight, delay, sigma, profile, length, starts, out, first, last):
                 o = block * size + j
                 width = abs(float(sigma[o * weight.shape[1] + c if sigma.size > 1 else 0]))
                 p = float(delay[o, c])
-                start = int(floor(p)) - BEFORE
+                start = floor(p) - BEFORE
                 low, high = max(start, 0), min(start + NARROW, length)
                 _fill(row, p, width, profile, low, high)
                 total = 0.0
@@ -192,7 +192,7 @@ def windows_backward(
                 place = o * weight.shape[1] + c
                 width = float(sigma[place if sigma.size > 1 else 0])
                 p = float(delay[o, c])
-                start = int(floor(p)) - BEFORE
+                start = floor(p) - BEFORE
                 low, high = max(start, 0), min(start + NARROW, length)
                 for d in range(low, high):
                     upstream[d] = g[block, c, j, d - start]

@@ -30,7 +30,7 @@ def count(x, counts, first, last):
 
 @jit
 def collect(x, begin, step, value, first, last):
-    """Their steps and values, by sample, channel and step; ``begin [B, C]`` is where each starts."""
+    """Their steps and values, by sample, channel, step; ``begin [B, C]`` is where each starts."""
     place = np.empty(x.shape[2], np.int64)
     for b in range(first, last):
         place[:] = begin[b]
@@ -96,7 +96,7 @@ def accumulate(begin, step, value, starts, windows, reach, y, first, last):
 
     ``reach`` steps after a spike nothing of it arrives any more.
     """
-    frames, B, O = y.shape
+    frames, B, n_out = y.shape
     columns = starts.shape[1]
     channels = begin.shape[0] // B
     copies = columns // channels
@@ -124,7 +124,7 @@ def accumulate(begin, step, value, starts, windows, reach, y, first, last):
                 low[n] = _advance(low[n], end, step, segment - reach)
                 high[n] = _advance(high[n], end, step, segment + length)
             for block in range(starts.shape[0]):
-                outputs = min(OUTPUTS, O - block * OUTPUTS)
+                outputs = min(OUTPUTS, n_out - block * OUTPUTS)
                 for b in range(sample0, sample1):
                     rows[:] = 0
                     for c in range(channels):
@@ -143,13 +143,13 @@ def accumulate(begin, step, value, starts, windows, reach, y, first, last):
 @jit
 def correlate(begin, step, value, starts, reach, g, out, first, last):
     """Gradient ``out [blocks, columns, OUTPUTS, NARROW]`` of the windows of some blocks."""
-    frames, B, O = g.shape
+    frames, B, n_out = g.shape
     columns = starts.shape[1]
     channels = begin.shape[0] // B
     copies = columns // channels
     before = BEFORE + 1
     stride = before + min(SEGMENT, frames) + reach
-    output, outputs = first * OUTPUTS, min(last * OUTPUTS, O) - first * OUTPUTS
+    output, outputs = first * OUTPUTS, min(last * OUTPUTS, n_out) - first * OUTPUTS
     piece = np.empty((TILE, outputs + 1), g.dtype)
     rows = np.empty(SAMPLES * outputs * stride, g.dtype)
     flat = out[first:last].reshape(-1)
