@@ -36,6 +36,7 @@ def cases(quick: bool) -> list[Case]:
         neurons.lif(101, 256, 256),
         neurons.lif(500, 16, 512),
         neurons.lif(1000, 32, 128),
+        neurons.lif(500, 16, 512, connected=True),
         neurons.recurrent(100, 64, 140, 256),
         *(delays.connection(100, 64, 256, 25, rate) for rate in (0.01, 0.05, 0.2)),
         data.batch(),

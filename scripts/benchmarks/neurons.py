@@ -32,10 +32,19 @@ def _gradient_of(forward, x: torch.Tensor, g: torch.Tensor, parameters=()) -> Ru
     return run
 
 
-def lif(steps: int, batch: int, n: int) -> Case:
-    """A LIF layer. SpikingJelly's computes the same; the others have their own dynamics."""
+def lif(steps: int, batch: int, n: int, connected: bool = False) -> Case:
+    """A LIF layer. SpikingJelly's computes the same; the others have their own dynamics.
+
+    ``connected`` puts a linear layer before it: the set-up of Open Neuromorphic's benchmark.
+    """
     generator = torch.Generator().manual_seed(0)
     x, g = (torch.randn(steps, batch, n, generator=generator) for _ in range(2))
+    weight = torch.randn(n, n, generator=generator).div_(n**0.5).requires_grad_()
+
+    def measured(forward) -> Run:
+        if connected:
+            return _gradient_of(lambda a: forward(a @ weight), x, g, (weight,))
+        return _gradient_of(forward, x, g)
 
     def ours() -> Run:
         lif = sn.LIF(
@@ -46,7 +55,7 @@ def lif(steps: int, batch: int, n: int) -> Case:
             reset="zero",
             surrogate=ATan(alpha=5.0),
         )
-        return _gradient_of(lambda a: lif(a)[0], x, g)
+        return measured(lambda a: lif(a)[0])
 
     def spikingjelly() -> Run:
         node = _peer_lif()
@@ -55,7 +64,7 @@ def lif(steps: int, batch: int, n: int) -> Case:
             functional.reset_net(node)
             return node(a)
 
-        return _gradient_of(forward, x, g)
+        return measured(forward)
 
     def snntorch() -> Run:
         import snntorch as snn
@@ -69,13 +78,13 @@ def lif(steps: int, batch: int, n: int) -> Case:
                 spikes.append(z)
             return torch.stack(spikes)
 
-        return _gradient_of(forward, x, g)
+        return measured(forward)
 
     def norse() -> Run:
         from norse.torch import LIF
 
         node = LIF()
-        return _gradient_of(lambda a: node(a)[0], x, g)
+        return measured(lambda a: node(a)[0])
 
     def sinabs() -> Run:
         from sinabs.layers import LIF
@@ -83,7 +92,7 @@ def lif(steps: int, batch: int, n: int) -> Case:
         def forward(a):
             return LIF(tau_mem=20.0)(a.transpose(0, 1)).transpose(0, 1)
 
-        return _gradient_of(forward, x, g)
+        return measured(forward)
 
     def compiled_step() -> Run:
         step = torch.compile(_plain_step)
@@ -95,7 +104,7 @@ def lif(steps: int, batch: int, n: int) -> Case:
                 spikes.append(z)
             return torch.stack(spikes)
 
-        return _gradient_of(forward, x, g)
+        return measured(forward)
 
     def copy() -> Run:
         source, target = torch.empty(5 * x.numel() // 2), torch.empty(5 * x.numel() // 2)
@@ -108,13 +117,16 @@ def lif(steps: int, batch: int, n: int) -> Case:
         "snnTorch": snntorch,
         "Norse": norse,
         "Sinabs": sinabs,
-        "copy of as many bytes": copy,
     }
+    if connected:
+        contestants["linear layer alone"] = lambda: measured(lambda a: a)
+    else:
+        contestants["copy of as many bytes"] = copy
     same = {"SpikingJelly": 1e-4}
     if shutil.which("c++"):  # torch.compile needs one
         contestants["torch.compile'd step"] = compiled_step
         same["torch.compile'd step"] = 1e-4
-    return Case(f"LIF {steps} x {batch} x {n}", contestants, same)
+    return Case(f"{'linear + ' * connected}LIF {steps} x {batch} x {n}", contestants, same)
 
 
 def _plain_step(x: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
