@@ -11,6 +11,7 @@ from snnsim.layer import Layer, detach_state, map_state
 from snnsim.networks import (
     BatchNorm,
     Dropout,
+    Repeat,
     Sequential,
     Skip,
     delay_network,
@@ -77,6 +78,7 @@ __all__ = [
     "OverTime",
     "Parameter",
     "Recurrent",
+    "Repeat",
     "Reset",
     "SEAdLIF",
     "Sequential",

@@ -4,11 +4,13 @@ from snnsim.networks.checkpointed import run_checkpointed
 from snnsim.networks.delay_network import delay_network, gsc_network, shd_network, ssc_network
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
+from snnsim.networks.repeat import Repeat
 from snnsim.networks.sequential import Sequential, Skip
 
 __all__ = [
     "BatchNorm",
     "Dropout",
+    "Repeat",
     "Sequential",
     "Skip",
     "delay_network",

@@ -1,0 +1,202 @@
+"""Still images as a data set of one step, and the file formats they come in."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from snnsim.errors import ConfigError, DataError
+from snnsim_datasets.tools.events import Batch
+from snnsim_datasets.tools.files import DAMAGE, default_root, digest, fetch, find
+from snnsim_datasets.tools.info import Info
+from snnsim_datasets.tools.splits import check_split, hash_fraction
+
+SPLITS = ("train", "validation", "test", "train_all")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with the interface of the recordings: a batch is ``x [1, B, C * H * W]``.
+
+    Attributes:
+        pixels: ``[n, C, H, W]`` uint8.
+        labels: ``[n]`` int64.
+        classes: names of the classes.
+        mean, std: per colour, of pixels between 0 and 1; subtracted and divided by.
+        flat: whether a batch is ``[1, B, C * H * W]`` or ``[1, B, C, H, W]``.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flat: bool = True
+    dt: float = 1.0
+    checksums: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image: colours, rows, columns."""
+        return tuple(self.pixels.shape[1:])
+
+    @property
+    def channels(self) -> int:
+        """Values of one image."""
+        return int(np.prod(self.shape))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """One step each."""
+        return np.ones(len(self), dtype=np.int64)
+
+    @property
+    def speakers(self) -> np.ndarray:
+        """Unknown, -1."""
+        return np.full(len(self), -1, dtype=np.int64)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Images:
+        """The images at ``indices`` (or under a boolean mask)."""
+        chosen = np.arange(len(self))[np.asarray(indices)]
+        return replace(self, pixels=self.pixels[chosen], labels=self.labels[chosen])
+
+    def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
+        """Some images, normalised; ``steps`` is only there for the interface."""
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) == 0:
+            raise ConfigError("a batch needs at least one image, but no indices were given")
+        x = torch.from_numpy(self.pixels[indices]).float().div_(255)
+        mean, std = (torch.tensor(a).view(-1, 1, 1) for a in (self.mean, self.std))
+        x = x.sub_(mean).div_(std)
+        x = x.flatten(1) if self.flat else x
+        labels = torch.from_numpy(self.labels[indices])
+        return Batch(x.unsqueeze(0), labels, torch.ones(len(indices), dtype=torch.int64))
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An array of bytes in the IDX format of MNIST, packed or not."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read()
+        kind, axes = struct.unpack(">HBB", content[:4])[1:]
+        shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
+        values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
+        if kind != 8 or values.size != int(np.prod(shape)):
+            raise ValueError(f"{values.size} bytes for an array of shape {shape}")
+    except (*DAMAGE, struct.error) as error:
+        raise DataError(f"{path} is not a readable IDX file ({error})") from error
+    return values.reshape(shape)
+
+
+def read_npz(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images ``[n, C, H, W]`` and labels from arrays ``x_<part>`` and ``y_<part>``."""
+    try:
+        with np.load(path) as stored:
+            x, y = stored[f"x_{part}"], stored[f"y_{part}"]
+    except (*DAMAGE, TypeError) as error:
+        raise DataError(f"{path} is not a readable .npz file of images ({error})") from error
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or len(x) != len(y):
+        raise DataError(
+            f"{path}: x_{part} is {x.dtype} of shape {x.shape} and y_{part} of shape {y.shape}, "
+            "but bytes [n, H, W] or [n, H, W, C] and [n] were expected"
+        )
+    x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(x), y.astype(np.int64)
+
+
+def read_cifar(path: Path, members: Sequence[str], label_bytes: int) -> tuple[np.ndarray, ...]:
+    """Images and labels from CIFAR's binary archive; the last label byte is the class."""
+    size = label_bytes + 3 * 32 * 32
+    try:
+        with tarfile.open(path) as archive:
+            names = {Path(m.name).name: m for m in archive.getmembers() if m.isfile()}
+            parts = []
+            for member in members:
+                file = archive.extractfile(names[member])
+                assert file is not None
+                parts.append(np.frombuffer(file.read(), np.uint8).reshape(-1, size))
+    except (*DAMAGE, tarfile.TarError) as error:
+        raise DataError(f"{path} is not a readable binary CIFAR archive ({error})") from error
+    rows = np.concatenate(parts)
+    labels = rows[:, label_bytes - 1].astype(np.int64)
+    return np.ascontiguousarray(rows[:, label_bytes:].reshape(-1, 3, 32, 32)), labels
+
+
+Reader = Callable[[Path, str], tuple[np.ndarray, np.ndarray]]
+
+
+def load_images(
+    info: Info,
+    split: str,
+    root: Path | str | None,
+    packed: Sequence[str],
+    read: Reader,
+    normal: tuple[tuple[float, ...], tuple[float, ...]],
+    *,
+    flat: bool,
+    download: bool,
+    progress=None,
+) -> Images:
+    """Load a split from an ``.npz`` file, or from the official files, fetched if need be.
+
+    Args:
+        info, split: of the data set.
+        root: folder of the files.
+        packed: names of ``.npz`` files with ``x_train`` and so on, which are taken first.
+        read: from the folder and ``"train"`` or ``"test"`` to images and labels.
+        normal: mean and standard deviation per colour.
+        flat, download, progress: as in the data sets' ``load``.
+    """
+    check_split(info.name, split, info.splits)
+    folder = default_root(info.name) if root is None else Path(root)
+    part = "test" if split == "test" else "train"
+    path = find(folder, packed)
+    if path is not None:
+        pixels, labels = read_npz(path, part)
+        checksums = {path.name: digest(path)}
+    else:
+        needed = [r for r in info.remotes if find(folder, [r.name]) is None]
+        for remote in needed:
+            if not download:
+                raise DataError(
+                    f"no {remote.name} in {folder}; allow the download, give --root, or put "
+                    f"{packed[0]} (arrays x_train, y_train, x_test, y_test) there"
+                )
+            fetch(remote, folder, progress)
+        pixels, labels = read(folder, part)
+        checksums = {r.name: r.checksum for r in info.remotes}
+    if labels.size and not 0 <= labels.min() <= labels.max() < len(info.classes):
+        raise DataError(f"{folder}: labels {labels.min()} .. {labels.max()} of {info.title}")
+    data = Images(pixels, labels, info.classes, *normal, flat=flat, checksums=checksums)
+    if split in ("train", "validation"):
+        salt = f"snnsim-{info.name}"
+        held = np.asarray([hash_fraction(str(i), salt) < 0.1 for i in range(len(data))])
+        data = data.subset(held if split == "validation" else ~held)
+    return data
+
+
+def read_idx_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """The official files of MNIST and its likes."""
+    name = {"train": "train", "test": "t10k"}[part]
+    images = read_idx(_either(folder, f"{name}-images-idx3-ubyte"))
+    labels = read_idx(_either(folder, f"{name}-labels-idx1-ubyte"))
+    if len(images) != len(labels):
+        raise DataError(f"{folder} has {len(images)} images but {len(labels)} labels")
+    return images[:, None], labels.astype(np.int64)
+
+
+def _either(folder: Path, name: str) -> Path:
+    path = find(folder, [f"{name}.gz", name])
+    if path is None:
+        raise DataError(f"no {name}.gz in {folder}; put it there or give --root")
+    return path

@@ -1,0 +1,36 @@
+"""Continual learning: streams of tasks, methods against forgetting, and what is measured."""
+
+from snnsim.continual.learner import Learner, dense_head
+from snnsim.continual.loop import ContinualRecipe, ContinualTrainer, ContinualWatcher
+from snnsim.continual.method import Method
+from snnsim.continual.methods.hlop import HLOP
+from snnsim.continual.stream import (
+    Stream,
+    Task,
+    View,
+    permuted,
+    rotated,
+    split_by_class,
+    split_by_speaker,
+    transformed,
+)
+from snnsim.continual.subspace import Subspace
+
+__all__ = [
+    "HLOP",
+    "ContinualRecipe",
+    "ContinualTrainer",
+    "ContinualWatcher",
+    "Learner",
+    "Method",
+    "Stream",
+    "Subspace",
+    "Task",
+    "View",
+    "dense_head",
+    "permuted",
+    "rotated",
+    "split_by_class",
+    "split_by_speaker",
+    "transformed",
+]

@@ -1,0 +1,119 @@
+"""A network with the heads that a stream of tasks needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.continual.stream import Stream
+from snnsim.errors import ConfigError
+from snnsim.functional.readouts import mean
+from snnsim.layer import Layer, run_layer
+from snnsim.networks import Sequential
+from snnsim.synapses import Dense
+from snnsim.training.rules import prepare
+
+Readout = Callable[..., Tensor]
+
+
+def dense_head(features: int) -> Callable[[int], Layer]:
+    """Heads without bias, weights from ``N(0, 0.01^2)``."""
+
+    def make(classes: int) -> Layer:
+        head = Dense(features, classes)
+        nn.init.normal_(head.weight, 0.0, 0.01)
+        return head
+
+    return make
+
+
+class Learner(nn.Module):
+    """A body that all tasks share, and a head for all of them or one for each.
+
+    Args:
+        body: any network ``[T, B, ...] -> [T', B, features]``.
+        head: makes a head for a number of classes; see :func:`dense_head`.
+        stream: the tasks; in the scenario ``"task"`` each gets a head of its own.
+        training, feedback, trace_decay: the learning rule, as in
+            :func:`snnsim.training.rules.prepare`.
+        readout: from outputs ``[T, B, C]`` (and lengths) to scores ``[B, C]``.
+    """
+
+    def __init__(
+        self,
+        body: Sequential,
+        head: Callable[[int], Layer],
+        stream: Stream,
+        *,
+        training: str = "bptt",
+        feedback: str = "backprop",
+        trace_decay: float = 0.5,
+        readout: Readout = mean,
+    ):
+        super().__init__()
+        self.stream, self.learning, self.readout = stream, training, readout
+        rule: dict[str, Any] = {
+            "training": training,
+            "feedback": feedback,
+            "trace_decay": trace_decay,
+        }
+        self.body = prepare(body, **rule)
+        own = stream.scenario == "task"
+        sizes = [task.classes for task in stream.tasks] if own else [stream.outputs]
+        heads = prepare(Sequential(*map(head, sizes)), **rule, spikes_enter=True)
+        self.heads = nn.ModuleList(heads)
+
+    @property
+    def shares_head(self) -> bool:
+        """Whether all tasks use the same head."""
+        return self.stream.scenario != "task"
+
+    def head(self, task: int) -> Layer:
+        """The head of a task."""
+        head: Any = self.heads[0 if self.shares_head else task]
+        return head
+
+    def classes(self, task: int) -> int:
+        """Outputs that take part when a task is trained or tested."""
+        return self.stream.tasks[task].classes
+
+    def outputs(self, x: Tensor, task: int) -> Tensor:
+        """``[T, B, C]`` of the classes of a task."""
+        features, _ = self.body(x)
+        y, _ = run_layer(self.head(task), features, None)
+        return y[..., : self.classes(task)]
+
+    def scores(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
+        """Class scores ``[B, C]``."""
+        return self.readout(self.outputs(x, task), lengths)
+
+    def trained_parameters(self, task: int) -> list[nn.Parameter]:
+        """What a task may train: body and its head."""
+        both = [*self.body.parameters(), *self.head(task).parameters()]
+        return [p for p in both if p.requires_grad]
+
+    @torch.no_grad()
+    def correct(self, data: Any, task: int, batch_size: int = 500, seen: int | None = None) -> int:
+        """Right answers on a data set; ``seen`` is the task up to which classes are told apart."""
+        was_training, right = self.training, 0
+        self.eval()
+        for first in range(0, len(data), batch_size):
+            batch = data.batch(range(first, min(first + batch_size, len(data))))
+            scores = self.scores(batch.x, task if seen is None else seen, batch.lengths)
+            right += int((scores.argmax(1) == batch.labels).sum())
+        self.train(was_training)
+        return right
+
+    def accuracy(self, task: int, after: int) -> float:
+        """Accuracy on the test data of a task after training up to another.
+
+        Class-incremental: among all classes seen by then (of the task, if it comes later).
+        """
+        data = self.stream.tasks[task].test
+        if len(data) == 0:
+            raise ConfigError(f"task {task} of {self.stream.name} has no test data")
+        seen = max(task, after) if self.stream.scenario == "class" else None
+        return self.correct(data, task, seen=seen) / len(data)

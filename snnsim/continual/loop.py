@@ -1,0 +1,324 @@
+"""Training over a stream of tasks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnsim.continual import metrics
+from snnsim.continual.learner import Learner
+from snnsim.continual.method import Method
+from snnsim.errors import CheckpointError, ConfigError, NonFiniteError, check_choice
+from snnsim.training import checkpoint, distributed
+from snnsim.training.rules.online import online_gradients
+from snnsim.training.schedules import cosine
+
+OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class ContinualRecipe:
+    """How each task is trained; the optimiser and its schedule start afresh with every task.
+
+    Attributes:
+        epochs: passes over a task's data.
+        batch_size: samples per step.
+        lr: learning rate in the first task.
+        later_lr: in the others; 0 means the same.
+        optimizer: ``"sgd"`` or ``"adam"``.
+        momentum: of SGD.
+        weight_decay: L2 penalty.
+        schedule: ``"constant"``, or ``"cosine"`` over the epochs of a task.
+        delay_lr: learning rate of delays, in steps; 0 means ``100 * lr``.
+        checkpoint_steps: also store every so many steps within an epoch; 0: after epochs only.
+    """
+
+    epochs: int = 1
+    batch_size: int = 64
+    lr: float = 0.1
+    later_lr: float = 0.0
+    optimizer: str = "sgd"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    delay_lr: float = 0.0
+    checkpoint_steps: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)} but must be 1 or more")
+        for name in ("lr", "later_lr", "momentum", "weight_decay", "delay_lr"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)} but must not be negative")
+
+    @property
+    def plain(self) -> str:
+        """``"sgd"`` where a projected gradient stays projected in the optimiser's step."""
+        return "sgd" if self.optimizer == "sgd" and not self.weight_decay else self.optimizer
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run over a stream stands."""
+
+    task: int = 0
+    epoch: int = 0
+    step: int = 0
+    started: bool = False  # whether the task has begun
+    seconds: float = 0.0
+
+
+class ContinualWatcher:
+    """What the loop reports to; this one ignores everything."""
+
+    def task_started(self, task: int, steps: int) -> None: ...
+
+    def step_done(self, task: int, step: int, loss: float) -> None: ...
+
+    def tested(self, task: int, row: list[float]) -> None: ...
+
+
+class ContinualTrainer:
+    """Trains a learner on one task after the other by a method, and tests it on all.
+
+    Args:
+        learner: network and heads.
+        method: see :class:`snnsim.continual.Method`.
+        recipe: hyper-parameters.
+        out: folder for ``last.safetensors`` and ``summary.json``; ``None`` keeps nothing.
+        seed: of the order of samples.
+        device: where to compute.
+        watcher: is told of every step and task.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        method: Method,
+        recipe: ContinualRecipe,
+        *,
+        out: Path | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        watcher: ContinualWatcher | None = None,
+    ):
+        self.learner, self.method, self.recipe = learner.to(device), method, recipe
+        self.stream, self.out, self.seed = learner.stream, out, seed
+        self.device, self.watcher = torch.device(device), watcher or ContinualWatcher()
+        self.place = Place()
+        count = len(self.stream)
+        self.matrix = np.zeros((count, count))
+        self.untrained = np.zeros(count)
+        self.seconds = [0.0] * count
+        self.optimizer: torch.optim.Optimizer | None = None
+        method.attach(learner, recipe.plain)
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end; returns the summary."""
+        distributed.broadcast(self.learner)
+        if self.place == Place():
+            self.untrained = np.array(self._test(0))
+        while self.place.task < len(self.stream):
+            self._run_task()
+        return self.summary()
+
+    def _run_task(self) -> None:
+        task = self.place.task
+        if not self.place.started:
+            self.method.begin_task(task)
+            self.place = replace(self.place, started=True)
+            self.optimizer = None
+        if self.optimizer is None:
+            self.optimizer = self._optimizer(task)
+        data = self.method.training_data(task)
+        steps = -(-len(data) // self.recipe.batch_size)
+        self.watcher.task_started(task, steps * self.recipe.epochs)
+        while self.place.epoch < self.recipe.epochs:
+            self._run_epoch(data, steps)
+        began = time.monotonic()
+        self.method.end_task(task)
+        self.seconds[task] = self.place.seconds + time.monotonic() - began
+        self.matrix[task] = self._test(task)
+        self.watcher.tested(task, self.matrix[task].tolist())
+        self.place = Place(task=task + 1)
+        self.save()
+
+    def _run_epoch(self, data: Any, steps: int) -> None:
+        place, recipe = self.place, self.recipe
+        self._set_rates(place.task, place.epoch)
+        key = [self.seed, place.task, place.epoch]
+        order = np.random.default_rng(key).permutation(len(data))
+        self.learner.train()
+        self.method.enter(place.task)
+        for step in range(place.step, steps):
+            began = time.monotonic()
+            chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            loss = self._step(data, chosen)
+            seconds = self.place.seconds + time.monotonic() - began
+            self.place = replace(self.place, step=step + 1, seconds=seconds)
+            self.watcher.step_done(place.task, place.epoch * steps + step + 1, loss)
+            if recipe.checkpoint_steps and (step + 1) % recipe.checkpoint_steps == 0:
+                self.save()
+        self.place = replace(self.place, epoch=place.epoch + 1, step=0)
+        self.save()
+
+    def _step(self, data: Any, chosen: np.ndarray) -> float:
+        task, learner = self.place.task, self.learner
+        assert self.optimizer is not None
+        longest = int(data.lengths[chosen].max())
+        mine = distributed.share(chosen)
+        batch = data.batch(mine if len(mine) else chosen[:1], longest)
+        batch = batch._replace(x=batch.x.to(self.device), labels=batch.labels.to(self.device))
+        share = len(mine) / len(chosen)
+        self.optimizer.zero_grad(set_to_none=True)
+
+        def loss_of(scores: Tensor) -> Tensor:
+            return share * nn.functional.cross_entropy(scores, batch.labels)
+
+        if learner.learning == "ottt":
+            head, classes = learner.head(task), learner.classes(task)
+            _, loss = online_gradients(
+                learner.body, head, batch.x, lambda y: loss_of(y[..., :classes])
+            )
+            extra = self.method.extra(batch, None, task)
+        else:
+            scores = learner.scores(batch.x, task, batch.lengths)
+            loss = loss_of(scores)
+            extra = self.method.extra(batch, scores, task)
+            loss = loss if extra is None else loss + share * extra
+            loss.backward()
+            extra = None
+        if extra is not None:
+            (share * extra).backward()
+        if not bool(torch.isfinite(loss)):
+            raise NonFiniteError(
+                f"the loss is not finite in task {task}, epoch {self.place.epoch}, step "
+                f"{self.place.step}; try a smaller learning rate"
+            )
+        distributed.sum_gradients(learner.parameters())
+        self.method.after_backward(task)
+        self.optimizer.step()
+        self._keep_delays_in_range()
+        self.method.after_step(task)
+        return float(loss.detach())
+
+    def _keep_delays_in_range(self) -> None:
+        for module in self.learner.modules():
+            clamp = getattr(module, "clamp_", None)
+            if clamp is not None:
+                clamp()
+
+    def _optimizer(self, task: int) -> torch.optim.Optimizer:
+        trained = {id(p) for p in self.learner.trained_parameters(task)}
+        weights: list[nn.Parameter] = []
+        delays: list[nn.Parameter] = []
+        for name, parameter in self.learner.named_parameters():
+            if id(parameter) in trained and self.method.trains(name, parameter, task):
+                (delays if name.endswith("delay") else weights).append(parameter)
+        groups: list[dict[str, Any]] = [{"params": weights, "scale": 1.0}]
+        if delays:
+            scale = (self.recipe.delay_lr or 100 * self.recipe.lr) / self.recipe.lr
+            groups.append({"params": delays, "scale": scale, "weight_decay": 0.0})
+        recipe = self.recipe
+        if recipe.optimizer == "adam":
+            return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(
+            groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+
+    def _set_rates(self, task: int, epoch: int) -> None:
+        recipe = self.recipe
+        rate = recipe.later_lr if task and recipe.later_lr else recipe.lr
+        if recipe.schedule == "cosine":
+            rate = cosine(epoch, recipe.epochs, rate)
+        assert self.optimizer is not None
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+
+    def _test(self, after: int) -> list[float]:
+        return [self.learner.accuracy(task, after) for task in range(len(self.stream))]
+
+    def summary(self) -> dict[str, Any]:
+        """Results so far, in percent where they are shares; the content of ``summary.json``."""
+        done = self.place.task
+        matrix = self.matrix[:done, :done]
+        shared = self.learner.shares_head
+        fwt = 100 * metrics.forward_transfer(matrix, self.untrained[:done]) if shared else None
+        return {
+            "acc": 100 * metrics.average_accuracy(matrix) if done else None,
+            "bwt": 100 * metrics.backward_transfer(matrix),
+            "fwt": fwt,
+            "forgetting": 100 * metrics.forgetting(matrix),
+            "matrix": (100 * self.matrix[:done]).tolist(),
+            "memory_bytes": self.method.memory_bytes(),
+            "seconds_per_task": self.seconds[:done],
+            "parameters": sum(p.numel() for p in self.learner.parameters()),
+            "tasks": [task.name for task in self.stream.tasks],
+            "scenario": self.stream.scenario,
+            "seed": self.seed,
+        }
+
+    def save(self) -> None:
+        """Store everything a resumption needs, if there is a folder."""
+        if self.out is None or distributed.rank() != 0:
+            return
+        tensors = checkpoint.prefixed("learner", self.learner.state_dict())
+        tensors |= checkpoint.prefixed("method", self.method.tensors())
+        if self.optimizer is not None and self.place.started:
+            named = checkpoint.optimizer_tensors(self.optimizer)
+            tensors |= checkpoint.prefixed("optimizer", _only_tensors(named))
+        tensors |= checkpoint.prefixed("random", checkpoint.random_state(self.device))
+        tensors["matrix"] = torch.from_numpy(self.matrix)
+        tensors["untrained"] = torch.from_numpy(self.untrained)
+        values = {
+            "place": asdict(self.place),
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "seconds": self.seconds,
+        }
+        checkpoint.save(self.out / "last.safetensors", tensors, values)
+
+    def resume(self) -> bool:
+        """Continue from ``last.safetensors``; false if there is none yet."""
+        assert self.out is not None
+        path = self.out / "last.safetensors"
+        if not path.is_file():
+            return False
+        tensors, values = checkpoint.load(path)
+        if values["recipe"] != json.loads(json.dumps(asdict(self.recipe))) or (
+            values["seed"] != self.seed
+        ):
+            raise CheckpointError(
+                f"{path} was written with another recipe or seed; resume with the same "
+                "configuration, or use a new folder"
+            )
+        checkpoint.load_weights(self.learner, checkpoint.without_prefix("learner", tensors), path)
+        self.method.load(checkpoint.without_prefix("method", tensors))
+        self.place, self.seconds = Place(**values["place"]), values["seconds"]
+        self.matrix = tensors["matrix"].numpy().copy()
+        self.untrained = tensors["untrained"].numpy().copy()
+        if self.place.started:
+            self.optimizer = self._optimizer(self.place.task)
+            named = checkpoint.without_prefix("optimizer", tensors)
+            checkpoint.load_optimizer(self.optimizer, named)
+        checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), self.device)
+        return True
+
+
+def _only_tensors(named: dict[str, Any]) -> dict[str, Tensor]:
+    return {key: value for key, value in named.items() if isinstance(value, Tensor)}
+
+
+Step = Callable[[Tensor], Tensor]

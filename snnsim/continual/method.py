@@ -1,0 +1,71 @@
+"""What a method of continual learning may do, and when.
+
+The training loop calls, for every task: ``begin_task``; for every epoch ``enter``; for every batch ``extra`` (a further
+loss), ``after_backward`` (change gradients), the optimiser, ``after_step`` (change weights);
+then ``end_task``. The objective is
+
+    cross-entropy + alpha * output divergence + beta * parameter divergence
+
+(Wang et al. 2024, arXiv:2403.13249), the last two in ``extra``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from snnsim.continual.learner import Learner
+from snnsim.errors import ConfigError
+
+
+class Method:
+    """Fine-tuning: does nothing. Base of all methods."""
+
+    needs_scores = False  # whether ``extra`` needs the scores of the whole sequence
+
+    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
+        """Take hold of a learner, once; refuse what cannot work.
+
+        ``optimizer`` is ``"sgd"`` only for plain SGD without weight decay.
+        """
+        self.learner = learner
+        if self.needs_scores and learner.learning == "ottt":
+            raise ConfigError(
+                f"{type(self).__name__} compares the scores of whole sequences, which online "
+                "training never has; use training='bptt' or 'dsr'"
+            )
+
+    def begin_task(self, task: int) -> None: ...
+
+    def enter(self, task: int) -> None:
+        """Called before every epoch, and so also after a resumption."""
+
+    def training_data(self, task: int) -> Any:
+        """What a task is trained on."""
+        return self.learner.stream.tasks[task].train
+
+    def extra(self, batch: Any, scores: Tensor | None, task: int) -> Tensor | None:
+        """A loss to be added to the cross-entropy of a batch, or ``None``."""
+        return None
+
+    def after_backward(self, task: int) -> None: ...
+
+    def after_step(self, task: int) -> None: ...
+
+    def end_task(self, task: int) -> None: ...
+
+    def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
+        """Whether a parameter (by its name in the learner) is trained in a task."""
+        return True
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the method remembers, to be stored and counted."""
+        return {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Inverse of :meth:`tensors`."""
+
+    def memory_bytes(self) -> int:
+        """Memory held from task to task besides the network itself."""
+        return sum(t.numel() * t.element_size() for t in self.tensors().values())

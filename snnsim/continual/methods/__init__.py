@@ -1,0 +1,1 @@
+"""Methods of continual learning, one file each; the folder is the registry."""

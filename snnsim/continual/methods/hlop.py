@@ -1,0 +1,262 @@
+"""HLOP: Hebbian learning based orthogonal projection.
+
+Subspace neurons of every connection learn, by Hebbian and anti-Hebbian changes of their
+lateral weights, where the activity of a task lives (:mod:`snnsim.functional.subspace`). Later
+tasks change the connection's weights only outside of it. Source: Xiao, Meng, Zhang, Bai & Lin
+2024 (ICLR, arXiv:2402.11984), section 4.
+
+From the second task on, everything without such a guarantee is frozen: statistics and scale of
+batch normalisation, thresholds and time constants, biases of shared parts, delays (which are
+rounded). The head of a task of its own is an ordinary layer and learns freely, bias included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.continual.learner import Learner
+from snnsim.continual.method import Method
+from snnsim.continual.presynaptic import (
+    PER_SYNAPSE,
+    as_matrix,
+    from_matrix,
+    rows_of,
+    weight_of,
+)
+from snnsim.continual.subspace import SOLVERS, Subspace
+from snnsim.errors import ConfigError, check_choice
+from snnsim.layer import Layer
+from snnsim.networks import BatchNorm
+from snnsim.synapses import Delayed, Dense, Recurrent
+from snnsim.training.rules import PlasticConnection
+from snnsim.training.rules.dsr import RateLIF, weighted_mean
+
+PROJECTIONS = ("auto", "input", "gradient", "update")
+Sizes = Sequence[Sequence[int]]
+
+
+class HLOP(Method):
+    """Hebbian orthogonal projection for every connection of a network.
+
+    Args:
+        sizes: for every task, the number of new subspace neurons of every connection (body
+            first, then a shared head); the last entry serves all later tasks. ``None``: a tenth
+            of the connection's inputs in every task.
+        rates: Hebbian learning rate, one for all or one per connection.
+        solver: ``"hebbian"`` as published, or ``"covariance"``: principal axes at the end of a
+            task, as many (up to ``sizes``, if given) as leave ``share`` of the energy outside.
+        share: see ``solver``.
+        iterations: Hebbian updates per batch.
+        levels: steps of spiking subspace neurons; 0 for linear ones.
+        most_rows: presynaptic rows used per batch, evenly spread; 0 for all.
+        projection: ``"input"`` projects what carries the weight update, ``"gradient"`` the
+            weight's gradient, with equal results; ``"update"`` the change of the weight after
+            the optimiser's step, which holds for any optimiser. ``"auto"``: ``"update"``
+            unless the optimiser is plain SGD, else the cheaper of the others.
+
+    >>> HLOP(sizes=[[80, 200, 100], [70, 70, 70]]).sizes_of(5, 3)
+    [70, 70, 70]
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes | None = None,
+        *,
+        rates: float | Sequence[float] = 0.01,
+        solver: str = "hebbian",
+        share: float = 0.02,
+        iterations: int = 5,
+        levels: int = 0,
+        most_rows: int = 0,
+        projection: str = "auto",
+    ):
+        check_choice("solver", solver, SOLVERS)
+        check_choice("projection", projection, PROJECTIONS)
+        self.sizes, self.rates, self.share, self.projection = sizes, rates, share, projection
+        self.options = {
+            "solver": solver,
+            "iterations": iterations,
+            "levels": levels,
+            "most_rows": most_rows,
+        }
+        self.task = 0
+
+    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
+        super().attach(learner, optimizer)
+        self.connections = protected(learner)
+        count = len(self.connections)
+        rates = [self.rates] * count if isinstance(self.rates, float) else list(self.rates)
+        for given, what in ((rates, "rates"), *((s, "sizes") for s in self.sizes or ())):
+            if len(given) != count:
+                raise ConfigError(
+                    f"{what} has {len(given)} entries but the network has {count} connections "
+                    f"to protect: {', '.join(self.connections)}"
+                )
+        self.subspaces: dict[str, Subspace] = {}
+        self.modes: dict[str, str] = {}
+        for (name, module), rate in zip(self.connections.items(), rates, strict=True):
+            weight = weight_of(module)
+            size = as_matrix(module, weight).shape[1]
+            self.subspaces[name] = Subspace(size, rate=rate, **self.options).to(weight.device)
+            self.modes[name] = self._mode(module, optimizer)
+            if isinstance(module, PlasticConnection):
+                module.observe = _Observer(self, name)
+            else:
+                module.register_forward_hook(_Observer(self, name).hook)
+        decays = {m.decay for m in learner.modules() if isinstance(m, RateLIF)}
+        self.decay = next(iter(decays), 1.0)
+
+    def _mode(self, module: nn.Module, optimizer: str) -> str:
+        if self.projection == "auto":
+            if optimizer != "sgd":
+                return "update"
+            dense = isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
+            return "input" if dense else "gradient"
+        if self.projection != "update" and optimizer != "sgd":
+            raise ConfigError(
+                f"projection {self.projection!r} with the optimiser {optimizer!r}: scaling each "
+                "weight by itself turns a projected gradient out of its subspace; use "
+                "projection='update' (or 'auto')"
+            )
+        if self.projection == "input" and not (
+            isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
+        ):
+            return "gradient"  # equal, and far cheaper than projecting patches
+        return self.projection
+
+    def sizes_of(self, task: int, count: int) -> list[int]:
+        """New subspace neurons of each connection in a task."""
+        if self.sizes is None:
+            return [max(s.size // 10, 1) for s in self.subspaces.values()]
+        return list(self.sizes[min(task, len(self.sizes) - 1)])[:count]
+
+    def begin_task(self, task: int) -> None:
+        sizes = self.sizes_of(task, len(self.subspaces))
+        hebbian = self.options["solver"] == "hebbian"
+        for subspace, size in zip(self.subspaces.values(), sizes, strict=True):
+            subspace.grow(size if hebbian else 0)
+
+    def enter(self, task: int) -> None:
+        self.task = task
+        for module in self.learner.modules():
+            if task > 0 and isinstance(module, BatchNorm):
+                module.eval()
+            if task > 0 and isinstance(module, Delayed) and module.profile != "one_tap":
+                module.round_()
+                module.profile = "one_tap"  # as evaluation has it
+
+    def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
+        own_head = name.startswith("heads.") and not self.learner.shares_head
+        protected = any(parameter is weight_of(m) for m in self.connections.values())
+        return task == 0 or own_head or protected
+
+    def after_backward(self, task: int) -> None:
+        self.before: dict[str, Tensor] = {}
+        for name, module in self.connections.items() if task > 0 else ():
+            weight = weight_of(module)
+            if self.modes[name] == "update":
+                self.before[name] = weight.detach().clone()
+            elif self.modes[name] == "gradient" and weight.grad is not None:
+                weight.grad = self._outside(name, module, weight.grad)
+
+    def after_step(self, task: int) -> None:
+        for name, before in self.before.items():
+            module = self.connections[name]
+            weight = weight_of(module)
+            with torch.no_grad():
+                weight.copy_(before + self._outside(name, module, weight - before))
+
+    def _outside(self, name: str, module: nn.Module, change: Tensor) -> Tensor:
+        matrix = self.subspaces[name].project(as_matrix(module, change))
+        return from_matrix(module, matrix, change)
+
+    def end_task(self, task: int) -> None:
+        for name, subspace in self.subspaces.items():
+            sizes = self.sizes_of(task, len(self.subspaces))
+            index = list(self.subspaces).index(name)
+            most = subspace.size if self.sizes is None else sizes[index]
+            subspace.finish(most, self.share)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{key}": value
+            for name, subspace in self.subspaces.items()
+            for key, value in subspace.state_dict().items()
+        }
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        for name, subspace in self.subspaces.items():
+            for key in subspace.state_dict():
+                setattr(subspace, key, tensors[f"{name}.{key}"].clone())
+
+    def memory_bytes(self) -> int:
+        """Lateral weights; what only a running task needs is not counted."""
+        held = [t for s in self.subspaces.values() for t in (s.frozen, s.rows)]
+        return sum(t.numel() * t.element_size() for t in held)
+
+
+class _Observer:
+    """Sees the activity of one connection in training, and projects what carries its update."""
+
+    def __init__(self, method: HLOP, name: str):
+        self.method, self.name = method, name
+
+    @property
+    def subspace(self) -> Subspace:
+        return self.method.subspaces[self.name]
+
+    def __call__(self, x: Tensor, carried: Tensor) -> Tensor:
+        method, module = self.method, self.method.connections[self.name]
+        projects = method.task > 0 and method.modes[self.name] == "input"
+        learning = method.learner.learning
+        if learning == "dsr":
+            x = weighted_mean(x, method.decay)[None]
+        rows = rows_of(module, x)
+        if learning == "ottt" and carried is not x:
+            rows = torch.cat([rows, rows_of(module, carried)])
+        same = projects and rows.numel() == carried.numel()
+        rest = self.subspace.project(rows) if same else None
+        self.subspace.learn(rows, rest)
+        if not projects:
+            return carried
+        return self.subspace.project(carried) if rest is None else rest.view_as(carried)
+
+    def hook(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if module.training and torch.is_grad_enabled():
+            x, y = inputs[0].detach(), output[0].detach()
+            if self.method.learner.learning == "dsr":
+                x, y = (weighted_mean(a, self.method.decay)[None] for a in (x, y))
+            self.subspace.learn(rows_of(module, x, y))
+
+
+def protected(learner: Learner) -> dict[str, Layer]:
+    """Connections whose updates are projected, by name: the body's, and a shared head's."""
+    roots: list[tuple[str, nn.Module]] = [("body", learner.body)]
+    if learner.shares_head:
+        roots.append(("head", learner.heads[0]))
+    found: dict[str, Layer] = {}
+    for prefix, root in roots:
+        _collect(prefix, root, found)
+    if not found:
+        raise ConfigError("the network has no connection whose activity can be protected")
+    return found
+
+
+def _collect(name: str, module: nn.Module, found: dict[str, Layer]) -> None:
+    if isinstance(module, Delayed) and module.granularity == "synaptic":
+        raise ConfigError(f"HLOP cannot protect {name}, Delayed(synaptic): {PER_SYNAPSE}")
+    if isinstance(module, PlasticConnection | Delayed | Recurrent):
+        found[name.replace(".layers", "")] = module
+        return
+    unknown = [n for n, p in module.named_parameters(recurse=False) if p.dim() > 1]
+    if unknown:
+        raise ConfigError(
+            f"HLOP does not know what enters {unknown[0]!r} of {type(module).__name__} ({name}); "
+            "it protects Dense, Conv1d, Conv2d, Delayed (axonal, dendritic) and Recurrent"
+        )
+    for child, inner in module.named_children():
+        _collect(f"{name}.{child}", inner, found)

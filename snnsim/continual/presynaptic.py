@@ -1,0 +1,116 @@
+"""What enters a connection, as the rows ``[R, N]`` that its weight's gradient is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import ConfigError
+from snnsim.functional import delays
+from snnsim.synapses import Delayed, Dense, Recurrent
+from snnsim.training.rules import PlasticConnection
+
+PER_SYNAPSE = (
+    "with a delay for every synapse each output sees activity of its own delays, so one subspace "
+    "cannot protect all outputs; use granularity='axonal' or 'dendritic'"
+)
+
+
+def rows_of(module: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
+    """Presynaptic activity of a connection.
+
+    Args:
+        module: a connection.
+        x: what entered it, ``[T, B, ...]`` (or ``[B, ...]`` for dense ones).
+        y: what left it; needed of ``Recurrent``.
+
+    Returns:
+        ``[R, N]``: for a convolution the patches at its own stride, padding and dilation; for
+        axonal delays the activity after the (whole) delays; for a recurrent layer its own
+        output one step before.
+    """
+    if isinstance(module, PlasticConnection):
+        module = module.inner
+    if isinstance(module, Dense):
+        return x.flatten(0, -2)
+    if isinstance(module, nn.Conv2d):
+        return _patches(module, x)
+    if isinstance(module, nn.Conv1d):
+        return _patches_1d(module, x)
+    if isinstance(module, Recurrent):
+        assert y is not None
+        return torch.cat([torch.zeros_like(y[:1]), y[:-1]]).flatten(0, 1)
+    if isinstance(module, Delayed):
+        return _delayed(module, x)
+    raise ConfigError(f"{type(module).__name__} is no connection whose activity is known")
+
+
+def weight_of(module: nn.Module) -> nn.Parameter:
+    """The parameter whose gradient is made of :func:`rows_of`."""
+    if isinstance(module, PlasticConnection):
+        module = module.inner
+    found: Any = module.w_rec if isinstance(module, Recurrent) else module.weight
+    return found
+
+
+def as_matrix(module: nn.Module, gradient: Tensor) -> Tensor:
+    """A gradient of the weight as ``[outputs, N]``; a view if it can be one."""
+    if isinstance(module, Delayed) and module.granularity == "dendritic":
+        return gradient.permute(0, 2, 1).flatten(0, 1)
+    return gradient.flatten(1)
+
+
+def from_matrix(module: nn.Module, matrix: Tensor, like: Tensor) -> Tensor:
+    """Inverse of :func:`as_matrix`."""
+    if isinstance(module, Delayed) and module.granularity == "dendritic":
+        return matrix.view(like.shape[0], like.shape[2], like.shape[1]).permute(0, 2, 1)
+    return matrix.view_as(like)
+
+
+def _patches(module: nn.Conv2d, x: Tensor) -> Tensor:
+    _check_groups(module)
+    if isinstance(module.padding, str) or module.padding_mode != "zeros":
+        raise ConfigError("give a convolution its padding in numbers, of zeros, to protect it")
+    images = x.flatten(0, 1)
+    options: dict[str, Any] = {
+        "dilation": module.dilation,
+        "padding": module.padding,
+        "stride": module.stride,
+    }
+    patches = nn.functional.unfold(images, module.kernel_size, **options)
+    return patches.transpose(1, 2).flatten(0, 1)
+
+
+def _patches_1d(module: nn.Conv1d, x: Tensor) -> Tensor:
+    _check_groups(module)
+    if isinstance(module.padding, str) or module.padding_mode != "zeros":
+        raise ConfigError("give a convolution its padding in numbers, of zeros, to protect it")
+    options: dict[str, Any] = {
+        "dilation": (1, module.dilation[0]),
+        "padding": (0, module.padding[0]),
+        "stride": (1, module.stride[0]),
+    }
+    images = x.flatten(0, 1).unsqueeze(2)
+    patches = nn.functional.unfold(images, (1, module.kernel_size[0]), **options)
+    return patches.transpose(1, 2).flatten(0, 1)
+
+
+def _check_groups(module: nn.Conv1d | nn.Conv2d) -> None:
+    if module.groups != 1:
+        raise ConfigError(
+            f"a convolution in {module.groups} groups has a subspace per group, which is not "
+            "built; use groups=1"
+        )
+
+
+def _delayed(module: Delayed, x: Tensor) -> Tensor:
+    if module.granularity == "synaptic":
+        raise ConfigError(f"Delayed({module.n_in}, {module.n_out}): {PER_SYNAPSE}")
+    if module.granularity == "dendritic":
+        return x.flatten(0, 1)
+    delay = delays.round_delay(module.delay.detach(), module.length)
+    taps = delays.delay_profile(delay, 0.0, module.length, "one_tap").flatten(0, 1)
+    copies = x.repeat_interleave(module.weight.shape[2], dim=2)
+    return delays.delay_channels(copies, taps, module.tail).flatten(0, 1)

@@ -1,0 +1,106 @@
+"""Subspace neurons of one connection: they learn where its activity lives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.functional.subspace import (
+    CLAMP,
+    hebbian_update,
+    orthonormal_rows,
+    principal_rows,
+    residual,
+)
+from snnsim.training import distributed
+
+SOLVERS = ("hebbian", "covariance")
+
+
+class Subspace(nn.Module):
+    """Lateral weights: rows that are frozen, and rows that learn in the present task.
+
+    Args:
+        size: number of presynaptic channels ``N``.
+        solver: ``"hebbian"``: Oja's subspace rule with momentum, as published.
+            ``"covariance"``: sums ``x x^T`` and takes its principal axes at the end of a task.
+        rate: of the Hebbian updates.
+        iterations: Hebbian updates per batch.
+        levels: of spiking subspace neurons; 0 for linear ones.
+        most_rows: of activity used per batch, evenly spread over it; 0 for all.
+    """
+
+    frozen: Tensor
+    rows: Tensor
+    momentum: Tensor
+    covariance: Tensor
+
+    def __init__(
+        self,
+        size: int,
+        solver: str = "hebbian",
+        rate: float = 0.01,
+        iterations: int = 5,
+        levels: int = 0,
+        most_rows: int = 0,
+    ):
+        super().__init__()
+        self.size, self.solver, self.rate = size, solver, rate
+        self.iterations, self.levels, self.most_rows = iterations, levels, most_rows
+        for name in ("frozen", "rows", "momentum"):
+            self.register_buffer(name, torch.zeros(0, size))
+        self.register_buffer("covariance", torch.zeros(0, size))
+
+    def grow(self, count: int) -> None:
+        """Freeze what was learnt, and add ``count`` rows that learn."""
+        self.frozen = torch.cat([self.frozen, self.rows])
+        self.rows = orthonormal_rows(count, self.size, self.frozen)
+        self.momentum = torch.zeros_like(self.rows)
+
+    def project(self, x: Tensor) -> Tensor:
+        """``x`` less what the frozen rows explain, along the last axis."""
+        return residual(x, self.frozen, self.levels)
+
+    @torch.no_grad()
+    def learn(self, x: Tensor, rest: Tensor | None = None) -> None:
+        """Learn from a batch of activity ``[R, N]``; ``rest`` is ``project(x)`` if known.
+
+        The frozen rows' part of the update is the same in all iterations and is computed
+        once, so an iteration costs ``3 R N k`` for the ``k`` rows that learn, and nothing for
+        the frozen ones.
+        """
+        if 0 < self.most_rows < len(x):
+            chosen = torch.arange(self.most_rows) * len(x) // self.most_rows
+            x, rest = x[chosen], None if rest is None else rest[chosen]
+        if self.solver == "covariance":
+            if not len(self.covariance):
+                self.covariance = x.new_zeros(self.size, self.size)
+            self.covariance += x.t() @ x
+            return
+        if not len(self.rows):
+            return
+        rest = self.project(x) if rest is None else rest
+        count = torch.tensor([float(len(x))])
+        count = distributed.sum_over_processes(count, x.device)
+        for _ in range(self.iterations):
+            change = hebbian_update(rest, x, self.rows, self.levels)
+            change = distributed.sum_over_processes(change, x.device).div_(float(count))
+            self.momentum.mul_(0.9).add_(change.clamp_(-CLAMP, CLAMP), alpha=0.1)
+            self.rows.add_(self.momentum, alpha=self.rate)
+
+    @torch.no_grad()
+    def finish(self, most: int, share: float) -> None:
+        """At the end of a task of the solver ``"covariance"``: take at most ``most`` new rows.
+
+        As many as leave at most ``share`` of the energy outside all rows.
+        """
+        if self.solver != "covariance" or not len(self.covariance):
+            return
+        total = distributed.sum_over_processes(self.covariance, self.covariance.device)
+        self.covariance = total.new_zeros(0, self.size)
+        rest = residual(residual(total, self.frozen).t(), self.frozen)
+        energy = float(total.trace())
+        if energy > 0 and float(rest.trace()) > share * energy:
+            # share of the whole, as a share of the rest
+            self.rows = principal_rows(rest, share * energy / float(rest.trace()), most)
+            self.momentum = torch.zeros_like(self.rows)

@@ -1,0 +1,101 @@
+"""Subspaces of past activity, and weight updates kept out of them.
+
+With rows ``H [k, N]`` (lateral weights of ``k`` subspace neurons) and activity ``x [N]``:
+
+    y = H x                 subspace neurons
+    x_ = -H^T y             lateral feedback
+    x + x_ = x - H^T H x    what carries the weight update
+
+An update ``dW = g (x + x_)^T`` leaves ``W h`` as it was for every ``h`` in the span of
+orthonormal rows. Source: Xiao, Meng, Zhang, Bai & Lin 2024, Hebbian Learning based Orthogonal
+Projection (ICLR, arXiv:2402.11984).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CLAMP = 10.0  # of an entry of a Hebbian update
+SCALE = 20.0  # largest output of a spiking subspace neuron
+
+
+def orthonormal_rows(count: int, size: int, like: Tensor) -> Tensor:
+    """``[count, size]`` random rows, orthonormal while there are no more than ``size``."""
+    rows = torch.empty(count, size, dtype=like.dtype, device=like.device)
+    return torch.nn.init.orthogonal_(rows) if count else rows
+
+
+def quantised(y: Tensor, levels: int) -> Tensor:
+    """What spiking subspace neurons pass on in ``levels`` steps; 0 means the exact value.
+
+    >>> quantised(torch.tensor([0.7, -30.0]), 40).tolist()
+    [0.5, -20.0]
+    """
+    if levels == 0:
+        return y
+    step = SCALE / levels
+    return (y.clamp(-SCALE, SCALE) / step).round() * step
+
+
+def residual(x: Tensor, rows: Tensor, levels: int = 0) -> Tensor:
+    """``x - H^T H x`` along the last axis.
+
+    Args:
+        x: ``[..., N]``.
+        rows: ``[k, N]``.
+        levels: of spiking subspace neurons, see :func:`quantised`.
+
+    >>> residual(torch.tensor([3.0, 4.0]), torch.tensor([[1.0, 0.0]])).tolist()
+    [0.0, 4.0]
+    """
+    return x - quantised(x @ rows.t(), levels) @ rows if len(rows) else x
+
+
+def hebbian_update(rest: Tensor, x: Tensor, rows: Tensor, levels: int = 0) -> Tensor:
+    """Summed Hebbian and anti-Hebbian change of new rows: ``y (x - H^T y)^T``.
+
+    Args:
+        rest: ``[R, N]``: activity less what frozen rows explain of it.
+        x: ``[R, N]``: activity.
+        rows: ``[k, N]``: the rows that learn.
+        levels: of spiking subspace neurons.
+
+    Returns:
+        ``[k, N]``, a sum over the ``R`` rows of ``x``.
+    """
+    y = quantised(x @ rows.t(), levels)
+    return y.t() @ torch.addmm(rest, y, rows, alpha=-1.0)
+
+
+def principal_rows(covariance: Tensor, share: float, most: int) -> Tensor:
+    """Eigenvectors of the largest eigenvalues that leave at most ``share`` of the trace.
+
+    Args:
+        covariance: ``[N, N]``.
+        share: of the energy that may remain unexplained.
+        most: largest number of rows.
+
+    Returns:
+        ``[k, N]``, orthonormal, strongest first.
+
+    >>> principal_rows(torch.diag(torch.tensor([1.0, 0.0, 9.0])), 0.2, 3).abs().tolist()
+    [[0.0, 0.0, 1.0]]
+    """
+    values, vectors = torch.linalg.eigh(covariance.double())
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    left = 1 - values.cumsum(0) / values.sum().clamp(min=1e-300)
+    count = min(int((left > share).sum()) + 1, most)
+    if float(values.sum()) == 0.0:
+        count = 0
+    return vectors[:, :count].t().contiguous().to(covariance.dtype)
+
+
+def unexplained(x: Tensor, rows: Tensor) -> float:
+    """Share of the energy of ``x [R, N]`` outside the span of the rows.
+
+    >>> round(unexplained(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]])), 4)
+    0.64
+    """
+    total = float(x.double().square().sum())
+    return float(residual(x.double(), rows.double()).square().sum()) / total if total else 0.0

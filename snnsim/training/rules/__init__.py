@@ -1,0 +1,11 @@
+"""How the error is assigned to weights: backpropagation and its alternatives.
+
+``prepare(net, training=..., feedback=...)`` puts a rule under every connection of a network;
+``gradients(...)`` computes the gradients of a batch by it.
+"""
+
+from snnsim.training.rules.feedback import FEEDBACKS
+from snnsim.training.rules.plastic import PlasticConnection, connections
+from snnsim.training.rules.prepare import TRAININGS, prepare
+
+__all__ = ["FEEDBACKS", "TRAININGS", "PlasticConnection", "connections", "prepare"]

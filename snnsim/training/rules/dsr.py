@@ -1,0 +1,94 @@
+"""Differentiation on spike representation: backpropagation through firing rates.
+
+A leaky integrate-and-fire neuron that sends spikes of height ``v_threshold / dt`` has, over
+``T`` steps, the weighted firing rate ``r`` (weights ``w_t`` that sum to 1 and grow with the
+decay of the membrane towards the end) of about
+
+    r = clamp(sum_t w_t x_t / tau, 0, v_threshold / dt)
+
+Forward runs the spikes, backward differentiates this. Source: Meng, Xiao, Yan, Wang, Lin & Luo
+2022 (CVPR, arXiv:2205.00459), equations 6 to 12.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.equations import spike
+from snnsim.layer import Layer
+from snnsim.neurons import Neuron, Parameter, Tau
+
+
+def weights_over_time(steps: int, decay: float, like: Tensor) -> Tensor:
+    """``decay^(T - t)`` for ``t = 1 .. T``, normalised to sum to 1.
+
+    >>> weights_over_time(2, 0.5, torch.zeros(1)).tolist()
+    [0.3333333432674408, 0.6666666865348816]
+    """
+    after = torch.arange(steps - 1, -1, -1, dtype=like.dtype, device=like.device)
+    weights = decay**after
+    return weights / weights.sum()
+
+
+def weighted_mean(y: Tensor, decay: float) -> Tensor:
+    """The mean of ``[T, B, ...]`` over time with :func:`weights_over_time`."""
+    return torch.einsum("t,t...->...", weights_over_time(y.shape[0], decay, y), y)
+
+
+class _Integrator(Neuron):
+    """``u = d v + (1 - d) x;  z = H(u - fire);  v = u - z``, in units of the threshold."""
+
+    state = ("v",)
+    tau_mem, fire = Tau(1.0), Parameter(0.3)
+
+    @staticmethod
+    def step(x, v, *, decay_mem, fire):
+        u = decay_mem * v + (1 - decay_mem) * x
+        z = spike(u - fire)
+        return z, (u - z,)
+
+
+class RateLIF(Layer):
+    """LIF neurons trained by differentiation on spike representation.
+
+    Args:
+        n: neurons, a number or a shape.
+        dt, tau: step and membrane time constant, of one unit.
+        v_threshold: start value; one per layer, learnt, not below 5e-4. It is also what a
+            spike subtracts.
+        fire: share of the threshold at which a neuron fires.
+
+    Call: ``[T, B, *n] -> [T, B, *n]``, spikes of height ``v_threshold / dt``. Gradients flow
+    to ``x`` and ``v_threshold`` through the clamped weighted rate.
+
+    >>> x = torch.full((20, 1, 1), 3.0, requires_grad=True)
+    >>> y, _ = RateLIF(1)(x)
+    >>> weighted_mean(y, RateLIF(1).decay).sum().backward()
+    >>> round(float(x.grad.sum()), 4)
+    1.0
+    """
+
+    def __init__(
+        self, n: Any, dt: float = 0.05, tau: float = 1.0, v_threshold: float = 0.3, fire: float = 0.3
+    ):
+        super().__init__()
+        self.dt, self.tau = dt, tau
+        self.v_threshold = nn.Parameter(torch.tensor(v_threshold))
+        self.neuron = _Integrator(n, dt=dt, tau_mem=tau, fire=fire)
+
+    @property
+    def decay(self) -> float:
+        """Of the membrane per step; also of the weights of a firing rate."""
+        return math.exp(-self.dt / self.tau)
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        threshold = self.v_threshold.clamp(min=5e-4)
+        with torch.no_grad():
+            z, state = self.neuron(x / threshold, state)
+        height = threshold / self.dt
+        rate = torch.minimum((weighted_mean(x, self.decay) / self.tau).clamp(min=0), height)
+        return z * height.detach() + (rate - rate.detach()), state

@@ -1,0 +1,53 @@
+"""Online training through time: gradients step by step, with memory constant in their number.
+
+The membrane does not carry gradients from step to step; what it would carry is approximated
+by a trace of the presynaptic spikes (:class:`PlasticConnection`). The loss is taken at each
+step. Source: Xiao, Meng, Zhang, He & Lin 2022 (NeurIPS, arXiv:2210.04195), equations 6 to 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from snnsim.layer import Layer, detach_state, run_layer
+from snnsim.networks import Repeat, Sequential
+
+
+def online_gradients(
+    body: Sequential, head: Layer, x: Tensor, loss: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Add the gradients of a batch to the parameters.
+
+    Args:
+        body, head: the network; still inputs are repeated by a ``Repeat`` in ``body``.
+        x: ``[T, B, ...]``, or ``[1, B, ...]`` before a ``Repeat``.
+        loss: from a step's output ``[B, C]`` to a scalar.
+
+    Returns:
+        ``(scores, loss)`` without gradient: outputs ``[B, C]`` and loss, means over steps.
+    """
+    layers = list(body)
+    at = next((i for i, layer in enumerate(layers) if isinstance(layer, Repeat)), None)
+    before, after, steps = [], layers, x.shape[0]
+    if at is not None:
+        repeat = layers[at]
+        assert isinstance(repeat, Repeat)
+        before, after, steps = layers[:at], layers[at + 1 :], repeat.steps
+    still = x
+    for layer in before:
+        still, _ = run_layer(layer, still, None)
+    leaf = still.detach().requires_grad_(still.requires_grad)
+    rest, state = Sequential(*after, head), None
+    scores, total = 0.0, 0.0
+    for t in range(steps):
+        y, state = rest(leaf if at is not None else leaf[t : t + 1], state)
+        value = loss(y[0]) / steps
+        value.backward()
+        state = detach_state(state)
+        scores, total = scores + y[0].detach() / steps, total + value.detach()
+    if leaf.grad is not None:
+        still.backward(leaf.grad)
+    return torch.as_tensor(scores), torch.as_tensor(total)

@@ -1,0 +1,133 @@
+"""A connection whose weight update follows a rule of its own.
+
+Of ``y = W x`` with the error ``g`` at the output, backpropagation makes ``dW = g x^T`` and
+sends ``W^T g`` back. Here ``dW = g a^T`` with an ``a`` of the rule's choice (a trace of ``x``,
+or its projection), and ``B^T g`` is sent back with a matrix of the rule's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from snnsim.layer import Layer
+from snnsim.synapses import Dense, OverTime
+from snnsim.training.rules.feedback import random_feedback, sign_feedback
+
+
+class _Linear(torch.autograd.Function):
+    """``x W^T``; the weight's gradient is carried by ``a``, the input's by ``B``."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, a: Tensor, weight: Tensor, feedback: Tensor) -> Tensor:
+        ctx.save_for_backward(a, feedback)
+        return x @ weight.t()
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        (g,) = grads
+        a, feedback = ctx.saved_tensors
+        g_x = g @ feedback if ctx.needs_input_grad[0] else None
+        g_w = g.flatten(0, -2).t() @ a.flatten(0, -2) if ctx.needs_input_grad[2] else None
+        return g_x, None, g_w, None
+
+
+class PlasticConnection(Layer):
+    """A connection (``Dense``, or a convolution over time) under a learning rule.
+
+    Args:
+        connection: the connection; its parameters stay its own.
+        feedback: one of ``FEEDBACKS``.
+        trace_decay: decay per step of the presynaptic trace that carries the weight update
+            (online training); ``None`` for none.
+
+    ``observe``, if set, is called in training mode as ``observe(x, a)`` with the input and what
+    is to carry the weight update, and returns what does carry it.
+
+    Call: as the connection's; the state is ``{"trace": [B, ...]}`` with a trace, else ``None``.
+    """
+
+    def __init__(
+        self, connection: nn.Module, feedback: str = "backprop", trace_decay: float | None = None
+    ):
+        super().__init__()
+        self.connection, self.feedback, self.trace_decay = connection, feedback, trace_decay
+        self.observe: Callable[[Tensor, Tensor], Tensor] | None = None
+        if feedback == "random":
+            self.register_buffer("back", random_feedback(self.weight.detach()))
+
+    @property
+    def inner(self) -> nn.Module:
+        """The module that owns the weight."""
+        inner: Any = self.connection
+        return inner.module if isinstance(inner, OverTime) else inner
+
+    @property
+    def weight(self) -> Tensor:
+        """The connection's weight."""
+        weight: Any = self.inner.weight
+        return weight
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        carried = x.detach()
+        if self.trace_decay is not None:
+            carried, state = self._trace(carried, state)
+        if self.training and self.observe is not None:
+            carried = self.observe(x.detach(), carried)
+        plain = self.trace_decay is None and carried.data_ptr() == x.data_ptr()
+        if not torch.is_grad_enabled() or (plain and self.feedback == "backprop"):
+            return self.connection(x)[0], state
+        return self._with_rule(x, carried), state
+
+    def _trace(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        trace = torch.zeros_like(x[0]) if state is None else state["trace"]
+        traces = []
+        for step in x:
+            trace = self.trace_decay * trace + step
+            traces.append(trace)
+        return torch.stack(traces), {"trace": trace}
+
+    def _backward_matrix(self) -> Tensor:
+        weight = self.weight.detach()
+        if self.feedback == "random":
+            back: Any = self.back
+            return back
+        return sign_feedback(weight) if self.feedback == "sign" else weight
+
+    def _with_rule(self, x: Tensor, carried: Tensor) -> Tensor:
+        if isinstance(self.connection, Dense):
+            y = _Linear.apply(x, carried, self.weight, self._backward_matrix())
+            return y if self.connection.bias is None else y + self.connection.bias
+        # the value is W x; its gradients are those of W a for the weight, B x for the input
+        value = self.connection(x.detach())[0].detach()
+        of_weight = self._call({}, carried)
+        of_input = self._call(self._fixed(self._backward_matrix()), x)
+        return value + (of_weight - of_weight.detach()) + (of_input - of_input.detach())
+
+    def _fixed(self, matrix: Tensor) -> dict[str, Tensor]:
+        names = {id(p): name for name, p in self.connection.named_parameters()}
+        fixed = {name: p.detach() for name, p in self.connection.named_parameters()}
+        return fixed | {names[id(self.weight)]: matrix}
+
+    def _call(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(self.connection, parameters, (x,))[0]
+
+    def extra_repr(self) -> str:
+        return f"feedback={self.feedback!r}, trace_decay={self.trace_decay}"
+
+
+def connections(net: nn.Module) -> dict[str, PlasticConnection]:
+    """The plastic connections of a network by name."""
+    return {n: m for n, m in net.named_modules() if isinstance(m, PlasticConnection)}
+
+
+def is_connection(module: nn.Module) -> bool:
+    """Whether a rule can be put under a module."""
+    convolution = (nn.Conv1d, nn.Conv2d)
+    return isinstance(module, Dense) or (
+        isinstance(module, OverTime) and isinstance(module.module, convolution)
+    )

@@ -1,0 +1,55 @@
+"""Putting a learning rule under the connections of a network."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from snnsim.errors import check_choice
+from snnsim.networks import Sequential
+from snnsim.training.rules.feedback import FEEDBACKS
+from snnsim.training.rules.plastic import PlasticConnection, is_connection
+
+TRAININGS = ("bptt", "dsr", "ottt")
+
+
+def prepare(
+    net: Sequential,
+    *,
+    training: str = "bptt",
+    feedback: str = "backprop",
+    trace_decay: float = 0.5,
+    spikes_enter: bool = False,
+) -> Sequential:
+    """Replace every dense and convolutional connection inside ``net`` by a plastic one.
+
+    Args:
+        net: changed in place; its parameters keep their identity.
+        training: ``"ottt"`` gives connections behind neurons a presynaptic trace; ``"bptt"``
+            and ``"dsr"`` do not.
+        feedback: ``"backprop"``, ``"random"`` or ``"sign"``.
+        trace_decay: of the trace, per step: that of the neurons' membranes.
+        spikes_enter: whether what enters ``net`` is spikes; if not, its first connection has
+            no trace.
+
+    Returns:
+        ``net``.
+
+    >>> import snnsim as sn
+    >>> net = prepare(sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0), sn.Dense(4, 2)),
+    ...               training="ottt")
+    >>> [m.trace_decay for m in net if isinstance(m, PlasticConnection)]
+    [None, 0.5]
+    """
+    check_choice("training", training, TRAININGS)
+    check_choice("feedback", feedback, FEEDBACKS)
+    found = [
+        (parent, name, child)
+        for parent in net.modules()
+        if not isinstance(parent, PlasticConnection)
+        for name, child in parent.named_children()
+        if is_connection(child)
+    ]
+    for index, (parent, name, child) in enumerate(found):
+        decay = trace_decay if training == "ottt" and (index > 0 or spikes_enter) else None
+        setattr(parent, name, PlasticConnection(child, feedback, decay))
+    return net
