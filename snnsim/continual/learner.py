@@ -90,6 +90,10 @@ class Learner(nn.Module):
         """Class scores ``[B, C]``."""
         return self.readout(self.outputs(x, task), lengths)
 
+    def forward(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
+        """The same as :meth:`scores`."""
+        return self.scores(x, task, lengths)
+
     def trained_parameters(self, task: int) -> list[nn.Parameter]:
         """What a task may train: body and its head."""
         both = [*self.body.parameters(), *self.head(task).parameters()]

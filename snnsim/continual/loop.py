@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -182,26 +181,24 @@ class ContinualTrainer:
         batch = data.batch(mine if len(mine) else chosen[:1], longest)
         batch = batch._replace(x=batch.x.to(self.device), labels=batch.labels.to(self.device))
         share = len(mine) / len(chosen)
+        self.method.before_step(batch, task)
         self.optimizer.zero_grad(set_to_none=True)
 
-        def loss_of(scores: Tensor) -> Tensor:
-            return share * nn.functional.cross_entropy(scores, batch.labels)
+        def entropy(scores: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(scores, batch.labels)
 
         if learner.learning == "ottt":
             head, classes = learner.head(task), learner.classes(task)
             _, loss = online_gradients(
-                learner.body, head, batch.x, lambda y: loss_of(y[..., :classes])
+                learner.body, head, batch.x, lambda y: share * entropy(y[..., :classes])
             )
-            extra = self.method.extra(batch, None, task)
+            further = self.method.loss(loss.new_zeros(()), batch, None, task, mine)
+            if further.requires_grad:
+                (share * further).backward()
         else:
             scores = learner.scores(batch.x, task, batch.lengths)
-            loss = loss_of(scores)
-            extra = self.method.extra(batch, scores, task)
-            loss = loss if extra is None else loss + share * extra
+            loss = share * self.method.loss(entropy(scores), batch, scores, task, mine)
             loss.backward()
-            extra = None
-        if extra is not None:
-            (share * extra).backward()
         if not bool(torch.isfinite(loss)):
             raise NonFiniteError(
                 f"the loss is not finite in task {task}, epoch {self.place.epoch}, step "
@@ -221,12 +218,10 @@ class ContinualTrainer:
                 clamp()
 
     def _optimizer(self, task: int) -> torch.optim.Optimizer:
-        trained = {id(p) for p in self.learner.trained_parameters(task)}
         weights: list[nn.Parameter] = []
         delays: list[nn.Parameter] = []
-        for name, parameter in self.learner.named_parameters():
-            if id(parameter) in trained and self.method.trains(name, parameter, task):
-                (delays if name.endswith("delay") else weights).append(parameter)
+        for name, parameter in self.method.parameters(task).items():
+            (delays if name.endswith("delay") else weights).append(parameter)
         groups: list[dict[str, Any]] = [{"params": weights, "scale": 1.0}]
         if delays:
             scale = (self.recipe.delay_lr or 100 * self.recipe.lr) / self.recipe.lr
@@ -319,6 +314,3 @@ class ContinualTrainer:
 
 def _only_tensors(named: dict[str, Any]) -> dict[str, Tensor]:
     return {key: value for key, value in named.items() if isinstance(value, Tensor)}
-
-
-Step = Callable[[Tensor], Tensor]

@@ -1,18 +1,19 @@
 """What a method of continual learning may do, and when.
 
-The training loop calls, for every task: ``begin_task``; for every epoch ``enter``; for every batch ``extra`` (a further
-loss), ``after_backward`` (change gradients), the optimiser, ``after_step`` (change weights);
-then ``end_task``. The objective is
+The training loop calls, for every task: ``begin_task``; for every epoch ``enter``; for every
+batch ``before_step``, ``loss``, ``after_backward`` (change gradients), the optimiser,
+``after_step`` (change weights); then ``end_task``. The objective is
 
     cross-entropy + alpha * output divergence + beta * parameter divergence
 
-(Wang et al. 2024, arXiv:2403.13249), the last two in ``extra``.
+(Wang et al. 2024, arXiv:2403.13249), the last two added in ``loss``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
@@ -22,7 +23,7 @@ from snnsim.errors import ConfigError
 class Method:
     """Fine-tuning: does nothing. Base of all methods."""
 
-    needs_scores = False  # whether ``extra`` needs the scores of the whole sequence
+    needs_scores = False  # whether ``loss`` compares scores of whole sequences
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         """Take hold of a learner, once; refuse what cannot work.
@@ -45,9 +46,22 @@ class Method:
         """What a task is trained on."""
         return self.learner.stream.tasks[task].train
 
-    def extra(self, batch: Any, scores: Tensor | None, task: int) -> Tensor | None:
-        """A loss to be added to the cross-entropy of a batch, or ``None``."""
-        return None
+    def before_step(self, batch: Any, task: int) -> None:
+        """Called with a batch before anything is computed of it."""
+
+    def loss(
+        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+    ) -> Tensor:
+        """The objective of a batch, from its cross-entropy.
+
+        Args:
+            ce: mean cross-entropy; 0 in online training, which has taken its gradient already.
+            batch: ``x``, ``labels`` and ``lengths``.
+            scores: ``[B, C]``; ``None`` in online training.
+            task: number of the task.
+            chosen: numbers of the samples within the task's training data.
+        """
+        return ce
 
     def after_backward(self, task: int) -> None: ...
 
@@ -58,6 +72,15 @@ class Method:
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
         """Whether a parameter (by its name in the learner) is trained in a task."""
         return True
+
+    def parameters(self, task: int) -> dict[str, nn.Parameter]:
+        """The parameters that the task may train, by name."""
+        trained = {id(p) for p in self.learner.trained_parameters(task)}
+        return {
+            name: p
+            for name, p in self.learner.named_parameters()
+            if id(p) in trained and self.trains(name, p, task)
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the method remembers, to be stored and counted."""

@@ -110,6 +110,11 @@ class Stream:
 Parts = tuple[Any, Any, Any]  # train, validation (or None), test
 
 
+def _task(name: str, views: Sequence[Any], classes: int) -> Task:
+    train, validation, test = views
+    return Task(name, train, validation, test, classes)
+
+
 def _everything(data: Any, transform: Transform | None) -> View | None:
     return None if data is None else View(data, np.arange(len(data)), transform)
 
@@ -118,7 +123,7 @@ def transformed(name: str, parts: Parts, transforms: Sequence[Transform]) -> Str
     """Domain-incremental: the same data under one transform after the other."""
     classes = len(parts[2].classes)
     tasks = [
-        Task(f"{name} {i + 1}", *(_everything(p, transform) for p in parts), classes)
+        _task(f"{name} {i + 1}", [_everything(p, transform) for p in parts], classes)
         for i, transform in enumerate(transforms)
     ]
     return Stream(name, "domain", tuple(tasks))
@@ -206,7 +211,7 @@ def split_by_class(
         seen += len(group)
         title = ", ".join(str(parts[2].classes[c]) for c in group)
         outputs = seen if scenario == "class" else len(group)
-        tasks.append(Task(title, *(_of_classes(p, group, relabel) for p in parts), outputs))
+        tasks.append(_task(title, [_of_classes(p, group, relabel) for p in parts], outputs))
     return Stream(name, scenario, tuple(tasks))
 
 
@@ -231,5 +236,5 @@ def split_by_speaker(name: str, parts: Parts) -> Stream:
         test = views[2]
         if test is None or len(test) == 0:
             raise ConfigError(f"speaker {speaker} of {name} has no test recordings")
-        tasks.append(Task(f"speaker {speaker}", *views, len(parts[2].classes)))
+        tasks.append(_task(f"speaker {speaker}", views, len(parts[2].classes)))
     return Stream(name, "domain", tuple(tasks))

@@ -9,6 +9,7 @@ from snnsim.functional.subspace import (
     CLAMP,
     hebbian_update,
     orthonormal_rows,
+    outside,
     principal_rows,
     residual,
 )
@@ -28,6 +29,10 @@ class Subspace(nn.Module):
         iterations: Hebbian updates per batch.
         levels: of spiking subspace neurons; 0 for linear ones.
         most_rows: of activity used per batch, evenly spread over it; 0 for all.
+        orthonormal: whether rows are made orthonormal, to each other and to those frozen
+            before, when they are frozen. Hebbian rows are so only to about 1e-3, and what is
+            protected holds as exactly as they are; rows without a direction of their own are
+            dropped.
     """
 
     frozen: Tensor
@@ -43,17 +48,20 @@ class Subspace(nn.Module):
         iterations: int = 5,
         levels: int = 0,
         most_rows: int = 0,
+        orthonormal: bool = True,
     ):
         super().__init__()
         self.size, self.solver, self.rate = size, solver, rate
         self.iterations, self.levels, self.most_rows = iterations, levels, most_rows
+        self.orthonormal = orthonormal
         for name in ("frozen", "rows", "momentum"):
             self.register_buffer(name, torch.zeros(0, size))
         self.register_buffer("covariance", torch.zeros(0, size))
 
     def grow(self, count: int) -> None:
         """Freeze what was learnt, and add ``count`` rows that learn."""
-        self.frozen = torch.cat([self.frozen, self.rows])
+        learnt = outside(self.rows, self.frozen) if self.orthonormal else self.rows
+        self.frozen = torch.cat([self.frozen, learnt])
         self.rows = orthonormal_rows(count, self.size, self.frozen)
         self.momentum = torch.zeros_like(self.rows)
 

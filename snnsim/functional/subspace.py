@@ -68,6 +68,25 @@ def hebbian_update(rest: Tensor, x: Tensor, rows: Tensor, levels: int = 0) -> Te
     return y.t() @ torch.addmm(rest, y, rows, alpha=-1.0)
 
 
+def outside(rows: Tensor, frozen: Tensor, least: float = 0.01) -> Tensor:
+    """Orthonormal rows for the part of ``rows [k, N]`` outside orthonormal ``frozen`` ones.
+
+    Directions of which less than ``least`` (a singular value; those of orthonormal rows are 1)
+    is left are dropped.
+
+    >>> outside(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0]])).abs().tolist()
+    [[0.0, 1.0]]
+    """
+    if not len(rows):
+        return rows
+    rest = rows.double()
+    for _ in range(2):  # once more for what rounding has left
+        rest = residual(rest, frozen.double())
+    _, values, vectors = torch.linalg.svd(rest, full_matrices=False)
+    kept = vectors[values > least]
+    return residual(kept, frozen.double()).to(rows.dtype)
+
+
 def principal_rows(covariance: Tensor, share: float, most: int) -> Tensor:
     """Eigenvectors of the largest eigenvalues that leave at most ``share`` of the trace.
 

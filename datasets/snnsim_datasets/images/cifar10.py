@@ -19,13 +19,29 @@ INFO = Info(
     kind="32 x 32 colour images of 10 classes; 50000 training and 10000 test images",
     channels=3072,
     classes=(
-        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
     ),
     splits=SPLITS,
     licence="none stated",
     citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
-    remotes=(Remote(_ARCHIVE, (f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}",), "c32a1d4ab5d03f1284b67883e8d87530"),),
-    note="'validation' is a tenth of the training part, chosen by a hash of the image's number ('train_all' is the whole).",
+    remotes=(
+        Remote(
+            _ARCHIVE,
+            (f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}",),
+            "c32a1d4ab5d03f1284b67883e8d87530",
+        ),
+    ),
+    note="'validation' is a tenth of the training part, chosen by a hash of the image's number "
+    "('train_all' is the whole).",
 )
 NORMAL = ((0.4914, 0.4822, 0.4461), (0.2471, 0.2435, 0.2616))
 

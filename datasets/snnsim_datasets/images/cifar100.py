@@ -22,8 +22,15 @@ INFO = Info(
     splits=SPLITS,
     licence="none stated",
     citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
-    remotes=(Remote(_ARCHIVE, (f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}",), "03b5dce01913d631647c71ecec9e9cb8"),),
-    note="'validation' is a tenth of the training part, chosen by a hash of the image's number ('train_all' is the whole).",
+    remotes=(
+        Remote(
+            _ARCHIVE,
+            (f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}",),
+            "03b5dce01913d631647c71ecec9e9cb8",
+        ),
+    ),
+    note="'validation' is a tenth of the training part, chosen by a hash of the image's number "
+    "('train_all' is the whole).",
 )
 NORMAL = ((0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616))
 

@@ -114,7 +114,9 @@ def read_npz(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(x), y.astype(np.int64)
 
 
-def read_cifar(path: Path, members: Sequence[str], label_bytes: int) -> tuple[np.ndarray, ...]:
+def read_cifar(
+    path: Path, members: Sequence[str], label_bytes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels from CIFAR's binary archive; the last label byte is the class."""
     size = label_bytes + 3 * 32 * 32
     try:

@@ -53,6 +53,8 @@ class HLOP(Method):
         iterations: Hebbian updates per batch.
         levels: steps of spiking subspace neurons; 0 for linear ones.
         most_rows: presynaptic rows used per batch, evenly spread; 0 for all.
+        orthonormal: whether a finished task's rows are made orthonormal, which makes the
+            protection exact; ``False`` as published.
         projection: ``"input"`` projects what carries the weight update, ``"gradient"`` the
             weight's gradient, with equal results; ``"update"`` the change of the weight after
             the optimiser's step, which holds for any optimiser. ``"auto"``: ``"update"``
@@ -72,16 +74,18 @@ class HLOP(Method):
         iterations: int = 5,
         levels: int = 0,
         most_rows: int = 0,
+        orthonormal: bool = True,
         projection: str = "auto",
     ):
         check_choice("solver", solver, SOLVERS)
         check_choice("projection", projection, PROJECTIONS)
         self.sizes, self.rates, self.share, self.projection = sizes, rates, share, projection
-        self.options = {
+        self.options: dict[str, Any] = {
             "solver": solver,
             "iterations": iterations,
             "levels": levels,
             "most_rows": most_rows,
+            "orthonormal": orthonormal,
         }
         self.task = 0
 
@@ -133,6 +137,10 @@ class HLOP(Method):
         if self.sizes is None:
             return [max(s.size // 10, 1) for s in self.subspaces.values()]
         return list(self.sizes[min(task, len(self.sizes) - 1)])[:count]
+
+    def learn(self, name: str, rows: Tensor, rest: Tensor | None) -> None:
+        """See a batch of activity; ``rest`` is what the frozen subspace leaves of it, if known."""
+        self.subspaces[name].learn(rows, rest)
 
     def begin_task(self, task: int) -> None:
         sizes = self.sizes_of(task, len(self.subspaces))
@@ -220,7 +228,7 @@ class _Observer:
             rows = torch.cat([rows, rows_of(module, carried)])
         same = projects and rows.numel() == carried.numel()
         rest = self.subspace.project(rows) if same else None
-        self.subspace.learn(rows, rest)
+        method.learn(self.name, rows, rest)
         if not projects:
             return carried
         return self.subspace.project(carried) if rest is None else rest.view_as(carried)
@@ -230,7 +238,7 @@ class _Observer:
             x, y = inputs[0].detach(), output[0].detach()
             if self.method.learner.learning == "dsr":
                 x, y = (weighted_mean(a, self.method.decay)[None] for a in (x, y))
-            self.subspace.learn(rows_of(module, x, y))
+            self.method.learn(self.name, rows_of(module, x, y), None)
 
 
 def protected(learner: Learner) -> dict[str, Layer]:

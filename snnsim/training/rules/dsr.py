@@ -73,7 +73,12 @@ class RateLIF(Layer):
     """
 
     def __init__(
-        self, n: Any, dt: float = 0.05, tau: float = 1.0, v_threshold: float = 0.3, fire: float = 0.3
+        self,
+        n: Any,
+        dt: float = 0.05,
+        tau: float = 1.0,
+        v_threshold: float = 0.3,
+        fire: float = 0.3,
     ):
         super().__init__()
         self.dt, self.tau = dt, tau

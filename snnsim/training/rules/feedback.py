@@ -1,8 +1,8 @@
 """The matrix that carries errors backwards.
 
-    backprop    the weights themselves
-    random      a fixed random matrix: feedback alignment (Lillicrap et al. 2016)
-    sign        the signs of the weights, scaled: sign-symmetric (Xiao et al. 2019)
+backprop    the weights themselves
+random      a fixed random matrix: feedback alignment (Lillicrap et al. 2016)
+sign        the signs of the weights, scaled: sign-symmetric (Xiao et al. 2019)
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def online_gradients(
         still, _ = run_layer(layer, still, None)
     leaf = still.detach().requires_grad_(still.requires_grad)
     rest, state = Sequential(*after, head), None
-    scores, total = 0.0, 0.0
+    scores: Tensor | float = 0.0
+    total: Tensor | float = 0.0
     for t in range(steps):
         y, state = rest(leaf if at is not None else leaf[t : t + 1], state)
         value = loss(y[0]) / steps

@@ -85,9 +85,9 @@ class PlasticConnection(Layer):
 
     def _trace(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         trace = torch.zeros_like(x[0]) if state is None else state["trace"]
-        traces = []
+        traces, decay = [], self.trace_decay or 0.0
         for step in x:
-            trace = self.trace_decay * trace + step
+            trace = decay * trace + step
             traces.append(trace)
         return torch.stack(traces), {"trace": trace}
 

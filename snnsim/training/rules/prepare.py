@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from snnsim.errors import check_choice
 from snnsim.networks import Sequential
 from snnsim.training.rules.feedback import FEEDBACKS

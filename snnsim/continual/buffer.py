@@ -1,0 +1,100 @@
+"""A memory of past samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnsim.continual.learner import Learner
+from snnsim.errors import ConfigError
+
+
+class Drawn(NamedTuple):
+    """Samples of one task: where they stand in the buffer, and what they are."""
+
+    task: int
+    places: Tensor
+    batch: Any
+
+
+class Buffer:
+    """A reservoir: every sample seen so far is in it with equal probability.
+
+    It keeps the samples' numbers and reads the samples again from their data set, but counts
+    as its memory what storing them would take, a byte per value.
+
+    Args:
+        size: how many samples it holds.
+        learner: whose stream the samples are of.
+        scores: whether the scores of a sample at the time it was taken in are kept with it.
+
+    Source: Vitter 1985, algorithm R.
+    """
+
+    def __init__(self, size: int, learner: Learner, scores: bool = False):
+        if size < 1:
+            raise ConfigError(f"a buffer of {size} samples cannot hold any; give 1 or more")
+        self.size, self.learner, self.seen = size, learner, 0
+        self.tasks = torch.zeros(0, dtype=torch.int64)
+        self.numbers = torch.zeros(0, dtype=torch.int64)
+        width = max(task.classes for task in learner.stream.tasks)
+        self.scores = torch.zeros(0, width) if scores else None
+        self.bytes_per_sample = 0
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def add(self, task: int, chosen: np.ndarray, x: Tensor, scores: Tensor | None = None) -> None:
+        """Offer a batch ``x [T, B, ...]`` of training samples ``chosen`` of a task."""
+        self.bytes_per_sample = max(self.bytes_per_sample, x[:, 0].numel())
+        for i, number in enumerate(chosen.tolist()):
+            place = len(self)
+            if place < self.size:
+                self._append()
+            else:
+                place = int(torch.randint(self.seen + 1, ()))
+            self.seen += 1
+            if place >= self.size:
+                continue
+            self.tasks[place], self.numbers[place] = task, number
+            if self.scores is not None and scores is not None:
+                self.scores[place] = 0
+                self.scores[place, : scores.shape[1]] = scores[i].detach().cpu()
+
+    def _append(self) -> None:
+        self.tasks = torch.cat([self.tasks, self.tasks.new_zeros(1)])
+        self.numbers = torch.cat([self.numbers, self.numbers.new_zeros(1)])
+        if self.scores is not None:
+            row = self.scores.new_zeros(1, self.scores.shape[1])
+            self.scores = torch.cat([self.scores, row])
+
+    def draw(self, count: int) -> Iterator[Drawn]:
+        """Up to ``count`` samples at random, task by task."""
+        if not len(self):
+            return
+        places = torch.randperm(len(self))[:count]
+        for task in self.tasks[places].unique().tolist():
+            mine = places[self.tasks[places] == task]
+            data = self.learner.stream.tasks[task].train
+            yield Drawn(task, mine, data.batch(self.numbers[mine].numpy()))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its content."""
+        found = {"tasks": self.tasks, "numbers": self.numbers, "seen": torch.tensor(self.seen)}
+        found["bytes"] = torch.tensor(self.bytes_per_sample)
+        return found if self.scores is None else found | {"scores": self.scores}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Inverse of :meth:`tensors`."""
+        self.tasks, self.numbers = tensors["tasks"].clone(), tensors["numbers"].clone()
+        self.seen, self.bytes_per_sample = int(tensors["seen"]), int(tensors["bytes"])
+        self.scores = tensors["scores"].clone() if "scores" in tensors else None
+
+    def memory_bytes(self) -> int:
+        """Of the samples, a byte per value, and of the scores."""
+        scores = 0 if self.scores is None else self.scores.numel() * 4
+        return len(self) * self.bytes_per_sample + scores

@@ -1,0 +1,95 @@
+"""Elastic weight consolidation: weights that mattered are held near their place.
+
+    CE + (strength / 2) sum_k sum_i F_k,i (theta_i - theta_k,i)^2
+
+with the diagonal of the Fisher information at the end of each past task ``k``. ``online``
+keeps one sum, ``F <- decay F + F_k``, around the last weights. Source: Kirkpatrick et al. 2017
+(arXiv:1612.00796), equation 3; Schwarz et al. 2018 (arXiv:1805.06370) for the online form.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from snnsim.continual.method import Method
+
+
+class EWC(Method):
+    """Elastic weight consolidation.
+
+    Args:
+        strength: of the penalty.
+        online: one penalty for all past tasks, or one per task.
+        decay: of the past's information in the online form.
+        samples: of a task's data, for the Fisher information; labels are drawn from the
+            network's own answers.
+    """
+
+    def __init__(
+        self,
+        strength: float = 1000.0,
+        online: bool = True,
+        decay: float = 1.0,
+        samples: int = 200,
+    ):
+        self.strength, self.online, self.decay, self.samples = strength, online, decay, samples
+        self.kept: dict[str, Tensor] = {}  # "<k>.fisher.<name>" and "<k>.value.<name>"
+
+    def loss(
+        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+    ) -> Tensor:
+        return ce + self.strength / 2 * self.divergence()
+
+    def divergence(self) -> Tensor | float:
+        """``sum_k sum_i F_k,i (theta_i - theta_k,i)^2``."""
+        named = dict(self.learner.named_parameters())
+        total: Tensor | float = 0.0
+        for key, fisher in self.kept.items():
+            k, kind, name = key.split(".", 2)
+            if kind == "fisher":
+                distance = named[name] - self.kept[f"{k}.value.{name}"]
+                total = total + (fisher * distance.square()).sum()
+        return total
+
+    def end_task(self, task: int) -> None:
+        fisher = self.fisher(task)
+        values = dict(self.learner.named_parameters())
+        slot = 0 if self.online else task
+        for name, information in fisher.items():
+            before = self.kept.get(f"{slot}.fisher.{name}")
+            if before is not None:
+                information = self.decay * before + information
+            self.kept[f"{slot}.fisher.{name}"] = information
+            self.kept[f"{slot}.value.{name}"] = values[name].detach().clone()
+
+    def fisher(self, task: int) -> dict[str, Tensor]:
+        """Diagonal of the Fisher information: mean squared gradients of single samples."""
+        data = self.learner.stream.tasks[task].train
+        chosen = torch.randperm(len(data))[: self.samples].tolist()
+        named = self.parameters(task)
+        found = {name: torch.zeros_like(p) for name, p in named.items()}
+        was_training = self.learner.training
+        self.learner.eval()
+        for number in chosen:
+            batch = data.batch([number])
+            device = next(iter(found.values())).device
+            scores = self.learner.scores(batch.x.to(device), task, batch.lengths)
+            label = torch.multinomial(scores.detach().softmax(1), 1)[:, 0]
+            loss = functional.cross_entropy(scores, label)
+            gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+            for information, g in zip(found.values(), gradients, strict=True):
+                if g is not None:
+                    information.add_(g.square(), alpha=1 / len(chosen))
+        self.learner.train(was_training)
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.kept)
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.kept = dict(tensors)

@@ -1,0 +1,45 @@
+"""Gradient projection memory: subspaces from the activity of some samples at a task's end.
+
+As :mod:`snnsim.continual.methods.hlop`, but the subspace is found once, by a singular value
+decomposition of the activity that ``samples`` samples of the finished task cause. Source: Saha,
+Garg & Roy 2021 (ICLR, arXiv:2103.09762), algorithm 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snnsim.continual.methods.hlop import HLOP
+from snnsim.errors import ConfigError
+
+
+class GPM(HLOP):
+    """Gradient projection memory.
+
+    Args:
+        share: of the energy of a task's activity that may stay outside the subspace.
+        samples: of the finished task.
+    """
+
+    def __init__(self, share: float = 0.03, samples: int = 250):
+        if not 0 <= share < 1:
+            raise ConfigError(f"share is {share} but must lie between 0 and 1")
+        super().__init__(solver="covariance", share=share)
+        self.samples, self.learning_now = samples, False
+
+    def learn(self, name: str, rows: Tensor, rest: Tensor | None) -> None:
+        if self.learning_now:
+            super().learn(name, rows, rest)
+
+    def end_task(self, task: int) -> None:
+        data = self.learner.stream.tasks[task].train
+        chosen = torch.randperm(len(data))[: self.samples].numpy()
+        self.learner.train()
+        self.enter(task)
+        self.learning_now = True
+        for part in range(0, len(chosen), 50):
+            batch = data.batch(chosen[part : part + 50])
+            self.learner.scores(batch.x, task, batch.lengths)
+        self.learning_now = False
+        super().end_task(task)

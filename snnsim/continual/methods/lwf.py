@@ -1,0 +1,63 @@
+"""Learning without forgetting: the network before the task teaches its old answers.
+
+    CE + strength * temperature^2 KL(softmax(h_old / temperature) | softmax(h / temperature))
+
+on the data of the new task. Source: Li & Hoiem 2016 (arXiv:1606.09282), with the distillation
+of Hinton et al. 2015 (arXiv:1503.02531).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
+
+from snnsim.continual.method import Method
+
+
+class LwF(Method):
+    """Learning without forgetting.
+
+    Args:
+        strength: weight of the distillation (mean over past heads).
+        temperature: of both softmaxes.
+    """
+
+    needs_scores = True
+
+    def __init__(self, strength: float = 1.0, temperature: float = 2.0):
+        self.strength, self.temperature = strength, temperature
+        self.teacher: dict[str, Tensor] = {}
+
+    def begin_task(self, task: int) -> None:
+        if task > 0:
+            self.teacher = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
+
+    def loss(
+        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+    ) -> Tensor:
+        if task == 0:
+            return ce
+        pasts = [task - 1] if self.learner.shares_head else list(range(task))
+        for past in pasts:
+            with torch.no_grad():
+                then = functional_call(self.learner, self.teacher, (batch.x, past, batch.lengths))
+            now = self.learner.scores(batch.x, past, batch.lengths)
+            distance = functional.kl_div(
+                (now / self.temperature).log_softmax(1),
+                (then / self.temperature).log_softmax(1),
+                reduction="batchmean",
+                log_target=True,
+            )
+            ce = ce + self.strength * self.temperature**2 * distance / len(pasts)
+        return ce
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.teacher)
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.teacher = dict(tensors)

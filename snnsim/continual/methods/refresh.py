@@ -1,0 +1,110 @@
+"""Refresh learning, on top of any method: unlearn a little of each batch before learning it.
+
+Before a step, the weights go up the loss of the batch, away from what they know best:
+
+    d = theta - (theta - 0.01 (-g)),      d scaled, tensor by tensor, to the norm of theta
+    theta <- theta + size (d + noise n) / (1 + damping F)
+
+with Gaussian ``n`` and the diagonal Fisher information ``F`` of finished tasks. Source: Wang
+et al. 2024 (arXiv:2403.13249), section 4; constants of its experiments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snnsim.continual.learner import Learner
+from snnsim.continual.method import Method
+from snnsim.continual.methods.der import DER
+from snnsim.continual.methods.ewc import EWC
+
+
+class Refresh(Method):
+    """Refresh learning.
+
+    Args:
+        inner: the method it is put on; ``None`` for DER++, as published.
+        size: relative change of each tensor.
+        noise: of the step, in units of the tensor's norm.
+        damping: weight of the Fisher information.
+        decay: of the past's Fisher information.
+        samples: for the Fisher information.
+    """
+
+    def __init__(
+        self,
+        inner: Method | None = None,
+        size: float = 1e-5,
+        noise: float = 1e-3,
+        damping: float = 1e-3,
+        decay: float = 1e-5,
+        samples: int = 200,
+    ):
+        self.inner = DER() if inner is None else inner
+        self.size, self.noise, self.damping = size, noise, damping
+        self.information = EWC(decay=decay, samples=samples)
+
+    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
+        super().attach(learner, optimizer)
+        self.inner.attach(learner, optimizer)
+        self.information.attach(learner, optimizer)
+
+    def before_step(self, batch: Any, task: int) -> None:
+        self.inner.before_step(batch, task)
+        named = self.parameters(task)
+        scores = self.learner.scores(batch.x, task, batch.lengths)
+        loss = functional.cross_entropy(scores, batch.labels)
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        with torch.no_grad():
+            for (name, parameter), g in zip(named.items(), gradients, strict=True):
+                if g is not None and g.norm() > 0:
+                    parameter.add_(self._direction(name, parameter, g), alpha=self.size)
+
+    def _direction(self, name: str, parameter: Tensor, g: Tensor) -> Tensor:
+        away = g * (parameter.norm() / g.norm()) + self.noise * torch.randn_like(g)
+        fisher = self.information.kept.get(f"0.fisher.{name}")
+        return away if fisher is None else away / (1 + self.damping * fisher)
+
+    def begin_task(self, task: int) -> None:
+        self.inner.begin_task(task)
+
+    def enter(self, task: int) -> None:
+        self.inner.enter(task)
+
+    def training_data(self, task: int) -> Any:
+        return self.inner.training_data(task)
+
+    def loss(
+        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+    ) -> Tensor:
+        return self.inner.loss(ce, batch, scores, task, chosen)
+
+    def after_backward(self, task: int) -> None:
+        self.inner.after_backward(task)
+
+    def after_step(self, task: int) -> None:
+        self.inner.after_step(task)
+
+    def end_task(self, task: int) -> None:
+        self.inner.end_task(task)
+        self.information.end_task(task)
+
+    def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
+        return self.inner.trains(name, parameter, task)
+
+    def tensors(self) -> dict[str, Tensor]:
+        inner = {f"inner.{k}": v for k, v in self.inner.tensors().items()}
+        return inner | {f"fisher.{k}": v for k, v in self.information.tensors().items()}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        for prefix, method in (("inner.", self.inner), ("fisher.", self.information)):
+            mine = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            method.load(mine)
+
+    def memory_bytes(self) -> int:
+        return self.inner.memory_bytes() + self.information.memory_bytes() // 2

@@ -1,0 +1,65 @@
+"""Experience replay: samples of the past are trained along (Chaudhry et al. 2019)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from snnsim.continual.buffer import Buffer
+from snnsim.continual.learner import Learner
+from snnsim.continual.method import Method
+
+
+class Replay(Method):
+    """Add the cross-entropy of a batch from a reservoir of past samples.
+
+    Args:
+        size: samples held.
+        batch_size: samples replayed per step.
+    """
+
+    needs_scores = True
+    keeps_scores = False
+
+    def __init__(self, size: int = 500, batch_size: int = 64):
+        self.size, self.batch_size = size, batch_size
+
+    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
+        super().attach(learner, optimizer)
+        self.buffer = Buffer(self.size, learner, self.keeps_scores)
+
+    def loss(
+        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+    ) -> Tensor:
+        ce = ce + self.replayed(task)
+        self.buffer.add(task, chosen, batch.x, scores)
+        return ce
+
+    def replayed(self, task: int) -> Tensor | float:
+        """Mean cross-entropy of samples drawn from the buffer; 0 while it is empty."""
+        total: Tensor | float = 0.0
+        count = 0
+        for drawn in self.buffer.draw(self.batch_size):
+            found = self.scores_of(drawn.task, drawn.batch, task)
+            labels = drawn.batch.labels.to(found.device)
+            total = total + functional.cross_entropy(found, labels, reduction="sum")
+            count += len(labels)
+        return total / count if count else 0.0
+
+    def scores_of(self, task: int, batch: Any, present: int) -> Tensor:
+        """Scores of past samples, among all classes that the present task tells apart."""
+        device = next(self.learner.parameters()).device
+        among = present if self.learner.shares_head else task
+        return self.learner.scores(batch.x.to(device), among, batch.lengths)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.buffer.tensors()
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.buffer.load(tensors)
+
+    def memory_bytes(self) -> int:
+        return self.buffer.memory_bytes()

@@ -1,0 +1,71 @@
+"""Synaptic intelligence: importance is the loss that a weight's path has saved.
+
+    omega_i <- omega_i - g_i dtheta_i                             at every step
+    Omega_i <- Omega_i + omega_i / (Dtheta_i^2 + damping)         at the end of a task
+    CE + strength sum_i Omega_i (theta_i - theta_i*)^2
+
+Source: Zenke, Poole & Ganguli 2017 (arXiv:1703.04200), equations 3 to 5.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnsim.continual.method import Method
+
+
+class SI(Method):
+    """Synaptic intelligence.
+
+    Args:
+        strength: of the penalty.
+        damping: keeps importance finite where a weight has hardly moved.
+    """
+
+    def __init__(self, strength: float = 1.0, damping: float = 0.1):
+        self.strength, self.damping = strength, damping
+        self.kept: dict[str, Tensor] = {}  # "path.", "start." and "importance.<name>"
+
+    def begin_task(self, task: int) -> None:
+        for name, parameter in self.parameters(task).items():
+            self.kept[f"path.{name}"] = torch.zeros_like(parameter)
+            self.kept[f"start.{name}"] = parameter.detach().clone()
+            self.kept.setdefault(f"importance.{name}", torch.zeros_like(parameter))
+
+    def loss(
+        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+    ) -> Tensor:
+        if task == 0:
+            return ce
+        for name, parameter in self.parameters(task).items():
+            moved = parameter - self.kept[f"start.{name}"]
+            ce = ce + self.strength * (self.kept[f"importance.{name}"] * moved.square()).sum()
+        return ce
+
+    def after_backward(self, task: int) -> None:
+        self.before = {
+            name: (p.detach().clone(), p.grad.clone())
+            for name, p in self.parameters(task).items()
+            if p.grad is not None
+        }
+
+    def after_step(self, task: int) -> None:
+        named = dict(self.learner.named_parameters())
+        for name, (value, gradient) in self.before.items():
+            self.kept[f"path.{name}"] -= gradient * (named[name].detach() - value)
+
+    def end_task(self, task: int) -> None:
+        for name, parameter in self.parameters(task).items():
+            moved = parameter.detach() - self.kept[f"start.{name}"]
+            gained = self.kept[f"path.{name}"] / (moved.square() + self.damping)
+            self.kept[f"importance.{name}"] += gained.clamp(min=0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.kept)
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.kept = {name: tensor.clone() for name, tensor in tensors.items()}

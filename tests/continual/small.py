@@ -1,0 +1,76 @@
+"""A small data set and networks for the tests of continual learning."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from snnsim_datasets.tools.events import Batch
+
+import snnsim as sn
+from snnsim.continual import Learner, dense_head, permuted, split_by_class, split_by_speaker
+
+CHANNELS, STEPS = 12, 6
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """Six classes: each its own rates of 12 channels, spikes over 6 steps."""
+
+    x: torch.Tensor
+    labels: np.ndarray
+    speakers: np.ndarray
+    classes: tuple = tuple("abcdef")
+    channels: int = CHANNELS
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def lengths(self):
+        return np.full(len(self), STEPS)
+
+    def batch(self, indices, steps=None):
+        indices = np.asarray(indices)
+        labels = torch.from_numpy(self.labels[indices])
+        return Batch(self.x[:, indices], labels, torch.full((len(indices),), STEPS))
+
+
+def blobs(samples, seed):
+    generator = torch.Generator().manual_seed(seed)
+    rates = torch.rand(6, CHANNELS, generator=torch.Generator().manual_seed(99)) ** 3
+    labels = torch.arange(samples) % 6
+    x = torch.rand(STEPS, samples, CHANNELS, generator=generator) < rates[labels]
+    return Blobs(x.float(), labels.numpy(), np.arange(samples) % 7 % 3)
+
+
+def parts():
+    return blobs(126, 0), None, blobs(63, 1)
+
+
+def stream(scenario):
+    if scenario == "domain":
+        return permuted("blobs", parts(), 3)
+    if scenario == "speaker":
+        return split_by_speaker("blobs", parts())
+    return split_by_class("blobs", parts(), 2, scenario)
+
+
+def lif(n):
+    return sn.LIF(n, dt=1.0, tau_mem=2.0, discretization="euler", reset="subtract")
+
+
+def body(kind="dense"):
+    torch.manual_seed(0)
+    if kind == "dense":
+        return sn.Sequential(sn.Dense(CHANNELS, 16), lif(16), sn.Dense(16, 10), lif(10))
+    if kind == "recurrent":
+        return sn.Sequential(sn.Dense(CHANNELS, 10), sn.Recurrent(lif(10)))
+    granularity = kind
+    delayed = sn.Delayed(
+        CHANNELS, 10, dt=1.0, max_delay_ms=2.0, granularity=granularity, kernel_count=2
+    )
+    return sn.Sequential(delayed, sn.BatchNorm(10), lif(10))
+
+
+def learner(scenario, kind="dense", **options):
+    return Learner(body(kind), dense_head(10), stream(scenario), **options)

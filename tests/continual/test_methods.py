@@ -1,0 +1,147 @@
+"""The loop over tasks, and what every method keeps."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import learner, stream
+
+from snnsim.continual import ContinualRecipe, ContinualTrainer, Method, methods, metrics
+from snnsim.continual.stream import split_by_class
+from snnsim.errors import CheckpointError, ConfigError
+
+RECIPE = ContinualRecipe(epochs=2, batch_size=21, lr=0.1)
+SCENARIOS = ("task", "domain", "class")
+
+
+def run(name, scenario, recipe=RECIPE, **options):
+    torch.manual_seed(1)
+    trainer = ContinualTrainer(learner(scenario, **options), methods.get(name)(), recipe)
+    return trainer, trainer.run()
+
+
+def runs(name, scenario):
+    try:
+        return run(name, scenario)
+    except ConfigError as error:
+        pytest.skip(f"refused: {error}")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_runs_every_scenario_or_says_why_not(name, scenario):
+    trainer, summary = runs(name, scenario)
+    matrix = np.array(summary["matrix"])
+    assert matrix.shape == (3, 3)
+    assert np.isfinite(matrix).all()
+    assert summary["acc"] == pytest.approx(matrix[-1].mean())
+    assert all(torch.isfinite(p).all() for p in trainer.learner.parameters())
+    if name not in ("fine-tuning",):
+        assert summary["memory_bytes"] > 0
+    json.dumps(summary)
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_a_run_that_is_interrupted_goes_on_bit_for_bit(name, tmp_path):
+    class Stop(Exception):
+        pass
+
+    recipe = ContinualRecipe(epochs=2, batch_size=21, lr=0.1, momentum=0.5, checkpoint_steps=1)
+    whole, expected = run(name, "class", recipe)
+
+    def start(scenario="class"):
+        torch.manual_seed(1)
+        return ContinualTrainer(
+            learner(scenario), methods.get(name)(), recipe, out=tmp_path, seed=0
+        )
+
+    trainer = start()
+
+    class Stopper:
+        def task_started(self, *_): ...
+
+        def tested(self, *_): ...
+
+        def step_done(self, task, step, loss):
+            if (task, step) == (1, 2):
+                trainer.save()
+                raise Stop
+
+    trainer.watcher = Stopper()
+    with pytest.raises(Stop):
+        trainer.run()
+    again = start()
+    torch.manual_seed(77)  # the stored state decides
+    assert again.resume()
+    found = again.run()
+    assert found["matrix"] == expected["matrix"]
+    for a, b in zip(whole.learner.parameters(), again.learner.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_resuming_with_another_recipe_is_refused(tmp_path):
+    trainer = ContinualTrainer(learner("class"), Method(), RECIPE, out=tmp_path)
+    trainer.save()
+    other = ContinualTrainer(learner("class"), Method(), ContinualRecipe(), out=tmp_path)
+    with pytest.raises(CheckpointError, match="another recipe"):
+        other.resume()
+
+
+def test_metrics_of_a_known_matrix():
+    matrix = np.array([[0.9, 0.3, 0.2], [0.95, 0.8, 0.4], [0.6, 0.7, 0.85]])
+    assert metrics.average_accuracy(matrix) == pytest.approx((0.6 + 0.7 + 0.85) / 3)
+    assert metrics.backward_transfer(matrix) == pytest.approx((-0.3 - 0.1) / 2)
+    assert metrics.forgetting(matrix) == pytest.approx((0.35 + 0.1) / 2)
+    assert metrics.forward_transfer(matrix, np.full(3, 0.1)) == pytest.approx((0.2 + 0.3) / 2)
+
+
+def test_tasks_of_a_split_hold_their_classes_and_nothing_else():
+    tasks = stream("class").tasks
+    assert [t.classes for t in tasks] == [2, 4, 6]
+    assert [sorted(set(t.test.labels)) for t in tasks] == [[0, 1], [2, 3], [4, 5]]
+    own = stream("task").tasks
+    assert [sorted(set(t.train.labels)) for t in own] == [[0, 1]] * 3
+    speakers = stream("speaker").tasks
+    for i, task in enumerate(speakers):
+        assert set(task.train.data.speakers[task.train.indices]) == {i}
+    batch = tasks[2].train.batch([0, 1])
+    assert batch.labels.tolist() == tasks[2].train.labels[:2].tolist()
+
+
+def test_permutations_differ_and_keep_the_values():
+    tasks = stream("domain").tasks
+    rows = [task.train.batch(range(4)).x for task in tasks]
+    assert not torch.equal(rows[0], rows[1])
+    assert torch.equal(rows[0].sort(-1).values, rows[1].sort(-1).values)
+
+
+def test_bad_streams_are_refused():
+    data = stream("class").tasks[0].train.data
+    with pytest.raises(ConfigError, match="do not divide"):
+        split_by_class("blobs", (data, None, data), 4, "task")
+    with pytest.raises(ConfigError, match="scenario"):
+        split_by_class("blobs", (data, None, data), 2, "tasks")
+
+
+@pytest.mark.parametrize("training", ["bptt", "ottt"])
+@pytest.mark.parametrize("feedback", ["backprop", "random", "sign"])
+def test_every_learning_rule_trains(training, feedback):
+    # feedback alignment first has to turn the weights towards the feedback
+    epochs = 80 if feedback == "random" else 20
+    recipe = ContinualRecipe(epochs=epochs, batch_size=21, lr=0.2, momentum=0.9)
+    torch.manual_seed(1)
+    made = learner("task", training=training, feedback=feedback)
+    trainer = ContinualTrainer(made, Method(), recipe)
+    trainer.run()
+    right = made.correct(trainer.stream.tasks[2].train, 2)
+    assert right / len(trainer.stream.tasks[2].train) > 0.8  # chance is 0.5
+
+
+def test_online_training_refuses_methods_that_need_whole_sequences():
+    with pytest.raises(ConfigError, match="online"):
+        run("der", "class", training="ottt")

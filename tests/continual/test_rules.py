@@ -1,0 +1,129 @@
+"""Learning rules: what carries the weight update and what carries the error."""
+
+import pytest
+import torch
+from torch import nn
+
+import snnsim as sn
+from snnsim.surrogate import Sigmoid
+from snnsim.training.rules import PlasticConnection, prepare
+from snnsim.training.rules.dsr import RateLIF, weighted_mean
+from snnsim.training.rules.online import online_gradients
+
+
+def connection(kind):
+    if kind == "dense":
+        return sn.Dense(6, 4, bias=True), torch.randn(3, 2, 6)
+    return sn.Conv2d(2, 3, 3, stride=2, padding=1), torch.randn(3, 2, 2, 5, 5)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+@pytest.mark.parametrize("feedback", ["backprop", "random", "sign"])
+def test_error_goes_back_through_the_feedback_and_the_weight_sees_the_true_input(kind, feedback):
+    torch.manual_seed(0)
+    inner, x = connection(kind)
+    plastic = PlasticConnection(inner, feedback)
+    x.requires_grad_()
+    y, _ = plastic(x)
+    g = torch.randn_like(y)
+    y.backward(g)
+    plain = x.detach().requires_grad_()
+    weight = plastic.weight
+    expected = inner(plain)[0]
+    assert (y - expected).abs().max() < 1e-6
+    (of_weight,) = torch.autograd.grad(expected, weight, g)
+    assert (weight.grad - of_weight).abs().max() < 1e-5
+    with torch.no_grad():
+        weight.copy_(plastic._backward_matrix())
+    (of_input,) = torch.autograd.grad(inner(plain)[0], plain, g)
+    assert (x.grad - of_input).abs().max() < 1e-5
+
+
+def test_feedback_is_kept_with_the_network():
+    plastic = PlasticConnection(sn.Dense(3, 2), "random")
+    assert "back" in plastic.state_dict()
+    sign = PlasticConnection(sn.Dense(4, 2), "sign")._backward_matrix()
+    assert torch.equal(sign.abs(), torch.full((2, 4), 0.5))
+
+
+def lif(n):
+    return sn.LIF(
+        n,
+        dt=1.0,
+        tau_mem=2.0,
+        discretization="euler",
+        reset="subtract",
+        surrogate=Sigmoid(alpha=4.0),
+    )
+
+
+def test_online_gradients_are_sums_over_steps_of_error_and_trace():
+    torch.manual_seed(0)
+    net = prepare(sn.Sequential(sn.Dense(5, 7), lif(7), sn.Dense(7, 3)), training="ottt")
+    x = (torch.rand(6, 4, 5) < 0.7).float() * 2
+    labels = torch.tensor([0, 1, 2, 0])
+    body, head = sn.Sequential(net[0], net[1]), net[2]
+    _, loss = online_gradients(body, head, x, lambda y: nn.functional.cross_entropy(y, labels))
+    # by hand: membranes and resets carry nothing from step to step
+    w1, w2 = (p.detach().clone().requires_grad_() for p in (net[0].weight, net[2].weight))
+    v, trace = torch.zeros(4, 7), torch.zeros(4, 7)
+    g1, g2, total = torch.zeros_like(w1), torch.zeros_like(w2), 0.0
+    for step in x:
+        u = 0.5 * v + step @ w1.detach().t()
+        z = (u >= 1).float()
+        v, trace = u - z, 0.5 * trace + z
+        scores = (z @ w2.detach().t()).requires_grad_()
+        value = nn.functional.cross_entropy(scores, labels) / 6
+        (error,) = torch.autograd.grad(value, scores)
+        g2 += error.t() @ trace
+        s = torch.sigmoid(4 * (u - 1))
+        g1 += ((error @ w2.detach()) * 4 * s * (1 - s)).t() @ step
+        total += value.item()
+    assert float(loss) == pytest.approx(total, rel=1e-5)
+    assert (net[2].weight.grad - g2).abs().max() < 1e-6
+    assert (net[0].weight.grad - g1).abs().max() < 1e-6
+
+
+def test_a_still_input_gives_the_same_online_gradients_repeated_or_not():
+    results = []
+    for repeated in (True, False):
+        torch.manual_seed(0)
+        layers = [sn.Dense(5, 7), *([sn.Repeat(6)] if repeated else []), lif(7)]
+        body = prepare(sn.Sequential(*layers), training="ottt")
+        head = prepare(sn.Sequential(sn.Dense(7, 3)), training="ottt", spikes_enter=True)[0]
+        x = torch.rand(1, 4, 5) * 3
+        labels = torch.tensor([0, 1, 2, 0])
+        online_gradients(
+            body,
+            head,
+            x if repeated else x.expand(6, 4, 5),
+            lambda y, t=labels: nn.functional.cross_entropy(y, t),
+        )
+        results.append([body[0].weight.grad, head.weight.grad])
+    for a, b in zip(*results, strict=True):
+        assert (a - b).abs().max() < 1e-6
+
+
+def test_dsr_gradients_are_those_of_the_clamped_rates():
+    torch.manual_seed(0)
+    net = sn.Sequential(sn.Dense(5, 7), sn.Repeat(20), RateLIF(7), sn.Dense(7, 3))
+    x, g = torch.rand(1, 4, 5) * 2, torch.randn(4, 3)
+    decay = RateLIF(1).decay
+    weighted_mean(net(x)[0], decay).backward(g)
+    w1, w2 = (net[i].weight.detach().clone().requires_grad_() for i in (0, 3))
+    threshold = torch.tensor(0.3, requires_grad=True)
+    spikes = weighted_mean(net[2](net[0](x)[0].expand(20, 4, 7))[0], decay).detach()
+    rate = torch.minimum((x[0] @ w1.t()).clamp(min=0), threshold / 0.05)
+    rate = spikes + rate - rate.detach()
+    (rate @ w2.t()).backward(g)
+    assert (net[0].weight.grad - w1.grad).abs().max() < 1e-5
+    assert (net[3].weight.grad - w2.grad).abs().max() < 1e-5
+    assert (net[2].v_threshold.grad - threshold.grad).abs() < 1e-5
+
+
+def test_the_rate_of_a_dsr_neuron_is_near_its_clamped_input():
+    drive = torch.linspace(-1, 8, 10).expand(200, 1, 10)
+    neuron = RateLIF(10)
+    rate = weighted_mean(neuron(drive)[0], neuron.decay)[0]
+    expected = drive[0, 0].clamp(0, 6)
+    assert (rate - expected).abs().max() < 0.5
