@@ -13,9 +13,10 @@ from rich.table import Table
 
 from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments.config import config_names, resolve
+from snnsim_experiments.continual.cli import app as continual_app
 
 app = typer.Typer(
-    help="Spiking networks with learnable delays: train, evaluate, predict.\n\n"
+    help="Spiking networks with learnable delays, and continual learning.\n\n"
     "Start with: snnsim spoken-digits train --epochs 20",
     no_args_is_help=True,
     add_completion=False,
@@ -149,6 +150,8 @@ def _dataset_app(name: str) -> typer.Typer:
 
 for _name in snnsim_datasets.names():
     app.add_typer(_dataset_app(_name), name=_name)
+
+app.add_typer(continual_app, name="continual")
 
 
 @app.command()

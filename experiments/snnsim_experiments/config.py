@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -73,10 +73,10 @@ def resolve(
     'none'
     """
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    layers = [_read(folder_of(dataset) / "default.toml")]
+    layers = [read_toml(folder_of(dataset) / "default.toml")]
     if config is not None:
-        layers.append(_read(_find(dataset, config)))
-    layers.append(_parse_changes(changes))
+        layers.append(read_toml(_find(dataset, config)))
+    layers.append(parse_changes(changes))
     if epochs is not None:
         layers.append({"training": {"epochs": epochs}})
     for layer in layers:
@@ -88,8 +88,10 @@ def resolve(
         dataset,
         seed,
         backend,
-        _check("data", _fields(load), values["data"], keep=("dt",) if _takes_dt(load) else ()),
-        _check("network", hidden | _fields(delay_network), values["network"]),
+        check_section(
+            "data", fields(load), values["data"], keep=("dt",) if _takes_dt(load) else ()
+        ),
+        check_section("network", hidden | fields(delay_network), values["network"]),
         asdict(_recipe(values["training"])),
     )
 
@@ -98,25 +100,31 @@ def _takes_dt(load: Callable[..., Any]) -> bool:
     return "dt" in inspect.signature(load).parameters
 
 
-def _fields(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Keyword-only arguments of a function: name to (type, default)."""
+def fields(function: Callable[..., Any], keyword_only: bool = True) -> dict[str, tuple[Any, Any]]:
+    """Arguments of a function that a configuration may set: name to (type, default)."""
     hints = get_type_hints(function)
+    kinds: set[Any] = {inspect.Parameter.KEYWORD_ONLY}
+    if not keyword_only:
+        kinds.add(inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
         for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
+        if p.kind in kinds and p.name != "self"
     }
 
 
-def _check(section: str, fields: dict[str, Any], given: dict[str, Any], keep=()) -> dict[str, Any]:
-    fields = {k: v for k, v in fields.items() if k not in _NOT_CONFIGURED or k in keep}
+def check_section(
+    section: str, known: dict[str, Any], given: dict[str, Any], keep: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The values of a section, complete and of the right types; ``known`` as of :func:`fields`."""
+    known = {k: v for k, v in known.items() if k not in _NOT_CONFIGURED or k in keep}
     for key in given:
-        if key not in fields:
+        if key not in known:
             raise ConfigError(
-                f"unknown key {section}.{key}{nearest(key, fields)}; known: {', '.join(fields)}"
+                f"unknown key {section}.{key}{nearest(key, known)}; known: {', '.join(known)}"
             )
     model = pydantic.create_model(
-        section, __config__=pydantic.ConfigDict(extra="forbid", strict=False), **fields
+        section, __config__=pydantic.ConfigDict(extra="forbid", strict=False), **known
     )
     try:
         return model(**given).model_dump()
@@ -157,29 +165,33 @@ def _find(dataset: str, config: str) -> Path:
     )
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def read_toml(path: Path, sections: Sequence[str] = SECTIONS) -> dict[str, dict[str, Any]]:
+    """A configuration file; only the given sections may be in it."""
     try:
         content = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for section, entries in content.items():
-        if section not in SECTIONS or not isinstance(entries, dict):
+        if section not in sections or not isinstance(entries, dict):
             raise ConfigError(
-                f"{path} has {section!r} at its top level{nearest(section, SECTIONS)}; "
-                f"it may have the sections {', '.join(SECTIONS)}"
+                f"{path} has {section!r} at its top level{nearest(section, sections)}; "
+                f"it may have the sections {', '.join(sections)}"
             )
     return content
 
 
-def _parse_changes(changes: Iterable[str]) -> dict[str, dict[str, Any]]:
+def parse_changes(
+    changes: Iterable[str], sections: Sequence[str] = SECTIONS
+) -> dict[str, dict[str, Any]]:
+    """Values from ``section.key=value`` strings."""
     parsed: dict[str, dict[str, Any]] = {}
     for change in changes:
         name, equals, text = change.partition("=")
         section, dot, key = name.strip().partition(".")
-        if not equals or not dot or section not in SECTIONS:
+        if not equals or not dot or section not in sections:
             raise ConfigError(
                 f"cannot understand --set {change!r}; write section.key=value with a section of "
-                f"{', '.join(SECTIONS)}{nearest(section, SECTIONS)}"
+                f"{', '.join(sections)}{nearest(section, sections)}"
             )
         parsed.setdefault(section, {})[key] = _value(text.strip())
     return parsed

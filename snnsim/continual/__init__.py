@@ -1,5 +1,6 @@
 """Continual learning: streams of tasks, methods against forgetting, and what is measured."""
 
+from snnsim.continual import methods
 from snnsim.continual.learner import Learner, dense_head
 from snnsim.continual.loop import ContinualRecipe, ContinualTrainer, ContinualWatcher
 from snnsim.continual.method import Method
@@ -28,6 +29,7 @@ __all__ = [
     "Task",
     "View",
     "dense_head",
+    "methods",
     "permuted",
     "rotated",
     "split_by_class",

@@ -1,5 +1,19 @@
-"""Plots of training, spikes and delays. Needs matplotlib: ``pip install 'snnsim[viz]'``."""
+"""Plots of training, spikes, delays and tasks. Needs matplotlib: ``pip install 'snnsim[viz]'``."""
 
-from snnsim.plotting.figures import curves, delay_histogram, raster, save
+from snnsim.plotting.figures import (
+    accuracy_curves,
+    accuracy_matrix,
+    curves,
+    delay_histogram,
+    raster,
+    save,
+)
 
-__all__ = ["curves", "delay_histogram", "raster", "save"]
+__all__ = [
+    "accuracy_curves",
+    "accuracy_matrix",
+    "curves",
+    "delay_histogram",
+    "raster",
+    "save",
+]

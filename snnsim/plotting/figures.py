@@ -93,3 +93,35 @@ def delay_histogram(net: nn.Module, before: Mapping[str, Tensor]) -> Any | None:
     axes[0, 0].set_ylabel("synapses")
     axes[0, 0].legend(frameon=False)
     return figure
+
+
+def accuracy_matrix(matrix: Sequence[Sequence[float]]) -> Any:
+    """Heat map of accuracies in percent: a row after each task, a column for each task."""
+    size = len(matrix[0])
+    figure, axes = _figure(1, 1, 1.8 + 0.45 * size, 1.4 + 0.4 * len(matrix))
+    axis = axes[0][0]
+    image = axis.imshow(matrix, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+    for i, row in enumerate(matrix):
+        for j, value in enumerate(row):
+            colour = "black" if value > 60 else "white"
+            axis.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
+    axis.set(xlabel="tested on task", ylabel="after task")
+    axis.set_xticks(range(size), [str(j + 1) for j in range(size)])
+    axis.set_yticks(range(len(matrix)), [str(i + 1) for i in range(len(matrix))])
+    figure.colorbar(image, label="accuracy (%)")
+    return figure
+
+
+def accuracy_curves(matrix: Sequence[Sequence[float]]) -> Any:
+    """Accuracy on each task from its own training on, and their mean so far."""
+    figure, axes = _figure(1, 1, 6, 3.4)
+    axis, count = axes[0][0], len(matrix)
+    steps = list(range(1, count + 1))
+    for task in range(count):
+        values = [matrix[i][task] for i in range(task, count)]
+        axis.plot(steps[task:], values, marker=".", linewidth=1, alpha=0.7)
+    means = [sum(matrix[i][: i + 1]) / (i + 1) for i in range(count)]
+    axis.plot(steps, means, color="black", linewidth=2, label="mean of tasks so far")
+    axis.set(xlabel="after task", ylabel="accuracy (%)", ylim=(0, 102))
+    axis.legend(frameon=False)
+    return figure

@@ -1,0 +1,1 @@
+"""``snnsim continual``: methods against forgetting on streams of tasks."""

@@ -1,0 +1,189 @@
+"""``snnsim continual run | compare | list``."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Continual learning: one task after the other, without forgetting.\n\n"
+    "Start with: snnsim continual run --stream spoken-digits --method hlop",
+    no_args_is_help=True,
+)
+output, messages = Console(), Console(stderr=True)
+
+Stream = Annotated[str, typer.Option(help="Tasks; see: snnsim continual list.")]
+Training = Annotated[
+    str | None, typer.Option(help="bptt, dsr or ottt; default: the configuration's.")
+]
+Config = Annotated[str | None, typer.Option(help="TOML file, or one that comes along.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one value: section.key=value. Repeatable."),
+]
+Seeds = Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")]
+Root = Annotated[str | None, typer.Option(help="Folder of the data set's files.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+
+
+@app.command()
+def run(
+    stream: Stream,
+    method: Annotated[str, typer.Option(help="Method; see: snnsim continual list.")],
+    training: Training = None,
+    config: Config = None,
+    set_: Set = None,
+    seeds: Seeds = "0",
+    root: Root = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to write.")] = None,
+    device: Device = "cpu",
+    resume: Resume = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network on one task after the other and test it on all of them.
+
+    The run folder gets summary.json (acc, bwt, fwt, forgetting in percent, the
+    matrix of accuracies, memory, seconds per task; means over seeds), plots, and
+    a folder per seed. An interrupted run goes on with --resume.
+
+    Examples:
+
+        snnsim continual run --stream spoken-digits --method hlop --seeds 0,1,2
+
+        snnsim continual run --stream pmnist --method hlop --training bptt --root MNIST
+
+        snnsim continual run --stream split-fsdd --method ewc --set stream.scenario=class
+    """
+    from snnsim_experiments.continual.config import resolve
+    from snnsim_experiments.continual.run import run as run_seeds
+    from snnsim_experiments.continual.run import seeds_of
+
+    chosen = resolve(stream, method, config=config, changes=set_ or (), learning=training)
+    folder = out or _default_folder(stream, method)
+    summary = run_seeds(
+        chosen, seeds_of(seeds), root, folder,
+        device=device, resume=resume, quiet=quiet, console=messages,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(summary))  # noqa: T201
+    else:
+        _print([summary])
+        output.print(f"Run in {summary['out']}", markup=False, highlight=False)
+
+
+@app.command()
+def compare(
+    stream: Stream,
+    methods: Annotated[str, typer.Option(help="Methods, such as fine-tuning,ewc,hlop.")],
+    training: Training = None,
+    config: Config = None,
+    set_: Set = None,
+    seeds: Seeds = "0",
+    root: Root = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; a run folder each.")] = None,
+    device: Device = "cpu",
+    resume: Resume = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run several methods on a stream and print them side by side.
+
+    What a method cannot do is said, and the others go on. --set may only name
+    sections other than method.
+    """
+    from snnsim.errors import ConfigError
+    from snnsim_experiments.continual.config import resolve
+    from snnsim_experiments.continual.run import run as run_seeds
+    from snnsim_experiments.continual.run import seeds_of
+    from snnsim_experiments.run_folder import write_json
+
+    names, folder = methods.split(","), out or _default_folder(stream, "compare")
+    chosen = [
+        resolve(stream, name, config=config, changes=set_ or (), learning=training)
+        for name in names
+    ]
+    rows: list[dict[str, Any]] = []
+    for each in chosen:
+        if not quiet:
+            messages.print(each.method_name, style="bold")
+        try:
+            row = run_seeds(
+                each, seeds_of(seeds), root, folder / each.method_name,
+                device=device, resume=resume, quiet=quiet, console=messages,
+            )  # fmt: skip
+        except ConfigError as error:
+            row = {"method": each.method_name, "refused": str(error)}
+        rows.append(row)
+        write_json(folder / "comparison.json", rows)
+    if as_json:
+        print(json.dumps(rows))  # noqa: T201
+    else:
+        _print(rows)
+        output.print(f"Written to {folder}", markup=False, highlight=False)
+
+
+@app.command(name="list")
+def list_command(as_json: Json = False) -> None:
+    """Streams, methods and configurations."""
+    from snnsim.continual import methods
+    from snnsim_experiments.continual.config import config_names
+    from snnsim_experiments.continual.streams import names
+
+    found = {
+        "streams": dict.fromkeys(names(), ""),
+        "methods": {name: _first_line(methods.get(name)) for name in methods.names()},
+        "configurations": dict.fromkeys(config_names(), ""),
+    }
+    if as_json:
+        print(json.dumps(found))  # noqa: T201
+        return
+    for title, entries in found.items():
+        output.print(title, style="bold")
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for name, text in entries.items():
+            table.add_row(f"  {name}", text)
+        output.print(table)
+
+
+def _first_line(cls: type) -> str:
+    import sys
+
+    return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
+
+
+def _default_folder(stream: str, method: str) -> Path:
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / "continual" / stream / f"{time}-{method}"
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    table = Table(
+        "method", "ACC %", "BWT %", "FWT %", "forgetting %", "memory MB", "s per task",
+        box=None, pad_edge=False,
+    )  # fmt: skip
+    for row in rows:
+        if "refused" in row:
+            continue
+        cells = [_with_spread(row, key) for key in ("acc", "bwt", "fwt", "forgetting")]
+        seconds = sum(row["seconds_per_task"]) / len(row["seconds_per_task"])
+        memory = f"{row['memory_bytes'] / 1e6:.2f}"
+        table.add_row(row["method"], *cells, memory, f"{seconds:.1f}")
+    output.print(table)
+    for row in rows:
+        if "refused" in row:
+            output.print(f"{row['method']}: {row['refused']}", markup=False, highlight=False)
+
+
+def _with_spread(row: dict[str, Any], key: str) -> str:
+    if row[key] is None:
+        return "-"
+    spread = f" ± {row['std'][key]:.2f}" if len(row["seeds"]) > 1 else ""
+    return f"{row[key]:.2f}{spread}"

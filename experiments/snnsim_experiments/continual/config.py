@@ -1,0 +1,122 @@
+"""Configurations of continual runs: TOML files, checked against the real signatures.
+
+Sections: ``stream`` (options of the stream), ``network``, ``training`` (the fields of
+:class:`snnsim.continual.ContinualRecipe`) and ``method`` (those of the method). A file may also
+have ``method-<name>``, which only that method takes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from snnsim.continual import ContinualRecipe, methods
+from snnsim.errors import ConfigError, nearest
+from snnsim_experiments.config import check_section, fields, parse_changes, read_toml
+from snnsim_experiments.continual import networks, streams
+
+SECTIONS = ("stream", "network", "training", "method")
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ContinualConfig:
+    """A complete, checked configuration; plain values only."""
+
+    stream_name: str
+    method_name: str
+    seed: int
+    stream: dict[str, Any]
+    network: dict[str, Any]
+    training: dict[str, Any]
+    method: dict[str, Any]
+
+    @property
+    def recipe(self) -> ContinualRecipe:
+        """The training section."""
+        return ContinualRecipe(**self.training)
+
+
+def config_names() -> list[str]:
+    """Names of the configurations that come along."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def default_config(stream: str) -> str:
+    """The configuration a stream has unless another is given.
+
+    >>> default_config("pmnist"), default_config("speakers-fsdd")
+    ('pmnist', 'sequences')
+    """
+    if stream in config_names():
+        return stream
+    return "images" if streams.is_still(stream) else "sequences"
+
+
+def resolve(
+    stream: str,
+    method: str,
+    *,
+    config: str | None = None,
+    changes: Iterable[str] = (),
+    learning: str | None = None,
+    seed: int = 0,
+) -> ContinualConfig:
+    """Merge the stream's configuration, a given one and single changes.
+
+    >>> resolve("pmnist", "hlop").training["lr"]
+    0.1
+    """
+    streams.parse(stream)
+    cls = methods.get(method)
+    own = f"method-{method}"
+    allowed = (*SECTIONS, *(f"method-{name}" for name in methods.names()))
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    layers = [read_toml(FOLDER / f"{default_config(stream)}.toml", allowed)]
+    if config is not None:
+        layers.append(read_toml(_find(config), allowed))
+    layers.append(parse_changes(changes, SECTIONS))
+    for layer in layers:
+        for section in SECTIONS:
+            values[section].update(layer.get(section, {}))
+        values["method"].update(layer.get(own, {}))
+    if learning is not None:
+        values["network"]["learning"] = learning
+    options = _options_of(cls)
+    return ContinualConfig(
+        stream,
+        method,
+        seed,
+        check_section("stream", fields(streams.build), values["stream"]),
+        check_section("network", fields(networks.build), values["network"]),
+        _recipe(values["training"]),
+        check_section("method", options, values["method"]),
+    )
+
+
+def _options_of(cls: Any) -> dict[str, Any]:
+    """What a method may be given; a method within a method is not configured."""
+    if not inspect.isfunction(cls.__init__):
+        return {}
+    found = fields(cls.__init__, keyword_only=False)
+    return {name: each for name, each in found.items() if name != "inner"}
+
+
+def _recipe(given: dict[str, Any]) -> dict[str, Any]:
+    known = fields(ContinualRecipe, keyword_only=False)
+    return asdict(ContinualRecipe(**check_section("training", known, given)))
+
+
+def _find(config: str) -> Path:
+    named = FOLDER / f"{config}.toml"
+    if named.is_file():
+        return named
+    if Path(config).is_file():
+        return Path(config)
+    raise ConfigError(
+        f"there is no configuration {config!r}: neither a file nor one of "
+        f"{', '.join(config_names())}{nearest(config, config_names())}"
+    )

@@ -1,0 +1,100 @@
+"""Networks for task streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import snnsim as sn
+from snnsim.continual import Learner, Stream, dense_head
+from snnsim.errors import ConfigError, check_choice
+from snnsim.functional.readouts import get_readout
+from snnsim.layer import Layer
+from snnsim.surrogate import Sigmoid
+from snnsim.training.rules.dsr import RateLIF, weighted_mean
+
+CONNECTIONS = ("dense", "axonal", "dendritic", "synaptic", "recurrent")
+
+
+def build(
+    stream: Stream,
+    *,
+    hidden: list[int] | None = None,
+    steps: int = 6,
+    learning: str = "bptt",
+    feedback: str = "backprop",
+    connections: str = "dense",
+    norm: bool = False,
+    tau_mem: float = 2.0,
+    max_delay_steps: int = 24,
+    readout: str = "mean",
+) -> Learner:
+    """A fully connected spiking network for a stream.
+
+    Args:
+        stream: the tasks.
+        hidden: sizes of the hidden layers; ``None`` for two of 800.
+        steps: for which a still image is shown.
+        learning: ``"bptt"``, ``"dsr"`` or ``"ottt"``.
+        feedback: ``"backprop"``, ``"random"`` or ``"sign"``.
+        connections: ``"dense"``, with delays (``"axonal"``, ``"dendritic"``, ``"synaptic"``),
+            or ``"recurrent"``.
+        norm: batch normalisation before the neurons.
+        tau_mem: membrane time constant in steps.
+        max_delay_steps: of delays.
+        readout: of the head's outputs; ``"dsr"`` has its own, a weighted mean.
+    """
+    check_choice("connections", connections, CONNECTIONS)
+    if learning == "dsr" and connections != "dense":
+        raise ConfigError("learning 'dsr' knows rates only: use connections='dense'")
+    sizes = [stream.tasks[0].test.batch([0]).x[0, 0].numel(), *(hidden or [800, 800])]
+    still = bool((stream.tasks[0].test.lengths == 1).all())
+    if still and connections not in ("dense", "recurrent"):
+        raise ConfigError("delays need sequences, but this stream shows still images")
+    layers: list[torch.nn.Module] = []
+    for index, (n_in, n_out) in enumerate(pairwise(sizes)):
+        layers.append(_connect(connections, n_in, n_out, max_delay_steps))
+        if norm:
+            layers.append(sn.BatchNorm(n_out))
+        if still and index == 0:
+            layers.append(sn.Repeat(steps))
+        layers.append(_neurons(learning, connections, n_out, tau_mem))
+    decay = RateLIF(1).decay
+    score: Callable[..., Tensor] = get_readout(readout)
+    if learning == "dsr":
+        score = _WeightedMean(decay)
+    return Learner(
+        sn.Sequential(*layers),
+        dense_head(sizes[-1]),
+        stream,
+        training=learning,
+        feedback=feedback,
+        trace_decay=1 - 1 / tau_mem,
+        readout=score,
+    )
+
+
+class _WeightedMean:
+    def __init__(self, decay: float):
+        self.decay = decay
+
+    def __call__(self, y: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return weighted_mean(y, self.decay)
+
+
+def _connect(connections: str, n_in: int, n_out: int, longest: int) -> Layer:
+    if connections in ("dense", "recurrent"):
+        return sn.Dense(n_in, n_out)
+    return sn.Delayed(n_in, n_out, dt=1.0, max_delay_ms=float(longest), granularity=connections)
+
+
+def _neurons(learning: str, connections: str, n: int, tau_mem: float) -> Layer:
+    if learning == "dsr":
+        return RateLIF(n)
+    options: dict[str, Any] = {"discretization": "euler", "reset": "subtract"}
+    lif = sn.LIF(n, dt=1.0, tau_mem=tau_mem, surrogate=Sigmoid(alpha=4.0), **options)
+    return sn.Recurrent(lif) if connections == "recurrent" else lif

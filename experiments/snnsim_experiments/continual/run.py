@@ -1,0 +1,190 @@
+"""Running methods on streams, over seeds."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from snnsim.continual import ContinualTrainer, ContinualWatcher, methods
+from snnsim.errors import ConfigError
+from snnsim.training import distributed, set_seed
+from snnsim_experiments import run_folder
+from snnsim_experiments.continual import networks, streams
+from snnsim_experiments.continual.config import ContinualConfig
+from snnsim_experiments.progress import DownloadBar
+
+MEASURES = ("acc", "bwt", "fwt", "forgetting")
+
+
+class TerminalWatcher(ContinualWatcher):
+    """A bar over the steps of a task on a terminal, and a line per task (none when quiet)."""
+
+    def __init__(self, console: Console, tasks: int, quiet: bool):
+        self.console, self.tasks, self.quiet = console, tasks, quiet
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        off = quiet or not console.is_terminal
+        self.bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=off)
+        self.row: Any = None
+
+    def __enter__(self) -> TerminalWatcher:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def task_started(self, task: int, steps: int) -> None:
+        if self.row is not None:
+            self.bar.remove_task(self.row)
+        self.row = self.bar.add_task(f"task {task + 1}/{self.tasks}", total=steps)
+
+    def step_done(self, task: int, step: int, loss: float) -> None:
+        title = f"task {task + 1}/{self.tasks} loss {loss:.3f}"
+        self.bar.update(self.row, completed=step, description=title)
+
+    def tested(self, task: int, row: list[float]) -> None:
+        if not self.quiet:
+            past = "  ".join(f"{100 * a:.1f}" for a in row[: task + 1])
+            self.console.print(f"task {task + 1:>2}/{self.tasks}  {past} %", highlight=False)
+
+
+def run(
+    config: ContinualConfig,
+    seeds: list[int],
+    root: str | None,
+    out: Path,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Run a configuration for each seed into ``out/seed<n>``; returns ``out/summary.json``.
+
+    The summary holds means over seeds, and under ``"std"`` their standard deviations.
+    """
+    console = console or Console(stderr=True)
+    place = distributed.start(run_folder.device(device))
+    try:
+        summaries = []
+        for seed in seeds:
+            each = replace(config, seed=seed)
+            summaries.append(_run(each, root, out / f"seed{seed}", place, resume, quiet, console))
+        summary = aggregate(summaries) | {
+            "stream": config.stream_name,
+            "method": config.method_name,
+            "learning": config.network["learning"],
+            "feedback": config.network["feedback"],
+        }
+        if distributed.rank() == 0:
+            run_folder.write_json(out / "summary.json", summary)
+            _plot(summary, out)
+        return {"out": str(out), **summary}
+    finally:
+        distributed.stop()
+
+
+def aggregate(summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means of the summaries of several seeds, with sample standard deviations."""
+    first = summaries[0]
+
+    def mean(values: list[Any]) -> Any:
+        return None if any(v is None for v in values) else np.mean(values, axis=0).tolist()
+
+    keys = (*MEASURES, "matrix", "seconds_per_task", "memory_bytes")
+    means = {key: mean([s[key] for s in summaries]) for key in keys}
+    means["memory_bytes"] = int(means["memory_bytes"])
+    spread = {
+        key: None
+        if means[key] is None
+        else float(np.std([s[key] for s in summaries], ddof=1 if len(summaries) > 1 else 0))
+        for key in MEASURES
+    }
+    same = {key: first[key] for key in ("parameters", "tasks", "scenario")}
+    return means | {"std": spread, "seeds": [s["seed"] for s in summaries]} | same
+
+
+def _run(config, root, out, place, resume, quiet, console) -> dict[str, Any]:
+    done = out / "summary.json"
+    first = distributed.rank() == 0
+    _prepare(out, config, resume)
+    if done.exists():
+        found: dict[str, Any] = run_folder.read_json(done)
+        return found
+    distributed.barrier()
+    options = config.stream | {"seed": config.stream["seed"] + config.seed}
+    with DownloadBar(console, quiet or not first) as bar:
+        stream = streams.build(config.stream_name, root, bar, **options)
+    set_seed(config.seed)
+    learner = networks.build(stream, **config.network)
+    method = methods.get(config.method_name)(**config.method)
+    if first and not (out / "run.json").exists():
+        facts = {"tasks": [task.name for task in stream.tasks]}
+        run_folder.write_json(out / "run.json", run_folder.describe(config, facts))
+    distributed.barrier()
+    with TerminalWatcher(console, len(stream), quiet or not first) as watcher:
+        trainer = ContinualTrainer(
+            learner, method, config.recipe, out=out, seed=config.seed, device=place,
+            watcher=watcher,
+        )  # fmt: skip
+        if resume and trainer.resume() and not quiet and first:
+            console.print(f"continuing with task {trainer.place.task + 1} of seed {config.seed}")
+        summary = trainer.run()
+    if first:
+        run_folder.write_json(done, summary)
+        (out / "last.safetensors").unlink(missing_ok=True)
+        _plot(summary, out)
+    distributed.barrier()
+    return summary
+
+
+def _prepare(out: Path, config: ContinualConfig, resume: bool) -> None:
+    stored = out / "run.json"
+    if not stored.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out} is not empty and not a run; choose another --out")
+        return
+    if not resume:
+        raise ConfigError(f"{out} already holds a run; go on with --resume or choose another --out")
+    before = run_folder.read_json(stored).get("config")
+    if before != _as_json(config):
+        raise ConfigError(
+            f"{out} was started with another configuration; resume with the same options or "
+            "choose another --out"
+        )
+
+
+def _as_json(config: ContinualConfig) -> Any:
+    import json
+
+    return json.loads(json.dumps(asdict(config)))
+
+
+def _plot(summary: dict[str, Any], out: Path) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        return
+    from snnsim import plotting
+
+    plotting.save(plotting.accuracy_matrix(summary["matrix"]), out / "plots" / "matrix.png")
+    plotting.save(plotting.accuracy_curves(summary["matrix"]), out / "plots" / "tasks.png")
+
+
+def seeds_of(text: str) -> list[int]:
+    """Seeds from ``"0,1,2"``.
+
+    >>> seeds_of("0,2")
+    [0, 2]
+    """
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds is {text!r} but must be numbers such as 0,1,2") from None
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"--seeds is {text!r} but must be different numbers from 0 on")
+    return seeds

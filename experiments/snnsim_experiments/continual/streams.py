@@ -1,0 +1,89 @@
+"""Task streams by name: ``permuted-X``, ``rotated-X``, ``split-X`` and ``speakers-X``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import snnsim_datasets
+from snnsim_datasets import images
+
+from snnsim.continual import Stream, permuted, rotated, split_by_class, split_by_speaker
+from snnsim.errors import check_choice
+
+ALIASES = {"pmnist": "permuted-mnist", "spoken-digits": "split-spoken-digits"}
+SPOKEN = ("spoken-digits", "fsdd", "shd", "ssc")  # with known speakers
+PARTS = ("train", "validation", "test")
+
+
+def names() -> list[str]:
+    """All streams.
+
+    >>> {"pmnist", "split-fashion-mnist", "speakers-fsdd"} <= set(names())
+    True
+    """
+    made = [
+        f"{kind}-{name}" for kind in ("permuted", "rotated", "split") for name in images.names()
+    ]
+    made += [f"split-{name}" for name in snnsim_datasets.names()]
+    made += [f"speakers-{name}" for name in SPOKEN]
+    return sorted([*ALIASES, *made])
+
+
+def parse(stream: str) -> tuple[str, str]:
+    """Kind and data set of a stream.
+
+    >>> parse("pmnist")
+    ('permuted', 'mnist')
+    """
+    check_choice("stream", stream, names())
+    kind, _, data = ALIASES.get(stream, stream).partition("-")
+    return kind, data
+
+
+def is_still(stream: str) -> bool:
+    """Whether a stream's samples are images."""
+    return parse(stream)[1] in images.names()
+
+
+def build(
+    stream: str,
+    root: str | None,
+    progress: Any = None,
+    *,
+    scenario: str = "task",
+    tasks: int = 10,
+    per_task: int = 2,
+    seed: int = 0,
+    order_seed: int = -1,
+    turn: float = 18.0,
+    validation: bool = True,
+) -> Stream:
+    """A stream by name.
+
+    Args:
+        stream: its name.
+        root: folder of the data set's files.
+        progress: told of downloads.
+        scenario: of a split by class: ``"task"``, ``"class"`` or ``"domain"``.
+        tasks: of permuted and rotated streams.
+        per_task: classes per task of a split.
+        seed: of the permutations.
+        order_seed: of a random order of the classes; -1 keeps their order.
+        turn: degrees from task to task of a rotated stream.
+        validation: whether a part of the training data is held out and not trained on.
+    """
+    kind, name = parse(stream)
+    load: Callable[..., Any] = images.load if name in images.names() else snnsim_datasets.load
+    wanted = PARTS if validation else ("train_all", None, "test")
+    train, held, test = (
+        None if part is None else load(name, part, root, progress=progress) for part in wanted
+    )
+    parts = (train, held, test)
+    if kind == "permuted":
+        return permuted(stream, parts, tasks, seed)
+    if kind == "rotated":
+        return rotated(stream, parts, [turn * task for task in range(tasks)])
+    if kind == "speakers":
+        return split_by_speaker(stream, (train, None, test))
+    return split_by_class(stream, parts, per_task, scenario, None if order_seed < 0 else order_seed)

@@ -1,0 +1,124 @@
+"""``snnsim continual`` as a user types it."""
+
+import json
+
+import numpy as np
+import pytest
+from snnsim_datasets import images
+from snnsim_experiments.cli import app
+from snnsim_experiments.continual.config import config_names, resolve
+from snnsim_experiments.continual.streams import build, names
+from typer.testing import CliRunner
+
+from snnsim.continual import methods
+from snnsim.errors import ConfigError, DataError
+
+SMALL = ["--set", "network.hidden=[12]", "--set", "training.epochs=1", "--set", "stream.per_task=5"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with 200 and 100 made-up images in MNIST's packed form."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 200), ("test", 100)):
+        labels = np.arange(count) % 10
+        noise = generator.integers(0, 80, (count, 28, 28))
+        noise[np.arange(count), labels * 2] += 150
+        arrays[f"x_{part}"], arrays[f"y_{part}"] = noise.astype(np.uint8), labels.astype(np.uint8)
+    path = tmp_path_factory.mktemp("mnist")
+    np.savez(path / "mnist_full.npz", **arrays)
+    return path
+
+
+def snnsim(*arguments):
+    return CliRunner().invoke(app, ["continual", *map(str, arguments)])
+
+
+def test_a_run_writes_what_it_promises(tmp_path):
+    out = tmp_path / "run"
+    options = ["--stream", "spoken-digits", "--method", "hlop", "--out", out, "-q", *SMALL]
+    result = snnsim("run", *options, "--seeds", "0,1", "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads((out / "summary.json").read_text())
+    assert json.loads(result.stdout)["acc"] == summary["acc"]
+    assert {"acc", "bwt", "fwt", "forgetting", "matrix", "memory_bytes"} <= summary.keys()
+    assert summary["seeds"] == [0, 1] and len(summary["seconds_per_task"]) == 4
+    each = [json.loads((out / f"seed{s}" / "summary.json").read_text()) for s in (0, 1)]
+    assert summary["acc"] == pytest.approx(np.mean([s["acc"] for s in each]))
+    assert summary["std"]["acc"] == pytest.approx(np.std([s["acc"] for s in each], ddof=1))
+    matrix = np.array(each[0]["matrix"])
+    assert each[0]["acc"] == pytest.approx(matrix[-1].mean())
+    again = snnsim("run", *options)
+    assert isinstance(again.exception, ConfigError) and "--resume" in str(again.exception)
+    resumed = snnsim("run", *options, "--seeds", "0,1", "--resume", "--json")
+    assert json.loads(resumed.stdout)["matrix"] == summary["matrix"]
+
+
+def test_compare_goes_on_when_a_method_is_refused(tmp_path):
+    result = snnsim(
+        "compare", "--stream", "spoken-digits", "--methods", "fine-tuning,hlop", "--out",
+        tmp_path / "c", "-q", *SMALL, "--set", "network.connections=synaptic",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert rows[0]["method"] == "fine-tuning" and "acc" in rows[0]
+    assert "own delays" in rows[1]["refused"]
+
+
+def test_list_names_everything():
+    found = json.loads(snnsim("list", "--json").stdout)
+    assert set(found["methods"]) == set(methods.names())
+    assert set(found["streams"]) == set(names())
+    assert all(found["methods"].values())
+
+
+@pytest.mark.parametrize("name", config_names())
+@pytest.mark.parametrize("method", methods.names())
+def test_every_configuration_fits_every_method(name, method):
+    assert resolve("pmnist", method, config=name).method_name == method
+
+
+def test_mistakes_are_named():
+    for stream, method, changes, words in (
+        ("pminst", "hlop", [], "pmnist"),
+        ("pmnist", "hlp", [], "hlop"),
+        ("pmnist", "ewc", ["method.strengh=3"], "strength"),
+        ("pmnist", "ewc", ["training.lr=-1"], "must not be negative"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            resolve(stream, method, changes=changes)
+
+
+def test_streams_of_images(folder):
+    permuted = build("pmnist", str(folder), tasks=3, validation=False)
+    assert len(permuted) == 3 and len(permuted.tasks[0].train) == 200
+    turned = build("rotated-mnist", str(folder), tasks=2, turn=90.0)
+    still, quarter = (task.test.batch([0]).x.view(28, 28) for task in turned.tasks)
+    assert np.abs(np.rot90(still.numpy(), 1) - quarter.numpy()).max() < 1e-3 or (
+        np.abs(np.rot90(still.numpy(), -1) - quarter.numpy()).max() < 1e-3
+    )
+    split = build("split-mnist", str(folder), scenario="class", per_task=2)
+    assert [task.classes for task in split.tasks] == [2, 4, 6, 8, 10]
+
+
+def test_published_protocol_runs_on_images(folder, tmp_path):
+    result = snnsim(
+        "run", "--stream", "pmnist", "--method", "hlop", "--root", folder, "--out",
+        tmp_path / "p", "-q", "--set", "stream.tasks=2", "--set", "network.hidden=[20, 20]",
+        "--set", "method.sizes=[[5, 4, 4], [3, 3, 3]]", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["matrix"]) == 2
+
+
+def test_missing_files_are_named_with_the_place_to_put_them(tmp_path):
+    for name in images.names():
+        with pytest.raises(DataError, match="put"):
+            images.load(name, "train", tmp_path, download=False)
+
+
+def test_damaged_image_files_are_refused(tmp_path):
+    (tmp_path / "mnist_full.npz").write_bytes(b"no archive")
+    with pytest.raises(DataError, match="not a readable"):
+        images.load("mnist", "train", tmp_path)
