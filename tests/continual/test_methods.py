@@ -1,5 +1,6 @@
 """The loop over tasks, and what every method keeps."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small import learner, stream
 
 from snnsim.continual import ContinualRecipe, ContinualTrainer, Method, methods, metrics
-from snnsim.continual.stream import split_by_class
+from snnsim.continual.stream import split_by_class, split_by_speaker
 from snnsim.errors import CheckpointError, ConfigError
 
 RECIPE = ContinualRecipe(epochs=2, batch_size=21, lr=0.1)
@@ -145,3 +146,12 @@ def test_every_learning_rule_trains(training, feedback):
 def test_online_training_refuses_methods_that_need_whole_sequences():
     with pytest.raises(ConfigError, match="online"):
         run("der", "class", training="ottt")
+
+
+def test_speakers_without_test_recordings_are_tested_on_their_own():
+    data = stream("class").tasks[0].train.data
+    strangers = dataclasses.replace(data, speakers=np.full(len(data), 9))
+    split = split_by_speaker("blobs", (data, None, strangers))
+    for task in split.tasks:
+        assert len(task.test) == -(-(len(task.test) + len(task.train)) // 5)
+        assert not set(task.test.indices) & set(task.train.indices)

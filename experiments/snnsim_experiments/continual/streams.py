@@ -46,6 +46,11 @@ def is_still(stream: str) -> bool:
     return parse(stream)[1] in images.names()
 
 
+def _has(data: str, split: str) -> bool:
+    module = images.get(data) if data in images.names() else snnsim_datasets.get(data)
+    return split in module.INFO.splits
+
+
 def build(
     stream: str,
     root: str | None,
@@ -71,11 +76,13 @@ def build(
         seed: of the permutations.
         order_seed: of a random order of the classes; -1 keeps their order.
         turn: degrees from task to task of a rotated stream.
-        validation: whether a part of the training data is held out and not trained on.
+        validation: whether a part of the training data is held out and not trained on (not by
+            speakers, all of whom are tasks).
     """
     kind, name = parse(stream)
     load: Callable[..., Any] = images.load if name in images.names() else snnsim_datasets.load
-    wanted = PARTS if validation else ("train_all", None, "test")
+    whole = kind == "speakers" or not validation
+    wanted = ("train_all" if _has(name, "train_all") else "train", None, "test") if whole else PARTS
     train, held, test = (
         None if part is None else load(name, part, root, progress=progress) for part in wanted
     )
@@ -85,5 +92,5 @@ def build(
     if kind == "rotated":
         return rotated(stream, parts, [turn * task for task in range(tasks)])
     if kind == "speakers":
-        return split_by_speaker(stream, (train, None, test))
+        return split_by_speaker(stream, parts)
     return split_by_class(stream, parts, per_task, scenario, None if order_seed < 0 else order_seed)
