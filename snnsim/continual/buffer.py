@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snnsim.continual.learner import Learner
 from snnsim.errors import ConfigError
+from snnsim.training import distributed
 
 
 class Drawn(NamedTuple):
@@ -38,6 +39,11 @@ class Buffer:
     def __init__(self, size: int, learner: Learner, scores: bool = False):
         if size < 1:
             raise ConfigError(f"a buffer of {size} samples cannot hold any; give 1 or more")
+        if distributed.size() > 1:
+            raise ConfigError(
+                f"a buffer is not shared between the {distributed.size()} processes of this run; "
+                "use one process, or a method without a buffer"
+            )
         self.size, self.learner, self.seen = size, learner, 0
         self.tasks = torch.zeros(0, dtype=torch.int64)
         self.numbers = torch.zeros(0, dtype=torch.int64)

@@ -179,13 +179,18 @@ class ContinualTrainer:
         longest = int(data.lengths[chosen].max())
         mine = distributed.share(chosen)
         batch = data.batch(mine if len(mine) else chosen[:1], longest)
-        batch = batch._replace(x=batch.x.to(self.device), labels=batch.labels.to(self.device))
+        # a process without a share still takes part in what the processes do together
+        x, labels = (
+            a.to(self.device) for a in (batch.x[:, : len(mine)], batch.labels[: len(mine)])
+        )
+        batch = batch._replace(x=x, labels=labels, lengths=batch.lengths[: len(mine)])
         share = len(mine) / len(chosen)
         self.method.before_step(batch, task)
         self.optimizer.zero_grad(set_to_none=True)
 
         def entropy(scores: Tensor) -> Tensor:
-            return nn.functional.cross_entropy(scores, batch.labels)
+            total = nn.functional.cross_entropy(scores, batch.labels, reduction="sum")
+            return total / max(len(mine), 1)
 
         if learner.learning == "ottt":
             head, classes = learner.head(task), learner.classes(task)

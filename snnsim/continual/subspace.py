@@ -64,6 +64,7 @@ class Subspace(nn.Module):
         self.frozen = torch.cat([self.frozen, learnt])
         self.rows = orthonormal_rows(count, self.size, self.frozen)
         self.momentum = torch.zeros_like(self.rows)
+        distributed.broadcast(self)
 
     def project(self, x: Tensor) -> Tensor:
         """``x`` less what the frozen rows explain, along the last axis."""

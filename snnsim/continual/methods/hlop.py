@@ -105,7 +105,7 @@ class HLOP(Method):
         for (name, module), rate in zip(self.connections.items(), rates, strict=True):
             weight = weight_of(module)
             size = as_matrix(module, weight).shape[1]
-            self.subspaces[name] = Subspace(size, rate=rate, **self.options).to(weight.device)
+            self.subspaces[name] = Subspace(size, rate=rate, **self.options).to(weight)
             self.modes[name] = self._mode(module, optimizer)
             if isinstance(module, PlasticConnection):
                 module.observe = _Observer(self, name)

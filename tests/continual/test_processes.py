@@ -1,0 +1,95 @@
+"""Two processes learn the same weights and subspaces as one with the joint batch."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import body, parts
+
+from snnsim.continual import (
+    HLOP,
+    ContinualRecipe,
+    ContinualTrainer,
+    Learner,
+    dense_head,
+    split_by_class,
+)
+from snnsim.continual.methods.replay import Replay
+from snnsim.errors import ConfigError
+from snnsim.training import checkpoint, distributed
+
+METHODS = {
+    "hebbian": lambda: HLOP(),
+    "covariance": lambda: HLOP(solver="covariance"),
+    "update": lambda: HLOP(projection="update"),
+}
+
+
+def train(name: str, out: Path) -> None:
+    """Three tasks in batches of 10: the last one has two samples, one for each process."""
+    torch.manual_seed(5 + distributed.rank())  # different weights, which the start makes equal
+    data = tuple(p and dataclasses.replace(p, x=p.x.double()) for p in parts())
+    stream = split_by_class("blobs", data, 2, "task")
+    learner = Learner(body("recurrent"), dense_head(10), stream).double()
+    recipe = ContinualRecipe(epochs=2, batch_size=10, lr=0.2)
+    trainer = ContinualTrainer(learner, METHODS[name](), recipe)
+    torch.manual_seed(3)
+    trainer.run()
+    tensors = checkpoint.prefixed("net", learner.state_dict())
+    tensors |= checkpoint.prefixed("method", trainer.method.tensors())
+    checkpoint.save(out / f"{name}-{distributed.rank()}-of-{distributed.size()}", tensors, {})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("processes")
+    launch = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    )
+    done = subprocess.run(
+        [*launch, str(Path(__file__).resolve()), str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return out
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_learn_as_one(name, folder, tmp_path):
+    train(name, tmp_path)
+    alone, _ = checkpoint.load(tmp_path / f"{name}-0-of-1")
+    for rank in (0, 1):
+        found, _ = checkpoint.load(folder / f"{name}-{rank}-of-2")
+        assert found.keys() == alone.keys()
+        for key, tensor in found.items():
+            if "momentum" not in key and ".rows" not in key:
+                torch.testing.assert_close(tensor, alone[key], rtol=0, atol=1e-8, msg=key)
+
+
+def test_a_buffer_is_refused_in_several_processes(monkeypatch):
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    learner = Learner(body(), dense_head(10), split_by_class("blobs", parts(), 2, "task"))
+    with pytest.raises(ConfigError, match="not shared between the 2 processes"):
+        Replay().attach(learner)
+
+
+if __name__ == "__main__":
+    distributed.start(torch.device("cpu"))
+    for each in METHODS:
+        train(each, Path(sys.argv[1]))
+    distributed.stop()
