@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from snnsim.continual.stream import Stream
 from snnsim.errors import ConfigError
@@ -40,6 +41,8 @@ class Learner(nn.Module):
         training, feedback, trace_decay: the learning rule, as in
             :func:`snnsim.training.rules.prepare`.
         readout: from outputs ``[T, B, C]`` (and lengths) to scores ``[B, C]``.
+
+    ``generate``, if a method sets it, gives the body's weights for a task.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Learner(nn.Module):
     ):
         super().__init__()
         self.stream, self.learning, self.readout = stream, training, readout
+        self.generate: Callable[[int], dict[str, Tensor]] | None = None
         rule: dict[str, Any] = {
             "training": training,
             "feedback": feedback,
@@ -82,9 +86,16 @@ class Learner(nn.Module):
 
     def outputs(self, x: Tensor, task: int) -> Tensor:
         """``[T, B, C]`` of the classes of a task."""
-        features, _ = self.body(x)
+        features, _ = self._features(x, task)
         y, _ = run_layer(self.head(task), features, None)
         return y[..., : self.classes(task)]
+
+    def _features(self, x: Tensor, task: int) -> tuple[Tensor, Any]:
+        if self.generate is None:
+            found: tuple[Tensor, Any] = self.body(x)
+            return found
+        generated: tuple[Tensor, Any] = functional_call(self.body, self.generate(task), (x,))
+        return generated
 
     def scores(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
         """Class scores ``[B, C]``."""
@@ -95,9 +106,9 @@ class Learner(nn.Module):
         return self.scores(x, task, lengths)
 
     def trained_parameters(self, task: int) -> list[nn.Parameter]:
-        """What a task may train: body and its head."""
-        both = [*self.body.parameters(), *self.head(task).parameters()]
-        return [p for p in both if p.requires_grad]
+        """What a task may train: all but the heads of other tasks."""
+        shared = [p for name, p in self.named_parameters() if not name.startswith("heads.")]
+        return [p for p in (*shared, *self.head(task).parameters()) if p.requires_grad]
 
     @torch.no_grad()
     def correct(self, data: Any, task: int, batch_size: int = 500, seen: int | None = None) -> int:

@@ -14,10 +14,12 @@ from snnsim.continual import ContinualRecipe, ContinualTrainer
 from snnsim.continual.buffer import Buffer
 from snnsim.continual.methods.der import DER
 from snnsim.continual.methods.ewc import EWC
+from snnsim.continual.methods.hypernetwork import Hypernetwork
 from snnsim.continual.methods.ilora import ILoRA
 from snnsim.continual.methods.lwf import LwF
 from snnsim.continual.methods.refresh import Refresh
 from snnsim.continual.methods.si import SI
+from snnsim.errors import ConfigError
 
 RECIPE = ContinualRecipe(epochs=1, batch_size=21, lr=0.1)
 
@@ -82,7 +84,7 @@ def test_der_is_distance_to_what_was_said_plus_replayed_cross_entropy():
     distance = (now[:, :2] - kept[:, :2]).square().mean()
     expected = ce + 0.3 * distance + 0.6 * functional.cross_entropy(now, past.labels)
     found = method.loss(ce, batch, scores, 1, torch.arange(20).numpy())
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert float(found) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_si_adds_up_what_each_weight_has_saved():
@@ -179,3 +181,22 @@ def test_a_reservoir_holds_every_sample_with_equal_probability():
     share = counts / 600
     assert len(buffer) == 10
     assert (share - 0.25).abs().max() < 0.08  # four and a half standard deviations
+
+
+def test_a_hypernetwork_holds_the_weights_of_earlier_tasks():
+    drifts = []
+    for strength in (0.0, 10.0):
+        torch.manual_seed(2)
+        method = Hypernetwork(strength=strength, chunk=64, hidden=8, embedding=4)
+        recipe = ContinualRecipe(epochs=6, batch_size=21, lr=0.01, optimizer="adam")
+        trainer = ContinualTrainer(learner("task"), method, recipe)
+        trainer._run_task()
+        held = {name: w.detach() for name, w in method.generator(0).items()}
+        other = trainer.learner.stream.tasks[1].train
+        trainer._run_task()
+        drifts.append(method.drift(0, held).item())
+        right = trainer.learner.correct(other, 1) / len(other)
+        assert right > 0.7
+    assert drifts[1] < 0.2 * drifts[0]
+    with pytest.raises(ConfigError, match="not known at test time"):
+        ContinualTrainer(learner("class"), Hypernetwork(), RECIPE)

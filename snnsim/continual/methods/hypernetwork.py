@@ -1,0 +1,144 @@
+"""A network that generates the weights of each task from an embedding of it.
+
+An LSTM walks over the connections, chunk by chunk: its input is the task's embedding and one of
+the chunk, its output, through a linear map, the chunk's weights; its state carries what the
+layers have to agree on. While task ``t`` is learnt, the weights of earlier tasks are held:
+
+    CE + (strength / t) sum_(s < t) |H(e_s; phi*) - H(e_s; phi)|^2
+
+with ``phi*`` from before the task. Source: Chandra, Varshney, Srijith & Gupta 2023 (WACV,
+arXiv:2209.07712) for the recurrent generator; von Oswald et al. 2020 (ICLR, arXiv:1906.00695),
+equation 2, for the penalty. Their importance-weighted form and the growing of the generator are
+left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from snnsim.continual.learner import Learner
+from snnsim.continual.method import Method
+from snnsim.errors import ConfigError
+from snnsim.networks import BatchNorm
+
+
+class Generator(nn.Module):
+    """From a task's embedding to the weights of all connections.
+
+    Args:
+        targets: the parameters to generate, by name; the first output has their spread.
+        tasks: number of embeddings.
+        embedding: size of the embeddings of tasks and chunks.
+        hidden: of the LSTM.
+        chunk: weights per step.
+    """
+
+    scales: Tensor
+
+    def __init__(
+        self, targets: dict[str, Tensor], tasks: int, embedding: int, hidden: int, chunk: int
+    ):
+        super().__init__()
+        self.shapes = {name: tuple(t.shape) for name, t in targets.items()}
+        self.counts = [-(-t.numel() // chunk) for t in targets.values()]
+        self.tasks = nn.ParameterList(torch.randn(embedding) for _ in range(tasks))
+        self.chunks = nn.Parameter(torch.randn(sum(self.counts), embedding))
+        self.walker = nn.LSTM(2 * embedding, hidden)
+        self.emit = nn.Linear(hidden, chunk)
+        self.register_buffer("scales", torch.ones(len(targets)))
+        with torch.no_grad():
+            made = self(0).values()
+            wanted = [t.std() for t in targets.values()]
+            self.scales.copy_(torch.stack([w / m.std() for w, m in zip(wanted, made, strict=True)]))
+
+    def forward(self, task: int) -> dict[str, Tensor]:
+        embedding = self.tasks[task].expand(len(self.chunks), -1)
+        steps, _ = self.walker(torch.cat([embedding, self.chunks], 1))
+        parts = self.emit(steps).split(self.counts)
+        found = {}
+        for (name, shape), part, scale in zip(self.shapes.items(), parts, self.scales, strict=True):
+            size = int(np.prod(shape))
+            found[name] = scale * part.flatten()[:size].view(shape)
+        return found
+
+
+class Hypernetwork(Method):
+    """A hypernetwork over all connections of the body.
+
+    Args:
+        strength: of the penalty (squares summed over all weights).
+        embedding, hidden, chunk: sizes, see :class:`Generator`.
+    """
+
+    needs_scores = True
+
+    def __init__(
+        self, strength: float = 0.1, embedding: int = 16, hidden: int = 32, chunk: int = 512
+    ):
+        self.strength = strength
+        self.sizes = {"embedding": embedding, "hidden": hidden, "chunk": chunk}
+        self.before: dict[str, Tensor] = {}
+
+    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
+        super().attach(learner, optimizer)
+        if learner.stream.scenario != "task":
+            raise ConfigError(
+                "a hypernetwork generates the weights of a task it is told of, but in the scenario "
+                f"{learner.stream.scenario!r} the task is not known at test time; use 'task'"
+            )
+        body = dict(learner.body.named_parameters())
+        targets = {name: p.detach() for name, p in body.items() if p.dim() > 1}
+        if not targets:
+            raise ConfigError("the network has no connection whose weights could be generated")
+        self.generator = Generator(targets, len(learner.stream), **self.sizes)
+        learner.add_module("generator", self.generator.to(next(iter(targets.values()))))
+        learner.generate = self.generator
+        self.targets = {f"body.{name}" for name in targets}
+
+    def enter(self, task: int) -> None:
+        for module in self.learner.modules():
+            if task > 0 and isinstance(module, BatchNorm):
+                module.eval()
+        with torch.no_grad():
+            earlier = range(task) if self.before else ()
+            self.held = [functional_call(self.generator, self.before, (s,)) for s in earlier]
+
+    def begin_task(self, task: int) -> None:
+        if task > 0:
+            self.before = {k: v.detach().clone() for k, v in self.generator.state_dict().items()}
+
+    def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
+        if name.startswith("generator.tasks."):
+            return name == f"generator.tasks.{task}"
+        if name.startswith("body."):
+            return task == 0 and name not in self.targets
+        return True
+
+    def loss(
+        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+    ) -> Tensor:
+        for earlier, held in enumerate(self.held):
+            drift = self.drift(earlier, held)
+            ce = ce + self.strength / task * drift
+        return ce
+
+    def drift(self, task: int, held: dict[str, Tensor]) -> Tensor:
+        """Squared distance of a task's generated weights to ``held``."""
+        now = self.generator(task)
+        return torch.stack([(now[name] - held[name]).square().sum() for name in held]).sum()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.before)
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.before = dict(tensors)
+
+    def memory_bytes(self) -> int:
+        """The generator's copy from before the task, and the embeddings."""
+        own = sum(p.numel() * p.element_size() for p in self.generator.parameters())
+        return own
