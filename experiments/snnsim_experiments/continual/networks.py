@@ -32,6 +32,7 @@ def build(
     tau_mem: float = 2.0,
     max_delay_steps: int = 24,
     readout: str = "mean",
+    gain: float = 1.0,
 ) -> Learner:
     """A fully connected spiking network for a stream.
 
@@ -47,6 +48,7 @@ def build(
         tau_mem: membrane time constant in steps.
         max_delay_steps: of delays.
         readout: of the head's outputs; ``"dsr"`` has its own, a weighted mean.
+        gain: weights start uniform within ``gain / sqrt(fan_in)``; 1 is torch's own start.
     """
     check_choice("connections", connections, CONNECTIONS)
     if learning == "dsr" and connections != "dense":
@@ -57,7 +59,9 @@ def build(
         raise ConfigError("delays need sequences, but this stream shows still images")
     layers: list[torch.nn.Module] = []
     for index, (n_in, n_out) in enumerate(pairwise(sizes)):
-        layers.append(_connect(connections, n_in, n_out, max_delay_steps))
+        connection = _connect(connections, n_in, n_out, max_delay_steps)
+        torch.nn.init.uniform_(connection.weight, -gain / n_in**0.5, gain / n_in**0.5)
+        layers.append(connection)
         if norm:
             layers.append(sn.BatchNorm(n_out))
         if still and index == 0:
@@ -86,7 +90,7 @@ class _WeightedMean:
         return weighted_mean(y, self.decay)
 
 
-def _connect(connections: str, n_in: int, n_out: int, longest: int) -> Layer:
+def _connect(connections: str, n_in: int, n_out: int, longest: int) -> sn.Dense | sn.Delayed:
     if connections in ("dense", "recurrent"):
         return sn.Dense(n_in, n_out)
     return sn.Delayed(n_in, n_out, dt=1.0, max_delay_ms=float(longest), granularity=connections)
