@@ -102,6 +102,20 @@ def test_streams_of_images(folder):
     assert [task.classes for task in split.tasks] == [2, 4, 6, 8, 10]
 
 
+def test_a_curriculum_of_bits_has_the_right_answers():
+    stream = build("parity", None, tasks=3, samples=200)
+    for memory, task in zip((2, 3, 4), stream.tasks, strict=True):
+        batch = task.train.batch(range(200))
+        assert memory + 2 <= int(batch.lengths.min()) <= int(batch.lengths.max()) <= 4 * memory + 2
+        for b in range(200):
+            bits = batch.x[: int(batch.lengths[b]), b, 0]
+            assert int(bits[-memory:].sum()) % 2 == int(batch.labels[b])
+            assert not batch.x[int(batch.lengths[b]) :, b].any()
+    assert 0.3 < stream.tasks[2].train.labels.mean() < 0.6
+    with pytest.raises(ConfigError, match="same two answers"):
+        build("parity", None, scenario="class")
+
+
 def test_published_protocol_runs_on_images(folder, tmp_path):
     result = snnsim(
         "run", "--stream", "pmnist", "--method", "hlop", "--root", folder, "--out",

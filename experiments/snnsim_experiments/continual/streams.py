@@ -1,4 +1,4 @@
-"""Task streams by name: ``permuted-X``, ``rotated-X``, ``split-X`` and ``speakers-X``."""
+"""Task streams by name: ``permuted-X``, ``rotated-X``, ``split-X``, ``speakers-X``, ``parity``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from typing import Any
 
 import snnsim_datasets
 from snnsim_datasets import images
+from snnsim_datasets.synthetic import match_to_sample, parity
 
-from snnsim.continual import Stream, permuted, rotated, split_by_class, split_by_speaker
-from snnsim.errors import check_choice
+from snnsim.continual import (
+    Stream,
+    Task,
+    permuted,
+    rotated,
+    split_by_class,
+    split_by_speaker,
+)
+from snnsim.errors import ConfigError, check_choice
 
 ALIASES = {"pmnist": "permuted-mnist", "spoken-digits": "split-spoken-digits"}
 SPOKEN = ("spoken-digits", "fsdd", "shd", "ssc")  # with known speakers
+CURRICULA = {"parity": parity, "match-to-sample": match_to_sample}
 PARTS = ("train", "validation", "test")
 
 
@@ -27,7 +36,7 @@ def names() -> list[str]:
     ]
     made += [f"split-{name}" for name in snnsim_datasets.names()]
     made += [f"speakers-{name}" for name in SPOKEN]
-    return sorted([*ALIASES, *made])
+    return sorted([*ALIASES, *made, *CURRICULA])
 
 
 def parse(stream: str) -> tuple[str, str]:
@@ -37,6 +46,8 @@ def parse(stream: str) -> tuple[str, str]:
     ('permuted', 'mnist')
     """
     check_choice("stream", stream, names())
+    if stream in CURRICULA:
+        return "curriculum", stream
     kind, _, data = ALIASES.get(stream, stream).partition("-")
     return kind, data
 
@@ -62,6 +73,7 @@ def build(
     seed: int = 0,
     order_seed: int = -1,
     turn: float = 18.0,
+    samples: int = 4000,
     validation: bool = True,
 ) -> Stream:
     """A stream by name.
@@ -75,11 +87,14 @@ def build(
         per_task: classes per task of a split.
         seed: of the permutations.
         order_seed: of a random order of the classes; -1 keeps their order.
+        samples: training sequences per task of a curriculum; a quarter as many are for tests.
         turn: degrees from task to task of a rotated stream.
         validation: whether a part of the training data is held out and not trained on (not by
             speakers, all of whom are tasks).
     """
     kind, name = parse(stream)
+    if kind == "curriculum":
+        return _curriculum(name, tasks, samples, scenario, seed)
     load: Callable[..., Any] = images.load if name in images.names() else snnsim_datasets.load
     whole = kind == "speakers" or not validation
     wanted = ("train_all" if _has(name, "train_all") else "train", None, "test") if whole else PARTS
@@ -94,3 +109,15 @@ def build(
     if kind == "speakers":
         return split_by_speaker(stream, parts)
     return split_by_class(stream, parts, per_task, scenario, None if order_seed < 0 else order_seed)
+
+
+def _curriculum(name: str, tasks: int, samples: int, scenario: str, seed: int) -> Stream:
+    """Memories of 2, 3, ... bits, each with a head of its own, or one head for all."""
+    if scenario == "class":
+        raise ConfigError(f"all tasks of {name} have the same two answers: use 'task' or 'domain'")
+    made = []
+    for memory in range(2, 2 + tasks):
+        train = CURRICULA[name](memory, samples, 2 * seed)
+        test = CURRICULA[name](memory, max(samples // 4, 1), 2 * seed + 1)
+        made.append(Task(f"last {memory} bits", train, None, test, 2))
+    return Stream(name, scenario, tuple(made))

@@ -35,6 +35,7 @@ from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim.training.rules import PlasticConnection
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
 
+FEW_OUTPUTS = 64  # with fewer, projecting the gradient is cheaper than projecting activity
 PROJECTIONS = ("auto", "input", "gradient", "update")
 Sizes = Sequence[Sequence[int]]
 
@@ -119,7 +120,7 @@ class HLOP(Method):
             if optimizer != "sgd":
                 return "update"
             dense = isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
-            return "input" if dense else "gradient"
+            return "input" if dense and len(weight_of(module)) >= FEW_OUTPUTS else "gradient"
         if self.projection != "update" and optimizer != "sgd":
             raise ConfigError(
                 f"projection {self.projection!r} with the optimiser {optimizer!r}: scaling each "
