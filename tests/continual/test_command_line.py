@@ -102,6 +102,30 @@ def test_streams_of_images(folder):
     assert [task.classes for task in split.tasks] == [2, 4, 6, 8, 10]
 
 
+def test_five_sets_on_one_canvas_through_convolutions(folder, tmp_path):
+    root = tmp_path / "five"
+    with np.load(folder / "mnist_full.npz") as stored:
+        grey = {name: stored[name] for name in stored}
+    colour = {n: np.stack([v] * 3, -1) if n[0] == "x" else v for n, v in grey.items()}
+    names = {
+        "cifar10": "cifar10_small.npz", "mnist": "mnist_full.npz", "svhn": "svhn.npz",
+        "fashion_mnist": "fashion_full.npz", "notmnist": "notmnist.npz",
+    }  # fmt: skip
+    for name, file in names.items():
+        (root / name).mkdir(parents=True)
+        np.savez(root / name / file, **(colour if name in ("cifar10", "svhn") else grey))
+    stream = build("5-datasets", str(root))
+    shapes = {tuple(task.test.batch([0, 1]).x.shape) for task in stream.tasks}
+    assert shapes == {(1, 2, 3, 32, 32)}
+    result = snnsim(
+        "run", "--stream", "5-datasets", "--method", "hlop", "--root", root, "--out",
+        tmp_path / "f", "-q", "--set", "network.convolutions=[4, 5]", "--set",
+        "network.hidden=[]", "--set", "network.steps=3", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["matrix"]) == 5
+
+
 def test_a_curriculum_of_bits_has_the_right_answers():
     stream = build("parity", None, tasks=3, samples=200)
     for memory, task in zip((2, 3, 4), stream.tasks, strict=True):

@@ -31,6 +31,8 @@ class Images:
         classes: names of the classes.
         mean, std: per colour, of pixels between 0 and 1; subtracted and divided by.
         flat: whether a batch is ``[1, B, C * H * W]`` or ``[1, B, C, H, W]``.
+        canvas: colours, rows and columns of a larger black canvas in whose middle the images
+            are shown, grey ones in all colours alike; ``None`` for as they are.
     """
 
     pixels: np.ndarray
@@ -41,6 +43,7 @@ class Images:
     flat: bool = True
     dt: float = 1.0
     checksums: dict[str, str] = field(default_factory=dict)
+    canvas: tuple[int, int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,7 +51,7 @@ class Images:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one image: colours, rows, columns."""
-        return tuple(self.pixels.shape[1:])
+        return tuple(self.pixels.shape[1:]) if self.canvas is None else self.canvas
 
     @property
     def channels(self) -> int:
@@ -75,12 +78,25 @@ class Images:
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) == 0:
             raise ConfigError("a batch needs at least one image, but no indices were given")
-        x = torch.from_numpy(self.pixels[indices]).float().div_(255)
+        pixels = self.pixels[indices]
+        if self.canvas is not None:
+            pixels = _on_canvas(pixels, self.canvas)
+        x = torch.from_numpy(pixels).float().div_(255)
         mean, std = (torch.tensor(a).view(-1, 1, 1) for a in (self.mean, self.std))
         x = x.sub_(mean).div_(std)
         x = x.flatten(1) if self.flat else x
         labels = torch.from_numpy(self.labels[indices])
         return Batch(x.unsqueeze(0), labels, torch.ones(len(indices), dtype=torch.int64))
+
+
+def _on_canvas(pixels: np.ndarray, canvas: tuple[int, int, int]) -> np.ndarray:
+    colours, *size = canvas
+    room = [large - small for large, small in zip(size, pixels.shape[2:], strict=True)]
+    if min(room) < 0 or pixels.shape[1] not in (1, colours):
+        raise ConfigError(f"images {pixels.shape[1:]} do not fit a canvas of {canvas}")
+    borders = ((0, 0), (0, 0), *((free // 2, free - free // 2) for free in room))
+    padded = np.pad(pixels, borders)
+    return np.broadcast_to(padded, (len(padded), *canvas)).copy()
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ def build(
     stream: Stream,
     *,
     hidden: list[int] | None = None,
+    convolutions: list[int] | None = None,
     steps: int = 6,
     learning: str = "bptt",
     feedback: str = "backprop",
@@ -38,7 +40,10 @@ def build(
 
     Args:
         stream: the tasks.
-        hidden: sizes of the hidden layers; ``None`` for two of 800.
+        hidden: sizes of the fully connected hidden layers; ``None`` for two of 800, or for
+            none behind convolutions.
+        convolutions: channels of 3 x 3 convolutions, each with neurons and a mean over 2 x 2
+            behind it, for streams of images that are not flat.
         steps: for which a still image is shown.
         learning: ``"bptt"``, ``"dsr"`` or ``"ottt"``.
         feedback: ``"backprop"``, ``"random"`` or ``"sign"``.
@@ -53,19 +58,37 @@ def build(
     check_choice("connections", connections, CONNECTIONS)
     if learning == "dsr" and connections != "dense":
         raise ConfigError("learning 'dsr' knows rates only: use connections='dense'")
-    sizes = [stream.tasks[0].test.batch([0]).x[0, 0].numel(), *(hidden or [800, 800])]
+    shape = tuple(stream.tasks[0].test.batch([0]).x.shape[2:])
     still = bool((stream.tasks[0].test.lengths == 1).all())
     if still and connections not in ("dense", "recurrent"):
         raise ConfigError("delays need sequences, but this stream shows still images")
     layers: list[torch.nn.Module] = []
-    for index, (n_in, n_out) in enumerate(pairwise(sizes)):
+    repeat = [sn.Repeat(steps)] if still else []
+    if convolutions:
+        if len(shape) != 3 or connections != "dense":
+            raise ConfigError(
+                f"convolutions need images [C, H, W] and connections='dense', but a sample is "
+                f"{list(shape)} and connections {connections!r}"
+            )
+        for channels in convolutions:
+            layers.append(_convolution(shape[0], channels, gain))
+            if norm:
+                layers.append(sn.BatchNorm(channels))
+            layers += [*repeat, _neurons(learning, connections, (channels, *shape[1:]), tau_mem)]
+            layers.append(sn.AvgPool2d(2))
+            shape, repeat = (channels, shape[1] // 2, shape[2] // 2), []
+    if len(shape) > 1:
+        layers.append(torch.nn.Flatten(2))
+    wide = hidden if hidden is not None else ([] if convolutions else [800, 800])
+    sizes = [math.prod(shape), *wide]
+    for n_in, n_out in pairwise(sizes):
         connection = _connect(connections, n_in, n_out, max_delay_steps)
         torch.nn.init.uniform_(connection.weight, -gain / n_in**0.5, gain / n_in**0.5)
         layers.append(connection)
         if norm:
             layers.append(sn.BatchNorm(n_out))
-        if still and index == 0:
-            layers.append(sn.Repeat(steps))
+        layers += repeat
+        repeat = []
         layers.append(_neurons(learning, connections, n_out, tau_mem))
     decay = RateLIF(1).decay
     score: Callable[..., Tensor] = get_readout(readout)
@@ -96,7 +119,14 @@ def _connect(connections: str, n_in: int, n_out: int, longest: int) -> sn.Dense 
     return sn.Delayed(n_in, n_out, dt=1.0, max_delay_ms=float(longest), granularity=connections)
 
 
-def _neurons(learning: str, connections: str, n: int, tau_mem: float) -> Layer:
+def _convolution(channels_in: int, channels_out: int, gain: float) -> Layer:
+    convolution = sn.Conv2d(channels_in, channels_out, 3, padding=1)
+    bound = gain / (9 * channels_in) ** 0.5
+    torch.nn.init.uniform_(cast(Tensor, convolution.module.weight), -bound, bound)
+    return convolution
+
+
+def _neurons(learning: str, connections: str, n: Any, tau_mem: float) -> Layer:
     if learning == "dsr":
         return RateLIF(n)
     options: dict[str, Any] = {"discretization": "euler", "reset": "subtract"}

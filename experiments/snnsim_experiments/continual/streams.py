@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import snnsim_datasets
@@ -20,6 +22,7 @@ from snnsim.continual import (
 from snnsim.errors import ConfigError, check_choice
 
 ALIASES = {"pmnist": "permuted-mnist", "spoken-digits": "split-spoken-digits"}
+FIVE = ("cifar10", "mnist", "svhn", "fashion-mnist", "notmnist")
 SPOKEN = ("spoken-digits", "fsdd", "shd", "ssc")  # with known speakers
 CURRICULA = {"parity": parity, "match-to-sample": match_to_sample}
 PARTS = ("train", "validation", "test")
@@ -36,7 +39,7 @@ def names() -> list[str]:
     ]
     made += [f"split-{name}" for name in snnsim_datasets.names()]
     made += [f"speakers-{name}" for name in SPOKEN]
-    return sorted([*ALIASES, *made, *CURRICULA])
+    return sorted([*ALIASES, *made, *CURRICULA, "5-datasets"])
 
 
 def parse(stream: str) -> tuple[str, str]:
@@ -48,6 +51,8 @@ def parse(stream: str) -> tuple[str, str]:
     check_choice("stream", stream, names())
     if stream in CURRICULA:
         return "curriculum", stream
+    if stream == "5-datasets":
+        return "collection", "cifar10"
     kind, _, data = ALIASES.get(stream, stream).partition("-")
     return kind, data
 
@@ -95,6 +100,8 @@ def build(
     kind, name = parse(stream)
     if kind == "curriculum":
         return _curriculum(name, tasks, samples, scenario, seed)
+    if kind == "collection":
+        return _five_datasets(stream, root, progress, scenario, validation)
     load: Callable[..., Any] = images.load if name in images.names() else snnsim_datasets.load
     whole = kind == "speakers" or not validation
     wanted = ("train_all" if _has(name, "train_all") else "train", None, "test") if whole else PARTS
@@ -109,6 +116,35 @@ def build(
     if kind == "speakers":
         return split_by_speaker(stream, parts)
     return split_by_class(stream, parts, per_task, scenario, None if order_seed < 0 else order_seed)
+
+
+def _five_datasets(
+    name: str, root: str | None, progress: Any, scenario: str, validation: bool
+) -> Stream:
+    """Five image sets of ten classes each, on a canvas of 3 x 32 x 32.
+
+    ``root`` holds a folder for each (``cifar10``, ``mnist``, ``svhn``, ``fashion_mnist`` or
+    ``fashion-mnist``, ``notmnist``).
+    """
+    if scenario == "class":
+        raise ConfigError("5-datasets is a stream of whole sets: use scenario 'task' or 'domain'")
+    made = []
+    for each in FIVE:
+        folder = None if root is None else Path(root) / each
+        if folder is not None and not folder.is_dir():
+            folder = folder.with_name(each.replace("-", "_"))
+        wanted = PARTS if validation else ("train_all", None, "test")
+        parts = [
+            None
+            if part is None
+            else replace(
+                images.load(each, part, folder, flat=False, progress=progress),
+                canvas=(3, 32, 32),
+            )
+            for part in wanted
+        ]
+        made.append(Task(each, parts[0], parts[1], parts[2], 10))
+    return Stream(name, scenario, tuple(made))
 
 
 def _curriculum(name: str, tasks: int, samples: int, scenario: str, seed: int) -> Stream:
