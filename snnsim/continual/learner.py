@@ -99,7 +99,12 @@ class Learner(nn.Module):
 
     def scores(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
         """Class scores ``[B, C]``."""
-        return self.readout(self.outputs(x, task), lengths)
+        return self.readout(self.outputs(x, task), self.within(x, lengths))
+
+    @staticmethod
+    def within(x: Tensor, lengths: Tensor | None) -> Tensor | None:
+        """Lengths for the read-out: none for a still input, whose every repeated step counts."""
+        return None if x.shape[0] == 1 else lengths
 
     def forward(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
         """The same as :meth:`scores`."""

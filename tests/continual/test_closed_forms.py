@@ -10,7 +10,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parent))
 from small import learner
 
-from snnsim.continual import ContinualRecipe, ContinualTrainer
+from snnsim.continual import ContinualRecipe, ContinualTrainer, methods
 from snnsim.continual.buffer import Buffer
 from snnsim.continual.methods.der import DER
 from snnsim.continual.methods.ewc import EWC
@@ -130,6 +130,14 @@ def test_refresh_unlearns_by_its_size_and_raises_the_loss():
         moved = float((parameter - before[name]).norm() / before[name].norm())
         assert moved == pytest.approx(0.05, rel=0.02)  # less by 1 + 0.001 F
         assert f"0.fisher.{name}" in fisher
+
+
+@pytest.mark.parametrize("on", ["ewc", "hlop", "replay"])
+def test_refresh_goes_on_any_method(on):
+    trainer, *_ = after_first_task(Refresh(on=on), "task")
+    trainer._run_task()
+    assert type(trainer.method.inner) is methods.get(on)
+    assert trainer.method.memory_bytes() > 0
 
 
 def test_slow_adapters_are_the_closed_form_average_of_the_fast_ones():

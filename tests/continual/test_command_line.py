@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from snnsim_datasets import images
 from snnsim_experiments.cli import app
+from snnsim_experiments.continual import networks
 from snnsim_experiments.continual.config import config_names, resolve
 from snnsim_experiments.continual.streams import build, names
 from typer.testing import CliRunner
@@ -138,6 +140,15 @@ def test_a_curriculum_of_bits_has_the_right_answers():
     assert 0.3 < stream.tasks[2].train.labels.mean() < 0.6
     with pytest.raises(ConfigError, match="same two answers"):
         build("parity", None, scenario="class")
+
+
+def test_every_step_of_a_repeated_image_counts(folder):
+    stream = build("split-mnist", str(folder), per_task=5)
+    learner = networks.build(stream, hidden=[30], steps=4)
+    batch = stream.tasks[0].test.batch(range(8))
+    y = learner.outputs(batch.x, 0)
+    assert y.shape[0] == 4 and not torch.equal(y[0], y[1])
+    assert torch.equal(learner.scores(batch.x, 0, batch.lengths), y.mean(0))
 
 
 def test_published_protocol_runs_on_images(folder, tmp_path):

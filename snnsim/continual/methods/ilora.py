@@ -106,10 +106,11 @@ class ILoRA(Replay):
         device = next(self.learner.parameters()).device
         for drawn in self.buffer.draw(self.batch_size):
             x = drawn.batch.x.to(device)
-            fast = self.learner.readout(self.learner.body(x)[0], drawn.batch.lengths)
+            lengths = self.learner.within(x, drawn.batch.lengths)
+            fast = self.learner.readout(self.learner.body(x)[0], lengths)
             with torch.no_grad():
                 self._use_slow(True)
-                slow = self.learner.readout(self.learner.body(x)[0], drawn.batch.lengths)
+                slow = self.learner.readout(self.learner.body(x)[0], lengths)
                 self._use_slow(False)
             parts.append((fast - torch.maximum(fast.detach(), slow)).square().flatten())
         return torch.cat(parts).mean() if parts else 0.0

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snnsim.continual import methods
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
-from snnsim.continual.methods.der import DER
 from snnsim.continual.methods.ewc import EWC
 
 
@@ -28,7 +28,8 @@ class Refresh(Method):
     """Refresh learning.
 
     Args:
-        inner: the method it is put on; ``None`` for DER++, as published.
+        on: name of the method it is put on, with that method's own defaults; DER++ as published.
+        inner: the method itself instead.
         size: relative change of each tensor.
         noise: of the step, in units of the tensor's norm.
         damping: weight of the Fisher information.
@@ -38,6 +39,7 @@ class Refresh(Method):
 
     def __init__(
         self,
+        on: str = "der",
         inner: Method | None = None,
         size: float = 1e-5,
         noise: float = 1e-3,
@@ -45,7 +47,7 @@ class Refresh(Method):
         decay: float = 1e-5,
         samples: int = 200,
     ):
-        self.inner = DER() if inner is None else inner
+        self.inner = methods.get(on)() if inner is None else inner
         self.size, self.noise, self.damping = size, noise, damping
         self.information = EWC(decay=decay, samples=samples)
 
