@@ -98,8 +98,9 @@ def commands(group=None, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return found
 
 
-def test_there_are_three_commands_for_every_data_set_and_predict():
-    expected = {(), ("predict",)}
+def test_there_are_three_commands_for_every_data_set_and_those_of_all():
+    expected = {(), ("predict",), ("continual",)}
+    expected |= {("continual", name) for name in ("run", "compare", "list")}
     for name in snnsim_datasets.names():
         expected |= {(name,), (name, "train"), (name, "evaluate"), (name, "info")}
     assert set(commands()) == expected
