@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from snnsim_datasets.tools.files import Remote
-from snnsim_datasets.tools.images import SPLITS, Images, load_images, read_cifar
+from snnsim_datasets.tools.images import SPLITS, ImageSet, read_cifar
 from snnsim_datasets.tools.info import Info
 
 _ARCHIVE = "cifar-10-binary.tar.gz"
@@ -43,30 +43,13 @@ INFO = Info(
     note="'validation' is a tenth of the training part, chosen by a hash of the image's number "
     "('train_all' is the whole).",
 )
-NORMAL = ((0.4914, 0.4822, 0.4461), (0.2471, 0.2435, 0.2616))
-
-
-def load(
-    split: str,
-    root: Path | str | None = None,
-    *,
-    flat: bool = False,
-    download: bool = True,
-    progress=None,
-) -> Images:
-    """Load a split.
-
-    Args:
-        split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
-        root: folder of the official binary archive, or of ``cifar10_small.npz``.
-        flat: whether an image is one row of 3072 values or ``[3, 32, 32]``.
-        download, progress: as in :func:`snnsim_datasets.shd.load`.
-    """
-    return load_images(
-        INFO, split, root, ("cifar10_small.npz",), _read, NORMAL,
-        flat=flat, download=download, progress=progress,
-    )  # fmt: skip
 
 
 def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return read_cifar(folder / _ARCHIVE, _MEMBERS[part], 1)
+
+
+SET = ImageSet(
+    INFO, "cifar10_small.npz", _read, (0.4914, 0.4822, 0.4461), (0.2471, 0.2435, 0.2616), flat=False
+)
+load = SET.load

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from snnsim_datasets.tools.files import Remote
-from snnsim_datasets.tools.images import SPLITS, Images, load_images, read_idx_pair
+from snnsim_datasets.tools.images import SPLITS, ImageSet, read_idx_pair
 from snnsim_datasets.tools.info import Info
 
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -55,26 +53,7 @@ INFO = Info(
     note="'validation' is a tenth of the training part, chosen by a hash of the image's number "
     "('train_all' is the whole).",
 )
-NORMAL = ((0.286,), (0.353,))
 
 
-def load(
-    split: str,
-    root: Path | str | None = None,
-    *,
-    flat: bool = True,
-    download: bool = True,
-    progress=None,
-) -> Images:
-    """Load a split.
-
-    Args:
-        split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
-        root: folder of the official files, or of ``fashion_full.npz``.
-        flat: whether an image is one row of 784 values or ``[1, 28, 28]``.
-        download, progress: as in :func:`snnsim_datasets.shd.load`.
-    """
-    return load_images(
-        INFO, split, root, ("fashion_full.npz",), read_idx_pair, NORMAL,
-        flat=flat, download=download, progress=progress,
-    )  # fmt: skip
+SET = ImageSet(INFO, "fashion_full.npz", read_idx_pair, (0.286,), (0.353,), flat=True)
+load = SET.load

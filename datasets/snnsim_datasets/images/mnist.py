@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from snnsim_datasets.tools.files import Remote
-from snnsim_datasets.tools.images import SPLITS, Images, load_images, read_idx_pair
+from snnsim_datasets.tools.images import SPLITS, ImageSet, read_idx_pair
 from snnsim_datasets.tools.info import Info
 
 _URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -44,26 +42,7 @@ INFO = Info(
     note="'validation' is a tenth of the training part, chosen by a hash of the image's number "
     "('train_all' is the whole).",
 )
-NORMAL = ((0.1307,), (0.3081,))
 
 
-def load(
-    split: str,
-    root: Path | str | None = None,
-    *,
-    flat: bool = True,
-    download: bool = True,
-    progress=None,
-) -> Images:
-    """Load a split.
-
-    Args:
-        split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
-        root: folder of the official files, or of ``mnist_full.npz``.
-        flat: whether an image is one row of 784 values or ``[1, 28, 28]``.
-        download, progress: as in :func:`snnsim_datasets.shd.load`.
-    """
-    return load_images(
-        INFO, split, root, ("mnist_full.npz",), read_idx_pair, NORMAL,
-        flat=flat, download=download, progress=progress,
-    )  # fmt: skip
+SET = ImageSet(INFO, "mnist_full.npz", read_idx_pair, (0.1307,), (0.3081,), flat=True)
+load = SET.load

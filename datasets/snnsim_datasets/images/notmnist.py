@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from snnsim_datasets.tools.files import find
-from snnsim_datasets.tools.images import SPLITS, Images, load_images, read_idx_pair
+from snnsim_datasets.tools.images import SPLITS, ImageSet, read_idx_pair
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.splits import hash_fraction
 
@@ -24,29 +24,6 @@ INFO = Info(
     "the folder. Where there are only t10k files, a fifth of them (by a hash of the image's "
     "number) is the test part.",
 )
-NORMAL = ((0.4254,), (0.4501,))
-
-
-def load(
-    split: str,
-    root: Path | str | None = None,
-    *,
-    flat: bool = True,
-    download: bool = True,
-    progress=None,
-) -> Images:
-    """Load a split.
-
-    Args:
-        split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
-        root: folder of idx files named like MNIST's, or of ``notmnist.npz``.
-        flat: whether an image is one row of 784 values or ``[1, 28, 28]``.
-        download, progress: nothing can be downloaded.
-    """
-    return load_images(
-        INFO, split, root, ("notmnist.npz",), _read, NORMAL,
-        flat=flat, download=download, progress=progress,
-    )  # fmt: skip
 
 
 def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -59,3 +36,7 @@ def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     )
     chosen = held if part == "test" else ~held
     return pixels[chosen], labels[chosen]
+
+
+SET = ImageSet(INFO, "notmnist.npz", _read, (0.4254,), (0.4501,), flat=True)
+load = SET.load

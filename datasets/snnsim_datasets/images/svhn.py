@@ -8,7 +8,7 @@ import numpy as np
 
 from snnsim.errors import DataError
 from snnsim_datasets.tools.files import DAMAGE, Remote
-from snnsim_datasets.tools.images import SPLITS, Images, load_images
+from snnsim_datasets.tools.images import SPLITS, ImageSet
 from snnsim_datasets.tools.info import Info
 
 _URL = "http://ufldl.stanford.edu/housenumbers/"
@@ -29,29 +29,6 @@ INFO = Info(
     note="The .mat files need scipy (pip install scipy). 'validation' is a tenth of the training "
     "part, chosen by a hash of the image's number ('train_all' is the whole).",
 )
-NORMAL = ((0.4377, 0.4438, 0.4728), (0.198, 0.201, 0.197))
-
-
-def load(
-    split: str,
-    root: Path | str | None = None,
-    *,
-    flat: bool = False,
-    download: bool = True,
-    progress=None,
-) -> Images:
-    """Load a split.
-
-    Args:
-        split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
-        root: folder of the official ``.mat`` files, or of ``svhn.npz``.
-        flat: whether an image is one row of 3072 values or ``[3, 32, 32]``.
-        download, progress: as in :func:`snnsim_datasets.shd.load`.
-    """
-    return load_images(
-        INFO, split, root, ("svhn.npz",), _read, NORMAL,
-        flat=flat, download=download, progress=progress,
-    )  # fmt: skip
 
 
 def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -66,3 +43,7 @@ def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     except DAMAGE as error:
         raise DataError(f"{path} is not a readable SVHN file ({error})") from error
     return np.ascontiguousarray(pixels), labels.astype(np.int64)
+
+
+SET = ImageSet(INFO, "svhn.npz", _read, (0.4377, 0.4438, 0.4728), (0.198, 0.201, 0.197), flat=False)
+load = SET.load

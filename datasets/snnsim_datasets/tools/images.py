@@ -153,54 +153,72 @@ def read_cifar(
 Reader = Callable[[Path, str], tuple[np.ndarray, np.ndarray]]
 
 
-def load_images(
-    info: Info,
-    split: str,
-    root: Path | str | None,
-    packed: Sequence[str],
-    read: Reader,
-    normal: tuple[tuple[float, ...], tuple[float, ...]],
-    *,
-    flat: bool,
-    download: bool,
-    progress=None,
-) -> Images:
-    """Load a split from an ``.npz`` file, or from the official files, fetched if need be.
+@dataclass(frozen=True)
+class ImageSet:
+    """An image set: what it says of itself, and how it is read.
 
-    Args:
-        info, split: of the data set.
-        root: folder of the files.
-        packed: names of ``.npz`` files with ``x_train`` and so on, which are taken first.
+    Attributes:
+        info: facts.
+        packed: name of an ``.npz`` file with ``x_train`` and so on, which is taken first.
         read: from the folder and ``"train"`` or ``"test"`` to images and labels.
-        normal: mean and standard deviation per colour.
-        flat, download, progress: as in the data sets' ``load``.
+        mean, std, flat: see :class:`Images`.
     """
-    check_split(info.name, split, info.splits)
-    folder = default_root(info.name) if root is None else Path(root)
-    part = "test" if split == "test" else "train"
-    path = find(folder, packed)
-    if path is not None:
-        pixels, labels = read_npz(path, part)
-        checksums = {path.name: digest(path)}
-    else:
-        needed = [r for r in info.remotes if find(folder, [r.name]) is None]
-        for remote in needed:
-            if not download:
+
+    info: Info
+    packed: str
+    read: Reader
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flat: bool
+
+    def load(
+        self,
+        split: str,
+        root: Path | str | None = None,
+        *,
+        flat: bool | None = None,
+        download: bool = True,
+        progress=None,
+    ) -> Images:
+        """Load a split.
+
+        Args:
+            split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
+            root: folder of the official files, or of the packed one.
+            flat: whether an image is one row of values or ``[C, H, W]``; ``None``: rows for
+                grey images.
+            download, progress: as in :func:`snnsim_datasets.shd.load`.
+        """
+        info = self.info
+        check_split(info.name, split, info.splits)
+        folder = default_root(info.name) if root is None else Path(root)
+        part = "test" if split == "test" else "train"
+        pixels, labels, checksums = self._read(folder, part, download, progress)
+        if labels.size and not 0 <= labels.min() <= labels.max() < len(info.classes):
+            raise DataError(f"{folder}: labels {labels.min()} .. {labels.max()} of {info.title}")
+        flat = self.flat if flat is None else flat
+        data = Images(
+            pixels, labels, info.classes, self.mean, self.std, flat=flat, checksums=checksums
+        )
+        if split in ("train", "validation"):
+            salt = f"snnsim-{info.name}"
+            held = np.asarray([hash_fraction(str(i), salt) < 0.1 for i in range(len(data))])
+            data = data.subset(held if split == "validation" else ~held)
+        return data
+
+    def _read(self, folder: Path, part: str, download: bool, progress):
+        path = find(folder, [self.packed])
+        if path is not None:
+            return *read_npz(path, part), {path.name: digest(path)}
+        for remote in self.info.remotes:
+            if find(folder, [remote.name]) is None and not download:
                 raise DataError(
                     f"no {remote.name} in {folder}; allow the download, give --root, or put "
-                    f"{packed[0]} (arrays x_train, y_train, x_test, y_test) there"
+                    f"{self.packed} (arrays x_train, y_train, x_test, y_test) there"
                 )
             fetch(remote, folder, progress)
-        pixels, labels = read(folder, part)
-        checksums = {r.name: r.checksum for r in info.remotes}
-    if labels.size and not 0 <= labels.min() <= labels.max() < len(info.classes):
-        raise DataError(f"{folder}: labels {labels.min()} .. {labels.max()} of {info.title}")
-    data = Images(pixels, labels, info.classes, *normal, flat=flat, checksums=checksums)
-    if split in ("train", "validation"):
-        salt = f"snnsim-{info.name}"
-        held = np.asarray([hash_fraction(str(i), salt) < 0.1 for i in range(len(data))])
-        data = data.subset(held if split == "validation" else ~held)
-    return data
+        checksums = {r.name: r.checksum for r in self.info.remotes}
+        return *self.read(folder, part), checksums
 
 
 def read_idx_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
