@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -58,6 +57,8 @@ class ContinualRecipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)} but must be 1 or more")
+        if self.lr == 0:
+            raise ConfigError("lr is 0 but must be positive")
         for name in ("lr", "later_lr", "momentum", "weight_decay", "delay_lr"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)} but must not be negative")
@@ -65,7 +66,7 @@ class ContinualRecipe:
     @property
     def plain(self) -> str:
         """``"sgd"`` where a projected gradient stays projected in the optimiser's step."""
-        return "sgd" if self.optimizer == "sgd" and not self.weight_decay else self.optimizer
+        return f"{self.optimizer} with weight decay" if self.weight_decay else self.optimizer
 
 
 @dataclass(frozen=True)
@@ -297,9 +298,7 @@ class ContinualTrainer:
         if not path.is_file():
             return False
         tensors, values = checkpoint.load(path)
-        if values["recipe"] != json.loads(json.dumps(asdict(self.recipe))) or (
-            values["seed"] != self.seed
-        ):
+        if values["recipe"] != asdict(self.recipe) or values["seed"] != self.seed:
             raise CheckpointError(
                 f"{path} was written with another recipe or seed; resume with the same "
                 "configuration, or use a new folder"

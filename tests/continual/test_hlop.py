@@ -118,8 +118,11 @@ def test_projecting_input_or_gradient_is_the_same(kind):
 
 
 @pytest.mark.parametrize("method", [HLOP, GPM, OWM])
-def test_any_optimiser_is_projected(method):
-    recipe = ContinualRecipe(epochs=2, batch_size=21, lr=0.01, optimizer="adam", weight_decay=0.01)
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_any_optimiser_is_projected(method, optimizer):
+    recipe = ContinualRecipe(
+        epochs=2, batch_size=21, lr=0.01, optimizer=optimizer, weight_decay=0.01
+    )
     trainer = trained("dense", method(), recipe)
     name, module = next(iter(trainer.method.connections.items()))
     before = weight_of(module).detach().clone()

@@ -26,17 +26,17 @@ def run(name, scenario, recipe=RECIPE, **options):
     return trainer, trainer.run()
 
 
-def runs(name, scenario):
-    try:
-        return run(name, scenario)
-    except ConfigError as error:
-        pytest.skip(f"refused: {error}")
+REFUSED = {("hypernetwork", "domain"), ("hypernetwork", "class")}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method_runs_every_scenario_or_says_why_not(name, scenario):
-    trainer, summary = runs(name, scenario)
+    if (name, scenario) in REFUSED:
+        with pytest.raises(ConfigError, match="not known at test time"):
+            run(name, scenario)
+        return
+    trainer, summary = run(name, scenario)
     matrix = np.array(summary["matrix"])
     assert matrix.shape == (3, 3)
     assert np.isfinite(matrix).all()

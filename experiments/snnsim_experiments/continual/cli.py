@@ -72,9 +72,9 @@ def run(
         chosen, seeds_of(seeds), root, folder,
         device=device, resume=resume, quiet=quiet, console=messages,
     )  # fmt: skip
-    if as_json:
+    if summary and as_json:
         print(json.dumps(summary))  # noqa: T201
-    else:
+    elif summary:
         _print([summary])
         output.print(f"Run in {summary['out']}", markup=False, highlight=False)
 
@@ -121,6 +121,8 @@ def compare(
             )  # fmt: skip
         except ConfigError as error:
             row = {"method": each.method_name, "refused": str(error)}
+        if not row:  # another process reports
+            continue
         rows.append(row)
         write_json(folder / "comparison.json", rows)
     if as_json:

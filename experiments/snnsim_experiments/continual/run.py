@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def run(
     console = console or Console(stderr=True)
     place = distributed.start(run_folder.device(device))
     try:
-        summaries = []
+        out, summaries = Path(distributed.agree(str(out))), []
         for seed in seeds:
             each = replace(config, seed=seed)
             summaries.append(_run(each, root, out / f"seed{seed}", place, resume, quiet, console))
@@ -85,7 +86,7 @@ def run(
         if distributed.rank() == 0:
             run_folder.write_json(out / "summary.json", summary)
             _plot(summary, out)
-        return {"out": str(out), **summary}
+        return {"out": str(out), **summary} if distributed.rank() == 0 else {}
     finally:
         distributed.stop()
 
@@ -161,8 +162,6 @@ def _prepare(out: Path, config: ContinualConfig, resume: bool) -> None:
 
 
 def _as_json(config: ContinualConfig) -> Any:
-    import json
-
     return json.loads(json.dumps(asdict(config)))
 
 

@@ -116,10 +116,10 @@ class HLOP(Method):
         self.decay = next(iter(decays), 1.0)
 
     def _mode(self, module: nn.Module, optimizer: str) -> str:
+        dense = isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
         if self.projection == "auto":
             if optimizer != "sgd":
                 return "update"
-            dense = isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
             return "input" if dense and len(weight_of(module)) >= FEW_OUTPUTS else "gradient"
         if self.projection != "update" and optimizer != "sgd":
             raise ConfigError(
@@ -127,9 +127,7 @@ class HLOP(Method):
                 "weight by itself turns a projected gradient out of its subspace; use "
                 "projection='update' (or 'auto')"
             )
-        if self.projection == "input" and not (
-            isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
-        ):
+        if self.projection == "input" and not dense:
             return "gradient"  # equal, and far cheaper than projecting patches
         return self.projection
 
@@ -184,11 +182,9 @@ class HLOP(Method):
         return from_matrix(module, matrix, change)
 
     def end_task(self, task: int) -> None:
-        for name, subspace in self.subspaces.items():
-            sizes = self.sizes_of(task, len(self.subspaces))
-            index = list(self.subspaces).index(name)
-            most = subspace.size if self.sizes is None else sizes[index]
-            subspace.finish(most, self.share)
+        sizes = self.sizes_of(task, len(self.subspaces))
+        for subspace, size in zip(self.subspaces.values(), sizes, strict=True):
+            subspace.finish(subspace.size if self.sizes is None else size, self.share)
 
     def tensors(self) -> dict[str, Tensor]:
         return {

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from snnsim.errors import BackendError, ShapeError, check_choice
 from snnsim.kernels.delay_conv import events, one_tap, reference, spectral
-from snnsim.kernels.delay_conv.taps import FUSED, kernel_taps
+from snnsim.kernels.delay_conv.taps import FUSED, flat_widths, kernel_taps
 
 BACKENDS = ("auto", "reference", "spectral", "events", "one_tap")
 OVERHEAD = 1e5  # multiply-adds that the spectral rung's many small steps are worth
@@ -93,12 +93,6 @@ def choose_rung(
     return "spectral" if cost < length * once else "reference"
 
 
-def _widths(sigma: Tensor | float, weight: Tensor) -> Tensor:
-    """Flat: one value, or one per synapse."""
-    width = torch.as_tensor(sigma, dtype=weight.dtype)
-    return (width if width.numel() == 1 else width.expand_as(weight)).reshape(-1)
-
-
 def delay_conv(
     x: Tensor,
     weight: Tensor,
@@ -159,7 +153,9 @@ def delay_conv(
         rate = events.spike_rate(x) * weight.shape[2] if narrow else 1.0
     rung = choose_rung(backend, profile, device, shape, length, frames, trains, narrow, rate)
     if rung == "events":
-        return events.event_conv(x, weight, delay, _widths(sigma, weight), length, profile, frames)
+        return events.event_conv(
+            x, weight, delay, flat_widths(sigma, weight), length, profile, frames
+        )
     if rung == "one_tap":
         return one_tap.one_tap_conv(x, weight, delay, length, frames)
     if rung == "spectral":

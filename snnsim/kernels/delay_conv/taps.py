@@ -33,9 +33,13 @@ def kernel_taps(
     """
     if weight.device.type != "cpu" or profile not in FUSED:
         return delay_kernel(weight, delay, sigma, length, profile).permute(2, 0, 1)
+    return fused_taps(weight, delay, flat_widths(sigma, weight), length, profile)
+
+
+def flat_widths(sigma: Tensor | float, weight: Tensor) -> Tensor:
+    """Flat: one value, or one per synapse."""
     width = torch.as_tensor(sigma, dtype=weight.dtype)
-    wide = width if width.numel() == 1 else width.expand_as(delay)
-    return fused_taps(weight, delay, wide.reshape(-1), length, profile)
+    return (width if width.numel() == 1 else width.expand_as(weight)).reshape(-1)
 
 
 def _arrays(weight: Tensor, delay: Tensor, sigma: Tensor):
