@@ -104,6 +104,20 @@ def test_streams_of_images(folder):
     assert [task.classes for task in split.tasks] == [2, 4, 6, 8, 10]
 
 
+def test_options_are_chosen_on_what_is_held_out(folder):
+    apart = build("split-mnist", str(folder), evaluate="validation")
+    usual = build("split-mnist", str(folder))
+    for mine, task in zip(apart.tasks, usual.tasks, strict=True):
+        assert (
+            mine.validation is None and mine.train.indices.tolist() == task.train.indices.tolist()
+        )
+        assert mine.test.indices.tolist() == task.validation.indices.tolist()
+    with pytest.raises(ConfigError, match="nothing is held out"):
+        build("split-mnist", str(folder), evaluate="validation", validation=False)
+    with pytest.raises(ConfigError, match="nothing is held out"):
+        build("speakers-spoken-digits", None, evaluate="validation")
+
+
 def test_five_sets_on_one_canvas_through_convolutions(folder, tmp_path):
     root = tmp_path / "five"
     with np.load(folder / "mnist_full.npz") as stored:

@@ -26,6 +26,7 @@ FIVE = ("cifar10", "mnist", "svhn", "fashion-mnist", "notmnist")
 SPOKEN = ("spoken-digits", "fsdd", "shd", "ssc")  # with known speakers
 CURRICULA = {"parity": parity, "match-to-sample": match_to_sample}
 PARTS = ("train", "validation", "test")
+EVALUATED = ("test", "validation")
 
 
 def names() -> list[str]:
@@ -80,6 +81,7 @@ def build(
     turn: float = 18.0,
     samples: int = 4000,
     validation: bool = True,
+    evaluate: str = "test",
 ) -> Stream:
     """A stream by name.
 
@@ -96,8 +98,23 @@ def build(
         turn: degrees from task to task of a rotated stream.
         validation: whether a part of the training data is held out and not trained on (not by
             speakers, all of whom are tasks).
+        evaluate: ``"test"``, or ``"validation"`` to test on the part held out, which is how
+            the options of a method are chosen.
     """
     kind, name = parse(stream)
+    check_choice("evaluate", evaluate, EVALUATED)
+    if evaluate == "validation":
+        if kind in ("curriculum", "speakers") or not validation:
+            raise ConfigError(
+                f"evaluate='validation' but nothing is held out of {stream}"
+                + ("; set stream.validation=true" if not validation else "")
+            )
+        stream_of_all = build(
+            stream, root, progress, scenario=scenario, tasks=tasks, per_task=per_task, seed=seed,
+            order_seed=order_seed, turn=turn, samples=samples,
+        )  # fmt: skip
+        held = (replace(t, validation=None, test=t.validation) for t in stream_of_all.tasks)
+        return replace(stream_of_all, tasks=tuple(held))
     if kind == "curriculum":
         return _curriculum(name, tasks, samples, scenario, seed)
     if kind == "collection":
