@@ -42,7 +42,8 @@ class Learner(nn.Module):
             :func:`snnsim.training.rules.prepare`.
         readout: from outputs ``[T, B, C]`` (and lengths) to scores ``[B, C]``.
 
-    ``generate``, if a method sets it, gives the body's weights for a task.
+    ``generate``, if a method sets it, gives the body's weights for a task, and ``answer`` the
+    scores by which it is tested, of the arguments of :meth:`scores`.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Learner(nn.Module):
         super().__init__()
         self.stream, self.learning, self.readout = stream, training, readout
         self.generate: Callable[[int], dict[str, Tensor]] | None = None
+        self.answer: Callable[[Tensor, int, Tensor | None], Tensor] | None = None
         rule: dict[str, Any] = {
             "training": training,
             "feedback": feedback,
@@ -118,12 +120,13 @@ class Learner(nn.Module):
     @torch.no_grad()
     def correct(self, data: Any, task: int, batch_size: int = 500, seen: int | None = None) -> int:
         """Right answers on a data set; ``seen`` is the task up to which classes are told apart."""
-        was_training, right = self.training, 0
+        was_training, right, answer = self.training, 0, self.answer or self.scores
+        device = next(self.parameters()).device
         self.eval()
         for first in range(0, len(data), batch_size):
             batch = data.batch(range(first, min(first + batch_size, len(data))))
-            scores = self.scores(batch.x, task if seen is None else seen, batch.lengths)
-            right += int((scores.argmax(1) == batch.labels).sum())
+            scores = answer(batch.x.to(device), task if seen is None else seen, batch.lengths)
+            right += int((scores.argmax(1).cpu() == batch.labels).sum())
         self.train(was_training)
         return right
 

@@ -164,6 +164,7 @@ class ContinualTrainer:
         self.method.enter(place.task)
         for step in range(place.step, steps):
             began = time.monotonic()
+            self.method.begin_step(place.task, place.epoch * steps + step, steps * recipe.epochs)
             chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             loss = self._step(data, chosen)
             seconds = self.place.seconds + time.monotonic() - began

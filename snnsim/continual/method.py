@@ -1,8 +1,8 @@
 """What a method of continual learning may do, and when.
 
 The training loop calls, for every task: ``begin_task``; for every epoch ``enter``; for every
-batch ``before_step``, ``loss``, ``after_backward`` (change gradients), the optimiser,
-``after_step`` (change weights); then ``end_task``. The objective is
+batch ``begin_step``, ``before_step``, ``loss``, ``after_backward`` (change gradients), the
+optimiser, ``after_step`` (change weights); then ``end_task``. The objective is
 
     cross-entropy + alpha * output divergence + beta * parameter divergence
 
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
 from snnsim.errors import ConfigError
+from snnsim.networks import BatchNorm
+from snnsim.synapses import Delayed
 
 
 class Method:
@@ -45,6 +47,9 @@ class Method:
     def training_data(self, task: int) -> Any:
         """What a task is trained on."""
         return self.learner.stream.tasks[task].train
+
+    def begin_step(self, task: int, step: int, steps: int) -> None:
+        """Called before every step, ``step`` of ``steps`` in the whole task."""
 
     def before_step(self, batch: Any, task: int) -> None:
         """Called with a batch before anything is computed of it."""
@@ -92,3 +97,16 @@ class Method:
     def memory_bytes(self) -> int:
         """Memory held from task to task besides the network itself."""
         return sum(t.numel() * t.element_size() for t in self.tensors().values())
+
+
+def freeze_statistics(learner: Learner, task: int) -> None:
+    """After the first task: batch statistics stay, and delays are whole and stay.
+
+    Called in ``enter``, since a new epoch puts all modules back into training mode.
+    """
+    for module in learner.modules() if task > 0 else ():
+        if isinstance(module, BatchNorm):
+            module.eval()
+        if isinstance(module, Delayed) and module.profile != "one_tap":
+            module.round_()
+            module.profile = "one_tap"  # as evaluation has it

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snnsim.errors import ConfigError
 from snnsim.functional import delays
+from snnsim.layer import Layer
 from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim.training.rules import PlasticConnection
 
@@ -16,6 +17,25 @@ PER_SYNAPSE = (
     "with a delay for every synapse each output sees activity of its own delays, so one subspace "
     "cannot protect all outputs; use granularity='axonal' or 'dendritic'"
 )
+
+
+def connections_of(name: str, module: nn.Module) -> dict[str, Layer]:
+    """All connections of a network, by names that start with ``name``, in the order of its modules.
+
+    ``Dense``, ``Conv1d``, ``Conv2d`` (each under a learning rule), ``Delayed`` and ``Recurrent``.
+    """
+    if isinstance(module, PlasticConnection | Delayed | Recurrent):
+        return {name.replace(".layers", ""): module}
+    unknown = [n for n, p in module.named_parameters(recurse=False) if p.dim() > 1]
+    if unknown:
+        raise ConfigError(
+            f"it is not known what enters {unknown[0]!r} of {type(module).__name__} ({name}); "
+            "known are Dense, Conv1d, Conv2d, Delayed and Recurrent"
+        )
+    found: dict[str, Layer] = {}
+    for child, inner in module.named_children():
+        found |= connections_of(f"{name}.{child}", inner)
+    return found
 
 
 def rows_of(module: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:

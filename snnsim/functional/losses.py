@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,3 +19,34 @@ def cross_entropy_sum(scores: Tensor, labels: Tensor) -> Tensor:
     2.7726
     """
     return functional.cross_entropy(scores, labels, reduction="sum")
+
+
+def supervised_contrastive(x: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+    """Pulls samples of a class together on the unit sphere, and the others apart.
+
+        mean_i  -1 / |P(i)| sum_{p in P(i)} log( exp(c_ip / t) / sum_{a != i} exp(c_ia / t) )
+
+    with cosines ``c`` and the other samples ``P(i)`` of the class of ``i``; samples alone in
+    their class do not count. Source: Khosla et al. 2020 (arXiv:2004.11362), equation 2.
+
+    Args:
+        x: ``[B, N]``.
+        labels: ``[B]``.
+        temperature: ``t``, positive.
+
+    Returns:
+        A number; 0 if no two samples share a class. Gradients flow to ``x``.
+
+    >>> apart = supervised_contrastive(torch.eye(2).repeat(2, 1), torch.tensor([0, 1, 0, 1]))
+    >>> mixed = supervised_contrastive(torch.eye(2).repeat(2, 1), torch.tensor([0, 0, 1, 1]))
+    >>> bool(apart < mixed)
+    True
+    """
+    x = functional.normalize(x, dim=1)
+    itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
+    scores = (x @ x.t() / temperature).masked_fill(itself, -torch.inf)
+    log_share = scores - scores.logsumexp(1, keepdim=True)
+    alike = (labels[:, None] == labels) & ~itself
+    count = alike.sum(1)
+    pulled = log_share.masked_fill(~alike, 0).sum(1) / count.clamp(min=1)
+    return -pulled.sum() / (count > 0).sum().clamp(min=1)

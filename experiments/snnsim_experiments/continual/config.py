@@ -2,7 +2,7 @@
 
 Sections: ``stream`` (options of the stream), ``network``, ``training`` (the fields of
 :class:`snnsim.continual.ContinualRecipe`) and ``method`` (those of the method). A file may also
-have ``method-<name>``, which only that method takes.
+have sections that only one method takes: ``method-<name>``, ``training-<name>``, ...
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def resolve(
     """
     streams.parse(stream)
     cls = methods.get(method)
-    own = f"method-{method}"
-    allowed = (*SECTIONS, *(f"method-{name}" for name in methods.names()))
+    own = (f"{section}-{name}" for section in SECTIONS for name in methods.names())
+    allowed = (*SECTIONS, *own)
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     layers = [read_toml(FOLDER / f"{default_config(stream)}.toml", allowed)]
     if config is not None:
@@ -82,7 +82,7 @@ def resolve(
     for layer in layers:
         for section in SECTIONS:
             values[section].update(layer.get(section, {}))
-        values["method"].update(layer.get(own, {}))
+            values[section].update(layer.get(f"{section}-{method}", {}))
     if learning is not None:
         values["network"]["learning"] = learning
     options = _options_of(cls)

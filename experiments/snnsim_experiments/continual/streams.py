@@ -113,8 +113,8 @@ def build(
             stream, root, progress, scenario=scenario, tasks=tasks, per_task=per_task, seed=seed,
             order_seed=order_seed, turn=turn, samples=samples,
         )  # fmt: skip
-        held = (replace(t, validation=None, test=t.validation) for t in stream_of_all.tasks)
-        return replace(stream_of_all, tasks=tuple(held))
+        apart = (replace(t, validation=None, test=t.validation) for t in stream_of_all.tasks)
+        return replace(stream_of_all, tasks=tuple(apart))
     if kind == "curriculum":
         return _curriculum(name, tasks, samples, scenario, seed)
     if kind == "collection":

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method
+from snnsim.continual.method import Method, freeze_statistics
 from snnsim.continual.presynaptic import (
     PER_SYNAPSE,
     as_matrix,
+    connections_of,
     from_matrix,
     rows_of,
     weight_of,
@@ -30,8 +31,7 @@ from snnsim.continual.presynaptic import (
 from snnsim.continual.subspace import SOLVERS, Subspace
 from snnsim.errors import ConfigError, check_choice
 from snnsim.layer import Layer
-from snnsim.networks import BatchNorm
-from snnsim.synapses import Delayed, Dense, Recurrent
+from snnsim.synapses import Delayed, Dense
 from snnsim.training.rules import PlasticConnection
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
 
@@ -149,12 +149,7 @@ class HLOP(Method):
 
     def enter(self, task: int) -> None:
         self.task = task
-        for module in self.learner.modules():
-            if task > 0 and isinstance(module, BatchNorm):
-                module.eval()
-            if task > 0 and isinstance(module, Delayed) and module.profile != "one_tap":
-                module.round_()
-                module.profile = "one_tap"  # as evaluation has it
+        freeze_statistics(self.learner, task)
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
         own_head = name.startswith("heads.") and not self.learner.shares_head
@@ -245,23 +240,10 @@ def protected(learner: Learner) -> dict[str, Layer]:
         roots.append(("head", learner.heads[0]))
     found: dict[str, Layer] = {}
     for prefix, root in roots:
-        _collect(prefix, root, found)
+        found |= connections_of(prefix, root)
+    for name, module in found.items():
+        if isinstance(module, Delayed) and module.granularity == "synaptic":
+            raise ConfigError(f"HLOP cannot protect {name}, Delayed(synaptic): {PER_SYNAPSE}")
     if not found:
         raise ConfigError("the network has no connection whose activity can be protected")
     return found
-
-
-def _collect(name: str, module: nn.Module, found: dict[str, Layer]) -> None:
-    if isinstance(module, Delayed) and module.granularity == "synaptic":
-        raise ConfigError(f"HLOP cannot protect {name}, Delayed(synaptic): {PER_SYNAPSE}")
-    if isinstance(module, PlasticConnection | Delayed | Recurrent):
-        found[name.replace(".layers", "")] = module
-        return
-    unknown = [n for n, p in module.named_parameters(recurse=False) if p.dim() > 1]
-    if unknown:
-        raise ConfigError(
-            f"HLOP does not know what enters {unknown[0]!r} of {type(module).__name__} ({name}); "
-            "it protects Dense, Conv1d, Conv2d, Delayed (axonal, dendritic) and Recurrent"
-        )
-    for child, inner in module.named_children():
-        _collect(f"{name}.{child}", inner, found)

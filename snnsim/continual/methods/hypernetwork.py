@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method
+from snnsim.continual.method import Method, freeze_statistics
 from snnsim.errors import ConfigError
-from snnsim.networks import BatchNorm
 
 
 class Generator(nn.Module):
@@ -101,9 +100,7 @@ class Hypernetwork(Method):
         self.targets = {f"body.{name}" for name in targets}
 
     def enter(self, task: int) -> None:
-        for module in self.learner.modules():
-            if task > 0 and isinstance(module, BatchNorm):
-                module.eval()
+        freeze_statistics(self.learner, task)
         with torch.no_grad():
             earlier = range(task) if self.before else ()
             self.held = [functional_call(self.generator, self.before, (s,)) for s in earlier]

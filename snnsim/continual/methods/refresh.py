@@ -75,6 +75,9 @@ class Refresh(Method):
     def begin_task(self, task: int) -> None:
         self.inner.begin_task(task)
 
+    def begin_step(self, task: int, step: int, steps: int) -> None:
+        self.inner.begin_step(task, step, steps)
+
     def enter(self, task: int) -> None:
         self.inner.enter(task)
 

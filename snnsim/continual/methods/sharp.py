@@ -1,0 +1,291 @@
+"""SHARP: a sparse network whose settled units stay, with replay of hidden spikes.
+
+Every task goes through phases. In each, of the units that have not settled, the most active
+ones (those that hold a share ``tau`` of a layer's activity) become learners, the rest stays
+plastic; connections from plastic units to others are dropped and grown anew, at weight 0, into
+plastic units. ``tau`` falls from phase to phase: ``(1 + cos(pi p / k)) / 2`` in phase
+``p = 0 .. k - 1``, not below a floor (in phase 0 all learn). A unit that has learned for more
+tasks than are replayed settles: what leads into it never changes again. Plastic units start
+afresh with every task. The first layer, whose spikes are stored, learns in the first task only
+and settles as a whole, so that stored spikes stay what it would answer.
+
+Features (the mean output of the body) are trained by the supervised contrastive loss, on new
+samples and on hidden spikes kept of some samples per class of the last tasks. There is no head: a
+sample is answered by its nearest neighbours among codes kept of every class, each compared
+within the units that matter to its class. Source: Gurbuz et al. 2023 (arXiv:2305.18563).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnsim.continual.activity import Trunk, pack, unpack
+from snnsim.continual.codes import Codes, encode, most_active, nearest
+from snnsim.continual.learner import Learner
+from snnsim.continual.method import Method, freeze_statistics
+from snnsim.continual.presynaptic import weight_of
+from snnsim.continual.units import Block, Units
+from snnsim.errors import ConfigError
+from snnsim.functional.losses import supervised_contrastive
+from snnsim.functional.readouts import mean
+from snnsim.training import distributed
+
+
+class SHARP(Method):
+    """Sparse network with settled units and activity replay.
+
+    Args:
+        density: share of the connections that exist, of every block of weights; constant.
+        phases: per task, evenly over its steps.
+        floor: smallest share of a layer's activity that the learners of a task hold.
+        horizon: number of past tasks that are replayed; a unit settles when it has learned in
+            more tasks than that.
+        per_class: samples kept per class, for replay and as codes.
+        temperature: of the contrastive loss.
+        neighbours: that answer.
+        relevance: share of a class's activity held by the units that matter to it.
+        samples: of a task's data, to rank units by.
+    """
+
+    needs_scores = True
+
+    def __init__(
+        self,
+        density: float = 0.4,
+        phases: int = 5,
+        floor: float = 0.3,
+        horizon: int = 1,
+        per_class: int = 25,
+        temperature: float = 0.1,
+        neighbours: int = 5,
+        relevance: float = 0.9,
+        samples: int = 250,
+    ):
+        for name, share in (("density", density), ("floor", floor), ("relevance", relevance)):
+            if not 0 < share <= 1:
+                raise ConfigError(f"{name} is {share} but must lie between 0 (not included) and 1")
+        self.density, self.floor, self.phases, self.horizon = density, floor, phases, horizon
+        self.per_class, self.temperature, self.neighbours = per_class, temperature, neighbours
+        self.relevance, self.samples = relevance, samples
+        self.spikes: dict[int, dict[str, Tensor]] = {}  # task -> packed, labels, lengths
+        self.codes: dict[int, Codes] = {}  # of each task
+
+    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
+        super().attach(learner, optimizer)
+        if distributed.size() > 1:
+            raise ConfigError("SHARP stores spikes and runs in one process; use one process")
+        self.units, self.trunk = Units(learner.body), Trunk(learner.body)
+        self.age = [torch.zeros(size, dtype=torch.int64) for size in self.units.sizes]
+        self.learns = [torch.zeros(size, dtype=torch.bool) for size in self.units.sizes]
+        with torch.no_grad():
+            for block in self.units.blocks:
+                self._thin(block)
+        learner.answer = self.answer
+        self.features = torch.zeros(0)
+        learner.body.register_forward_hook(self._keep_features)
+        self.settled_rows: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+
+    def _thin(self, block: Block) -> None:
+        """Keep a random ``density`` of the pairs, at weights larger by ``density^-1/2``."""
+        mask = block.mask
+        chosen = torch.randperm(mask.numel())[: max(round(self.density * mask.numel()), 1)]
+        mask.fill_(False).view(-1)[chosen] = True
+        weight_of(block.module).mul_(block.full(mask) * self.density**-0.5)
+
+    def _keep_features(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if module.training and torch.is_grad_enabled():
+            self.features = output[0]
+
+    # -- units ---------------------------------------------------------------------------
+
+    def settled(self, layer: int) -> Tensor:
+        """Which units of a layer never change again."""
+        return self.age[layer] > self.horizon
+
+    def plastic(self, layer: int) -> Tensor:
+        """Which units of a layer neither learn this task nor have learned one."""
+        if layer < 0:
+            return torch.zeros(self.units.blocks[0].mask.shape[1], dtype=torch.bool)
+        return (self.age[layer] == 0) & ~self.learns[layer]
+
+    def begin_task(self, task: int) -> None:
+        for learns in self.learns:
+            learns.fill_(False)
+
+    def begin_step(self, task: int, step: int, steps: int) -> None:
+        starts = [-(-phase * steps // self.phases) for phase in range(self.phases)]
+        if step not in starts:
+            return
+        phase = max(p for p, start in enumerate(starts) if start == step)
+        share = max(0.5 * (1 + math.cos(math.pi * phase / self.phases)), self.floor)
+        activity = self._activity(task)
+        for layer, active in enumerate(activity):
+            free = ~self.settled(layer)
+            everything = phase == 0 or layer == 0
+            self.learns[layer] = free if everything else most_active(active * free, share) & free
+        for block in self.units.blocks:
+            self._rewire(block)
+
+    def _activity(self, task: int) -> list[Tensor]:
+        data = self.learner.stream.tasks[task].train
+        chosen = torch.randperm(len(data))[: self.samples].numpy()
+        self.learner.eval()
+        found = self.units.activity(data.batch(chosen).x.to(self._device))
+        self.learner.train()
+        return [active.cpu() for active in found]
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.learner.parameters()).device
+
+    @torch.no_grad()
+    def _rewire(self, block: Block) -> None:
+        """Cut off plastic units from the others; grow as many connections into plastic ones.
+
+        What finds no place there grows into learners, from units that are not plastic.
+        """
+        after, before = self.plastic(block.after), self.plastic(block.before)
+        dropped = block.mask & ~after[:, None] & before
+        block.mask &= ~dropped
+        allowed = after[:, None] | ~before
+        allowed = allowed & ~self.settled(block.after)[:, None] & ~block.mask
+        first = (allowed & after[:, None]).flatten().nonzero()[:, 0]
+        second = (allowed & ~after[:, None]).flatten().nonzero()[:, 0]
+        places = torch.cat([p[torch.randperm(len(p))] for p in (first, second)])
+        grown = places[: int(dropped.sum())]
+        block.mask.view(-1)[grown] = True
+        changed = dropped.clone()
+        changed.view(-1)[grown] = True
+        weight = weight_of(block.module)
+        weight.masked_fill_(block.full(changed), 0)
+
+    def enter(self, task: int) -> None:
+        freeze_statistics(self.learner, task)
+        self.settled_rows = [
+            (parameter, rows, parameter.detach()[rows].clone())
+            for block in self.units.blocks
+            for parameter in block.rows()
+            if len(rows := self.settled(block.after).nonzero()[:, 0].to(parameter.device))
+        ]
+
+    def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
+        """After the first task only what has a row for every unit."""
+        if name.startswith("heads."):
+            return False
+        rows = (p for block in self.units.blocks for p in block.rows())
+        return task == 0 or any(parameter is p for p in rows)
+
+    @torch.no_grad()
+    def after_step(self, task: int) -> None:
+        for block in self.units.blocks:
+            weight = weight_of(block.module)
+            weight.mul_(block.full(block.mask))
+        for parameter, rows, values in self.settled_rows:
+            parameter[rows] = values
+
+    # -- training and answers --------------------------------------------------------------
+
+    def loss(
+        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+    ) -> Tensor:
+        features = [mean(self.features, self.learner.within(batch.x, batch.lengths))]
+        labels = [self._class(batch.labels, task)]
+        for past, kept in self.spikes.items():
+            features.append(self._late(kept))
+            labels.append(self._class(kept["labels"], past).to(self._device))
+        self.features = torch.zeros(0)
+        lasting = torch.cat(features) * ~self.plastic(len(self.age) - 1).to(self._device)
+        return supervised_contrastive(lasting, torch.cat(labels), self.temperature)
+
+    def _class(self, labels: Tensor, task: int) -> Tensor:
+        """Labels that differ between tasks where each has classes of its own."""
+        return labels + (0 if self.learner.shares_head else 1000 * task)
+
+    def _late(self, kept: dict[str, Tensor]) -> Tensor:
+        spikes = unpack(kept).to(self._device)
+        return mean(self.trunk.late(spikes), kept["lengths"] if len(kept["lengths"]) else None)
+
+    @torch.no_grad()
+    def end_task(self, task: int) -> None:
+        for layer, learns in enumerate(self.learns):
+            self.age[layer] += (learns | (self.age[layer] > 0)).long()
+        self.age[0].fill_(self.horizon + 1)
+        for block in self.units.blocks:
+            self._restart(block)
+        self.learner.eval()
+        self.spikes[task] = self._store(task)
+        for past in list(self.spikes):
+            kept = self.spikes[past]
+            lasting = self.age[-1] > 0
+            self.codes[past] = encode(
+                self._late(kept).cpu(), kept["labels"], self.relevance, lasting
+            )
+            if past <= task - self.horizon:
+                del self.spikes[past]
+        self.learner.train()
+
+    def _restart(self, block: Block) -> None:
+        """New weights, of the spread of the present ones, into plastic units."""
+        weight = weight_of(block.module)
+        into = block.mask & (self.age[block.after] == 0)[:, None]
+        chosen = block.full(into)
+        spread = weight[block.full(block.mask)].std()
+        weight.copy_(torch.where(chosen, spread * torch.randn_like(weight), weight))
+
+    def _store(self, task: int) -> dict[str, Tensor]:
+        data = self.learner.stream.tasks[task].train
+        order = np.asarray(torch.randperm(len(data)))
+        labels = np.asarray(data.labels)[order]
+        chosen = [order[labels == c][: self.per_class] for c in np.unique(labels)]
+        batch = data.batch(np.sort(np.concatenate(chosen)))
+        within = self.learner.within(batch.x, batch.lengths)
+        lengths = torch.zeros(0, dtype=torch.int64) if within is None else within
+        kept = pack(self.trunk.early(batch.x.to(self._device)))
+        return kept | {"labels": batch.labels, "lengths": lengths}
+
+    def answer(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
+        """Scores ``[B, C]`` of the nearest codes: of all tasks, or of one with its own classes."""
+        outputs = self.learner.classes(task)
+        known = sorted(self.codes) if self.learner.shares_head else [task]
+        codes = [self.codes[t] for t in known if t in self.codes]
+        if not codes:
+            return torch.zeros(x.shape[1], outputs, device=x.device)
+        features = mean(self.learner.body(x)[0], self.learner.within(x, lengths))
+        return nearest(features, codes, self.neighbours, outputs)
+
+    # -- what is remembered ------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        found = {f"age.{i}": a for i, a in enumerate(self.age)}
+        found |= {f"learns.{i}": a for i, a in enumerate(self.learns)}
+        found |= {f"mask.{i}": block.mask for i, block in enumerate(self.units.blocks)}
+        for task, kept in self._stores():
+            found |= {f"{task}.{key}": value for key, value in kept.items()}
+        return found
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.age = [tensors[f"age.{i}"].clone() for i in range(len(self.age))]
+        self.learns = [tensors[f"learns.{i}"].clone() for i in range(len(self.learns))]
+        for i, block in enumerate(self.units.blocks):
+            block.mask.copy_(tensors[f"mask.{i}"])
+        for task in {key.split(".")[1] for key in tensors if key.startswith("codes.")}:
+            self.codes[int(task)] = Codes(*(tensors[f"codes.{task}.{f}"] for f in Codes._fields))
+        for key, value in tensors.items():
+            if key.startswith("spikes."):
+                _, task, what = key.split(".")
+                self.spikes.setdefault(int(task), {})[what] = value
+
+    def _stores(self) -> list[tuple[str, dict[str, Tensor]]]:
+        spikes = [(f"spikes.{task}", kept) for task, kept in self.spikes.items()]
+        return spikes + [(f"codes.{task}", codes._asdict()) for task, codes in self.codes.items()]
+
+    def memory_bytes(self) -> int:
+        """Of spikes (a bit each), codes, and a bit per pair of units; ages a byte."""
+        kept = [tensor for _, store in self._stores() for tensor in store.values()]
+        stored = sum(t.numel() * t.element_size() for t in kept)
+        return stored + sum(b.mask.numel() for b in self.units.blocks) // 8 + sum(self.units.sizes)
