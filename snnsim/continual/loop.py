@@ -37,6 +37,8 @@ class ContinualRecipe:
         weight_decay: L2 penalty.
         schedule: ``"constant"``, or ``"cosine"`` over the epochs of a task.
         delay_lr: learning rate of delays, in steps; 0 means ``100 * lr``.
+        until: a task ends early, after the epoch in which this accuracy on its validation data is
+            reached; 0 for never.
         checkpoint_steps: also store every so many steps within an epoch; 0: after epochs only.
     """
 
@@ -49,6 +51,7 @@ class ContinualRecipe:
     weight_decay: float = 0.0
     schedule: str = "constant"
     delay_lr: float = 0.0
+    until: float = 0.0
     checkpoint_steps: int = 0
 
     def __post_init__(self) -> None:
@@ -57,6 +60,8 @@ class ContinualRecipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)} but must be 1 or more")
+        if not 0 <= self.until <= 1:
+            raise ConfigError(f"until is {self.until} but an accuracy lies between 0 and 1")
         if self.lr == 0:
             raise ConfigError("lr is 0 but must be positive")
         for name in ("lr", "later_lr", "momentum", "weight_decay", "delay_lr"):
@@ -124,6 +129,11 @@ class ContinualTrainer:
         self.seconds = [0.0] * count
         self.optimizer: torch.optim.Optimizer | None = None
         method.attach(learner, recipe.plain)
+        if recipe.until and not all(t.validation and len(t.validation) for t in self.stream.tasks):
+            raise ConfigError(
+                f"until={recipe.until} compares accuracy on validation data, which the tasks of "
+                f"{self.stream.name} do not have"
+            )
 
     def run(self) -> dict[str, Any]:
         """Train to the end; returns the summary."""
@@ -172,8 +182,16 @@ class ContinualTrainer:
             self.watcher.step_done(place.task, place.epoch * steps + step + 1, loss)
             if recipe.checkpoint_steps and (step + 1) % recipe.checkpoint_steps == 0:
                 self.save()
-        self.place = replace(self.place, epoch=place.epoch + 1, step=0)
+        epochs = recipe.epochs if self._reached(place.task) else place.epoch + 1
+        self.place = replace(self.place, epoch=epochs, step=0)
         self.save()
+
+    def _reached(self, task: int) -> bool:
+        if not self.recipe.until:
+            return False
+        held = self.stream.tasks[task].validation
+        right = self.learner.correct(held, task)
+        return right >= self.recipe.until * len(held)
 
     def _step(self, data: Any, chosen: np.ndarray) -> float:
         task, learner = self.place.task, self.learner

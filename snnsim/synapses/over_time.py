@@ -45,7 +45,7 @@ def AvgPool1d(size: int, **options: Any) -> OverTime:
     return OverTime(nn.AvgPool1d(size, **options))
 
 
-def AvgPool2d(size: int, **options: Any) -> OverTime:
+def AvgPool2d(size: int | tuple[int, int], **options: Any) -> OverTime:
     """Mean over windows, ``[T, B, C, H, W]``."""
     return OverTime(nn.AvgPool2d(size, **options))
 

@@ -1,18 +1,27 @@
 """``snnsim continual`` as a user types it."""
 
 import json
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from snnsim_datasets import images
+from snnsim_datasets.tools.images import Images
 from snnsim_experiments.cli import app
 from snnsim_experiments.continual import networks
 from snnsim_experiments.continual.config import config_names, resolve
 from snnsim_experiments.continual.streams import build, names
 from typer.testing import CliRunner
 
-from snnsim.continual import methods
+from snnsim.continual import (
+    ContinualRecipe,
+    ContinualTrainer,
+    ContinualWatcher,
+    methods,
+    split_by_class,
+)
 from snnsim.errors import ConfigError, DataError
 
 SMALL = ["--set", "network.hidden=[12]", "--set", "training.epochs=1", "--set", "stream.per_task=5"]
@@ -140,6 +149,82 @@ def test_five_sets_on_one_canvas_through_convolutions(folder, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["matrix"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "published"),
+    [
+        ({"residual": [20, 40, 80, 160]}, 1_094_207),
+        ({"convolutions": [64, 128, 256], "norm": True}, 412_237),
+    ],
+    ids=["resnet18", "cnn"],
+)
+def test_networks_of_the_published_protocols_have_their_size(options, published):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 255, (20, 3, 32, 32)).astype(np.uint8)
+    names_ = tuple("abcdefghij")
+    data = Images(pixels, np.arange(20) % 10, names_, (0.5,) * 3, (0.2,) * 3, flat=False)
+    stream = split_by_class("ten", (data, None, data), 10, "task")
+    learner = networks.build(stream, learning="dsr", steps=2, **options)
+    biases_of_the_head = 10  # the head of this project has none
+    assert sum(p.numel() for p in learner.parameters()) == published - biases_of_the_head
+    scores = learner.scores(data.batch(range(4)).x, 0)
+    scores.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in learner.parameters())
+
+
+def test_hlop_protects_a_residual_network():
+    pixels = np.random.default_rng(1).integers(0, 255, (40, 3, 12, 12)).astype(np.uint8)
+    names_ = tuple("abcd")
+    data = Images(pixels, np.arange(40) % 4, names_, (0.5,) * 3, (0.2,) * 3, flat=False)
+    stream = split_by_class("four", (data, None, data), 2, "task")
+    learner = networks.build(stream, residual=[4, 6], steps=2, gain=2.0)
+    method = methods.get("hlop")(solver="covariance", share=0.001)
+    recipe = ContinualRecipe(batch_size=8, lr=0.01)
+    assert np.isfinite(ContinualTrainer(learner, method, recipe).run()["matrix"]).all()
+    sizes = {name: len(s.frozen) + len(s.rows) for name, s in method.subspaces.items()}
+    assert len(sizes) == 10 and min(sizes.values()) > 0, sizes  # stem, 4 x 2, a shortcut
+
+
+def test_mini_imagenet_is_read_without_running_what_a_pickle_asks_for(tmp_path):
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 12)):
+        stored = {
+            "images": list(generator.integers(0, 255, (count, 84, 84, 3)).astype(np.uint8)),
+            "labels": [i % 6 for i in range(count)],
+        }
+        (tmp_path / f"{part}.pkl").write_bytes(pickle.dumps(stored))
+    data = images.load("mini-imagenet", "test", tmp_path)
+    assert data.batch([0, 1]).x.shape == (1, 2, 3, 84, 84)
+    assert len(images.load("mini-imagenet", "train_all", tmp_path)) == 60
+    (tmp_path / "test.pkl").write_bytes(pickle.dumps({"images": Path("x"), "labels": []}))
+    with pytest.raises(DataError, match="asks for pathlib"):
+        images.load("mini-imagenet", "test", tmp_path)
+    with pytest.raises(DataError, match="put train.pkl and test.pkl"):
+        images.load("mini-imagenet", "test", tmp_path / "empty")
+
+
+def test_a_curriculum_goes_on_when_a_task_is_learnt(tmp_path):
+    options = ["--stream", "parity", "--method", "fine-tuning", "-q", "--out", tmp_path / "r"]
+    sets = ["stream.tasks=2", "stream.samples=64", "network.hidden=[8]", "training.epochs=4"]
+    changes = [a for text in [*sets, "training.until=0.01"] for a in ("--set", text)]
+    result = snnsim("run", *options, *changes, "--json")
+    assert result.exit_code == 0, result.output
+    learner = networks.build(build("parity", None, tasks=2, samples=64), hidden=[8])
+    counted = []
+
+    class Count(ContinualWatcher):
+        def step_done(self, task, step, loss):
+            counted.append((task, step))
+
+    for until, epochs in ((0.01, 1), (1.0, 3)):
+        counted.clear()
+        recipe = ContinualRecipe(epochs=3, batch_size=32, until=until)
+        method = methods.get("fine-tuning")()
+        ContinualTrainer(learner, method, recipe, watcher=Count()).run()
+        assert len(counted) == 2 * 2 * epochs  # tasks, steps per epoch
+    with pytest.raises(ConfigError, match="until is 2"):
+        ContinualRecipe(until=2)
 
 
 def test_a_curriculum_of_bits_has_the_right_answers():

@@ -156,3 +156,29 @@ def test_speakers_without_test_recordings_are_tested_on_their_own():
     for task in split.tasks:
         assert len(task.test) == -(-(len(task.test) + len(task.train)) // 5)
         assert not set(task.test.indices) & set(task.train.indices)
+
+
+def test_rehearsal_brings_back_what_was_forgotten():
+    def accuracy(method):
+        torch.manual_seed(1)
+        return ContinualTrainer(learner("class"), method, RECIPE).run()["acc"]
+
+    before = accuracy(methods.get("fine-tuning")())
+    rehearsal = methods.get("rehearsal")(per_class=8, epochs=30, batch_size=16, lr=0.2)
+    assert accuracy(rehearsal) > before + 10
+    assert {task: len(numbers) for task, numbers in rehearsal.kept.items()} == {0: 16, 1: 16, 2: 16}
+
+
+def test_rehearsal_on_hlop_changes_only_what_hlop_trains():
+    torch.manual_seed(1)
+    method = methods.get("rehearsal")(on="hlop", epochs=2, lr=0.1)
+    learns = learner("task", "axonal")
+    trainer = ContinualTrainer(learns, method, RECIPE)
+    trainer.run()
+    subspaces = {n: s.frozen.clone() for n, s in method.inner.subspaces.items()}
+    before = {n: p.detach().clone() for n, p in learns.named_parameters()}
+    method._rehearse(2)
+    changed = {n for n, p in learns.named_parameters() if not torch.equal(p, before[n])}
+    allowed = {n for n, p in before.items() if method.inner.trains(n, learns.get_parameter(n), 2)}
+    assert changed == allowed and any("heads.0" in n for n in changed)
+    assert all(torch.equal(s.frozen, subspaces[n]) for n, s in method.inner.subspaces.items())

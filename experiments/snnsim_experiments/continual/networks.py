@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ def build(
     *,
     hidden: list[int] | None = None,
     convolutions: list[int] | None = None,
+    residual: list[int] | None = None,
+    stem: int = 3,
     steps: int = 6,
     learning: str = "bptt",
     feedback: str = "backprop",
@@ -44,6 +47,10 @@ def build(
             none behind convolutions.
         convolutions: channels of 3 x 3 convolutions, each with neurons and a mean over 2 x 2
             behind it, for streams of images that are not flat.
+        residual: channels of the stages of a residual network behind them (or behind the
+            image), each of two blocks with the neurons before the convolutions; all but the
+            first halve rows and columns. ``[20, 40, 80, 160]`` is the published ResNet-18.
+        stem: size of the first convolution's kernel before residual stages; 5 has stride 2.
         steps: for which a still image is shown.
         learning: ``"bptt"``, ``"dsr"`` or ``"ottt"``.
         feedback: ``"backprop"``, ``"random"`` or ``"sign"``.
@@ -63,23 +70,27 @@ def build(
     if still and connections not in ("dense", "recurrent"):
         raise ConfigError("delays need sequences, but this stream shows still images")
     layers: list[torch.nn.Module] = []
-    repeat = [sn.Repeat(steps)] if still else []
-    if convolutions:
+    repeat: list[torch.nn.Module] = [sn.Repeat(steps)] if still else []
+    if convolutions or residual:
         if len(shape) != 3 or connections != "dense":
             raise ConfigError(
                 f"convolutions need images [C, H, W] and connections='dense', but a sample is "
                 f"{list(shape)} and connections {connections!r}"
             )
-        for channels in convolutions:
+        for channels in convolutions or ():
             layers.append(_convolution(shape[0], channels, gain))
             if norm:
                 layers.append(sn.BatchNorm(channels))
             layers += [*repeat, _neurons(learning, connections, (channels, *shape[1:]), tau_mem)]
             layers.append(sn.AvgPool2d(2))
             shape, repeat = (channels, shape[1] // 2, shape[2] // 2), []
+    if residual:
+        make = partial(_neurons, learning, connections, tau_mem=tau_mem)
+        layers += _residual(shape, residual, stem, repeat, make, gain)
+        shape, repeat = (residual[-1],), []
     if len(shape) > 1:
         layers.append(torch.nn.Flatten(2))
-    wide = hidden if hidden is not None else ([] if convolutions else [800, 800])
+    wide = hidden if hidden is not None else ([] if convolutions or residual else [800, 800])
     sizes = [math.prod(shape), *wide]
     for n_in, n_out in pairwise(sizes):
         connection = _connect(connections, n_in, n_out, max_delay_steps)
@@ -119,9 +130,47 @@ def _connect(connections: str, n_in: int, n_out: int, longest: int) -> sn.Dense 
     return sn.Delayed(n_in, n_out, dt=1.0, max_delay_ms=float(longest), granularity=connections)
 
 
-def _convolution(channels_in: int, channels_out: int, gain: float) -> Layer:
-    convolution = sn.Conv2d(channels_in, channels_out, 3, padding=1)
-    bound = gain / (9 * channels_in) ** 0.5
+def _residual(
+    shape: tuple[int, ...],
+    stages: list[int],
+    stem: int,
+    repeat: list[torch.nn.Module],
+    make: Callable[[Any], Layer],
+    gain: float,
+) -> list[torch.nn.Module]:
+    """A residual network with neurons before convolutions, down to one value per channel.
+
+    Source: He et al. 2016 (arXiv:1603.05027), with spiking neurons in place of rectifiers.
+    """
+    channels, size = stages[0], (shape[1], shape[2])
+    stride = 1 if stem <= 3 else 2
+    layers: list[torch.nn.Module] = [_convolution(shape[0], channels, gain, stem, stride), *repeat]
+    size = (-(-size[0] // stride), -(-size[1] // stride))
+    for stage, wide in enumerate(stages):
+        for block in range(2):
+            stride = 2 if stage > 0 and block == 0 else 1
+            half = (-(-size[0] // stride), -(-size[1] // stride))
+            inner = sn.Sequential(
+                sn.BatchNorm(channels),
+                make((channels, *size)),
+                _convolution(channels, wide, gain, 3, stride),
+                sn.BatchNorm(wide),
+                make((wide, *half)),
+                _convolution(wide, wide, gain),
+            )
+            same = stride == 1 and channels == wide
+            project = None if same else _convolution(channels, wide, gain, 1, stride)
+            layers.append(sn.Skip(inner, project))
+            channels, size = wide, half
+    layers += [sn.BatchNorm(channels), make((channels, *size))]
+    return [*layers, sn.AvgPool2d(size), torch.nn.Flatten(2)]
+
+
+def _convolution(
+    channels_in: int, channels_out: int, gain: float, kernel: int = 3, stride: int = 1
+) -> Layer:
+    convolution = sn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, stride=stride)
+    bound = gain / (kernel**2 * channels_in) ** 0.5
     torch.nn.init.uniform_(cast(Tensor, convolution.module.weight), -bound, bound)
     return convolution
 

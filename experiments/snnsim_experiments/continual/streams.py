@@ -94,7 +94,8 @@ def build(
         per_task: classes per task of a split.
         seed: of the permutations.
         order_seed: of a random order of the classes; -1 keeps their order.
-        samples: training sequences per task of a curriculum; a quarter as many are for tests.
+        samples: training sequences per task of a curriculum; a quarter as many are held out, and a
+            quarter are for tests.
         turn: degrees from task to task of a rotated stream.
         validation: whether a part of the training data is held out and not trained on (not by
             speakers, all of whom are tasks).
@@ -104,7 +105,7 @@ def build(
     kind, name = parse(stream)
     check_choice("evaluate", evaluate, EVALUATED)
     if evaluate == "validation":
-        if kind in ("curriculum", "speakers") or not validation:
+        if kind == "speakers" or not validation:
             raise ConfigError(
                 f"evaluate='validation' but nothing is held out of {stream}"
                 + ("; set stream.validation=true" if not validation else "")
@@ -170,7 +171,10 @@ def _curriculum(name: str, tasks: int, samples: int, scenario: str, seed: int) -
         raise ConfigError(f"all tasks of {name} have the same two answers: use 'task' or 'domain'")
     made = []
     for memory in range(2, 2 + tasks):
-        train = CURRICULA[name](memory, samples, 2 * seed)
-        test = CURRICULA[name](memory, max(samples // 4, 1), 2 * seed + 1)
-        made.append(Task(f"last {memory} bits", train, None, test, 2))
+        sizes = {"train": samples, "validation": samples // 4, "test": samples // 4}
+        train, held, test = (
+            CURRICULA[name](memory, max(size, 1), 3 * seed + i)
+            for i, size in enumerate(sizes.values())
+        )
+        made.append(Task(f"last {memory} bits", train, held, test, 2))
     return Stream(name, scenario, tuple(made))

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from snnsim.continual import methods
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
 from snnsim.continual.methods.ewc import EWC
+from snnsim.continual.wrapper import Wrapper, of_prefix
 
 
-class Refresh(Method):
+class Refresh(Wrapper):
     """Refresh learning.
 
     Args:
@@ -47,13 +47,12 @@ class Refresh(Method):
         decay: float = 1e-5,
         samples: int = 200,
     ):
-        self.inner = methods.get(on)() if inner is None else inner
+        super().__init__(methods.get(on)() if inner is None else inner)
         self.size, self.noise, self.damping = size, noise, damping
         self.information = EWC(decay=decay, samples=samples)
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         super().attach(learner, optimizer)
-        self.inner.attach(learner, optimizer)
         self.information.attach(learner, optimizer)
 
     def before_step(self, batch: Any, task: int) -> None:
@@ -72,44 +71,17 @@ class Refresh(Method):
         fisher = self.information.kept.get(f"0.fisher.{name}")
         return away if fisher is None else away / (1 + self.damping * fisher)
 
-    def begin_task(self, task: int) -> None:
-        self.inner.begin_task(task)
-
-    def begin_step(self, task: int, step: int, steps: int) -> None:
-        self.inner.begin_step(task, step, steps)
-
-    def enter(self, task: int) -> None:
-        self.inner.enter(task)
-
-    def training_data(self, task: int) -> Any:
-        return self.inner.training_data(task)
-
-    def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
-    ) -> Tensor:
-        return self.inner.loss(ce, batch, scores, task, chosen)
-
-    def after_backward(self, task: int) -> None:
-        self.inner.after_backward(task)
-
-    def after_step(self, task: int) -> None:
-        self.inner.after_step(task)
-
     def end_task(self, task: int) -> None:
-        self.inner.end_task(task)
+        super().end_task(task)
         self.information.end_task(task)
 
-    def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
-        return self.inner.trains(name, parameter, task)
-
     def tensors(self) -> dict[str, Tensor]:
-        inner = {f"inner.{k}": v for k, v in self.inner.tensors().items()}
-        return inner | {f"fisher.{k}": v for k, v in self.information.tensors().items()}
+        fisher = {f"fisher.{k}": v for k, v in self.information.tensors().items()}
+        return super().tensors() | fisher
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        for prefix, method in (("inner.", self.inner), ("fisher.", self.information)):
-            mine = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            method.load(mine)
+        super().load(tensors)
+        self.information.load(of_prefix(tensors, "fisher."))
 
     def memory_bytes(self) -> int:
-        return self.inner.memory_bytes() + self.information.memory_bytes() // 2
+        return super().memory_bytes() + self.information.memory_bytes() // 2

@@ -1,0 +1,118 @@
+"""Rehearsal, on top of any method: after every task, train on samples kept of all tasks.
+
+The first samples of every class are kept. After each task but the first, the weights that the
+method within trains take further steps on the mean loss over all tasks, with SGD and a cosine
+schedule; nothing is projected, and nothing is learned of the activity. On fine-tuning this is the
+published baseline "memory replay", on HLOP its extension. Source: Xiao et al. 2024 (ICLR,
+arXiv:2402.11984), appendix; constants of its experiments.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from snnsim.continual import methods
+from snnsim.continual.learner import Learner
+from snnsim.continual.method import Method
+from snnsim.continual.wrapper import Wrapper, of_prefix
+from snnsim.errors import ConfigError
+from snnsim.training.schedules import cosine
+
+
+class Rehearsal(Wrapper):
+    """Further training on kept samples after every task.
+
+    Args:
+        on: name of the method it is put on, with that method's own defaults.
+        inner: the method itself instead.
+        per_class: samples kept per class and task.
+        epochs: passes over the kept samples after a task.
+        batch_size: samples per task and step.
+        lr: learning rate at the start.
+    """
+
+    needs_scores = True
+
+    def __init__(
+        self,
+        on: str = "fine-tuning",
+        inner: Method | None = None,
+        per_class: int = 50,
+        epochs: int = 20,
+        batch_size: int = 50,
+        lr: float = 1e-3,
+    ):
+        super().__init__(methods.get(on)() if inner is None else inner)
+        counts = {"per_class": per_class, "epochs": epochs, "batch_size": batch_size}
+        for name, value in counts.items():
+            if value < 1:
+                raise ConfigError(f"{name} is {value} but must be 1 or more")
+        self.per_class, self.epochs, self.batch_size, self.lr = per_class, epochs, batch_size, lr
+        self.kept: dict[int, Tensor] = {}  # task -> numbers of its training samples
+
+    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
+        super().attach(learner, optimizer)
+        if learner.answer is not None:
+            raise ConfigError("rehearsal trains class scores, but the method within has none")
+
+    def end_task(self, task: int) -> None:
+        super().end_task(task)
+        labels = np.asarray(self.learner.stream.tasks[task].train.labels)
+        chosen = [np.flatnonzero(labels == c)[: self.per_class] for c in np.unique(labels)]
+        self.kept[task] = torch.from_numpy(np.sort(np.concatenate(chosen)))
+        if task > 0:
+            self._rehearse(task)
+
+    def _rehearse(self, task: int) -> None:
+        heads = {id(p): p for past in self.kept for p in self.learner.trained_parameters(past)}
+        trained = [
+            p
+            for name, p in self.learner.named_parameters()
+            if id(p) in heads and self.inner.trains(name, p, task)
+        ]
+        optimizer = torch.optim.SGD(trained, lr=self.lr)
+        was_training = self.learner.training
+        self.learner.eval()  # so that the method within sees and projects nothing
+        for epoch in range(self.epochs):
+            for group in optimizer.param_groups:
+                group["lr"] = cosine(epoch, self.epochs, self.lr)
+            orders = {past: kept[torch.randperm(len(kept))] for past, kept in self.kept.items()}
+            steps = -(-max(map(len, orders.values())) // self.batch_size)
+            for step in range(steps):
+                self._step(orders, step, task, optimizer)
+        self.learner.train(was_training)
+
+    def _step(
+        self, orders: dict[int, Tensor], step: int, task: int, optimizer: torch.optim.Optimizer
+    ) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        for past, order in orders.items():
+            numbers = order[step * self.batch_size : (step + 1) * self.batch_size]
+            if not len(numbers):
+                continue
+            batch = self.learner.stream.tasks[past].train.batch(numbers.numpy())
+            device = next(self.learner.parameters()).device
+            among = task if self.learner.shares_head else past
+            scores = self.learner.scores(batch.x.to(device), among, batch.lengths)
+            functional.cross_entropy(scores, batch.labels.to(device)).backward()
+        optimizer.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return super().tensors() | {f"kept.{task}": numbers for task, numbers in self.kept.items()}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        super().load(tensors)
+        self.kept = {int(k): v.clone() for k, v in of_prefix(tensors, "kept.").items()}
+
+    def memory_bytes(self) -> int:
+        """Of the method within, and of the samples, a byte per value."""
+        tasks = self.learner.stream.tasks
+        values = [
+            int(tasks[t].train.lengths[numbers.numpy()].sum())
+            * tasks[t].train.batch([0]).x[0].numel()
+            for t, numbers in self.kept.items()
+        ]
+        return super().memory_bytes() + sum(values)
