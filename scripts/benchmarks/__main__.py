@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import data, delays, networks, neurons, scaling
+from benchmarks import continual, data, delays, networks, neurons, scaling
 from benchmarks.measure import Case, peak_memory_mb, time_case, weigh_here
 
 PACKAGES = ("snnsim", "torch", "numba", "spikingjelly", "dcls", "snntorch", "norse", "sinabs")
@@ -39,6 +39,8 @@ def cases(quick: bool) -> list[Case]:
         neurons.lif(500, 16, 512, connected=True),
         neurons.recurrent(100, 64, 140, 256),
         *(delays.connection(100, 64, 256, 25, rate) for rate in (0.01, 0.05, 0.2)),
+        continual.hlop_step(2),
+        continual.hlop_step(9),
         data.batch(),
         data.binning(),
     ]

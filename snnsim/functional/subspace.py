@@ -62,9 +62,13 @@ def hebbian_update(rest: Tensor, x: Tensor, rows: Tensor, levels: int = 0) -> Te
         levels: of spiking subspace neurons.
 
     Returns:
-        ``[k, N]``, a sum over the ``R`` rows of ``x``.
+        ``[k, N]``, a sum over the ``R`` rows of ``x``. With few rows the feedback's part is
+        computed as ``(y y^T) H``, for ``2 R N k`` multiplications instead of ``3 R N k``.
     """
     y = quantised(x @ rows.t(), levels)
+    (count, size), learn = x.shape, len(rows)
+    if learn * (count + size) < count * size:
+        return torch.addmm(y.t() @ rest, y.t() @ y, rows, alpha=-1.0)
     return y.t() @ torch.addmm(rest, y, rows, alpha=-1.0)
 
 

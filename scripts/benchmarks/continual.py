@@ -1,0 +1,93 @@
+"""A training step of HLOP: as it is, as published, and the network's own part of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from snnsim_datasets.tools.images import Images
+from snnsim_experiments.continual import networks
+from snnsim_experiments.continual.config import resolve
+from torch import Tensor, nn
+
+from benchmarks.measure import Case, Run
+from snnsim.continual import HLOP, Learner, Subspace, permuted
+
+
+class Published(Subspace):
+    """Every iteration over all rows, frozen ones too, whose change is then set to 0."""
+
+    @torch.no_grad()
+    def learn(self, x: Tensor, rest: Tensor | None = None) -> None:
+        count = len(self.frozen)
+        rows = torch.cat([self.frozen, self.rows])
+        momentum = torch.cat([torch.zeros_like(self.frozen), self.momentum])
+        for _ in range(self.iterations):
+            y = x @ rows.t()
+            change = (y.t() @ (x - y @ rows) / len(x)).clamp_(-10, 10)
+            change[:count] = 0
+            momentum = 0.9 * momentum + 0.1 * change
+            rows = rows + self.rate * momentum
+        self.rows, self.momentum = rows[count:], momentum[count:]
+
+
+def _learner() -> Learner:
+    pixels = np.random.default_rng(0).integers(0, 255, (640, 1, 28, 28)).astype(np.uint8)
+    labels = np.arange(640) % 10
+    data = Images(pixels, labels, tuple("0123456789"), (0.13,), (0.31,))
+    torch.manual_seed(0)
+    config = resolve("pmnist", "hlop")
+    return networks.build(permuted("p", (data, None, data), 10), **config.network)
+
+
+def hlop_step(task: int) -> Case:
+    """One batch of 64 of permuted MNIST in a task, without the optimiser.
+
+    Args:
+        task: from 1 on; the frozen rows are random ones.
+    """
+
+    def network() -> tuple[Learner, Run]:
+        learner = _learner()
+        batch = learner.stream.tasks[task].train.batch(range(64))
+
+        def run():
+            learner.zero_grad(set_to_none=True)
+            scores = learner.scores(batch.x, task)
+            nn.functional.cross_entropy(scores, batch.labels).backward()
+
+        return learner, run
+
+    def alone() -> Run:
+        return network()[1]
+
+    def hlop(kind: type[Subspace], most_rows: int = 0) -> Run:
+        learner, step = network()
+        method = HLOP(**(resolve("pmnist", "hlop").method | {"most_rows": most_rows}))
+        method.attach(learner)
+        for subspace in method.subspaces.values():
+            subspace.__class__ = kind
+        torch.manual_seed(1)
+        for each in range(task + 1):
+            method.begin_task(each)
+        method.enter(task)
+        learner.train()
+
+        def run():
+            step()
+            method.after_backward(task)
+            subspaces = method.subspaces.values()
+            weights = [p.grad for p in learner.parameters()]
+            return [*weights, *(s.rows.clone() for s in subspaces)]
+
+        return run
+
+    return Case(
+        f"HLOP, a batch of permuted MNIST in task {task + 1}",
+        {
+            "snnsim": lambda: hlop(Subspace),
+            "snnsim, 256 of 384 rows": lambda: hlop(Subspace, most_rows=256),
+            "as published": lambda: hlop(Published),
+            "the network alone": alone,
+        },
+        same={"as published": 1e-4},
+    )
