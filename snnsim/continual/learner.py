@@ -42,6 +42,7 @@ class Learner(nn.Module):
             :func:`snnsim.training.rules.prepare`.
         readout: from outputs ``[T, B, C]`` (and lengths) to scores ``[B, C]``.
 
+    ``observed`` is false while a batch is only tried, not trained on.
     ``generate``, if a method sets it, gives the body's weights for a task, and ``answer`` the
     scores by which it is tested, of the arguments of :meth:`scores`.
     """
@@ -60,6 +61,7 @@ class Learner(nn.Module):
         super().__init__()
         self.stream, self.learning, self.readout = stream, training, readout
         self.generate: Callable[[int], dict[str, Tensor]] | None = None
+        self.observed = True
         self.answer: Callable[[Tensor, int, Tensor | None], Tensor] | None = None
         rule: dict[str, Any] = {
             "training": training,

@@ -12,7 +12,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from small import learner, stream
 
-from snnsim.continual import ContinualRecipe, ContinualTrainer, Method, methods, metrics
+from snnsim.continual import (
+    ContinualRecipe,
+    ContinualTrainer,
+    ContinualWatcher,
+    Method,
+    methods,
+    metrics,
+)
 from snnsim.continual.stream import split_by_class, split_by_speaker
 from snnsim.errors import CheckpointError, ConfigError
 
@@ -182,3 +189,26 @@ def test_rehearsal_on_hlop_changes_only_what_hlop_trains():
     allowed = {n for n, p in before.items() if method.inner.trains(n, learns.get_parameter(n), 2)}
     assert changed == allowed and any("heads.0" in n for n in changed)
     assert all(torch.equal(s.frozen, subspaces[n]) for n, s in method.inner.subspaces.items())
+
+
+def test_refresh_shows_a_batch_to_subspaces_once(monkeypatch):
+    seen = []
+    method = methods.get("refresh")(on="hlop")
+    monkeypatch.setattr(method.inner, "learn", lambda name, rows, rest: seen.append(name))
+    trainer = ContinualTrainer(learner("task"), method, RECIPE)
+    trainer._run_task()
+    steps = 2 * RECIPE.epochs  # two batches of 21 of 42 samples
+    assert len(seen) == steps * len(method.inner.connections)
+
+
+def test_gpm_leaves_batch_statistics_alone():
+    method = methods.get("gpm")()
+    learns = learner("task", "axonal")
+    before = []
+
+    class Stop(ContinualWatcher):
+        def step_done(self, task, step, loss):
+            before[:] = [b.clone() for b in learns.body.buffers()]
+
+    ContinualTrainer(learns, method, RECIPE, watcher=Stop())._run_task()
+    assert all(torch.equal(a, b) for a, b in zip(before, learns.body.buffers(), strict=True))

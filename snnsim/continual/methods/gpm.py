@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from snnsim.continual.method import freeze_statistics
 from snnsim.continual.methods.hlop import HLOP
 from snnsim.errors import ConfigError
 
@@ -37,6 +38,7 @@ class GPM(HLOP):
         chosen = torch.randperm(len(data))[: self.samples].numpy()
         self.learner.train()
         self.enter(task)
+        freeze_statistics(self.learner, task + 1)  # activity as it is from now on
         self.learning_now = True
         for part in range(0, len(chosen), 50):
             batch = data.batch(chosen[part : part + 50])

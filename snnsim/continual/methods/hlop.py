@@ -210,6 +210,8 @@ class _Observer:
         return self.method.subspaces[self.name]
 
     def __call__(self, x: Tensor, carried: Tensor) -> Tensor:
+        if not self.method.learner.observed:
+            return carried
         method, module = self.method, self.method.connections[self.name]
         projects = method.task > 0 and method.modes[self.name] == "input"
         learning = method.learner.learning
@@ -226,7 +228,7 @@ class _Observer:
         return self.subspace.project(carried) if rest is None else rest.view_as(carried)
 
     def hook(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if module.training and torch.is_grad_enabled():
+        if module.training and torch.is_grad_enabled() and self.method.learner.observed:
             x, y = inputs[0].detach(), output[0].detach()
             if self.method.learner.learning == "dsr":
                 x, y = (weighted_mean(a, self.method.decay)[None] for a in (x, y))
