@@ -16,6 +16,7 @@ from snnsim.layer import Layer, run_layer
 from snnsim.networks import Sequential
 from snnsim.synapses import Dense
 from snnsim.training.rules import prepare
+from snnsim.training.rules.dsr import decay_of_rates
 
 Readout = Callable[..., Tensor]
 
@@ -68,9 +69,10 @@ class Learner(nn.Module):
             "feedback": feedback,
             "trace_decay": trace_decay,
         }
-        self.body = prepare(body, **rule)
+        self.body = prepare(body, **rule, rate_decay=decay_of_rates(body))
         own = stream.scenario == "task"
         sizes = [task.classes for task in stream.tasks] if own else [stream.outputs]
+        rule["rate_decay"] = getattr(readout, "decay", None)  # of a weighted mean
         heads = prepare(Sequential(*map(head, sizes)), **rule, spikes_enter=True)
         self.heads = nn.ModuleList(heads)
 

@@ -1,13 +1,20 @@
 """Learning rules: what carries the weight update and what carries the error."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parent))
+from small import stream
+
 import snnsim as sn
+from snnsim.continual import Learner, dense_head
 from snnsim.surrogate import Sigmoid
 from snnsim.training.rules import PlasticConnection, prepare
-from snnsim.training.rules.dsr import RateLIF, weighted_mean
+from snnsim.training.rules.dsr import RateLIF, decay_of_rates, weighted_mean
 from snnsim.training.rules.online import online_gradients
 
 
@@ -119,6 +126,40 @@ def test_dsr_gradients_are_those_of_the_clamped_rates():
     assert (net[0].weight.grad - w1.grad).abs().max() < 1e-5
     assert (net[3].weight.grad - w2.grad).abs().max() < 1e-5
     assert (net[2].v_threshold.grad - threshold.grad).abs() < 1e-5
+
+
+@pytest.mark.parametrize("feedback", ["backprop", "sign"])
+@pytest.mark.parametrize("kind", ["dense", "convolution"])
+def test_gradients_carried_by_rates_are_the_same(kind, feedback):
+    results = []
+    for decay in (None, RateLIF(1).decay):
+        torch.manual_seed(0)
+        if kind == "dense":
+            layers = [sn.Dense(5, 7, bias=True), RateLIF(7), sn.Dense(7, 3), RateLIF(3)]
+            x = torch.rand(20, 4, 5) * 3
+        else:
+            layers = [sn.Conv2d(2, 3, 3, padding=1), RateLIF((3, 6, 6)), sn.AvgPool2d(2)]
+            layers += [sn.Conv2d(3, 4, 3, stride=2, padding=1), RateLIF((4, 2, 2))]
+            x = torch.rand(20, 4, 2, 6, 6) * 3
+        net = sn.Sequential(*layers)
+        assert decay_of_rates(net) == RateLIF(1).decay
+        prepare(net, training="dsr", feedback=feedback, rate_decay=decay)
+        x.requires_grad_()
+        y, _ = net(x)
+        weighted_mean(y, RateLIF(1).decay).square().sum().backward()
+        results.append([y.detach(), x.grad, *(p.grad for p in net.parameters())])
+    assert results[0][0].abs().sum() > 0
+    for a, b in zip(*results, strict=True):
+        assert (a - b).abs().max() < 1e-5 * max(float(a.abs().max()), 1.0)
+
+
+def test_rates_carry_gradients_only_where_all_works_by_rates():
+    plain = sn.Sequential(sn.Dense(5, 7), RateLIF(7), sn.Dense(7, 3), RateLIF(3))
+    learner = Learner(plain, dense_head(3), stream("task"), training="dsr")
+    assert learner.body[2].rate_decay == RateLIF(1).decay
+    for layer in (sn.BatchNorm(7), lif(7), sn.Dropout(0.1)):
+        mixed = sn.Sequential(sn.Dense(5, 7), RateLIF(7), layer, sn.Dense(7, 3), RateLIF(3))
+        assert decay_of_rates(mixed) is None
 
 
 def test_the_rate_of_a_dsr_neuron_is_near_its_clamped_input():

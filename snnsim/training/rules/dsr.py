@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from snnsim.equations import spike
 from snnsim.layer import Layer
+from snnsim.networks import Repeat, Sequential, Skip
 from snnsim.neurons import Neuron, Parameter, Tau
+from snnsim.synapses import Dense, OverTime
 
 
 def weights_over_time(steps: int, decay: float, like: Tensor) -> Tensor:
@@ -37,6 +39,18 @@ def weights_over_time(steps: int, decay: float, like: Tensor) -> Tensor:
 def weighted_mean(y: Tensor, decay: float) -> Tensor:
     """The mean of ``[T, B, ...]`` over time with :func:`weights_over_time`."""
     return torch.einsum("t,t...->...", weights_over_time(y.shape[0], decay, y), y)
+
+
+class Carry(torch.autograd.Function):
+    """``values [T, ...]`` whose gradient goes, summed over time, to ``rate [...]``."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, rate: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        return None, grads[0].sum(0)
 
 
 class _Integrator(Neuron):
@@ -96,4 +110,25 @@ class RateLIF(Layer):
             z, state = self.neuron(x / threshold, state)
         height = threshold / self.dt
         rate = torch.minimum((weighted_mean(x, self.decay) / self.tau).clamp(min=0), height)
-        return z * height.detach() + (rate - rate.detach()), state
+        y: Tensor = Carry.apply(z.mul_(height.detach()), rate)
+        return y, state
+
+
+# What passes on sequences whose gradients at all steps are one, times the weights of a rate.
+_LINEAR = (nn.Conv1d, nn.Conv2d, nn.AvgPool1d, nn.AvgPool2d, nn.Flatten, Dense, OverTime, Repeat)
+_AROUND = (nn.ModuleList, Sequential, Skip, RateLIF, _Integrator)
+
+
+def decay_of_rates(net: nn.Module) -> float | None:
+    """Decay of the neurons of a network that works by rates alone.
+
+    ``None`` if it has other neurons, or layers whose gradient differs between steps by more
+    than the weights of a rate (batch normalisation, maxima, delays, dropout).
+
+    >>> decay_of_rates(Sequential(Dense(2, 3), RateLIF(3))) == RateLIF(3).decay
+    True
+    """
+    modules = list(net.modules())
+    decays = {m.decay for m in modules if isinstance(m, RateLIF)}
+    alone = all(isinstance(m, _LINEAR + _AROUND) for m in modules)
+    return decays.pop() if alone and len(decays) == 1 else None

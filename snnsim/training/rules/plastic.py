@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from snnsim.layer import Layer
 from snnsim.synapses import Dense, OverTime
+from snnsim.training.rules.dsr import Carry, weighted_mean
 from snnsim.training.rules.feedback import random_feedback, sign_feedback
 
 
@@ -44,6 +45,10 @@ class PlasticConnection(Layer):
         feedback: one of ``FEEDBACKS``.
         trace_decay: decay per step of the presynaptic trace that carries the weight update
             (online training); ``None`` for none.
+        rate_decay: decay of the weighted mean over time that carries gradients alone (training
+            through firing rates); ``None`` for none. With the same weights behind, as
+            ``RateLIF`` has them, this changes no gradient and saves ``2 (T - 1)`` of the ``3 T``
+            products of a step.
 
     ``observe``, if set, is called in training mode as ``observe(x, a)`` with the input and what
     is to carry the weight update, and returns what does carry it.
@@ -52,10 +57,15 @@ class PlasticConnection(Layer):
     """
 
     def __init__(
-        self, connection: nn.Module, feedback: str = "backprop", trace_decay: float | None = None
+        self,
+        connection: nn.Module,
+        feedback: str = "backprop",
+        trace_decay: float | None = None,
+        rate_decay: float | None = None,
     ):
         super().__init__()
-        self.connection, self.feedback, self.trace_decay = connection, feedback, trace_decay
+        self.connection, self.feedback = connection, feedback
+        self.trace_decay, self.rate_decay = trace_decay, rate_decay
         self.observe: Callable[[Tensor, Tensor], Tensor] | None = None
         if feedback == "random":
             self.register_buffer("back", random_feedback(self.weight.detach()))
@@ -73,6 +83,8 @@ class PlasticConnection(Layer):
         return weight
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        if self.rate_decay is not None and len(x) > 1 and torch.is_grad_enabled():
+            return self._by_rate(x, self.rate_decay), state
         carried = x.detach()
         if self.trace_decay is not None:
             carried, state = self._trace(carried, state)
@@ -82,6 +94,13 @@ class PlasticConnection(Layer):
         if not torch.is_grad_enabled() or (plain and self.feedback == "backprop"):
             return self.connection(x)[0], state
         return self._with_rule(x, carried), state
+
+    def _by_rate(self, x: Tensor, decay: float) -> Tensor:
+        y, _ = self(weighted_mean(x, decay)[None])
+        with torch.no_grad():
+            values, _ = self.connection(x)
+        found: Tensor = Carry.apply(values, y[0])
+        return found
 
     def _trace(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         trace = torch.zeros_like(x[0]) if state is None else state["trace"]

@@ -16,6 +16,7 @@ def prepare(
     training: str = "bptt",
     feedback: str = "backprop",
     trace_decay: float = 0.5,
+    rate_decay: float | None = None,
     spikes_enter: bool = False,
 ) -> Sequential:
     """Replace every dense and convolutional connection inside ``net`` by a plastic one.
@@ -26,6 +27,8 @@ def prepare(
             and ``"dsr"`` do not.
         feedback: ``"backprop"``, ``"random"`` or ``"sign"``.
         trace_decay: of the trace, per step: that of the neurons' membranes.
+        rate_decay: of the firing rates that carry the gradients of ``"dsr"``, where everything
+            behind the connections takes weighted means with it; else ``None``.
         spikes_enter: whether what enters ``net`` is spikes; if not, its first connection has
             no trace.
 
@@ -49,5 +52,5 @@ def prepare(
     ]
     for index, (parent, name, child) in enumerate(found):
         decay = trace_decay if training == "ottt" and (index > 0 or spikes_enter) else None
-        setattr(parent, name, PlasticConnection(child, feedback, decay))
+        setattr(parent, name, PlasticConnection(child, feedback, decay, rate_decay))
     return net
