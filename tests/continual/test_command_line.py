@@ -173,6 +173,25 @@ def test_networks_of_the_published_protocols_have_their_size(options, published)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in learner.parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "classes"),
+    [("split-cifar100", 32, 100), ("5-datasets", 32, 10), ("split-mini-imagenet", 84, 100)],
+)
+def test_published_subspaces_fit_the_published_networks(name, size, classes):
+    config = resolve(name, "hlop")
+    pixels = np.zeros((classes, 3, size, size), dtype=np.uint8)
+    labels, names_ = np.arange(classes), tuple(map(str, range(classes)))
+    data = Images(pixels, labels, names_, (0.5,) * 3, (0.2,) * 3, flat=False)
+    per_task = config.stream["per_task"] if name != "5-datasets" else classes
+    stream = split_by_class(name, (data, None, data), per_task, "task")
+    learner = networks.build(stream, **config.network)
+    method = methods.get("hlop")(**config.method)
+    method.attach(learner, config.recipe.plain)
+    method.begin_task(0)
+    for subspace, count in zip(method.subspaces.values(), config.method["sizes"][0], strict=True):
+        assert len(subspace.rows) == count <= subspace.size
+
+
 def test_hlop_protects_a_residual_network():
     pixels = np.random.default_rng(1).integers(0, 255, (40, 3, 12, 12)).astype(np.uint8)
     names_ = tuple("abcd")
@@ -225,6 +244,13 @@ def test_a_curriculum_goes_on_when_a_task_is_learnt(tmp_path):
         assert len(counted) == 2 * 2 * epochs  # tasks, steps per epoch
     with pytest.raises(ConfigError, match="until is 2"):
         ContinualRecipe(until=2)
+
+
+def test_a_split_of_its_own_is_chosen_by_name(folder):
+    with pytest.raises(ConfigError, match="one split only"):
+        build("split-mnist", str(folder), protocol="speaker")
+    with pytest.raises(ConfigError, match="protocol"):
+        build("split-gsc", str(folder), protocol="speakers")
 
 
 def test_a_curriculum_of_bits_has_the_right_answers():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,7 @@ def build(
     samples: int = 4000,
     validation: bool = True,
     evaluate: str = "test",
+    protocol: str = "",
 ) -> Stream:
     """A stream by name.
 
@@ -101,6 +103,8 @@ def build(
             speakers, all of whom are tasks).
         evaluate: ``"test"``, or ``"validation"`` to test on the part held out, which is how
             the options of a method are chosen.
+        protocol: of splits, for data sets that have several: ``"speaker"`` for GSC without the
+            lists of its official split.
     """
     kind, name = parse(stream)
     check_choice("evaluate", evaluate, EVALUATED)
@@ -112,7 +116,7 @@ def build(
             )
         stream_of_all = build(
             stream, root, progress, scenario=scenario, tasks=tasks, per_task=per_task, seed=seed,
-            order_seed=order_seed, turn=turn, samples=samples,
+            order_seed=order_seed, turn=turn, samples=samples, protocol=protocol,
         )  # fmt: skip
         apart = (replace(t, validation=None, test=t.validation) for t in stream_of_all.tasks)
         return replace(stream_of_all, tasks=tuple(apart))
@@ -121,10 +125,16 @@ def build(
     if kind == "collection":
         return _five_datasets(stream, root, progress, scenario, validation)
     load: Callable[..., Any] = images.load if name in images.names() else snnsim_datasets.load
+    options = {"progress": progress}
+    if protocol:
+        module = images.get(name) if name in images.names() else snnsim_datasets.get(name)
+        if "protocol" not in inspect.signature(module.load).parameters:
+            raise ConfigError(f"stream.protocol is {protocol!r}, but {name} has one split only")
+        options["protocol"] = protocol
     whole = kind == "speakers" or not validation
     wanted = ("train_all" if _has(name, "train_all") else "train", None, "test") if whole else PARTS
     train, held, test = (
-        None if part is None else load(name, part, root, progress=progress) for part in wanted
+        None if part is None else load(name, part, root, **options) for part in wanted
     )
     parts = (train, held, test)
     if kind == "permuted":
