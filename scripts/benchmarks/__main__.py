@@ -41,6 +41,7 @@ def cases(quick: bool) -> list[Case]:
         *(delays.connection(100, 64, 256, 25, rate) for rate in (0.01, 0.05, 0.2)),
         continual.hlop_step(2),
         continual.hlop_step(9),
+        continual.hlop_step(9, "dsr"),
         data.batch(),
         data.binning(),
     ]
