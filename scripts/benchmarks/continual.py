@@ -65,9 +65,11 @@ def hlop_step(task: int, learning: str = "bptt") -> Case:
     def alone() -> Run:
         return network()[1]
 
-    def hlop(kind: type[Subspace], most_rows: int = 0) -> Run:
+    def hlop(kind: type[Subspace], most_rows: int = 0, solver: str = "hebbian") -> Run:
         learner, step = network()
-        method = HLOP(**(resolve("pmnist", "hlop").method | {"most_rows": most_rows}))
+        method = HLOP(
+            **(resolve("pmnist", "hlop").method | {"most_rows": most_rows, "solver": solver})
+        )
         method.attach(learner)
         for subspace in method.subspaces.values():
             subspace.__class__ = kind
@@ -94,6 +96,7 @@ def hlop_step(task: int, learning: str = "bptt") -> Case:
         "as published": lambda: hlop(Published),
         "the network alone": alone,
     }
+    contestants["snnsim, power method"] = lambda: hlop(Subspace, solver="iteration")
     if learning == "dsr":  # whose rows are rates, 64 per batch
         del contestants["snnsim, 256 of 384 rows"]
     name = f"HLOP by {learning.upper()}, a batch of permuted MNIST in task {task + 1}"

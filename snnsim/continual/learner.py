@@ -21,11 +21,16 @@ from snnsim.training.rules.dsr import decay_of_rates
 Readout = Callable[..., Tensor]
 
 
-def dense_head(features: int) -> Callable[[int], Layer]:
-    """Heads without bias, weights from ``N(0, 0.01^2)``."""
+def dense_head(features: int, bias: bool = False) -> Callable[[int], Layer]:
+    """Heads with weights from ``N(0, 0.01^2)``.
+
+    Args:
+        features: that enter.
+        bias: whether they have one; a shared head's is frozen by HLOP after the first task.
+    """
 
     def make(classes: int) -> Layer:
-        head = Dense(features, classes)
+        head = Dense(features, classes, bias=bias)
         nn.init.normal_(head.weight, 0.0, 0.01)
         return head
 

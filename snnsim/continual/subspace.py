@@ -12,10 +12,13 @@ from snnsim.functional.subspace import (
     outside,
     principal_rows,
     residual,
+    scaled_axes,
+    subspace_iteration,
 )
 from snnsim.training import distributed
 
-SOLVERS = ("hebbian", "covariance")
+SOLVERS = ("hebbian", "iteration", "covariance")
+MEMORY = 200  # batches that an iteration remembers, since activity drifts while weights learn
 
 
 class Subspace(nn.Module):
@@ -24,7 +27,10 @@ class Subspace(nn.Module):
     Args:
         size: number of presynaptic channels ``N``.
         solver: ``"hebbian"``: Oja's subspace rule with momentum, as published.
-            ``"covariance"``: sums ``x x^T`` and takes its principal axes at the end of a task.
+            ``"iteration"``: one step per batch of the power method on a running mean of
+            ``x x^T`` kept within the subspace (history PCA, Yang, Hsieh & Wang 2018,
+            arXiv:1802.05447). ``"covariance"``: sums ``x x^T`` and takes its principal axes at
+            the end of a task.
         rate: of the Hebbian updates.
         iterations: Hebbian updates per batch.
         levels: of spiking subspace neurons; 0 for linear ones.
@@ -38,6 +44,7 @@ class Subspace(nn.Module):
     frozen: Tensor
     rows: Tensor
     momentum: Tensor
+    batches: Tensor
     covariance: Tensor
 
     def __init__(
@@ -56,6 +63,7 @@ class Subspace(nn.Module):
         self.orthonormal = orthonormal
         for name in ("frozen", "rows", "momentum"):
             self.register_buffer(name, torch.zeros(0, size))
+        self.register_buffer("batches", torch.tensor(0))
         self.register_buffer("covariance", torch.zeros(0, size))
 
     def grow(self, count: int) -> None:
@@ -64,6 +72,7 @@ class Subspace(nn.Module):
         self.frozen = torch.cat([self.frozen, learnt])
         self.rows = orthonormal_rows(count, self.size, self.frozen)
         self.momentum = torch.zeros_like(self.rows)
+        self.batches.zero_()
         distributed.broadcast(self)
 
     def project(self, x: Tensor) -> Tensor:
@@ -91,11 +100,23 @@ class Subspace(nn.Module):
         rest = self.project(x) if rest is None else rest
         count = torch.tensor([float(len(x))])
         count = distributed.sum_over_processes(count, x.device)
+        if self.solver == "iteration":
+            self._iterate(rest, float(count))
+            return
         for _ in range(self.iterations):
             change = hebbian_update(rest, x, self.rows, self.levels)
             change = distributed.sum_over_processes(change, x.device).div_(float(count))
             self.momentum.mul_(0.9).add_(change.clamp_(-CLAMP, CLAMP), alpha=0.1)
             self.rows.add_(self.momentum, alpha=self.rate)
+
+    def _iterate(self, rest: Tensor, count: float) -> None:
+        """``momentum`` holds the axes times the variance along them."""
+        self.batches += 1
+        weight = 1 / min(int(self.batches), MEMORY)
+        products = distributed.sum_over_processes(subspace_iteration(rest, self.rows), rest.device)
+        mixed = self.momentum.mul(1 - weight).add_(products, alpha=weight / count)
+        if float(mixed.abs().max()) > 0:
+            self.rows, self.momentum = scaled_axes(mixed)
 
     @torch.no_grad()
     def finish(self, most: int, share: float) -> None:

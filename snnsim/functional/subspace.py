@@ -72,6 +72,27 @@ def hebbian_update(rest: Tensor, x: Tensor, rows: Tensor, levels: int = 0) -> Te
     return y.t() @ torch.addmm(rest, y, rows, alpha=-1.0)
 
 
+def subspace_iteration(rest: Tensor, rows: Tensor) -> Tensor:
+    """Summed ``x x^T H^T`` of one step of the power method: ``[k, N]``.
+
+    Args:
+        rest: ``[R, N]``: activity less what frozen rows explain of it.
+        rows: ``[k, N]``: the rows that learn.
+    """
+    return (rest @ rows.t()).t() @ rest
+
+
+def scaled_axes(products: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal rows for ``[k, N]`` products, and those rows times their part in them.
+
+    >>> rows, scaled = scaled_axes(torch.tensor([[3.0, 4.0]]))
+    >>> [[round(v, 4) for v in axes.abs()[0].tolist()] for axes in (rows, scaled)]
+    [[0.6, 0.8], [3.0, 4.0]]
+    """
+    axes, parts = torch.linalg.qr(products.t())
+    return axes.t(), parts.diagonal().abs()[:, None] * axes.t()
+
+
 def outside(rows: Tensor, frozen: Tensor, least: float = 0.01) -> Tensor:
     """Orthonormal rows for the part of ``rows [k, N]`` outside orthonormal ``frozen`` ones.
 

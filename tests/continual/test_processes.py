@@ -26,6 +26,7 @@ from snnsim.training import checkpoint, distributed
 
 METHODS = {
     "hebbian": lambda: HLOP(),
+    "iteration": lambda: HLOP(solver="iteration"),
     "covariance": lambda: HLOP(solver="covariance"),
     "update": lambda: HLOP(projection="update"),
 }

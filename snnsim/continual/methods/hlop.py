@@ -48,8 +48,10 @@ class HLOP(Method):
             first, then a shared head); the last entry serves all later tasks. ``None``: a tenth
             of the connection's inputs in every task.
         rates: Hebbian learning rate, one for all or one per connection.
-        solver: ``"hebbian"`` as published, or ``"covariance"``: principal axes at the end of a
-            task, as many (up to ``sizes``, if given) as leave ``share`` of the energy outside.
+        solver: ``"hebbian"`` as published, ``"iteration"``: one step of the power method per
+            batch (``rates`` and ``iterations`` then have no meaning), or ``"covariance"``:
+            principal axes at the end of a task, as many (up to ``sizes``, if given) as leave
+            ``share`` of the energy outside.
         share: see ``solver``.
         iterations: Hebbian updates per batch.
         levels: steps of spiking subspace neurons; 0 for linear ones.
@@ -143,9 +145,9 @@ class HLOP(Method):
 
     def begin_task(self, task: int) -> None:
         sizes = self.sizes_of(task, len(self.subspaces))
-        hebbian = self.options["solver"] == "hebbian"
+        grows = self.options["solver"] != "covariance"
         for subspace, size in zip(self.subspaces.values(), sizes, strict=True):
-            subspace.grow(size if hebbian else 0)
+            subspace.grow(size if grows else 0)
 
     def enter(self, task: int) -> None:
         self.task = task
