@@ -134,6 +134,20 @@ def test_settled_units_answer_old_samples_as_before():
         assert torch.equal(answers[0][1][..., settled], later[..., settled])
 
 
+def test_batch_statistics_stay_after_the_first_task():
+    body, taken = delayed("axonal"), []
+
+    class Record(Snapshots):
+        def tested(self, task, row):
+            taken.append([b.clone() for b in body.buffers()])
+
+    torch.manual_seed(3)
+    learns = Learner(body, dense_head(24), stream("class"))
+    ContinualTrainer(learns, SHARP(), RECIPE, watcher=Record()).run()
+    for first, last in zip(taken[0], taken[-1], strict=True):
+        assert torch.equal(first, last)
+
+
 def test_density_and_replay_stay_constant():
     _, method, taken = train(deep(), density=0.5)
     for each in taken:

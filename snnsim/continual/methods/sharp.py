@@ -101,8 +101,6 @@ class SHARP(Method):
         if module.training and torch.is_grad_enabled():
             self.features = output[0]
 
-    # -- units ---------------------------------------------------------------------------
-
     def settled(self, layer: int) -> Tensor:
         """Which units of a layer never change again."""
         return self.age[layer] > self.horizon
@@ -137,6 +135,7 @@ class SHARP(Method):
         self.learner.eval()
         found = self.units.activity(data.batch(chosen).x.to(self._device))
         self.learner.train()
+        freeze_statistics(self.learner, task)
         return [active.cpu() for active in found]
 
     @property
@@ -187,8 +186,6 @@ class SHARP(Method):
             weight.mul_(block.full(block.mask))
         for parameter, rows, values in self.settled_rows:
             parameter[rows] = values
-
-    # -- training and answers --------------------------------------------------------------
 
     def loss(
         self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
@@ -257,8 +254,6 @@ class SHARP(Method):
             return torch.zeros(x.shape[1], outputs, device=x.device)
         features = mean(self.learner.body(x)[0], self.learner.within(x, lengths))
         return nearest(features, codes, self.neighbours, outputs)
-
-    # -- what is remembered ------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
         found = {f"age.{i}": a for i, a in enumerate(self.age)}
