@@ -145,7 +145,8 @@ def test_five_sets_on_one_canvas_through_convolutions(folder, tmp_path):
     result = snnsim(
         "run", "--stream", "5-datasets", "--method", "hlop", "--root", root, "--out",
         tmp_path / "f", "-q", "--set", "network.convolutions=[4, 5]", "--set",
-        "network.hidden=[]", "--set", "network.steps=3", "--json",
+        "network.residual=[]", "--set", "network.steps=3", "--set", "training.epochs=1", "--set",
+        "method.sizes=[[3, 4]]", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["matrix"]) == 5
