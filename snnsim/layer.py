@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from torch import Tensor, nn
@@ -53,3 +56,33 @@ def map_state(function, state: Any) -> Any:
 def detach_state(state: Any) -> Any:
     """The same state without its history: truncates backpropagation through time here."""
     return map_state(lambda a: a.detach(), state)
+
+
+_auxiliary: ContextVar[dict[str, Tensor] | None] = ContextVar("auxiliary", default=None)
+
+
+@contextmanager
+def auxiliary_losses() -> Iterator[dict[str, Tensor]]:
+    """Within this context, layers' own losses (a ponder cost, ...) gather in a dict by name.
+
+    Outside of any such context they are dropped, so a network remembers nothing between calls.
+
+    >>> import torch
+    >>> with auxiliary_losses() as extra:
+    ...     add_auxiliary_loss("ponder", torch.tensor(0.5))
+    >>> float(extra["ponder"])
+    0.5
+    """
+    gathered: dict[str, Tensor] = {}
+    token = _auxiliary.set(gathered)
+    try:
+        yield gathered
+    finally:
+        _auxiliary.reset(token)
+
+
+def add_auxiliary_loss(name: str, value: Tensor) -> None:
+    """Called by a layer: adds a number, a mean over the batch, to the losses gathered now."""
+    gathered = _auxiliary.get()
+    if gathered is not None:
+        gathered[name] = gathered[name] + value if name in gathered else value

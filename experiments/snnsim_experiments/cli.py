@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from snnsim.errors import ConfigError, SnnsimError
+from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.config import config_names, resolve
 from snnsim_experiments.continual.cli import app as continual_app
 
 app = typer.Typer(
-    help="Spiking networks with learnable delays, and continual learning.\n\n"
+    help="Spiking networks with learnable delays, continual learning, and baselines.\n\n"
     "Start with: snnsim spoken-digits train --epochs 20",
     no_args_is_help=True,
     add_completion=False,
@@ -152,6 +153,7 @@ for _name in snnsim_datasets.names():
     app.add_typer(_dataset_app(_name), name=_name)
 
 app.add_typer(continual_app, name="continual")
+app.add_typer(baselines_app, name="baselines")
 
 
 @app.command()

@@ -82,18 +82,19 @@ def resolve(
     for layer in layers:
         for section, entries in layer.items():
             values[section].update(entries)
-    load = snnsim_datasets.get(dataset).load
     hidden = {"hidden": (list[int], [256, 256])}
-    return Config(
-        dataset,
-        seed,
-        backend,
-        check_section(
-            "data", fields(load), values["data"], keep=("dt",) if _takes_dt(load) else ()
-        ),
-        check_section("network", hidden | fields(delay_network), values["network"]),
-        asdict(_recipe(values["training"])),
-    )
+    data, training = data_and_training(dataset, values["data"], values["training"])
+    network = check_section("network", hidden | fields(delay_network), values["network"])
+    return Config(dataset, seed, backend, data, network, training)
+
+
+def data_and_training(
+    dataset: str, data: dict[str, Any], training: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The two sections that every network shares, complete and checked."""
+    load = snnsim_datasets.get(dataset).load
+    keep = ("dt",) if _takes_dt(load) else ()
+    return check_section("data", fields(load), data, keep), asdict(_recipe(training))
 
 
 def _takes_dt(load: Callable[..., Any]) -> bool:

@@ -39,7 +39,7 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
     net, config, facts = load_network(run)
     x, lengths = _input(file, index, config, facts)
     recipe = config.recipe
-    scores = predict_scores(net, x, recipe.readout, lengths if recipe.mask_padding else None)
+    scores = predict_scores(net, x, recipe.readout, lengths, recipe.mask_padding)
     # summed softmaxes are a distribution once normalised; other read-outs need a softmax
     summed = recipe.readout == "sum_softmax"
     share = scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)

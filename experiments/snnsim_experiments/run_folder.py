@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from snnsim.errors import BackendError, CheckpointError, ConfigError
-from snnsim.networks import Sequential
+from snnsim.layer import Layer
 from snnsim.training import checkpoint
 from snnsim_experiments.build import build_network
 from snnsim_experiments.config import Config
@@ -144,7 +144,7 @@ def _commit() -> str | None:
     return answer.stdout.strip()
 
 
-def load_network(folder: Path, name: str = "best") -> tuple[Sequential, Config, dict[str, Any]]:
+def load_network(folder: Path, name: str = "best") -> tuple[Layer, Config, dict[str, Any]]:
     """The network of a run with the weights of a checkpoint, its configuration and run.json."""
     facts = read_json(folder / "run.json")
     config = _config(folder, facts)

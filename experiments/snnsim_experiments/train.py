@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from rich.console import Console
 from snnsim_datasets.tools.audio import Recordings
+from torch import nn
 
-from snnsim.networks import Sequential
+from snnsim.baselines import RateNetwork
 from snnsim.synapses import Delayed
 from snnsim.training import Scores, Trainer, checkpoint, distributed, evaluate
 from snnsim_experiments import run_folder
@@ -60,6 +61,8 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
     if first:
         distributed.barrier()
     net = build_network(config, train_set.channels, len(train_set.classes), train_set.dt).to(device)
+    if isinstance(net, RateNetwork):
+        net.prepare(train_set.batch(range(min(len(train_set), 256))).x.to(device))
     distributed.barrier()  # nobody writes before everybody has looked at the folder
     if first and not (out / "run.json").exists():
         weights = checkpoint.prefixed("net", net.state_dict())
@@ -101,10 +104,10 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
     return summary
 
 
-def _rungs(net: Sequential, config: Config, data: Any) -> list[str]:
+def _rungs(net: nn.Module, config: Config, data: Any) -> list[str]:
     """The kernel of every delayed connection in training."""
     steps, found = int(np.max(data.lengths)), []
-    for layer in net:
+    for layer in net.modules():
         if isinstance(layer, Delayed):
             found.append(layer.rung(steps, config.recipe.batch_size))
             steps += layer.tail
@@ -145,8 +148,9 @@ def _plot(out: Path, net, trainer: Trainer, data: Any, console: Console, quiet: 
     plotting.save(plotting.curves(trainer.rows), folder / "curves.png")
     batch = data.batch([0])
     title = f"class {data.classes[int(batch.labels[0])]!r}"
-    figure = plotting.raster(net, batch.x.to(trainer.device), data.dt, title)
-    plotting.save(figure, folder / "raster.png")
+    if not isinstance(net, RateNetwork):  # it has no spikes
+        figure = plotting.raster(net, batch.x.to(trainer.device), data.dt, title)
+        plotting.save(figure, folder / "raster.png")
     before, _ = checkpoint.load(out / "initial.safetensors")
     histogram = plotting.delay_histogram(net, checkpoint.without_prefix("net", before))
     if histogram is not None:

@@ -11,16 +11,19 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from snnsim.errors import ConfigError, check_choice
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
 from snnsim.networks.sequential import Sequential
-from snnsim.neurons import LI, LIF
+from snnsim.neurons import LI, LIF, AdLIF
 from snnsim.surrogate import ATan
-from snnsim.synapses import Delayed, Dense
+from snnsim.synapses import Delayed, Dense, Recurrent
 
 DELAYS = ("learned", "fixed", "none")
+NEURONS = ("lif", "adlif")
 
 
 def delay_network(
@@ -34,6 +37,9 @@ def delay_network(
     kernel_count: int = 1,
     granularity: str = "synaptic",
     padding: str = "lengthen",
+    neuron: str = "lif",
+    tau_adapt: float = 150.0,
+    recurrent: bool = False,
     backend: str = "auto",
 ) -> Sequential:
     """A feed-forward network of the reference system.
@@ -46,6 +52,10 @@ def delay_network(
         dropout: probability, on the spikes of every hidden layer.
         delays: ``"learned"``, ``"fixed"`` (random whole steps) or ``"none"``.
         kernel_count, granularity, padding: as in :class:`snnsim.synapses.Delayed`.
+        neuron: ``"lif"``, the published one, or ``"adlif"``: :class:`snnsim.neurons.AdLIF` with
+            time constants and couplings that are learnt per neuron (exponential decays).
+        tau_adapt: time constant of the adaptation in ms at the start.
+        recurrent: whether hidden neurons also feed each other, one step later.
         backend: of neurons and connections.
 
     Returns:
@@ -60,6 +70,7 @@ def delay_network(
             f"sizes is {tuple(sizes)} but must be input, hidden ..., classes, all > 0"
         )
     check_choice("delays", delays, DELAYS)
+    check_choice("neuron", neuron, NEURONS)
     conv_backend = "reference" if backend == "reference" else "auto"
 
     def connect(n_in: int, n_out: int) -> Layer:
@@ -83,12 +94,27 @@ def delay_network(
         "discretization": "euler",
         "backend": backend,
     }
+
+    def neurons(n: int) -> Layer:
+        cell: LIF | AdLIF
+        if neuron == "lif":
+            cell = LIF(n, reset="zero", surrogate=ATan(alpha=5.0), **common)
+        else:  # couplings start as published, drawn anew for each neuron
+            one = torch.ones(n)
+            couplings: dict[str, Any] = {"a": 2 * torch.rand(n) - 1, "b": 2 * torch.rand(n)}
+            couplings |= {"tau_mem": tau_mem * one, "tau_adapt": tau_adapt * one}
+            surrogate = ATan(alpha=5.0)
+            cell = AdLIF(
+                n, dt=dt, backend=backend, surrogate=surrogate, learn=tuple(couplings), **couplings
+            )
+        return Recurrent(cell) if recurrent else cell
+
     layers: list[Layer] = []
     for n_in, n_out in itertools.pairwise(sizes[:-1]):
         layers += [
             connect(n_in, n_out),
             BatchNorm(n_out),
-            LIF(n_out, reset="zero", surrogate=ATan(alpha=5.0), **common),
+            neurons(n_out),
             Dropout(dropout),
         ]
     layers += [connect(sizes[-2], sizes[-1]), LI(sizes[-1], **common)]

@@ -1,6 +1,7 @@
 """Plots of training, spikes, delays and tasks. Needs matplotlib: ``pip install 'snnsim[viz]'``."""
 
 from snnsim.plotting.figures import (
+    accuracy_by_cost,
     accuracy_curves,
     accuracy_matrix,
     curves,
@@ -10,6 +11,7 @@ from snnsim.plotting.figures import (
 )
 
 __all__ = [
+    "accuracy_by_cost",
     "accuracy_curves",
     "accuracy_matrix",
     "curves",

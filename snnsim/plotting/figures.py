@@ -125,3 +125,33 @@ def accuracy_curves(matrix: Sequence[Sequence[float]]) -> Any:
     axis.set(xlabel="after task", ylabel="accuracy (%)", ylim=(0, 102))
     axis.legend(frameon=False)
     return figure
+
+
+def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Test accuracy of networks over their operations per step.
+
+    Args:
+        rows: with ``name``, ``test``, ``test_std`` (or ``None``), ``operations`` and, for spiking
+            networks, a firing ``rate``.
+    """
+    figure, axes = _figure(1, 1, 7, 4.5)
+    for row in rows:
+        spiking = row.get("rate") is not None
+        axes[0, 0].errorbar(
+            row["operations"],
+            row["test"],
+            yerr=row["test_std"],
+            fmt="s" if spiking else "o",
+            color="tab:red" if spiking else "tab:blue",
+        )
+        axes[0, 0].annotate(
+            row["name"],
+            (row["operations"], row["test"]),
+            xytext=(4, 3),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    axes[0, 0].set(
+        xscale="log", xlabel="operations per step and sample, dense", ylabel="test accuracy (%)"
+    )
+    return figure

@@ -46,14 +46,37 @@ def counting_spikes(net: nn.Module) -> Iterator[list[float]]:
             handle.remove()
 
 
+def run_padded(net: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs of a padded batch, and their lengths.
+
+    A network with ``output_lengths`` is told the lengths: it may look ahead, or merge steps.
+    """
+    if hasattr(net, "output_lengths"):
+        own: Any = net
+        return own(x, None, lengths)[0], own.output_lengths(lengths)
+    y, _ = net(x)
+    return y, lengths
+
+
 @torch.no_grad()
-def predict(net: nn.Module, x: Tensor, readout: str, lengths: Tensor | None = None) -> Tensor:
-    """Class scores ``[B, C]`` of a batch ``[T, B, N]`` in evaluation mode."""
+def predict(
+    net: nn.Module, x: Tensor, readout: str, lengths: Tensor | None = None, masked: bool = True
+) -> Tensor:
+    """Class scores ``[B, C]`` of a batch ``[T, B, N]`` in evaluation mode.
+
+    Args:
+        net, x: the network and its input.
+        readout: see :mod:`snnsim.functional.readouts`.
+        lengths: of the samples; ``None``: all are as long as ``x``.
+        masked: whether steps beyond a sample's end are kept out of the read-out.
+    """
     was_training = net.training
     net.eval()
+    if lengths is None:
+        lengths, masked = torch.full((x.shape[1],), x.shape[0]), False
     try:
-        y, _ = net(x)
-        return get_readout(readout)(y, lengths)
+        y, ends = run_padded(net, x, lengths)
+        return get_readout(readout)(y, ends if masked else None)
     finally:
         net.train(was_training)
 
@@ -92,8 +115,7 @@ def evaluate(
                 continue
             batch = data.batch(mine, longest)
             labels = batch.labels.to(device)
-            lengths = batch.lengths if mask_padding else None
-            scores = predict(net, batch.x.to(device), readout, lengths)
+            scores = predict(net, batch.x.to(device), readout, batch.lengths, mask_padding)
             totals[0] += float((scores.argmax(1) == labels).sum())
             totals[1] += float(cross_entropy_sum(scores, labels))
             totals[2] += len(mine)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from snnsim.errors import CheckpointError, NonFiniteError
 from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import get_readout
+from snnsim.layer import auxiliary_losses
 from snnsim.training import checkpoint, distributed
-from snnsim.training.evaluate import evaluate
+from snnsim.training.evaluate import evaluate, run_padded
 from snnsim.training.finite import first_culprit, gradients_finite
 from snnsim.training.recipe import Optimizers, Recipe
 
@@ -167,11 +168,13 @@ class Trainer:
             batch = self.train.batch(mine if len(mine) else part[:1], longest)
             x = batch.x[:, : len(mine)].to(self.device)
             labels = batch.labels[: len(mine)].to(self.device)
-            with self._autocast():
-                y, _ = self.net(x)
-            lengths = batch.lengths[: len(mine)] if self.recipe.mask_padding else None
+            with self._autocast(), auxiliary_losses() as extra:
+                y, ends = run_padded(self.net, x, batch.lengths[: len(mine)])
+            lengths = ends if self.recipe.mask_padding else None
             scores = get_readout(self.recipe.readout)(y.float() if _half(y) else y, lengths)
             loss = cross_entropy_sum(scores, labels)
+            for value in extra.values():  # means over samples
+                loss = loss + len(mine) * value
             self._check(bool(torch.isfinite(loss)), "the loss", x, step)
             (loss / len(indices)).backward()
             totals[0] += loss.item()

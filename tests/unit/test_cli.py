@@ -99,7 +99,8 @@ def commands(group=None, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 
 def test_there_are_three_commands_for_every_data_set_and_those_of_all():
-    expected = {(), ("predict",), ("continual",)}
+    expected = {(), ("predict",), ("continual",), ("baselines",)}
+    expected |= {("baselines", name) for name in ("list", "info", "train", "compare")}
     expected |= {("continual", name) for name in ("run", "compare", "list")}
     for name in snnsim_datasets.names():
         expected |= {(name,), (name, "train"), (name, "evaluate"), (name, "info")}

@@ -1,0 +1,1 @@
+"""Rate-coded baselines on the data sets of the spiking networks."""

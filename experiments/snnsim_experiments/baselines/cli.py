@@ -1,0 +1,233 @@
+"""``snnsim baselines list | info | train | compare``."""
+
+import inspect
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+app = typer.Typer(
+    help="Rate-coded baselines: the other sequence models, on the same spikes.\n\n"
+    "Start with: snnsim baselines train --model gru --data spoken-digits",
+    no_args_is_help=True,
+)
+output, messages = Console(), Console(stderr=True)
+
+Model = Annotated[str, typer.Option(help="Model; see: snnsim baselines list.")]
+Data = Annotated[str, typer.Option(help="Data set; see: snnsim --help.")]
+Root = Annotated[str | None, typer.Option(help="Folder of the data set's files.")]
+Budget = Annotated[str, typer.Option(help="Largest size, such as 50k or 1M.")]
+By = Annotated[str, typer.Option(help="What the budget counts: parameters, state or operations.")]
+ConfigFile = Annotated[str | None, typer.Option("--config", help="TOML file of differences.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one value: section.key=value. Repeatable."),
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the data.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command(name="list")
+def list_command(as_json: Json = False) -> None:
+    """All models: what they are, whether they are causal and stream, and their source."""
+    from snnsim.baselines import get, names
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "about": _first_line(get(name)),
+            "causal": get(name).causal,
+            "streaming": get(name).streaming,
+            "source": get(name).source,
+            "left_out": get(name).left_out,
+        }
+        for name in names()
+    ]
+    if as_json:
+        print(json.dumps(rows))  # noqa: T201
+        return
+    table = Table("model", "causal", "streams", "what it is", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(
+            row["name"], "yes" if row["causal"] else "no", row["streaming"], escape(row["about"])
+        )
+    output.print(table)
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help="Model; see: snnsim baselines list.")],
+    channels: Annotated[int, typer.Option(help="Channels of the input.")] = 140,
+    classes: Annotated[int, typer.Option(help="Classes.")] = 10,
+    budget: Budget = "200k",
+    by: By = "parameters",
+    as_json: Json = False,
+) -> None:
+    """Equations, options and cost of a model at a budget."""
+    from snnsim.baselines import RateNetwork, cost_of, get
+    from snnsim_experiments.baselines.config import fit_budget, parse_budget, resolve
+
+    cls = get(model)
+    chosen = fit_budget(
+        resolve(model, "spoken-digits"), channels, classes, parse_budget(budget), by
+    )
+    cost = cost_of(RateNetwork(channels, classes, **chosen.network), channels)
+    facts: dict[str, Any] = {
+        "source": cls.source,
+        "left out": cls.left_out or "nothing",
+        "causal": cls.causal,
+        "streaming": cls.streaming,
+        "options": {k: v.default for k, v in inspect.signature(cls.__init__).parameters.items()
+                    if v.kind is inspect.Parameter.KEYWORD_ONLY},
+        "width": chosen.network["width"],
+        **cost._asdict(),
+    }  # fmt: skip
+    text = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
+    if as_json:
+        print(json.dumps({"name": model, "equations": text, **facts}))  # noqa: T201
+        return
+    output.print(text, markup=False, highlight=False)
+    output.print()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(name, f"{value:,.0f}" if isinstance(value, float) else str(value))
+    output.print(table)
+
+
+@app.command()
+def train(
+    model: Model,
+    data: Data,
+    root: Root = None,
+    budget: Budget = "200k",
+    by: By = "parameters",
+    width: Annotated[int, typer.Option(help="Width of the layers, instead of a budget.")] = 0,
+    config: ConfigFile = None,
+    set_: Set = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
+    epochs: Epochs = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to write.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    resume: Resume = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a baseline like a spiking network: same loop, same run folder, same read-outs.
+
+    The network is as wide as the budget allows, unless --width is given. evaluate and
+    predict of the data set's own commands work on the run folder.
+
+    Examples:
+
+        snnsim baselines train --model gru --data spoken-digits --epochs 10
+
+        snnsim baselines train --model s6 --data fsdd --root DATA --budget 50k
+
+        snnsim baselines train --model lstm --data fsdd --root DATA --set encoder.bins=2
+    """
+    from snnsim_experiments.baselines.compare import data_facts
+    from snnsim_experiments.baselines.config import fit_budget, parse_budget, resolve
+    from snnsim_experiments.train import train as run
+
+    chosen = resolve(
+        model, data, config=config, changes=set_ or (), seed=seed, epochs=epochs, width=width
+    )
+    if not width:
+        channels, classes, _ = data_facts(data, root, chosen.data)
+        chosen = fit_budget(chosen, channels, classes, parse_budget(budget), by)
+    summary = run(
+        chosen, root, out or _folder(data, model, seed),
+        device=device, resume=resume, quiet=quiet, console=messages,
+    )  # fmt: skip
+    if summary and as_json:
+        print(json.dumps(summary))  # noqa: T201
+    elif summary:
+        output.print(f"Run in {summary.pop('out')}", style="bold", markup=False, highlight=False)
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for name, value in summary.items():
+            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        output.print(table)
+
+
+@app.command()
+def compare(
+    data: Data,
+    models: Annotated[
+        str, typer.Option(help="Models, such as gru,s6,snn-learned; all for every one.")
+    ] = "all",
+    root: Root = None,
+    budget: Budget = "200k",
+    by: By = "parameters",
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0",
+    config: ConfigFile = None,
+    set_: Set = None,
+    epochs: Epochs = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; a run folder each.")] = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train baselines and spiking networks at one budget and print them side by side.
+
+    Spiking networks: snn-none, snn-fixed, snn-learned (delays) and snn-adlif
+    (adaptive neurons, recurrent). Epochs, batches and read-out are the same for all; --set may
+    change data, encoder, network and training of the baselines. The folder gets
+    comparison.json, comparison.png and a run folder per network and seed.
+
+    Examples:
+
+        snnsim baselines compare --data spoken-digits --models gru,snn-learned --epochs 10
+
+        snnsim baselines compare --data fsdd --root DATA --budget 50k --seeds 0,1,2 --out cmp
+    """
+    from snnsim.baselines import names
+    from snnsim_experiments.baselines import compare as comparison
+    from snnsim_experiments.baselines.config import parse_budget, split_names
+    from snnsim_experiments.continual.run import seeds_of
+
+    chosen = split_names(models, [*comparison.SPIKING, *names()], "model")
+    folder = out or _folder(data, "compare", 0)
+    rows = comparison.compare(
+        chosen, data, parse_budget(budget), by, seeds_of(seeds), root, folder,
+        epochs=epochs, config=config, changes=set_, resume=resume, quiet=quiet, console=messages,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(rows))  # noqa: T201
+    else:
+        _print(rows)
+        output.print(f"Written to {folder}", markup=False, highlight=False)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    table = Table(
+        "network", "test %", "valid %", "params", "ops/step", "state", "s", "causal",
+        box=None, pad_edge=False,
+    )  # fmt: skip
+    for row in sorted(rows, key=lambda row: -row["test"]):
+        spread = f" ± {row['test_std']:.1f}" if row["test_std"] is not None else ""
+        table.add_row(
+            row["name"], f"{row['test']:.1f}{spread}", f"{row['validation']:.1f}",
+            f"{row['parameters']:,}", f"{row['operations']:,.0f}", f"{row['state']:,}",
+            f"{row['seconds']:.0f}", "yes" if row["causal"] else "no",
+        )  # fmt: skip
+    output.print(table)
+    for row in rows:
+        if row["left_out"]:
+            output.print(f"{row['name']} leaves out {row['left_out']}", style="dim", markup=False)
+
+
+def _folder(data: str, name: str, seed: int) -> Path:
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / data / f"{time}-{name}-seed{seed}"
+
+
+def _first_line(cls: type) -> str:
+    return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]

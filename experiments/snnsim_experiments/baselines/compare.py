@@ -1,0 +1,197 @@
+"""Baselines and spiking networks side by side: same data, budget, recipe and read-out."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from torch import Tensor, nn
+
+from snnsim.baselines import get, width_for
+from snnsim.baselines.size import cost_of
+from snnsim.networks import delay_network
+from snnsim.synapses import Delayed, Dense, Recurrent
+from snnsim_experiments.baselines.config import fit_budget
+from snnsim_experiments.baselines.config import resolve as resolve_baseline
+from snnsim_experiments.build import build_network, load_split
+from snnsim_experiments.config import Config
+from snnsim_experiments.config import resolve as resolve_spiking
+from snnsim_experiments.run_folder import write_json
+from snnsim_experiments.train import train
+
+# spiking networks by name: what differs from the data set's own configuration
+SPIKING: dict[str, list[str]] = {
+    "snn-none": ["network.delays=none"],
+    "snn-fixed": ["network.delays=fixed"],
+    "snn-learned": ["network.delays=learned"],
+    "snn-adlif": [
+        "network.delays=none",
+        "network.neuron=adlif",
+        "network.recurrent=true",
+        "network.tau_mem=100.0",
+        "network.tau_adapt=500.0",
+    ],
+}
+SHARED = ("epochs", "batch_size", "readout", "mask_padding")
+
+
+def configure(
+    name: str,
+    dataset: str,
+    budget: float,
+    by: str,
+    *,
+    root: str | None,
+    seed: int = 0,
+    epochs: int | None = None,
+    config: str | None = None,
+    changes: list[str] | None = None,
+    facts: tuple[int, int, float] | None = None,
+) -> Config:
+    """The configuration of a baseline or spiking network within a budget.
+
+    Spiking networks keep their own learning rates and dropout; epochs, batches and read-out are
+    those of the baselines.
+
+    Args:
+        name: of a model, or a key of ``SPIKING``.
+        facts: channels, classes and step of the data, if known already.
+    """
+    channels, classes, dt = facts or data_facts(dataset, root)
+    if name not in SPIKING:
+        changes = changes or []
+        chosen = resolve_baseline(
+            name, dataset, config=config, changes=changes, seed=seed, epochs=epochs
+        )
+        return fit_budget(chosen, channels, classes, budget, by)
+    like = resolve_baseline("gru", dataset, config=config, changes=_shared(changes), epochs=epochs)
+    same = [f"training.{key}={_toml(like.training[key])}" for key in SHARED]
+    own = resolve_spiking(dataset, changes=[*SPIKING[name], *same], seed=seed)
+    own = replace(own, data=like.data)
+    hidden = len(own.network["hidden"])
+    options = {k: v for k, v in own.network.items() if k != "hidden"}
+
+    def make(width: int) -> Any:
+        return delay_network((channels, *[width] * hidden, classes), dt=dt, **options)
+
+    width = width_for(make, channels, budget, by)
+    return replace(own, network={**own.network, "hidden": [width] * hidden})
+
+
+def _shared(changes: list[str] | None) -> list[str]:
+    kept = ("data.", *(f"training.{key}" for key in SHARED))
+    return [c for c in changes or [] if c.startswith(kept)]
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def data_facts(
+    dataset: str, root: str | None, data: dict[str, Any] | None = None
+) -> tuple[int, int, float]:
+    """Channels, classes and step in ms of a data set as it is loaded."""
+    chosen = resolve_baseline("gru", dataset)
+    chosen = chosen if data is None else replace(chosen, data=data)
+    found = load_split(chosen, "validation", root)
+    return found.channels, len(found.classes), found.dt
+
+
+def compare(
+    names: list[str],
+    dataset: str,
+    budget: float,
+    by: str,
+    seeds: list[int],
+    root: str | None,
+    out: Path,
+    *,
+    epochs: int | None = None,
+    config: str | None = None,
+    changes: list[str] | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    console: Console | None = None,
+    report: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train every network with every seed into ``out/<name>/seed<n>``; a row for each network.
+
+    A finished run is not repeated with ``resume``. ``out/comparison.json`` is rewritten, and
+    ``report`` called, after every network.
+    """
+    console = console or Console(stderr=True)
+    base = resolve_baseline("gru", dataset, config=config, changes=_shared(changes))
+    facts, rows = data_facts(dataset, root, base.data), []
+    for name in names:
+        if not quiet:
+            console.print(name, style="bold")
+        chosen = configure(
+            name, dataset, budget, by,
+            root=root, epochs=epochs, config=config, changes=changes, facts=facts,
+        )  # fmt: skip
+        summaries = []
+        for seed in seeds:
+            folder = out / name / f"seed{seed}"
+            again = resume and (folder / "run.json").exists()
+            each = replace(chosen, seed=seed)
+            summaries.append(train(each, root, folder, resume=again, quiet=quiet, console=console))
+        rows.append(row_of(name, chosen, summaries, facts))
+        write_json(out / "comparison.json", rows)
+        if report is not None:
+            report(rows)
+    _plot(rows, out)
+    return rows
+
+
+def row_of(
+    name: str, config: Config, summaries: list[dict[str, Any]], facts: tuple[int, int, float]
+) -> dict[str, Any]:
+    """What a table says of a network: means over seeds, cost, and what it is not."""
+    channels, classes, dt = facts
+    net = build_network(config, channels, classes, dt)
+    cost = cost_of(net, channels)
+    if name in SPIKING:  # compiled kernels are not seen by the counter: every synapse, once a step
+        cost = cost._replace(operations=float(sum(w.numel() for w in synapses(net))))
+    accuracy = [100 * s["test_accuracy"] for s in summaries]
+    validation = [100 * s["validation_accuracy"] for s in summaries]
+    spiking = name in SPIKING
+    return {
+        "name": name,
+        "test": float(np.mean(accuracy)),
+        "test_std": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
+        "tests": accuracy,
+        "validation": float(np.mean(validation)),
+        "parameters": cost.parameters,
+        "operations": cost.operations,
+        "state": cost.state,
+        "width": config.network["hidden"][0] if spiking else config.network["width"],
+        "seconds": float(np.mean([s["seconds"] for s in summaries])),
+        "causal": True if spiking else net.causal,
+        "rate": float(np.mean([s["mean_firing_rate"] for s in summaries])) if spiking else None,
+        "left_out": "" if spiking else get(name).left_out,
+        "seeds": [s["seed"] for s in summaries],
+    }
+
+
+def synapses(net: nn.Module) -> list[Tensor]:
+    """The weights of all connections of a spiking network."""
+    found: list[Any] = []
+    for module in net.modules():
+        if isinstance(module, Dense | Delayed):
+            found.append(module.weight)
+        elif isinstance(module, Recurrent):
+            found.append(module.w_rec)
+    return found
+
+
+def _plot(rows: list[dict[str, Any]], out: Path) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        return
+    from snnsim import plotting
+
+    plotting.save(plotting.accuracy_by_cost(rows), out / "comparison.png")

@@ -1,0 +1,121 @@
+"""Configurations of baselines: sections ``data``, ``network``, ``encoder``, ``options``, ``training``.
+
+``network`` holds the arguments of :class:`snnsim.baselines.RateNetwork`, ``encoder`` those of
+:class:`snnsim.baselines.RateEncoder`, ``options`` those of the model. A file may also have sections
+that only one model takes: ``options-<model>``, ``training-<model>``, ... The result is a
+:class:`snnsim_experiments.config.Config` whose network has a ``model``.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import snnsim_datasets
+
+from snnsim.baselines import RateEncoder, RateNetwork, get, names, width_for
+from snnsim.errors import ConfigError, nearest
+from snnsim_experiments.config import (
+    Config,
+    check_section,
+    data_and_training,
+    fields,
+    parse_changes,
+    read_toml,
+)
+
+SECTIONS = ("data", "network", "encoder", "options", "training")
+FOLDER = Path(__file__).parent
+NOT_CONFIGURED = ("width", "encoder", "options")
+
+
+def resolve(
+    model: str,
+    dataset: str,
+    *,
+    config: str | None = None,
+    changes: Iterable[str] = (),
+    seed: int = 0,
+    epochs: int | None = None,
+    width: int = 0,
+) -> Config:
+    """Merge the default, a given file and single changes.
+
+    Args:
+        model: name of the model.
+        dataset: name of the data set.
+        config: path of a TOML file.
+        changes: ``section.key=value`` strings; they win.
+        seed, epochs: as on the command line.
+        width: of the layers; 0: to be found from a budget by :func:`fit_budget`.
+
+    >>> resolve("gru", "spoken-digits").network["options"]
+    {}
+    """
+    cls = get(model)
+    snnsim_datasets.get(dataset)
+    own = [f"{section}-{name}" for section in SECTIONS for name in names()]
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    layers = [read_toml(FOLDER / "default.toml", (*SECTIONS, *own))]
+    if config is not None:
+        if not Path(config).is_file():
+            raise ConfigError(f"there is no configuration file {config}")
+        layers.append(read_toml(Path(config), (*SECTIONS, *own)))
+    layers.append(parse_changes(changes, SECTIONS))
+    if epochs is not None:
+        layers.append({"training": {"epochs": epochs}})
+    for layer in layers:
+        for section in SECTIONS:
+            values[section].update(layer.get(section, {}))
+            values[section].update(layer.get(f"{section}-{model}", {}))
+    data, training = data_and_training(dataset, values["data"], values["training"])
+    known = {k: v for k, v in fields(RateNetwork.__init__).items() if k not in NOT_CONFIGURED}
+    network = check_section("network", known, values["network"])
+    network |= {
+        "model": model,
+        "width": width,
+        "encoder": check_section("encoder", fields(RateEncoder.__init__), values["encoder"]),
+        "options": check_section("options", fields(cls.__init__), values["options"]),
+    }
+    return Config(dataset, seed, "auto", data, network, training)
+
+
+def fit_budget(config: Config, channels: int, classes: int, budget: float, by: str) -> Config:
+    """The configuration with the largest width within a budget; see ``snnsim.baselines.size``."""
+    network = {k: v for k, v in config.network.items() if k != "width"}
+    width = width_for(
+        lambda width: RateNetwork(channels, classes, width=width, **network),
+        channels,
+        budget,
+        by,
+        get(network["model"]).multiple,
+    )
+    return replace(config, network={**config.network, "width": width})
+
+
+def parse_budget(text: str) -> float:
+    """A number that may end in ``k`` or ``M``.
+
+    >>> parse_budget("200k")
+    200000.0
+    """
+    factor = {"k": 1e3, "m": 1e6}.get(text[-1:].lower(), 1.0)
+    try:
+        value = float(text[:-1] if factor > 1 else text) * factor
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise ConfigError(f"budget is {text!r} but must be a positive number, such as 50k or 1M")
+    return value
+
+
+def split_names(text: str, known: Iterable[str], what: str) -> list[str]:
+    """Names from a comma-separated list; ``all`` for all of them."""
+    known = list(known)
+    chosen = known if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(f"unknown {what} {name!r}{nearest(name, known)}; all: {known}")
+    return chosen

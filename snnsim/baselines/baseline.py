@@ -1,0 +1,173 @@
+"""The contract of every baseline, and the base of those that go step by step."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import ShapeError
+from snnsim.layer import Layer
+from snnsim.synapses import Dense
+
+State = Any
+
+
+class Baseline(Layer):
+    """A rate-coded sequence model ``[T, B, n_in] -> [T, B, n_out]`` with explicit state.
+
+    A subclass writes :meth:`zero_state` and :meth:`run`; ``forward``, ``step`` and the state's
+    size follow. What it is and is not is said by class attributes, which an option may change
+    on the instance:
+
+    Attributes:
+        causal: whether ``y[t]`` depends on ``x[: t + 1]`` alone.
+        streaming: ``"exact"``: any cut of a sequence gives the same outputs; ``"none"``: the
+            whole sequence is needed.
+        residual: whether networks stack it in residual blocks, behind a normalisation.
+        multiple: ``n_out`` must be a multiple of it.
+        conditional: prefixes of parameters that take part only once the state was given
+            something, such as labelled examples.
+        source: authors, year, arXiv id or DOI.
+        left_out: in what it differs from the source.
+
+    Args:
+        n_in, n_out: numbers of channels.
+    """
+
+    causal: bool = True
+    streaming: str = "exact"
+    residual: ClassVar[bool] = False
+    multiple: ClassVar[int] = 1
+    conditional: ClassVar[tuple[str, ...]] = ()
+    source: str = ""
+    left_out: ClassVar[str] = ""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        if n_in < 1 or n_out < 1 or n_out % self.multiple:
+            raise ShapeError(
+                f"{type(self).__name__}({n_in}, {n_out}): both must be 1 or more, and n_out a "
+                f"multiple of {self.multiple}"
+            )
+        self.n_in, self.n_out = n_in, n_out
+
+    def zero_state(self, batch: int) -> State:
+        """The state before anything was seen, for so many samples."""
+        raise NotImplementedError
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        """Outputs and final state of a checked ``x [T, B, n_in]``, T at least 1."""
+        raise NotImplementedError
+
+    def initial_state(self, batch: int) -> State:
+        """The state before anything was seen; what ``state=None`` stands for."""
+        return self.zero_state(batch)
+
+    def forward(
+        self, x: Tensor, state: State = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Run over a sequence.
+
+        Args:
+            x: ``[T, B, n_in]``.
+            state: as returned by a call before; ``None``: afresh.
+            lengths: optional ``[B]``: where samples end. Outputs beyond are 0, and models that
+                look ahead do not look beyond. The state returned has seen the padding too.
+
+        Returns:
+            ``y [T, B, n_out]`` and the final state.
+        """
+        if x.dim() != 3 or x.shape[2] != self.n_in:
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)} but {type(self).__name__} needs [T, B, {self.n_in}]"
+            )
+        if state is not None and self.streaming == "none":
+            raise ShapeError(
+                f"{type(self).__name__} needs the whole sequence and has no state to go on from; "
+                "pass state=None"
+            )
+        state = self.zero_state(x.shape[1]) if state is None else state
+        if x.shape[0] == 0:
+            return x.new_zeros((0, x.shape[1], self.n_out)), state
+        y, state = self.run(x, state, lengths)
+        return y if lengths is None else y * within(x.shape[0], lengths, y), state
+
+    def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """One step: ``[B, n_in] -> [B, n_out]``; the same as ``forward`` on a sequence of one."""
+        if not self.causal:
+            raise ShapeError(
+                f"{type(self).__name__} looks at the whole sequence, so it has no single step; "
+                "pass all of it to forward, or choose a causal model"
+            )
+        y, state = self(x.unsqueeze(0), state)
+        return y[0], state
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that one sample's state has."""
+        return count(self.zero_state(1))
+
+    def zeros(self, *shape: int, fill: float = 0.0) -> Tensor:
+        """A constant tensor of the parameters' device and type."""
+        like = next(self.parameters())
+        return torch.full(shape, fill, device=like.device, dtype=like.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.n_in}, {self.n_out}"
+
+
+class Cell(Baseline):
+    """A baseline that goes step by step.
+
+    A subclass writes :meth:`cell`, and :meth:`project` for what all steps can share.
+    """
+
+    def project(self, x: Tensor) -> Any:
+        """What of ``x [T, B, n_in]`` can be computed at once: a tensor or tuple of such."""
+        return x
+
+    def cell(self, p: Any, state: State) -> tuple[Tensor, State]:
+        """One step from one step of the projection: ``(y [B, n_out], state)``."""
+        raise NotImplementedError
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        projected, outputs = self.project(x), []
+        several = isinstance(projected, tuple)
+        steps = zip(*(p.unbind() for p in projected), strict=True) if several else projected
+        for p in steps:
+            y, state = self.cell(p, state)
+            outputs.append(y)
+        return torch.stack(outputs), state
+
+
+def linear(n_in: int, n_out: int, bias: bool = True, gain: float = 1.0) -> Dense:
+    """A dense connection that starts as ``torch.nn.Linear``: within ``gain / sqrt(n_in)``."""
+    layer = Dense(n_in, n_out, bias=bias)
+    bound = gain / n_in**0.5
+    nn.init.uniform_(layer.weight, -bound, bound)
+    if layer.bias is not None:
+        nn.init.uniform_(layer.bias, -bound, bound)
+    return layer
+
+
+def within(steps: int, lengths: Tensor, like: Tensor) -> Tensor:
+    """``[T, B, 1]``: 1 within the samples, 0 beyond.
+
+    >>> within(3, torch.tensor([1, 3]), torch.zeros(1)).squeeze(2).tolist()
+    [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    """
+    inside = torch.arange(steps, device=like.device)[:, None] < lengths.to(like.device)
+    return inside.unsqueeze(2).to(like.dtype)
+
+
+def count(state: State) -> int:
+    """Numbers in a state."""
+    if isinstance(state, Tensor):
+        return state.numel()
+    if isinstance(state, dict):
+        return sum(count(value) for value in state.values())
+    if isinstance(state, tuple):
+        return sum(count(value) for value in state)
+    return 0

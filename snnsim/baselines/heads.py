@@ -1,0 +1,47 @@
+"""Keys, queries and values in heads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snnsim.baselines.ltv import Matrices
+
+NOTHING = -1e4  # logarithm of the weight of an empty past
+
+
+def split(x: Tensor, heads: int) -> Tensor:
+    """``[..., N] -> [..., heads, N / heads]``."""
+    return x.unflatten(-1, (heads, -1))
+
+
+def outer(k: Tensor, v: Tensor) -> Tensor:
+    """``[..., H, n], [..., H, d] -> [..., H, n, d]``: what writes a value under a key."""
+    return k.unsqueeze(-1) * v.unsqueeze(-2)
+
+
+def recall(q: Tensor, s: Tensor) -> Tensor:
+    """``[..., H, n], [..., H, n, d] -> [..., H d]``: what a query reads."""
+    return (q.unsqueeze(-2) @ s).squeeze(-2).flatten(-2)
+
+
+def matrices_of(
+    decay: Tensor, k: Tensor, q: Tensor, w_value: Tensor, gain: Tensor | None = None
+) -> Matrices:
+    """Matrices of ``S[t] = decay S[t-1] + k v^T``, ``y = q S`` with ``v = w_value x``.
+
+    Args:
+        decay: ``[T, B, H, n]``, or anything that broadcasts to it.
+        k, q: ``[T, B, H, n]``.
+        w_value: ``[H d, n_in]``.
+        gain: optional ``[T, B, H]`` on the output.
+    """
+    T, B, H, n = k.shape
+    values = w_value.unflatten(0, (H, -1))  # [H, d, n_in]
+    d = values.shape[1]
+    transition = decay.expand(T, B, H, n)[..., None].expand(T, B, H, n, d).flatten(2)
+    entry = torch.einsum("tbhn,hdi->tbhndi", k, values).flatten(2, 4)
+    q = q if gain is None else q * gain[..., None]
+    eye_h, eye_d = torch.eye(H).to(q), torch.eye(d).to(q)
+    read = torch.einsum("tbhn,hg,de->tbhdgne", q, eye_h, eye_d)
+    return Matrices(transition, entry, read.flatten(4).flatten(2, 3))

@@ -1,0 +1,89 @@
+"""Linear time-varying recurrences: one base for attention, state-space and gated linear models.
+
+    h[t] = L[t] h[t-1] + B[t] x[t],  y[t] = C[t] h[t] + D[t] x[t]
+
+with matrices that depend on ``x[t]`` (and, through a normaliser, on what came before). ``L`` is
+diagonal here unless said otherwise. Source: Sieber et al. 2024 (arXiv:2405.15731).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnsim.baselines.baseline import Baseline, State
+from snnsim.functional.scan import linear_recurrence
+
+
+class Matrices(NamedTuple):
+    """What a linear model does with an input, step by step.
+
+    Attributes:
+        transition: ``L``, its diagonal ``[T, B, n]`` or the matrices ``[T, B, n, n]``.
+        entry: ``B``, ``[T, B, n, n_in]``.
+        read: ``C``, ``[T, B, n_out, n]``.
+        direct: ``D``, ``[T, B, n_out, n_in]``, or ``None``.
+    """
+
+    transition: Tensor
+    entry: Tensor
+    read: Tensor
+    direct: Tensor | None = None
+
+
+def simulate(matrices: Matrices, x: Tensor) -> Tensor:
+    """Outputs ``[T, B, n_out]`` of the recurrence from a state of 0, in a plain loop.
+
+    >>> ones = torch.ones(3, 1, 1, 1)
+    >>> integrator = Matrices(torch.ones(3, 1, 1), ones, ones)
+    >>> simulate(integrator, torch.ones(3, 1, 1)).flatten().tolist()
+    [1.0, 2.0, 3.0]
+    """
+    L, B, C, D = matrices
+    h, outputs = x.new_zeros(L.shape[1:3]), []
+    for t in range(len(x)):
+        drive = (B[t] @ x[t].unsqueeze(-1)).squeeze(-1)
+        kept = L[t] * h if L.dim() == 3 else (L[t] @ h.unsqueeze(-1)).squeeze(-1)
+        h = kept + drive
+        y = (C[t] @ h.unsqueeze(-1)).squeeze(-1)
+        outputs.append(y if D is None else y + (D[t] @ x[t].unsqueeze(-1)).squeeze(-1))
+    return torch.stack(outputs)
+
+
+def memory_steps(matrices: Matrices) -> Tensor:
+    """How many steps each state remembers, ``1 / (1 - |L|)`` on average; ``[n]``, at most 1e6.
+
+    >>> L = torch.full((3, 1, 1), 0.9)
+    >>> round(float(memory_steps(Matrices(L, L[..., None], L[..., None]))))
+    10
+    """
+    size = matrices.transition
+    size = size.abs() if size.dim() == 3 else torch.linalg.vector_norm(size, 2, dim=-1)
+    return (1 / (1 - size).clamp(min=1e-6)).mean((0, 1))
+
+
+class LinearModel(Baseline):
+    """A baseline whose state follows an elementwise linear recurrence.
+
+    A subclass writes :meth:`terms` and :meth:`read`, and :meth:`ltv` where it can say its
+    matrices. State: one tensor ``[B, ...]``.
+    """
+
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor, Any]:
+        """Decays and drives ``[T, B, ...]`` of the state, and what :meth:`read` needs."""
+        raise NotImplementedError
+
+    def read(self, h: Tensor, context: Any) -> Tensor:
+        """Outputs ``[T, B, n_out]`` from all states."""
+        raise NotImplementedError
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        decay, drive, context = self.terms(x)
+        h = linear_recurrence(decay, drive, state)
+        return self.read(h, context), h[-1]
+
+    def ltv(self, x: Tensor) -> Matrices:
+        """The matrices with which :func:`simulate` gives this model's outputs from 0."""
+        raise NotImplementedError(f"{type(self).__name__} does not say its matrices")

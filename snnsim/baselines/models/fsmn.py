@@ -1,0 +1,79 @@
+"""Gated dilated FSMN, the recurrent-free recurrence of MossFormer2.
+
+    u = memory(silu(W_u norm(x))),  v = silu(W_v norm(x)),  y = x + v * u
+    memory, per layer l: p = p + sum_{i < order} a_i * (mix of all layers before)[t - i 2^l]
+
+A learnt tap per channel and lag: the dense counterpart of one learnt delay per synapse. Causal:
+taps look back only and norms are per step. Source: Zhao et al. 2024 (arXiv:2312.11825), section
+2.3; Zhang et al. 2015 (arXiv:1512.08301) for the FSMN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Baseline, State, linear
+
+
+class FSMN(Baseline):
+    """Tapped delay lines in dilated layers, behind a gate.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        order: taps per channel and layer.
+        layers: with dilations 1, 2, 4, ...
+
+    State: per layer its last ``(order - 1) 2^l`` inputs, ``[steps, B, n_out]``.
+    ``reach`` is the number of steps the past has: ``(order - 1) (2^layers - 1)``.
+
+    >>> net = FSMN(3, 8, order=5)
+    >>> tuple(net(torch.rand(7, 2, 3))[0].shape), net.reach
+    ((7, 2, 8), 12)
+    """
+
+    residual = True
+    source = "Zhao et al. 2024, arXiv:2312.11825"
+    left_out = "taps into the future, norms over time, the attention module"
+
+    def __init__(self, n_in: int, n_out: int, *, order: int = 9, layers: int = 2):
+        super().__init__(n_in, n_out)
+        self.enter = linear(n_in, n_out)
+        self.memory, self.gate = (linear(n_out, n_out) for _ in range(2))
+        self.norm = nn.RMSNorm(n_out)
+        self.layers = nn.ModuleList(_Memory(n_out, order, level) for level in range(layers))
+        self.reaches = [(order - 1) * 2**level for level in range(layers)]
+        self.reach = sum(self.reaches)
+
+    def zero_state(self, batch: int) -> State:
+        return tuple(self.zeros(reach, batch, self.n_out) for reach in self.reaches)
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        x = self.enter(x)[0]
+        normal = self.norm(x)
+        u = nn.functional.silu(self.memory(normal)[0])
+        parts, later = [u], []
+        for layer, past in zip(self.layers, state, strict=True):
+            u, past = layer(parts, past)
+            parts.append(u)
+            later.append(past)
+        return x + nn.functional.silu(self.gate(normal)[0]) * u, tuple(later)
+
+
+class _Memory(nn.Module):
+    """A dilated memory over a mix, per channel, of all outputs before it."""
+
+    def __init__(self, n: int, order: int, level: int):
+        super().__init__()
+        self.step = 2**level
+        self.reach = (order - 1) * self.step
+        self.mix = nn.Parameter(torch.full((level + 1, n), 1 / (level + 1)))
+        self.taps = nn.Parameter(torch.randn(order, n) / order)
+
+    def forward(self, parts: list[Tensor], past: Tensor) -> tuple[Tensor, Tensor]:
+        x = sum(m * part for m, part in zip(self.mix, parts, strict=True))
+        whole, steps = torch.cat([past, x]), len(x)
+        memory = sum(
+            tap * whole[self.reach - i * self.step :][:steps] for i, tap in enumerate(self.taps)
+        )
+        return x + memory, whole[steps:]

@@ -1,0 +1,54 @@
+"""Leaky recurrent network with a time constant per neuron.
+
+    h[t] = f((1 - 1/tau) h[t-1] + (1/tau) (W h[t-1] + b + W_in x[t])),  f = leaky ReLU
+
+``W`` has no diagonal, ``tau >= 1`` (in steps) is learnt. The nonlinearity wraps the leak too.
+Source: Khajehabdollahi et al. 2023 (arXiv:2309.12927), equation 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Cell, State, linear
+
+
+class Leaky(Cell):
+    """The rate twin of a layer of leaky integrate-and-fire neurons.
+
+    Args:
+        n_in, n_out: numbers of channels; ``n_out`` units.
+
+    State: ``{"h": [B, n_out]}``. The time constants are ``tau [n_out]``.
+
+    >>> net = Leaky(3, 5)
+    >>> tuple(net(torch.rand(7, 2, 3))[0].shape), bool((net.tau >= 1).all())
+    ((7, 2, 5), True)
+    """
+
+    source = "Khajehabdollahi et al. 2023, arXiv:2309.12927"
+    left_out = "the random initial state: it starts at 0, so that answers repeat"
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__(n_in, n_out)
+        self.w_in = linear(n_in, n_out)
+        self.w_rec = linear(n_out, n_out, bias=False)
+        self.time_constant = nn.Parameter(1 + torch.rand(n_out))
+
+    @property
+    def tau(self) -> Tensor:
+        """Time constants in steps, 1 or more; no gradient below."""
+        return self.time_constant.clamp(min=1.0)
+
+    def zero_state(self, batch: int) -> State:
+        return {"h": self.zeros(batch, self.n_out)}
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.w_in(x)[0]
+
+    def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
+        h, share = state["h"], 1 / self.tau
+        drive = p + self.w_rec(h)[0] - h * self.w_rec.weight.diagonal()  # none to itself
+        h = nn.functional.leaky_relu((1 - share) * h + share * drive)
+        return h, {"h": h}

@@ -1,0 +1,97 @@
+"""LightNet over channel groups and time in one scan.
+
+The tokens of a step are groups of neighbouring channels, each with a learnt place code. All of
+them enter one additive state, so their order within a step does not matter, and neither does
+the order of steps if the whole grid is averaged (``look_ahead``), as in the published
+non-causal form. Source: Qin et al. 2024 (arXiv:2405.21022), section 3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Baseline, State, linear
+from snnsim.baselines.heads import NOTHING, outer, split
+from snnsim.functional.scan import linear_recurrence
+
+
+class LightNet2d(Baseline):
+    """A softmax average over a grid of channel groups and steps.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        groups: of neighbouring channels (the last ones may be padded with silence).
+        heads: of attention.
+        keys: key channels per head.
+        look_ahead: average over all steps instead of those so far.
+
+    State: ``{"z": [B, heads, keys], "s": [B, heads, keys, n_out / heads]}``.
+
+    >>> tuple(LightNet2d(6, 8)(torch.rand(7, 2, 6))[0].shape)
+    (7, 2, 8)
+    """
+
+    residual = True
+    multiple = 4
+    source = "Qin et al. 2024, arXiv:2405.21022"
+    left_out = "the multi-dimensional position codes: a learnt code per group instead"
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        groups: int = 4,
+        heads: int = 4,
+        keys: int = 16,
+        look_ahead: bool = False,
+    ):
+        super().__init__(n_in, n_out)
+        self.groups, self.heads = groups, heads
+        self.wide = -(-n_in // groups)
+        if look_ahead:
+            self.causal, self.streaming = False, "none"
+        self.place = nn.Parameter(torch.randn(groups, n_out) / n_out**0.5)
+        self.enter = linear(self.wide, n_out)
+        self.query, self.key = (linear(n_out, heads * keys, bias=False) for _ in range(2))
+        self.value, self.out = (linear(n_out, n_out, bias=False) for _ in range(2))
+        self.keys = keys
+
+    def zero_state(self, batch: int) -> State:
+        shape = (batch, self.heads, self.keys)
+        empty = self.zeros(*shape, fill=NOTHING)
+        return {"z": empty, "s": self.zeros(*shape, self.n_out // self.heads)}
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """``[T, B, n_in] -> [T, B, groups, n_out]``."""
+        padded = nn.functional.pad(x, (0, self.groups * self.wide - self.n_in))
+        return self.enter(padded.unflatten(-1, (self.groups, self.wide)))[0] + self.place
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        y, state = self.mix(self.tokens(x), state, lengths)
+        return self.out(y.mean(2))[0], state
+
+    def mix(
+        self, tokens: Tensor, state: State, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """``[T, B, groups, n_out]`` to the same: every token reads what all so far wrote."""
+        q, k = (split(m(tokens)[0], self.heads) for m in (self.query, self.key))
+        q, v = nn.functional.silu(q), split(self.value(tokens)[0], self.heads)
+        if not self.causal:
+            return self._whole(q, k, v, lengths), state
+        each = k.logsumexp(2)  # a step's tokens have one normaliser
+        z = torch.cat([state["z"][None], each]).logcumsumexp(0)
+        drive = outer((k - z[1:].unsqueeze(2)).exp(), v).sum(2)
+        s = linear_recurrence((-z.diff(dim=0)).exp().unsqueeze(-1), drive, state["s"])
+        y = torch.einsum("tbghn,tbhnd->tbghd", q, s).flatten(3)
+        return y, {"z": z[-1], "s": s[-1]}
+
+    def _whole(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None) -> Tensor:
+        if lengths is not None:
+            steps = torch.arange(len(k), device=k.device)[:, None]
+            beyond = steps >= lengths.to(k.device)
+            k = k.masked_fill(beyond[:, :, None, None, None], NOTHING)
+        k, values = (a.transpose(0, 1).flatten(1, 2) for a in (k, v))  # [B, T groups, H, n]
+        s = torch.einsum("bjhn,bjhd->bhnd", k.softmax(1), values)
+        return torch.einsum("tbghn,bhnd->tbghd", q, s).flatten(3)

@@ -1,0 +1,99 @@
+"""Linear attention with a choice of normaliser.
+
+    S[t] = S[t-1] + psi(k[t]) v[t]^T,  y[t] = S[t]^T phi(q[t]) / eta[t]
+
+``eta`` is 1; or, as in the original, ``phi(q) . sum psi(k)``; or a positive function of the
+current step alone ("normalised attention"). Source: Katharopoulos et al. 2020 (arXiv:2006.16236),
+equations 8 to 11; Sieber et al. 2024 (arXiv:2405.15731), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import State, linear
+from snnsim.baselines.heads import matrices_of, outer, split
+from snnsim.baselines.ltv import LinearModel, Matrices
+from snnsim.errors import check_choice
+
+NORMALISERS = ("none", "sum", "exp", "softplus", "sigmoid")
+OF_ONE_STEP: dict[str, Callable[[Tensor], Tensor]] = {
+    "exp": torch.exp,
+    "softplus": nn.functional.softplus,
+    "sigmoid": torch.sigmoid,
+}
+
+
+class LinearAttention(LinearModel):
+    """Attention with a state of fixed size.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        heads: of attention.
+        keys: key channels per head, the state expansion.
+        normaliser: ``"none"``, ``"sum"`` (over the past) or of the current step alone:
+            ``"exp"``, ``"softplus"``, ``"sigmoid"``.
+
+    State: ``[B, heads, keys, n_out / heads + 1]``; the last column sums the keys.
+
+    >>> y, state = LinearAttention(3, 8)(torch.rand(7, 2, 3))
+    >>> tuple(y.shape), tuple(state.shape)
+    ((7, 2, 8), (2, 4, 16, 3))
+    """
+
+    residual = True
+    multiple = 4
+    source = "Katharopoulos et al. 2020, arXiv:2006.16236; Sieber et al. 2024, arXiv:2405.15731"
+
+    def __init__(
+        self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16, normaliser: str = "sum"
+    ):
+        check_choice("normaliser", normaliser, NORMALISERS)
+        super().__init__(n_in, n_out)
+        self.heads, self.keys, self.normaliser = heads, keys, normaliser
+        self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
+        self.value = linear(n_in, n_out, bias=False)
+        self.scale = linear(n_in, heads) if normaliser in OF_ONE_STEP else None
+
+    def zero_state(self, batch: int) -> State:
+        return self.zeros(batch, self.heads, self.keys, self.n_out // self.heads + 1)
+
+    def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        q, k = (split(m(x)[0], self.heads) for m in (self.query, self.key))
+        return nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
+
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        q, k = self._features(x)
+        v = split(self.value(x)[0], self.heads)
+        return torch.ones_like(v[:1, :1, :1, :1, None]), outer(k, with_one(v)), (q, x)
+
+    def read(self, h: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
+        q, x = context
+        y = (q.unsqueeze(-2) @ h).squeeze(-2)
+        y, total = y[..., :-1], y[..., -1:]
+        if self.normaliser == "sum":
+            y = y / total.clamp(min=1e-6)
+        elif self.scale is not None:
+            y = y / self._eta(x).unsqueeze(-1)
+        return y.flatten(-2)
+
+    def _eta(self, x: Tensor) -> Tensor:
+        assert self.scale is not None
+        return OF_ONE_STEP[self.normaliser](self.scale(x)[0]).clamp(min=1e-6)
+
+    def ltv(self, x: Tensor) -> Matrices:
+        q, k = self._features(x)
+        gain = None
+        if self.normaliser == "sum":
+            gain = 1 / (q * k.cumsum(0)).sum(-1).clamp(min=1e-6)
+        elif self.scale is not None:
+            gain = 1 / self._eta(x)
+        return matrices_of(torch.ones_like(k), k, q, self.value.weight, gain)
+
+
+def with_one(v: Tensor) -> Tensor:
+    """A column of ones behind the values: its sum is the normaliser."""
+    return torch.cat([v, torch.ones_like(v[..., :1])], -1)

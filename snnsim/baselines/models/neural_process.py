@@ -1,0 +1,123 @@
+"""Neural process: adaptation to a speaker from a few labelled utterances, without gradient steps.
+
+    c = GRU(x),  r = attention(query c, context codes),  z ~ N(mean, 1 / precision)
+    precision = prior + sum_i e_i,  mean = (prior m_0 + sum_i e_i m_i) / precision
+    y = W [c, r, z]
+
+with a mean ``m_i`` and evidence ``e_i > 0`` from the code of each context utterance, so every
+utterance makes ``z`` surer and their order does not matter. The context is a state: it starts
+empty, and :meth:`NeuralProcess.observe` adds utterances with their labels. Without a context
+the attention gives 0 and ``z`` is the learnt prior. Source: Du et al. 2023 (arXiv:2208.04600)
+for the idea; Kim et al. 2019 (arXiv:1901.05761) for the attentive form; Volpp et al. 2021
+(ICLR) for the sums of evidence.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Baseline, State, linear
+from snnsim.baselines.models.gru import GRU
+from snnsim.errors import ConfigError
+from snnsim.layer import add_auxiliary_loss
+
+
+class NeuralProcess(Baseline):
+    """A recurrent encoder with a conditional head.
+
+    Args:
+        n_in, n_out: numbers of channels; ``n_out`` units.
+        latent: size of ``z``.
+        classes: of the labels that a context may have.
+        slots: utterances that the context holds; more are refused.
+
+    State: ``{"h": [B, n_out]``, ``"context": [B, slots, n_out]``, ``"known": [B, slots]}``.
+
+    >>> net = NeuralProcess(3, 8, classes=2)
+    >>> context = net.observe(net.initial_state(1), torch.rand(7, 4, 3), torch.tensor([0, 1, 0, 1]))
+    >>> tuple(net(torch.rand(7, 1, 3), context)[0].shape)
+    (7, 1, 8)
+    """
+
+    source = "Du et al. 2023, arXiv:2208.04600"
+    conditional = ("label", "code")
+    left_out = "items and dilated convolutions at several scales; a GRU encodes utterances"
+
+    def __init__(
+        self, n_in: int, n_out: int, *, latent: int = 8, classes: int = 10, slots: int = 8
+    ):
+        super().__init__(n_in, n_out)
+        self.latent, self.classes, self.slots = latent, classes, slots
+        self.encoder = GRU(n_in, n_out)
+        self.label = nn.Parameter(torch.randn(classes, n_out) / n_out**0.5)
+        self.code = linear(n_out, n_out)
+        self.query, self.key, self.value = (linear(n_out, n_out, bias=False) for _ in range(3))
+        self.summary = linear(n_out, 2 * latent)
+        self.prior = nn.Parameter(torch.zeros(2, latent))
+        self.out = linear(2 * n_out + latent, n_out)
+
+    def zero_state(self, batch: int) -> State:
+        return {
+            "h": self.zeros(batch, self.n_out),
+            "context": self.zeros(batch, self.slots, self.n_out),
+            "known": self.zeros(batch, self.slots),
+        }
+
+    def observe(
+        self, state: State, x: Tensor, labels: Tensor, lengths: Tensor | None = None
+    ) -> State:
+        """The state of one sample with ``m`` labelled utterances more in its context.
+
+        Args:
+            state: of one sample (``B = 1``).
+            x: ``[T, m, n_in]``.
+            labels: ``[m]``.
+            lengths: of the utterances, ``[m]``.
+        """
+        used = int(state["known"].sum())
+        if used + len(labels) > self.slots:
+            raise ConfigError(
+                f"the context holds {used} utterances and has room for {self.slots}; "
+                f"{len(labels)} more do not fit: pass slots="
+            )
+        y, _ = self.encoder(x)
+        ends = torch.full_like(labels, len(x)) if lengths is None else lengths.to(labels)
+        last = y[ends - 1, torch.arange(len(labels), device=y.device)]
+        codes = torch.tanh(self.code(last + self.label[labels])[0])
+        context, known = state["context"].clone(), state["known"].clone()
+        context[0, used : used + len(labels)] = codes
+        known[0, used : used + len(labels)] = 1
+        return {**state, "context": context, "known": known}
+
+    def latent_of(self, state: State) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation ``[B, latent]`` of ``z`` given the context."""
+        known = state["known"].unsqueeze(-1)
+        m, e = self.summary(state["context"])[0].chunk(2, -1)
+        e = nn.functional.softplus(e) * known
+        precision = torch.exp(-2 * self.prior[1])
+        total = precision + e.sum(1)
+        return (precision * self.prior[0] + (e * m).sum(1)) / total, total.rsqrt()
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        c, h = self.encoder(x, {"h": state["h"]})
+        known = state["known"] > 0
+        k, v = (m(state["context"])[0] for m in (self.key, self.value))
+        scores = torch.einsum("tbn,bmn->tbm", self.query(c)[0], k) / self.n_out**0.5
+        share = scores.masked_fill(~known, -1e9).softmax(-1) * known  # 0 without a context
+        read = torch.einsum("tbm,bmn->tbn", share, v)
+        mean, deviation = self.latent_of(state)
+        z = mean
+        if self.training:
+            z = mean + deviation * torch.randn_like(mean)
+            self._add_divergence(mean, deviation)
+        y = self.out(torch.cat([c, read, z.expand(len(x), *z.shape)], -1))[0]
+        return y, {**state, "h": h["h"]}
+
+    def _add_divergence(self, mean: Tensor, deviation: Tensor) -> None:
+        """KL from the prior, so that an empty context says nothing."""
+        prior, spread = self.prior[0], self.prior[1].exp()
+        ratio = (deviation / spread) ** 2
+        distance = ((mean - prior) / spread) ** 2
+        kl = 0.5 * (ratio + distance - 1 - ratio.log()).sum(-1)
+        add_auxiliary_loss("divergence", 1e-3 * kl.mean())

@@ -1,0 +1,84 @@
+"""pLSTM in one dimension: linear recurrence on the edges between steps.
+
+    C[t+1] = T[t] C[t] + S[t] k[t] v[t]^T,  y[t] = M[t] C[t]^T q[t] + D[t] (q[t] . k[t]) v[t]
+
+with scalar gates per head: source ``S``, transition ``T``, mark ``M``, direct ``D``. The state
+belongs to the edge into a step, so a step reads its past by ``M`` and itself by ``D``. Source:
+Pöppel et al. 2025 (arXiv:2506.11997), section 3, in P-mode with scalar transitions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snnsim.baselines.baseline import State, linear
+from snnsim.baselines.heads import matrices_of, outer, split
+from snnsim.baselines.ltv import LinearModel, Matrices
+from snnsim.functional.scan import linear_recurrence
+
+
+class PLSTM(LinearModel):
+    """Gated linear attention on edges.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        heads: each with gates of its own.
+        keys: key channels per head.
+
+    State: ``[B, heads, keys, n_out / heads]``.
+
+    >>> tuple(PLSTM(3, 8)(torch.rand(7, 2, 3))[0].shape)
+    (7, 2, 8)
+    """
+
+    residual = True
+    multiple = 4
+    source = "Pöppel et al. 2025, arXiv:2506.11997"
+    left_out = "matrix-valued transitions, graphs other than chains and grids, short convolution"
+
+    def __init__(self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16):
+        super().__init__(n_in, n_out)
+        self.heads, self.keys = heads, keys
+        self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
+        self.value = linear(n_in, n_out, bias=False)
+        self.gates = linear(n_in, 4 * heads)
+        assert self.gates.bias is not None
+        with torch.no_grad():  # a long memory at first
+            self.gates.bias.copy_(torch.tensor([0.0, 3.0, 0.0, 0.0]).repeat_interleave(heads))
+
+    def zero_state(self, batch: int) -> State:
+        return self.zeros(batch, self.heads, self.keys, self.n_out // self.heads)
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys, values and the gates source, transition, mark, direct ``[T, B, H]``."""
+        q, k, v = (split(m(x)[0], self.heads) for m in (self.query, self.key, self.value))
+        gates = torch.sigmoid(self.gates(x)[0]).chunk(4, -1)
+        return q / self.keys**0.5, k, v, *gates
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        decay, drive, context = self.terms(x)
+        after = linear_recurrence(decay, drive, state)
+        before = torch.cat([state[None], after[:-1]])
+        return self.read(before, context), after[-1]
+
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        q, k, v, source, transition, mark, direct = self._parts(x)
+        own = (direct * (q * k).sum(-1)).unsqueeze(-1) * v
+        drive = source[..., None, None] * outer(k, v)
+        return transition[..., None, None], drive, (q * mark.unsqueeze(-1), own)
+
+    def read(self, h: Tensor, context: tuple[Tensor, ...]) -> Tensor:
+        q, own = context
+        return ((q.unsqueeze(-2) @ h).squeeze(-2) + own).flatten(-2)
+
+    def ltv(self, x: Tensor) -> Matrices:
+        """Matrices of the state after a step, from which the step's own part is taken back."""
+        q, k, _, source, transition, mark, direct = self._parts(x)
+        kept = transition.clamp(min=1e-30)
+        found = matrices_of(
+            transition.unsqueeze(-1), source.unsqueeze(-1) * k, q, self.value.weight, mark / kept
+        )
+        own = (direct - mark * source / kept) * (q * k).sum(-1)
+        values = split(self.value.weight.t(), self.heads).permute(1, 2, 0)
+        return found._replace(direct=torch.einsum("tbh,hdi->tbhdi", own, values).flatten(2, 3))

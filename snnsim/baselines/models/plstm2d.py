@@ -1,0 +1,96 @@
+"""pLSTM on the grid of channel groups and steps.
+
+Every node has an edge to the next group of its step ("up") and one to its own group a step later
+("on"); states live on edges, and a node mixes what enters it into what leaves it:
+
+    up[t, g+1] = T_uu up[t, g] + T_un on[t, g] + S_u k v^T
+    on[t+1, g] = T_nu up[t, g] + T_nn on[t, g] + S_n k v^T
+    y[t, g] = (M_u up[t, g] + M_n on[t, g])^T q + D (q . k) v
+
+In P-mode what enters an edge has a total weight of at most 1: ``T_u. = a_u (c, 1 - c)`` with gates
+``a, c`` in (0, 1). Group by group this is a linear recurrence over time. Source: Pöppel et al. 2025
+(arXiv:2506.11997), sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Baseline, State, linear
+from snnsim.baselines.heads import outer, split
+from snnsim.functional.scan import linear_recurrence
+
+
+class PLSTM2d(Baseline):
+    """Linear recurrence along time and channels at once; looks up the channels and back in time.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        groups: of neighbouring channels (the last ones may be padded with silence).
+        heads: each with gates of its own.
+        keys: key channels per head.
+
+    State: the edges into the next step, ``[groups, B, heads, keys, n_out / heads]``.
+
+    >>> tuple(PLSTM2d(6, 8)(torch.rand(7, 2, 6))[0].shape)
+    (7, 2, 8)
+    """
+
+    residual = True
+    multiple = 4
+    source = "Pöppel et al. 2025, arXiv:2506.11997"
+    left_out = "matrix-valued transitions, D-mode, scans from the other corners"
+
+    def __init__(self, n_in: int, n_out: int, *, groups: int = 4, heads: int = 4, keys: int = 8):
+        super().__init__(n_in, n_out)
+        self.groups, self.heads, self.keys = groups, heads, keys
+        self.wide = -(-n_in // groups)
+        self.place = nn.Parameter(torch.randn(groups, n_out) / n_out**0.5)
+        self.enter = linear(self.wide, n_out)
+        self.query, self.key = (linear(n_out, heads * keys, bias=False) for _ in range(2))
+        self.value, self.out = (linear(n_out, n_out, bias=False) for _ in range(2))
+        self.gates = linear(n_out, 9 * heads)
+        assert self.gates.bias is not None
+        with torch.no_grad():  # edges keep most of what enters at first
+            start = torch.tensor([3.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+            self.gates.bias.copy_(start.repeat_interleave(heads))
+
+    def zero_state(self, batch: int) -> State:
+        d = self.n_out // self.heads
+        return self.zeros(self.groups, batch, self.heads, self.keys, d)
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        padded = nn.functional.pad(x, (0, self.groups * self.wide - self.n_in))
+        nodes = self.enter(padded.unflatten(-1, (self.groups, self.wide)))[0] + self.place
+        q, k, v = (split(m(nodes)[0], self.heads) for m in (self.query, self.key, self.value))
+        gates = torch.sigmoid(self.gates(nodes)[0]).unflatten(-1, (9, self.heads))
+        outputs, state = grid(q / self.keys**0.5, k, v, gates, state)
+        return self.out(outputs.mean(2))[0], state
+
+
+def grid(q: Tensor, k: Tensor, v: Tensor, gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The recurrence on the grid.
+
+    Args:
+        q, k: ``[T, B, G, H, n]``.
+        v: ``[T, B, G, H, d]``.
+        gates: ``[T, B, G, 9, H]`` in (0, 1): ``a_u, c_u, a_n, c_n, S_u, S_n, M_u, M_n, D``.
+        state: the edges into the first step, ``[G, B, H, n, d]``.
+
+    Returns:
+        ``y [T, B, G, H d]`` and the edges into the step after.
+    """
+    up, outputs, later = torch.zeros_like(outer(k[:, :, 0], v[:, :, 0])), [], []
+    for g in range(k.shape[2]):
+        a_u, c_u, a_n, c_n, s_u, s_n, m_u, m_n, direct = (
+            gate[..., None, None] for gate in gates[:, :, g].unbind(2)
+        )
+        written = outer(k[:, :, g], v[:, :, g])
+        after = linear_recurrence(a_n * (1 - c_n), a_n * c_n * up + s_n * written, state[g])
+        on = torch.cat([state[g][None], after[:-1]])
+        seen = m_u * up + m_n * on + direct * written
+        outputs.append((q[:, :, g].unsqueeze(-2) @ seen).squeeze(-2).flatten(2))
+        up = a_u * c_u * up + a_u * (1 - c_u) * on + s_u * written
+        later.append(after[-1])
+    return torch.stack(outputs, 2), torch.stack(later)

@@ -1,0 +1,68 @@
+"""ReGENN's graph soft evolution as a mixer of channels in front of an LSTM.
+
+    phi = A W_a + b_a,  S = cosine(phi, phi) * W_c + b_c,  x' = relu(x + S x),  y = LSTM(x')
+
+``A`` counts which channels are active together in the training data; ``S`` is the learnt graph.
+Source: Spadon et al. 2021 (arXiv:2008.12833), section 3. As published it attends over the whole
+window, which is not causal; here every step is mixed by itself. The forecaster from a window to
+what comes next is :class:`snnsim.baselines.forecast.Forecaster`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Baseline, State, linear
+from snnsim.baselines.models.lstm import LSTM
+from snnsim.errors import ShapeError
+
+
+class ReGENN(Baseline):
+    """A learnt graph of channels, and an LSTM behind it.
+
+    Args:
+        n_in, n_out: numbers of channels; ``n_out`` LSTM units.
+        code: size of a channel's code ``phi``.
+
+    State: that of the LSTM.
+
+    >>> tuple(ReGENN(3, 5)(torch.rand(7, 2, 3))[0].shape)
+    (7, 2, 5)
+    """
+
+    source = "Spadon et al. 2021, arXiv:2008.12833"
+    left_out = "attention over the window and the gate over variables, which are not causal"
+
+    together: Tensor
+
+    def __init__(self, n_in: int, n_out: int, *, code: int = 8):
+        super().__init__(n_in, n_out)
+        self.register_buffer("together", torch.eye(n_in))
+        self.code = linear(n_in, code)
+        self.scale = nn.Parameter(0.1 * torch.randn(n_in, n_in) / n_in**0.5)
+        self.shift = nn.Parameter(torch.zeros(n_in, n_in))
+        self.lstm = LSTM(n_in, n_out)
+
+    @torch.no_grad()
+    def count_together(self, x: Tensor) -> None:
+        """Take the graph ``A`` from data ``x [T, B, n_in]``: which channels are active together."""
+        if x.shape[-1] != self.n_in:
+            raise ShapeError(f"x has {x.shape[-1]} channels but the graph has {self.n_in}")
+        active = (x > 0).flatten(0, -2).to(self.together)
+        counts = active.t() @ active
+        self.together.copy_(
+            counts
+            / counts.diagonal().clamp(min=1).sqrt().outer(counts.diagonal().clamp(min=1).sqrt())
+        )
+
+    def graph(self) -> Tensor:
+        """``S [n_in, n_in]``: how much each channel (row) takes from each other."""
+        codes = nn.functional.normalize(self.code(self.together)[0], dim=-1)
+        return codes @ codes.t() * self.scale + self.shift
+
+    def zero_state(self, batch: int) -> State:
+        return self.lstm.zero_state(batch)
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        return self.lstm.run(torch.relu(x + x @ self.graph().t()), state, lengths)

@@ -1,0 +1,56 @@
+"""Recurrent highway network, with neural gating and attention over its past.
+
+    for l = 1 .. D:  n = tanh(W_n x [l=1] + R_n^l s),  t = s(W_t x [l=1] + R_t^l s),  s = n t + s (1 - t)
+
+Source: Zilly et al. 2017 (arXiv:1607.03474), equations 6 to 8; gating and attention as options:
+Sunol et al. 2024 (arXiv:2410.02654).
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Cell, State, linear
+
+
+class RHN(Cell):
+    """Several nonlinear steps of the state per step of time.
+
+    Args:
+        n_in, n_out: numbers of channels; ``n_out`` units.
+        depth: ``D``, steps of the state per step of time.
+
+    State: ``[B, n_out]``. Gates and attention are options of every model, see
+    :mod:`snnsim.baselines.options`.
+
+    >>> tuple(RHN(3, 5, depth=2)(torch.rand(7, 2, 3))[0].shape)
+    (7, 2, 5)
+    """
+
+    source = "Zilly et al. 2017, arXiv:1607.03474; 2024, arXiv:2410.02654"
+
+    def __init__(self, n_in: int, n_out: int, *, depth: int = 3):
+        super().__init__(n_in, n_out)
+        self.w_in = linear(n_in, 2 * n_out, bias=False)
+        self.w_rec = nn.ModuleList(linear(n_out, 2 * n_out) for _ in range(depth))
+        with torch.no_grad():
+            for layer in self.w_rec:
+                bias: Any = layer.bias
+                bias[n_out:] = -2.0  # carries at first
+
+    def zero_state(self, batch: int) -> State:
+        return self.zeros(batch, self.n_out)
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.w_in(x)[0]
+
+    def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
+        for level, w_rec in enumerate(self.w_rec):
+            drive = w_rec(state)[0]
+            n, t = (drive + p if level == 0 else drive).chunk(2, -1)
+            t = torch.sigmoid(t)
+            state = torch.tanh(n) * t + state * (1 - t)
+        return state, state

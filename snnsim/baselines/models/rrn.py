@@ -1,0 +1,57 @@
+"""Recurrent relational network over groups of channels.
+
+Nodes are groups of neighbouring channels, edges join groups next to each other; in every bin the
+nodes exchange messages a few times, and their LSTM states go on over time. An explicit, learnt
+counterpart of lateral connections. Source: Palm, Paquet & Winther 2018 (arXiv:1711.08028),
+section 2; the graph of channels is ours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.relational import RelationalStep, neighbours
+
+
+class RRN(Cell):
+    """Message passing between channel groups.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        groups: of neighbouring channels (the last ones may be padded with silence).
+        rounds: of messages per bin.
+        node: channels of a node; 0 for ``n_out / groups``, at least 4.
+
+    State: ``(h, c)``, ``[B, groups, node]`` each.
+
+    >>> tuple(RRN(6, 8)(torch.rand(7, 2, 6))[0].shape)
+    (7, 2, 8)
+    """
+
+    source = "Palm, Paquet & Winther 2018, arXiv:1711.08028"
+    left_out = "losses after every round; messages start from the state of the bin before"
+
+    def __init__(self, n_in: int, n_out: int, *, groups: int = 4, rounds: int = 2, node: int = 0):
+        super().__init__(n_in, n_out)
+        self.groups, self.rounds = groups, rounds
+        self.wide, self.node = -(-n_in // groups), node or max(n_out // groups, 4)
+        self.place = nn.Parameter(torch.randn(groups, self.node) / self.node**0.5)
+        self.enter = linear(self.wide, self.node)
+        self.relate = RelationalStep(groups, neighbours(groups), self.node, 2 * self.node)
+        self.out = linear(groups * self.node, n_out)
+
+    def zero_state(self, batch: int) -> State:
+        shape = (batch, self.groups, self.node)
+        return self.zeros(*shape), self.zeros(*shape)
+
+    def project(self, x: Tensor) -> Tensor:
+        padded = nn.functional.pad(x, (0, self.groups * self.wide - self.n_in))
+        return self.enter(padded.unflatten(-1, (self.groups, self.wide)))[0] + self.place
+
+    def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
+        h, c = state
+        for _ in range(self.rounds):
+            h, c = self.relate(p, h, c)
+        return self.out(h.flatten(1))[0], (h, c)

@@ -1,0 +1,84 @@
+"""Titans' neural memory: a matrix that learns while it is used.
+
+    k, v, q = norm(silu(W_k x)), silu(W_v x), norm(silu(W_q x)),  loss = |M^T k - v|^2
+    S[t] = eta[t] S[t-1] - theta[t] grad loss(M'),  M[t] = (1 - alpha[t]) M[t-1] + S[t],  y[t] = M[t]^T q[t]
+
+``M'`` is the memory where the current chunk began, so that momentum and decay are linear
+recurrences within a chunk; chunks of 1 are the exact rule. ``eta``, ``theta``, ``alpha`` are gates
+of the input. Source: Behrouz, Zhong & Mirrokni 2025 (arXiv:2501.00663), sections 3.1 and 3.2.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Baseline, State, linear
+from snnsim.baselines.heads import outer, recall, split
+from snnsim.functional.scan import linear_recurrence
+
+
+class Titans(Baseline):
+    """A linear associative memory per head, written where it is surprised.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        heads: memories.
+        keys: key channels per head.
+        chunk: steps that share the memory at which surprise is measured.
+
+    State: memory, momentum and the memory at the chunk's start ``[B, heads, keys, n_out /
+    heads]``, and the place within the chunk, a number ``[1]``.
+
+    >>> tuple(Titans(3, 8)(torch.rand(7, 2, 3))[0].shape)
+    (7, 2, 8)
+    """
+
+    residual = True
+    multiple = 4
+    source = "Behrouz, Zhong & Mirrokni 2025, arXiv:2501.00663"
+    left_out = "deep memories (ours is linear), short convolutions, persistent tokens"
+
+    def __init__(self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16, chunk: int = 16):
+        super().__init__(n_in, n_out)
+        self.heads, self.keys, self.chunk = heads, keys, chunk
+        self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
+        self.value = linear(n_in, n_out, bias=False)
+        self.gates = linear(n_in, 3 * heads)
+        assert self.gates.bias is not None
+        with torch.no_grad():  # little momentum, small steps, hardly any forgetting at first
+            self.gates.bias.copy_(torch.tensor([-1.0, -1.0, -4.0]).repeat_interleave(heads))
+
+    def zero_state(self, batch: int) -> State:
+        shape = (batch, self.heads, self.keys, self.n_out // self.heads)
+        return {
+            "memory": self.zeros(*shape),
+            "momentum": self.zeros(*shape),
+            "start": self.zeros(*shape),
+            "place": self.zeros(1),
+        }
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        q, k = (
+            nn.functional.normalize(nn.functional.silu(split(m(x)[0], self.heads)), dim=-1)
+            for m in (self.query, self.key)
+        )
+        v = split(nn.functional.silu(self.value(x)[0]), self.heads)
+        gates = torch.sigmoid(self.gates(x)[0]).chunk(3, -1)
+        eta, theta, alpha = (g[..., None, None] for g in gates)
+        memory, momentum, start = (state[n] for n in ("memory", "momentum", "start"))
+        place, first, outputs = int(state["place"]), 0, []
+        while first < len(x):
+            if place == 0:
+                start = memory
+            now = slice(first, min(first + self.chunk - place, len(x)))
+            surprise = recall(k[now], start).unflatten(-1, (self.heads, -1)) - v[now]
+            drive = -theta[now] * 2 * outer(k[now], surprise)
+            moments = linear_recurrence(eta[now], drive, momentum)
+            memories = linear_recurrence(1 - alpha[now], moments, memory)
+            outputs.append(recall(q[now], memories))
+            memory, momentum = memories[-1], moments[-1]
+            place = (place + len(moments)) % self.chunk
+            first = now.stop
+        after = {"memory": memory, "momentum": momentum, "start": start}
+        return torch.cat(outputs), after | {"place": torch.full_like(state["place"], place)}

@@ -1,0 +1,78 @@
+"""Universal Transformer: one block, again and again in depth, with adaptive halting.
+
+    x = block(x + code[depth]) for depth = 1, 2, ...,  y = sum_depth weight[depth] x[depth]
+
+Each step of time decides how long it thinks. The ponder cost, the mean number of depths plus the
+remainder, is gathered as the auxiliary loss ``"ponder"``. Source: Dehghani et al. 2019
+(arXiv:1807.03819), section 2; halting: Graves 2016 (arXiv:1603.08983).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Baseline, State, linear
+from snnsim.baselines.looped import AdaptiveHalting, Halting, loop
+from snnsim.baselines.window import TransformerBlock
+from snnsim.layer import add_auxiliary_loss
+
+
+class Universal(Baseline):
+    """A tied transformer block with a thinking time per step.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        depths: at most.
+        heads: of attention.
+        reach: steps of the past each depth sees.
+        ponder: weight of the ponder cost; 0 also switches halting off (all depths are used).
+
+    State: per depth the last ``reach`` inputs of its attention and which there were.
+
+    >>> net = Universal(3, 8)
+    >>> y, _ = net(torch.rand(7, 2, 3))
+    >>> tuple(y.shape), tuple(net.think(torch.rand(7, 2, 3)).ponder.shape)
+    ((7, 2, 8), (7, 2))
+    """
+
+    multiple = 4
+    source = "Dehghani et al. 2019, arXiv:1807.03819"
+    left_out = "absolute positions (distances instead)"
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        depths: int = 4,
+        heads: int = 4,
+        reach: int = 50,
+        ponder: float = 0.01,
+    ):
+        super().__init__(n_in, n_out)
+        self.depths, self.reach, self.ponder = depths, reach, ponder
+        self.enter = linear(n_in, n_out)
+        self.block = TransformerBlock(n_out, heads, reach)
+        self.code = nn.Parameter(torch.randn(depths, n_out) / n_out**0.5)
+        self.halting = AdaptiveHalting(n_out) if ponder else None
+
+    def zero_state(self, batch: int) -> State:
+        shape = (self.reach, batch)
+        each = ((self.zeros(*shape, self.n_out), self.zeros(*shape)) for _ in range(self.depths))
+        return tuple(each)
+
+    def think(self, x: Tensor, state: State = None) -> Halting:
+        """How long each step of ``x [T, B, n_in]`` is thought about."""
+        if self.halting is None:
+            raise ValueError("this Universal(ponder=0) uses all its depths")
+        state = self.zero_state(x.shape[1]) if state is None else state
+        _, _, halting = loop(self.block, self.enter(x)[0], state, self.code, self.halting)
+        assert halting is not None
+        return halting
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        y, state, halting = loop(self.block, self.enter(x)[0], state, self.code, self.halting)
+        if halting is not None:
+            add_auxiliary_loss("ponder", self.ponder * halting.ponder.mean())
+        return y, state

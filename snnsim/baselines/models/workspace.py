@@ -1,0 +1,82 @@
+"""Global workspace: specialists that a controller lets write into one shared state.
+
+In every bin, for a few internal steps: an LSTM controller sees the workspace and a summary of the
+input, and gates which specialist writes and how much of the workspace stays:
+
+    a = softmax(W c),  w = a_0 w + sum_m a_m f_m(w, x_m)
+
+Specialists are small encoders, one per group of channels, and two that work on the workspace
+alone. Source: 2025 (arXiv:2503.01906), whose routing this follows; the specialists are ours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Cell, State, linear
+
+
+class Workspace(Cell):
+    """A shared state with routed writing.
+
+    Args:
+        n_in, n_out: numbers of channels; the workspace has ``n_out``.
+        groups: specialists on neighbouring channels (the last may be padded with silence).
+        inner: specialists that change the workspace by itself.
+        steps: internal steps per bin.
+        control: units of the controller; 0 for ``n_out / 2``.
+
+    State: ``(w, h, c)``: workspace ``[B, n_out]`` and the controller's.
+
+    >>> tuple(Workspace(6, 8)(torch.rand(7, 2, 6))[0].shape)
+    (7, 2, 8)
+    """
+
+    source = "arXiv:2503.01906, 2025"
+    left_out = "modules made for digits; ours are encoders of channel groups and maps of the state"
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        groups: int = 4,
+        inner: int = 2,
+        steps: int = 2,
+        control: int = 0,
+    ):
+        super().__init__(n_in, n_out)
+        self.groups, self.steps = groups, steps
+        self.wide, self.control = -(-n_in // groups), control or max(n_out // 2, 1)
+        self.encoders = nn.ModuleList(linear(self.wide, n_out) for _ in range(groups))
+        self.inner = nn.ModuleList(linear(n_out, n_out) for _ in range(inner))
+        self.w_in = linear(n_in, 4 * self.control)
+        self.w_rec = linear(n_out + self.control, 4 * self.control, bias=False)
+        self.route = linear(self.control, 1 + groups + inner)
+        assert self.route.bias is not None
+        with torch.no_grad():
+            self.route.bias[0] += 1.0  # keeps at first
+
+    def zero_state(self, batch: int) -> State:
+        control = self.zeros(batch, self.control)
+        return self.zeros(batch, self.n_out), control, control.clone()
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        padded = nn.functional.pad(x, (0, self.groups * self.wide - self.n_in))
+        parts = padded.unflatten(-1, (self.groups, self.wide)).unbind(-2)
+        written = [torch.tanh(e(p)[0]) for e, p in zip(self.encoders, parts, strict=True)]
+        return self.w_in(x)[0], torch.stack(written, 2)
+
+    def cell(self, p: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
+        (drive, written), (w, h, c) = p, state
+        for _ in range(self.steps):
+            gates = drive + self.w_rec(torch.cat([w, h], -1))[0]
+            i, f, o, g = gates.chunk(4, -1)
+            c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+            share = self.route(h)[0].softmax(-1).unsqueeze(-1)
+            own = torch.stack([w, *(torch.tanh(m(w)[0]) for m in self.inner)], 1)
+            choices = torch.cat([own[:, :1], written, own[:, 1:]], 1)
+            w = (share * choices).sum(1)
+        return w, (w, h, c)

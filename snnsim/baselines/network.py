@@ -1,0 +1,141 @@
+"""Networks of one kind of model: encoder, layers, linear head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Baseline, linear
+from snnsim.baselines.encoder import RateEncoder
+from snnsim.baselines.models import get
+from snnsim.baselines.options.attend import Attend
+from snnsim.baselines.options.join import Join
+from snnsim.errors import ConfigError
+from snnsim.layer import Layer
+from snnsim.networks.dropout import Dropout
+
+
+class RateNetwork(Layer):
+    """A rate-coded network under the same interface as the spiking ones.
+
+    Encoder -> (dense, if its layers are residual) -> layers -> dense head of scores per step,
+    for the same read-outs. A layer is ``drop(f(x))``, or ``join(x, drop(f(norm(x))))`` where the
+    model asks for residual blocks.
+
+    Args:
+        n_in: channels of the counts.
+        n_out: classes; 0 for no head: the outputs are the last layer's, ``width`` features.
+        model: name of the model, see :mod:`snnsim.baselines.models`.
+        width: outputs of each layer.
+        depth: layers.
+        dropout: behind each layer.
+        join: how residual blocks are joined: ``"add"``, ``"rate"`` or ``"input"``.
+        attend: steps of its past outputs that each layer attends to; 0 for none.
+        encoder: options of :class:`RateEncoder`.
+        options: of the model.
+
+    Call: ``net(x [T, B, n_in], state=None, lengths=None) -> (y [T', B, n_out], state)``.
+
+    >>> net = RateNetwork(6, 3, "gru", width=8)
+    >>> import torch
+    >>> y, state = net(torch.rand(7, 2, 6))
+    >>> tuple(y.shape), net.causal
+    ((7, 2, 3), True)
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        model: str,
+        *,
+        width: int,
+        depth: int = 1,
+        dropout: float = 0.0,
+        join: str = "add",
+        attend: int = 0,
+        encoder: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        cls = get(model)
+        if width < 1 or depth < 1 or width % cls.multiple:
+            raise ConfigError(
+                f"width is {width} and depth {depth}; both must be 1 or more, and the width of "
+                f"{model} a multiple of {cls.multiple}"
+            )
+        self.model, self.residual = model, cls.residual
+        self.encoder = RateEncoder(n_in, **(encoder or {}))
+        entry = width if self.residual else self.encoder.n
+        self.enter = linear(self.encoder.n, width) if self.residual else None
+        self.layers, self.norms, self.joins = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for _ in range(depth):
+            layer: Baseline = cls(entry, width, **(options or {}))
+            self.layers.append(Attend(layer, reach=attend) if attend else layer)
+            if self.residual:
+                self.norms.append(nn.LayerNorm(width))
+                self.joins.append(Join(width, join))
+            entry = width
+        self.drop = Dropout(dropout)
+        self.head = linear(width, n_out) if n_out else None
+
+    @property
+    def causal(self) -> bool:
+        """Whether no output depends on later steps."""
+        return all(layer.causal for layer in self._baselines())
+
+    @property
+    def streaming(self) -> str:
+        """``"exact"``, ``"chunked"`` (between merged bins) or ``"none"``."""
+        if any(layer.streaming == "none" for layer in self._baselines()):
+            return "none"
+        return "chunked" if self.encoder.bins > 1 else "exact"
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that one sample's state has."""
+        return sum(layer.state_size for layer in self._baselines())
+
+    def _baselines(self) -> list[Any]:
+        return list(self.layers)
+
+    def output_lengths(self, lengths: Tensor | None) -> Tensor | None:
+        """Lengths of the outputs of samples of these lengths."""
+        return self.encoder.lengths(lengths)
+
+    def prepare(self, x: Tensor) -> None:
+        """Let models that need something of the data, such as a graph, take it from ``x``."""
+        take = getattr(self.layers[0], "count_together", None)
+        if take is not None:
+            take(self.encoder(x)[0])
+
+    def initial_state(self, batch: int) -> tuple[Any, ...]:
+        """The state before anything was seen."""
+        return tuple(layer.initial_state(batch) for layer in self._baselines())
+
+    def forward(
+        self, x: Tensor, state: tuple[Any, ...] | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        x, _ = self.encoder(x)
+        lengths = self.encoder.lengths(lengths)
+        states = (None,) * len(self.layers) if state is None else state
+        if self.enter is not None:
+            x = self.enter(x)[0]
+        after = []
+        for i, (layer, before) in enumerate(zip(self.layers, states, strict=True)):
+            y, new = layer(self.norms[i](x) if self.residual else x, before, lengths)
+            y = self.drop(y)[0]
+            x = self.joins[i](x, y) if self.residual else y
+            after.append(new)
+        return (x if self.head is None else self.head(x)[0]), tuple(after)
+
+    def step(self, x: Tensor, state: tuple[Any, ...] | None = None) -> tuple[Tensor, Any]:
+        """One (merged) bin of a stream: ``[B, n_in] -> [B, n_out]``."""
+        if not self.causal or self.streaming != "exact":
+            raise ConfigError(
+                f"{self.model} here is {'causal' if self.causal else 'not causal'} and streams "
+                f"{self.streaming!r}: single steps need a causal model and encoder bins=1"
+            )
+        y, state = self(x.unsqueeze(0), state)
+        return y[0], state

@@ -1,0 +1,150 @@
+"""Nonlinear recurrences in parallel: Newton's method on all time steps at once.
+
+The states solve ``F(h)[t] = h[t] - f(p[t], h[t-1]) = 0``. With the Jacobian ``J[t]`` of ``f`` at
+the current guess, Newton's update solves ``d[t] - J[t] d[t-1] = -F[t]``: a linear recurrence,
+scanned in parallel. Where channels do not mix, ``J`` is diagonal, or has small blocks. Backward
+is one linear recurrence from the end with the transposed ``J`` at the solution (the implicit
+function theorem); no iteration is unrolled. Source: Danieli et al. 2025 (arXiv:2510.21450),
+sections 3 and 4.
+
+Convergence is not given for every recurrence: a step with a threshold has no useful ``J``, and
+recurrent weights around 1 need more iterations than the loop has steps. So the residual is
+looked at, and the loop takes over where it is large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnsim.functional.scan import Elements, linear, scan
+
+Transition = Callable[[Tensor, Tensor], Tensor]
+ITERATIONS = 8  # at most
+TOLERANCE = {torch.float64: 1e-11}  # of the largest residual; others: 1e-6
+OTHER_TOLERANCE = 1e-6
+
+
+class Solution(NamedTuple):
+    """States ``[T, ...]``, the residual after each iteration, and whether they converged."""
+
+    states: Tensor
+    residuals: list[float]
+    converged: bool
+
+
+def run_diagonal(f: Transition, p: Tensor, h: Tensor) -> Tensor:
+    """All states of ``h[t] = f(p[t], h[t-1])`` with ``f`` elementwise in ``h``.
+
+    Args:
+        f: smooth; works on ``p [T, ...]`` and states ``[T, ...]`` at once as on one step.
+        p: ``[T, ...]``.
+        h: the state before the first step, ``[...]``.
+
+    Returns:
+        ``[T, ...]``, with gradients to ``p``, ``h`` and what ``f`` holds.
+    """
+    return _run(f, p, h[None], _diagonal_jacobian, _scan_diagonal)
+
+
+def run_blocks(f: Transition, p: Tensor, h: Tensor) -> Tensor:
+    """The same with states ``[2, B, N]`` whose two parts mix within a channel."""
+    return _run(f, p, h[None], _block_jacobian, _scan_blocks)
+
+
+def solve(f: Transition, p: Tensor, h: Tensor, iterations: int = ITERATIONS) -> Solution:
+    """The iteration alone, for an elementwise ``f``: what it takes to converge."""
+    with torch.no_grad():
+        return _solve(f, p, h[None], _diagonal_jacobian, _scan_diagonal, iterations)
+
+
+def _run(f, p, first, jacobian, scan_) -> Tensor:
+    with torch.no_grad():
+        found = _solve(f, p, first, jacobian, scan_, ITERATIONS)
+    if not found.converged:
+        return _loop(f, p, first[0])
+    # one more application of f carries the gradients of everything f holds; what comes back
+    # through the states before is replaced by the implicit solution of the adjoint
+    states = found.states
+    before = torch.cat([first, states[:-1]])
+    wanted = before.detach()
+    J = jacobian(f, p.detach(), wanted)
+    outer = f(p, torch.cat([first, wanted[1:]]))
+    return _Implicit.apply(outer, J, scan_) if torch.is_grad_enabled() else states
+
+
+def _loop(f: Transition, p: Tensor, h: Tensor) -> Tensor:
+    states = []
+    for each in p:
+        h = f(each, h)
+        states.append(h)
+    return torch.stack(states)
+
+
+def _solve(f, p, first, jacobian, scan_, iterations: int) -> Solution:
+    limit = TOLERANCE.get(p.dtype, OTHER_TOLERANCE)
+    states = f(p, torch.zeros_like(first).expand(len(p), *first.shape[1:]))
+    states = torch.cat([f(p[:1], first), states[1:]])
+    residuals: list[float] = []
+    for _ in range(iterations + 1):
+        before = torch.cat([first, states[:-1]])
+        residual = f(p, before) - states
+        residuals.append(float(residual.abs().max()))
+        if not residuals[-1] > limit:  # also stops at NaN
+            break
+        if len(residuals) <= iterations:
+            states = states + scan_(jacobian(f, p, before), residual)
+    return Solution(states, residuals, residuals[-1] <= limit)
+
+
+def _diagonal_jacobian(f: Transition, p: Tensor, h: Tensor) -> Tensor:
+    """``df/dh`` of an elementwise ``f``: one forward derivative along ones."""
+    with torch.enable_grad():
+        h = h.detach().requires_grad_()
+        (J,) = torch.autograd.grad(f(p.detach(), h).sum(), h)
+    return J
+
+
+def _block_jacobian(f: Transition, p: Tensor, h: Tensor) -> Tensor:
+    """``[T, 2, 2, B, N]``: rows are outputs."""
+    with torch.enable_grad():
+        h = h.detach().requires_grad_()
+        y = f(p.detach(), h)
+        rows = [
+            torch.autograd.grad(y[:, i].sum(), h, retain_graph=i + 1 < y.shape[1])[0]
+            for i in range(y.shape[1])
+        ]
+    return torch.stack(rows, 1)
+
+
+def _scan_diagonal(J: Tensor, b: Tensor, transposed: bool = False) -> Tensor:
+    return scan(linear, (J, b))[1]
+
+
+def _scan_blocks(J: Tensor, b: Tensor, transposed: bool = False) -> Tensor:
+    J = J.transpose(1, 2) if transposed else J
+    return scan(_blocks, (J, b))[1]
+
+
+def _blocks(earlier: Elements, later: Elements) -> Elements:
+    J = torch.einsum("tijbn,tjkbn->tikbn", later[0], earlier[0])
+    return J, torch.einsum("tijbn,tjbn->tibn", later[0], earlier[1]) + later[1]
+
+
+class _Implicit(torch.autograd.Function):
+    """Passes ``outer`` on; backward solves ``G[t] = g[t] + J[t+1]^T G[t+1]``."""
+
+    @staticmethod
+    def forward(ctx, outer: Tensor, J: Tensor, scan_) -> Tensor:
+        ctx.save_for_backward(J)
+        ctx.scan = scan_
+        return outer.view_as(outer)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        (g,), (J,) = grads, ctx.saved_tensors
+        following = torch.cat([J[1:], torch.zeros_like(J[:1])]).flip(0)
+        return ctx.scan(following, g.flip(0), True).flip(0), None, None

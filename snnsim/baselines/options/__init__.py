@@ -1,0 +1,1 @@
+"""What can be added to any model: joins, attention over its past, sparsity, recoding, chunks."""

@@ -1,0 +1,48 @@
+"""Attention of a model over its own past outputs.
+
+    y'[t] = y[t] + W_o attention(y[t], y[t - reach .. t])
+
+Source: 2024 (arXiv:2410.02654), attention over the last hidden states with relative positions.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from snnsim.baselines.baseline import Baseline, State
+from snnsim.baselines.window import WindowAttention, extended
+from snnsim.errors import ConfigError
+
+
+class Attend(Baseline):
+    """A model with attention over its last outputs.
+
+    Args:
+        inner: the model.
+        reach: how many steps of the past it sees.
+        heads: of attention; ``inner.n_out`` must be a multiple.
+
+    State: that of the model, and its last outputs.
+
+    >>> import torch
+    >>> from snnsim.baselines.models.gru import GRU
+    >>> tuple(Attend(GRU(3, 8), reach=4)(torch.rand(7, 2, 3))[0].shape)
+    (7, 2, 8)
+    """
+
+    def __init__(self, inner: Baseline, *, reach: int, heads: int = 4):
+        super().__init__(inner.n_in, inner.n_out)
+        if inner.n_out % heads:
+            raise ConfigError(f"{inner.n_out} outputs cannot be split into {heads} heads")
+        self.inner, self.reach = inner, reach
+        self.causal, self.streaming, self.source = inner.causal, inner.streaming, inner.source
+        self.attention = WindowAttention(inner.n_out, heads, reach)
+
+    def zero_state(self, batch: int) -> State:
+        past = (self.zeros(self.reach, batch, self.n_out), self.zeros(self.reach, batch))
+        return self.inner.zero_state(batch), past
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        y, inner = self.inner.run(x, state[0], lengths)
+        whole, later = extended(y, state[1])
+        return y + self.attention(y, whole), (inner, later)

@@ -1,0 +1,101 @@
+"""Memory of chunks: long recordings through a model of a short reach.
+
+A sequence is cut into chunks. The model gets, in front of each step's input, the mean of the
+outputs of the chunk before and the codes of the ``k`` chunks so far that are most like it, so what it sees
+has a constant size whatever the length. Source: Zhou et al. 2023 (arXiv:2305.13304), in numbers
+instead of text.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import Baseline, State
+from snnsim.errors import ConfigError
+
+Make = Callable[[int, int], Baseline]
+
+
+class ChunkRecurrent(Baseline):
+    """A model that is started anew for every chunk, with a memory of those before.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        make: makes the model from numbers of channels, such as a class of a model.
+        chunk: steps.
+        similar: ``k``, chunks that are looked up.
+        slots: codes that are kept, the latest.
+
+    State: the model's, the sum of outputs in this chunk, what the last chunks left, and the
+    place within the chunk.
+
+    >>> from snnsim.baselines.models.gru import GRU
+    >>> tuple(ChunkRecurrent(3, 8, GRU, chunk=4)(torch.rand(11, 2, 3))[0].shape)
+    (11, 2, 8)
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        make: Make,
+        *,
+        chunk: int,
+        similar: int = 2,
+        slots: int = 16,
+    ):
+        super().__init__(n_in, n_out)
+        if chunk < 1 or not 1 <= similar <= slots:
+            raise ConfigError(
+                f"chunk is {chunk} and must be 1 or more; similar, {similar}, must be between 1 "
+                f"and slots, {slots}"
+            )
+        self.chunk, self.similar, self.slots = chunk, similar, slots
+        self.inner = make(n_in + 2 * n_out, n_out)
+        if self.inner.streaming != "exact":
+            raise ConfigError(f"{type(self.inner).__name__} does not stream")
+        self.source = self.inner.source
+
+    def zero_state(self, batch: int) -> State:
+        return {
+            "inner": self.inner.zero_state(batch),
+            "total": self.zeros(batch, self.n_out),
+            "recent": self.zeros(batch, self.n_out),
+            "found": self.zeros(batch, self.n_out),
+            "codes": self.zeros(batch, self.slots, self.n_out),
+            "place": self.zeros(1),
+        }
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        outputs, first = [], 0
+        while first < len(x):
+            place = int(state["place"])
+            if place == 0:
+                state = {**state, "inner": self.inner.zero_state(x.shape[1])}
+            now = x[first : first + self.chunk - place]
+            memory = torch.cat([state["recent"], state["found"]], -1)
+            seen = torch.cat([now, memory.expand(len(now), *memory.shape)], -1)
+            y, inner = self.inner.run(seen, state["inner"], None)
+            outputs.append(y)
+            state = {**state, "inner": inner, "total": state["total"] + y.sum(0)}
+            first, place = first + len(now), place + len(now)
+            state["place"] = torch.full_like(state["place"], place % self.chunk)
+            if place == self.chunk:
+                state = self._finish(state)
+        return torch.cat(outputs), state
+
+    def _finish(self, state: State) -> State:
+        code = state["total"] / self.chunk
+        likeness = nn.functional.cosine_similarity(state["codes"], code.unsqueeze(1), dim=-1)
+        best = likeness.topk(self.similar, 1).indices
+        picked = state["codes"].gather(1, best.unsqueeze(2).expand(-1, -1, self.n_out))
+        return {
+            **state,
+            "total": torch.zeros_like(code),
+            "recent": code,
+            "found": picked.mean(1),
+            "codes": torch.cat([state["codes"][:, 1:], code.unsqueeze(1)], 1),
+        }

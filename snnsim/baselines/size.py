@@ -1,0 +1,133 @@
+"""Counting what a network costs, and finding the width that fits a budget."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from snnsim.baselines.baseline import count
+from snnsim.errors import ConfigError, check_choice
+
+MEASURES = ("parameters", "state", "operations")
+PRODUCTS = ("mul", "addcmul", "div")
+WIDEST = 4096
+
+
+class Cost(NamedTuple):
+    """Of a network.
+
+    Attributes:
+        parameters: that can be trained.
+        state: numbers of one sample's state between two steps.
+        operations: multiplications per step and sample: of the matrix products, and elementwise
+            ones. Spiking connections count dense, as if every input spiked.
+    """
+
+    parameters: int
+    state: int
+    operations: float
+
+
+def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
+    """What a network ``[T, B, channels] -> ...`` costs.
+
+    Operations are counted on ``steps`` steps of one sample. Models that stream are counted
+    step by step, as in use: a logarithmic scan or padding inside a whole sequence would count more.
+
+    >>> from snnsim.baselines.network import RateNetwork
+    >>> cost_of(RateNetwork(6, 3, "elman", width=8), 6).state
+    8
+    """
+    was_training = net.training
+    net.eval()
+    like = next(net.parameters())
+    x = torch.ones(steps, 1, channels, device=like.device, dtype=like.dtype)
+    streams = getattr(net, "streaming", "none") == "exact"
+    with torch.no_grad(), _plain_kernels():
+        _, state = net(x)
+        size = count(state)
+        if streams:
+            x = x[:1]
+        with _Products() as products, FlopCounterMode(display=False) as flops:
+            net(x, state) if streams else net(x)
+    net.train(was_training)
+    operations = (flops.get_total_flops() / 2 + products.count) / len(x)
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    return Cost(trained, size, operations)
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Without oneDNN, whose fused LSTM the counter cannot see into."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+class _Products(TorchDispatchMode):
+    """Counts elementwise multiplications."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> Any:
+        y = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__.rstrip("_") in PRODUCTS and isinstance(y, Tensor):
+            self.count += y.numel()
+        return y
+
+
+def width_for(
+    make: Callable[[int], nn.Module],
+    channels: int,
+    budget: float,
+    measure: str = "parameters",
+    multiple: int = 1,
+) -> int:
+    """The largest width whose network stays within a budget.
+
+    Args:
+        make: a network of a width; its costs must grow with it.
+        channels: of its input.
+        budget: of what is measured.
+        measure: ``"parameters"``, ``"state"`` or ``"operations"``.
+        multiple: the width is a multiple of it.
+
+    >>> from snnsim.baselines.network import RateNetwork
+    >>> width_for(lambda width: RateNetwork(6, 3, "gru", width=width), 6, 1000)
+    14
+    """
+    check_choice("measure", measure, MEASURES)
+
+    def fits(width: int) -> bool:
+        net = make(width * multiple)
+        if measure == "parameters":  # the same as cost_of says, without running it
+            return sum(p.numel() for p in net.parameters() if p.requires_grad) <= budget
+        return getattr(cost_of(net, channels), measure) <= budget
+
+    if not fits(1):
+        raise ConfigError(
+            f"a budget of {budget:g} {measure} is too small: the narrowest network, of width "
+            f"{multiple}, needs more"
+        )
+    low, high = 1, 2
+    while fits(high):
+        low, high = high, 2 * high
+        if high * multiple > WIDEST:
+            raise ConfigError(
+                f"{measure} of {budget:g} fit a width of {low * multiple} and more; name a width, "
+                "or a smaller budget"
+            )
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low * multiple

@@ -1,0 +1,94 @@
+"""Layers that see a window of the past: attention with relative positions, and its blocks.
+
+State of each: ``(past [reach, B, n], known [reach, B])``, the last ``reach`` inputs, oldest first,
+and 1 where there was one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.baseline import linear
+from snnsim.synapses import Dense
+
+Past = tuple[Tensor, Tensor]
+
+
+def extended(x: Tensor, past: Past) -> tuple[Past, Past]:
+    """The inputs behind their past, and the past of what comes next."""
+    reach = past[0].shape[0]
+    known = torch.ones_like(x[..., 0])
+    whole = (torch.cat([past[0], x]), torch.cat([past[1], known]))
+    return whole, (whole[0][len(x) :][-reach:], whole[1][len(x) :][-reach:]) if reach else past
+
+
+class WindowAttention(nn.Module):
+    """Multi-head softmax attention over the current step and the ``reach`` before it.
+
+    ``a[t, j] = q[t] . k[j] / sqrt(d) + bias[t - j]`` with a learnt bias per head and distance,
+    which says where in time a step is (absolute positions would have no end in a stream).
+
+    Args:
+        n: channels in and out.
+        heads: of attention.
+        reach: steps before the current one.
+    """
+
+    def __init__(self, n: int, heads: int, reach: int):
+        super().__init__()
+        self.heads, self.reach = heads, reach
+        self.query, self.key, self.value, self.out = (linear(n, n, bias=False) for _ in range(4))
+        self.distance = nn.Parameter(torch.zeros(heads, reach + 1))
+
+    def forward(self, x: Tensor, whole: Past) -> Tensor:
+        """``x [T, B, n]`` and its past and itself, ``[reach + T, B, n]``, to ``[T, B, n]``."""
+        seen, known = whole
+        q, k, v = (
+            m(a)[0].unflatten(-1, (self.heads, -1)).permute(1, 2, 0, 3)
+            for m, a in ((self.query, x), (self.key, seen), (self.value, seen))
+        )
+        back = torch.arange(len(x), device=x.device)[:, None] + self.reach
+        back = back - torch.arange(len(seen), device=x.device)  # how long ago, [T, reach + T]
+        near = (back >= 0) & (back <= self.reach)
+        bias = self.distance[:, back.clamp(0, self.reach)]
+        allowed = near & (known.t() > 0)[:, None, None]
+        mask = bias.masked_fill(~allowed, -torch.inf)
+        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(y.permute(2, 0, 1, 3).flatten(2))[0]
+
+
+class TransformerBlock(nn.Module):
+    """``x + attention(norm(x))``, then ``x + feed_forward(norm(x))``.
+
+    Args:
+        n: channels.
+        heads, reach: of the attention.
+        expand: hidden channels of the feed-forward part, as a multiple of ``n``.
+        activation: of it.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        heads: int,
+        reach: int,
+        expand: int = 2,
+        activation: Callable[[Tensor], Tensor] = nn.functional.gelu,
+    ):
+        super().__init__()
+        self.attention = WindowAttention(n, heads, reach)
+        self.norms = nn.ModuleList(nn.LayerNorm(n) for _ in range(2))
+        self.up: Dense = linear(n, expand * n)
+        self.down: Dense = linear(expand * n, n)
+        self.activation = activation
+
+    def forward(self, x: Tensor, past: Past) -> tuple[Tensor, Past]:
+        """``x [T, B, n]`` and its past to the output and the past of what comes next."""
+        normal = self.norms[0](x)
+        whole, later = extended(normal, past)
+        x = x + self.attention(normal, whole)
+        hidden = self.activation(self.up(self.norms[1](x))[0])
+        return x + self.down(hidden)[0], later

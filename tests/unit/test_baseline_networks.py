@@ -1,0 +1,257 @@
+"""What stands around the models: encoder, network, sizes, options."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from snnsim.baselines import RateEncoder, RateNetwork, cost_of, names, width_for
+from snnsim.baselines.forecast import Forecaster
+from snnsim.baselines.models.gru import GRU
+from snnsim.baselines.models.leaky import Leaky
+from snnsim.baselines.models.lstm import LSTM
+from snnsim.baselines.options.attend import Attend
+from snnsim.baselines.options.chunks import ChunkRecurrent
+from snnsim.baselines.options.join import JOINS, Join
+from snnsim.baselines.options.recode import Recode
+from snnsim.baselines.options.sparse import matrices, sparsify
+from snnsim.errors import ConfigError, ShapeError
+from snnsim.layer import add_auxiliary_loss, auxiliary_losses
+from snnsim.training.evaluate import predict, run_padded
+
+
+def counts(steps=9, batch=3, channels=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.poisson(torch.full((steps, batch, channels), 0.7), generator=generator)
+
+
+def test_the_encoder_merges_clips_and_tames_in_this_order():
+    x = torch.tensor([[[4.0, 0.0, 1.0]], [[5.0, 0.0, 0.0]], [[0.0, 2.0, 0.0]]])
+    y, _ = RateEncoder(3, bins=2, pool=2, clip=4, norm="sqrt")(x)
+    assert torch.equal(y[:, 0], torch.tensor([[2.0, 1.0], [2.0**0.5, 0.0]]))
+    assert RateEncoder(3, bins=2).lengths(torch.tensor([1, 2, 3])).tolist() == [1, 1, 2]
+    y, _ = RateEncoder(3, norm="log1p")(-x)
+    assert torch.equal(y, -torch.log1p(x))
+    y, _ = RateEncoder(3, norm="layer")(x)
+    torch.testing.assert_close(y.mean(-1), torch.zeros(3, 1), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"bins": 0}, {"pool": 0}, {"clip": -1.0}, {"norm": "max"}])
+def test_the_encoder_refuses_what_makes_no_sense(wrong):
+    with pytest.raises(ConfigError):
+        RateEncoder(3, **wrong)
+    with pytest.raises(ShapeError, match="4 channels but the encoder is for 3"):
+        RateEncoder(3)(torch.zeros(1, 1, 4))
+
+
+@pytest.mark.parametrize("name", names())
+def test_networks_of_every_model_stream_and_pad(name):
+    torch.manual_seed(0)
+    net = RateNetwork(6, 3, name, width=8, depth=2, encoder={"norm": "sqrt"}).double().eval()
+    x, lengths = counts().double(), torch.tensor([9, 5, 2])
+    whole, _ = net(x)
+    assert whole.shape == (9, 3, 3)
+    if net.streaming == "exact":
+        first, state = net(x[:4])
+        second, state = net(x[4:8], state)
+        last, _ = net.step(x[8], state)
+        torch.testing.assert_close(torch.cat([first, second, last[None]]), whole)
+    for i, length in enumerate(lengths):
+        x[length:, i] = 7
+    y, ends = run_padded(net, x, lengths)
+    assert torch.equal(ends, lengths)
+    for i, length in enumerate(lengths):
+        alone, _ = net(x[:length, i : i + 1])
+        torch.testing.assert_close(y[:length, i], alone[:, 0])
+
+
+def test_merged_bins_shorten_the_outputs_and_their_lengths():
+    net = RateNetwork(6, 3, "gru", width=8, encoder={"bins": 4})
+    y, ends = run_padded(net, counts(), torch.tensor([9, 4, 5]))
+    assert len(y) == 3 and ends.tolist() == [3, 1, 2] and net.streaming == "chunked"
+    with pytest.raises(ConfigError, match="bins=1"):
+        net.step(counts()[0])
+    assert predict(net, counts(), "mean", torch.tensor([9, 4, 5])).shape == (3, 3)
+
+
+def test_a_network_that_looks_ahead_has_no_single_step():
+    net = RateNetwork(6, 3, "bidirectional", width=8)
+    assert not net.causal and net.streaming == "none"
+    with pytest.raises(ConfigError, match="not causal"):
+        net.step(counts()[0])
+
+
+def test_a_width_that_does_not_fit_the_heads_is_refused():
+    with pytest.raises(ConfigError, match="multiple of 4"):
+        RateNetwork(6, 3, "aaren", width=10)
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_joins_and_attention_are_options_of_the_network(join):
+    net = RateNetwork(6, 3, "s6", width=8, depth=2, join=join, attend=3).double().eval()
+    x = counts().double()
+    whole, _ = net(x)
+    first, state = net(x[:5])
+    second, _ = net(x[5:], state)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+    plain = RateNetwork(6, 3, "s6", width=8, depth=2)
+    assert sum(p.numel() for p in net.parameters()) > sum(p.numel() for p in plain.parameters())
+
+
+def test_the_gate_of_a_join_goes_from_one_side_to_the_other():
+    join = Join(2, "input")
+    x, f = torch.zeros(1, 2), torch.ones(1, 2)
+    with torch.no_grad():
+        join.gate.bias.fill_(50.0)
+        assert torch.allclose(join(x, f), x)
+        join.gate.bias.fill_(-50.0)
+        assert torch.allclose(join(x, f), f)
+
+
+# ---- costs
+
+
+def test_the_cost_of_a_gru_is_what_its_equations_say():
+    net = RateNetwork(10, 4, "gru", width=7)
+    cost = cost_of(net, 10)
+    assert cost.parameters == 3 * 7 * (10 + 7 + 2) + 4 * 8
+    assert cost.state == 7
+    products = 3 * 7 * (10 + 7) + 4 * 7
+    assert products <= cost.operations <= products + 5 * 7  # and a few elementwise ones
+
+
+def test_operations_are_those_of_a_step_not_of_a_parallel_scan():
+    costs = [cost_of(RateNetwork(10, 4, "aaren", width=8), 10, steps) for steps in (5, 80)]
+    assert costs[0] == costs[1]
+
+
+@pytest.mark.parametrize("measure", ["parameters", "state", "operations"])
+def test_the_width_for_a_budget_is_the_largest_that_fits(measure):
+    def make(width):
+        return RateNetwork(10, 4, "linear-attention", width=width)
+
+    width = width_for(make, 10, 5000, measure, 4)
+    assert width % 4 == 0
+    assert getattr(cost_of(make(width), 10), measure) <= 5000
+    assert getattr(cost_of(make(width + 4), 10), measure) > 5000
+
+
+def test_budgets_that_nothing_or_everything_fits_are_refused():
+    def make(width):
+        return RateNetwork(10, 4, "gru", width=width)
+
+    with pytest.raises(ConfigError, match="too small"):
+        width_for(make, 10, 10)
+
+
+# ---- auxiliary losses
+
+
+def test_auxiliary_losses_add_up_within_their_context_only():
+    add_auxiliary_loss("a", torch.tensor(1.0))
+    with auxiliary_losses() as outer:
+        add_auxiliary_loss("a", torch.tensor(1.0))
+        with auxiliary_losses() as inner:
+            add_auxiliary_loss("b", torch.tensor(2.0))
+        add_auxiliary_loss("a", torch.tensor(3.0))
+    assert {k: float(v) for k, v in outer.items()} == {"a": 4.0}
+    assert {k: float(v) for k, v in inner.items()} == {"b": 2.0}
+
+
+def test_the_ponder_cost_reaches_the_halting_unit():
+    net = RateNetwork(6, 3, "universal", width=8)
+    with auxiliary_losses() as extra:
+        net(counts())
+    (g,) = torch.autograd.grad(extra["ponder"], net.layers[0].halting.score.bias)
+    assert float(g) < 0  # halting earlier costs less
+
+
+# ---- sparsity
+
+
+@pytest.mark.parametrize("way", ["random", "magnitude"])
+def test_a_mask_keeps_its_share_and_what_is_gone_stays_gone(way):
+    torch.manual_seed(0)
+    net = RateNetwork(6, 3, "gru", width=8)
+    before = {n: w.detach().clone() for m, n, w in matrices(net)}
+    share = sparsify(net, 0.25, way, seed=1)
+    assert share == pytest.approx(0.25, abs=0.01)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(2):
+        net(counts())[0].square().sum().backward()
+        optimizer.step()
+    gru = net.layers[0].module
+    kept = gru.parametrizations.weight_hh_l0[0].mask
+    assert bool((gru.weight_hh_l0[kept == 0] == 0).all())
+    if way == "magnitude":
+        everything = torch.cat([w.abs().flatten() for w in before.values()])
+        limit = everything.quantile(0.75)
+        assert torch.equal(kept > 0, before["weight_hh_l0"].abs() > limit)
+
+
+def test_wrong_densities_are_refused():
+    with pytest.raises(ConfigError, match="above 0"):
+        sparsify(GRU(2, 3), 0.0)
+
+
+# ---- recoding
+
+
+@pytest.mark.parametrize("inner", [GRU, Leaky])
+def test_recoding_by_a_small_step_makes_every_answer_surer(inner):
+    torch.manual_seed(0)
+    decoder = torch.nn.Linear(8, 4)
+    net = Recode(inner(6, 8), decoder, alpha=0.05).eval()
+    h = torch.randn(100, 8)
+    before, after = net.entropy(h), net.entropy(net.moved(h))
+    assert bool((after < before).all())
+    with torch.no_grad():
+        decoder.weight.mul_(30)  # a sure decoder: steep, so a long step overshoots
+    far = Recode(inner(6, 8), decoder, alpha=3.0).eval()
+    assert not bool((far.entropy(far.moved(h)) < far.entropy(h)).all())
+    x = counts()
+    whole, _ = net(x)
+    first, state = net(x[:4])
+    second, _ = net(x[4:], state)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+    net.train()(x)[0].sum().backward()
+    assert all(p.grad is not None for p in net.inner.parameters())
+
+
+def test_recoding_needs_a_state_that_is_the_output():
+    with pytest.raises(ConfigError, match="Attend's is not"):
+        Recode(Attend(LSTM(6, 8), reach=2), torch.nn.Linear(8, 2), alpha=0.1)
+
+
+# ---- chunks
+
+
+def test_chunks_stream_with_a_constant_state_and_remember():
+    torch.manual_seed(0)
+    net = ChunkRecurrent(6, 8, GRU, chunk=4, similar=2, slots=5).double().eval()
+    x = counts(30).double()
+    whole, end = net(x)
+    for cut in (1, 4, 7, 29):
+        first, state = net(x[:cut])
+        second, _ = net(x[cut:], state)
+        torch.testing.assert_close(torch.cat([first, second]), whole)
+    assert net.state_size == 8 + 3 * 8 + 5 * 8 + 1
+    changed = x.clone()
+    changed[0] += 1  # six chunks before the end, which the model itself does not see
+    other, _ = net(changed)
+    assert not torch.allclose(other[-1], whole[-1])
+    assert end["codes"].shape == (3, 5, 8)
+
+
+# ---- forecasting
+
+
+def test_a_forecaster_starts_from_the_window_and_stays_positive():
+    net = Forecaster(GRU(3, 5), 4, 2)
+    y = net(torch.rand(4, 2, 3))
+    assert y.shape == (2, 2, 3) and bool((y >= 0).all())
+    with torch.no_grad():
+        net.out.weight.zero_()
+        net.out.bias.zero_()
+    x = torch.rand(4, 2, 3)
+    torch.testing.assert_close(net(x), x.mean(0).expand(2, 2, 3))
