@@ -29,6 +29,8 @@ class Baseline(Layer):
         multiple: ``n_out`` must be a multiple of it.
         conditional: prefixes of parameters that take part only once the state was given
             something, such as labelled examples.
+        tables: parameters with two axes or more that are no connection between channels, such
+            as learnt queries; what protects connections freezes them.
         source: authors, year, arXiv id or DOI.
         left_out: in what it differs from the source.
 
@@ -41,6 +43,7 @@ class Baseline(Layer):
     residual: ClassVar[bool] = False
     multiple: ClassVar[int] = 1
     conditional: ClassVar[tuple[str, ...]] = ()
+    tables: ClassVar[tuple[str, ...]] = ()
     source: str = ""
     left_out: ClassVar[str] = ""
 

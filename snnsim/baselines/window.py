@@ -37,6 +37,8 @@ class WindowAttention(nn.Module):
         reach: steps before the current one.
     """
 
+    tables = ("distance",)
+
     def __init__(self, n: int, heads: int, reach: int):
         super().__init__()
         self.heads, self.reach = heads, reach

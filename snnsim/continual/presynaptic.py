@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnsim.baselines.torch_recurrent import TorchRecurrent
 from snnsim.errors import ConfigError
 from snnsim.functional import delays
 from snnsim.layer import Layer
@@ -19,26 +20,62 @@ PER_SYNAPSE = (
 )
 
 
-def connections_of(name: str, module: nn.Module) -> dict[str, Layer]:
+class Part:
+    """One of the two connections within a recurrent layer of torch.nn.
+
+    Args:
+        owner: the layer.
+        name: of the weight, ``"weight_ih_l0"`` or ``"weight_hh_l0"``.
+    """
+
+    def __init__(self, owner: nn.RNNBase, name: str):
+        self.owner, self.name = owner, name
+
+    @property
+    def weight(self) -> Any:
+        """The weight of this connection."""
+        return getattr(self.owner, self.name)
+
+    @property
+    def training(self) -> bool:
+        """Whether the layer is being trained."""
+        return self.owner.training
+
+    def register_forward_hook(self, hook: Any) -> Any:
+        """Call the hook whenever the layer has run."""
+        return self.owner.register_forward_hook(hook)
+
+
+Connection = Layer | Part
+
+
+def connections_of(name: str, module: nn.Module) -> dict[str, Connection]:
     """All connections of a network, by names that start with ``name``, in the order of its modules.
 
-    ``Dense``, ``Conv1d``, ``Conv2d`` (each under a learning rule), ``Delayed`` and ``Recurrent``.
+    ``Dense``, ``Conv1d``, ``Conv2d`` (each under a learning rule), ``Delayed``, ``Recurrent``, and
+    the two within a recurrent layer of torch.nn. What a module calls its ``tables`` is none.
     """
     if isinstance(module, PlasticConnection | Delayed | Recurrent):
         return {name.replace(".layers", ""): module}
-    unknown = [n for n, p in module.named_parameters(recurse=False) if p.dim() > 1]
+    if isinstance(module, TorchRecurrent):
+        parts = {"w_in": "weight_ih_l0", "w_rec": "weight_hh_l0"}
+        return {f"{name}.{k}": Part(module.module, v) for k, v in parts.items()}
+    tables = getattr(module, "tables", ())
+    unknown = [
+        n for n, p in module.named_parameters(recurse=False) if p.dim() > 1 and n not in tables
+    ]
     if unknown:
         raise ConfigError(
             f"it is not known what enters {unknown[0]!r} of {type(module).__name__} ({name}); "
             "known are Dense, Conv1d, Conv2d, Delayed and Recurrent"
         )
-    found: dict[str, Layer] = {}
+    found: dict[str, Connection] = {}
     for child, inner in module.named_children():
         found |= connections_of(f"{name}.{child}", inner)
     return found
 
 
-def rows_of(module: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
+def rows_of(module: nn.Module | Part, x: Tensor, y: Tensor | None = None) -> Tensor:
     """Presynaptic activity of a connection.
 
     Args:
@@ -59,7 +96,10 @@ def rows_of(module: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
         return _patches(module, x)
     if isinstance(module, nn.Conv1d):
         return _patches_1d(module, x)
-    if isinstance(module, Recurrent):
+    recurrent = isinstance(module, Part) and module.name == "weight_hh_l0"
+    if isinstance(module, Part) and not recurrent:
+        return x.flatten(0, 1)
+    if isinstance(module, Recurrent) or recurrent:
         assert y is not None
         return torch.cat([torch.zeros_like(y[:1]), y[:-1]]).flatten(0, 1)
     if isinstance(module, Delayed):
@@ -67,7 +107,7 @@ def rows_of(module: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
     raise ConfigError(f"{type(module).__name__} is no connection whose activity is known")
 
 
-def weight_of(module: nn.Module) -> nn.Parameter:
+def weight_of(module: nn.Module | Part) -> nn.Parameter:
     """The parameter whose gradient is made of :func:`rows_of`."""
     if isinstance(module, PlasticConnection):
         module = module.inner
@@ -75,14 +115,14 @@ def weight_of(module: nn.Module) -> nn.Parameter:
     return found
 
 
-def as_matrix(module: nn.Module, gradient: Tensor) -> Tensor:
+def as_matrix(module: nn.Module | Part, gradient: Tensor) -> Tensor:
     """A gradient of the weight as ``[outputs, N]``; a view if it can be one."""
     if isinstance(module, Delayed) and module.granularity == "dendritic":
         return gradient.permute(0, 2, 1).flatten(0, 1)
     return gradient.flatten(1)
 
 
-def from_matrix(module: nn.Module, matrix: Tensor, like: Tensor) -> Tensor:
+def from_matrix(module: nn.Module | Part, matrix: Tensor, like: Tensor) -> Tensor:
     """Inverse of :func:`as_matrix`."""
     if isinstance(module, Delayed) and module.granularity == "dendritic":
         return matrix.view(like.shape[0], like.shape[2], like.shape[1]).permute(0, 2, 1)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from snnsim.continual.presynaptic import connections_of, weight_of
+from snnsim.baselines import RateNetwork
+from snnsim.continual.presynaptic import Part, connections_of, weight_of
 from snnsim.errors import ConfigError
 from snnsim.networks import Skip
 from snnsim.synapses import Recurrent
@@ -60,14 +61,16 @@ class Units:
     """
 
     def __init__(self, net: nn.Module):
-        if any(isinstance(module, Skip) for module in net.modules()):
+        if any(isinstance(module, Skip | RateNetwork) for module in net.modules()):
             raise ConfigError(
-                "units are known of chains of layers only, but this network skips layers"
+                "units are known of chains of layers only, but this network skips layers or has "
+                "gates and several connections in one"
             )
         self.net = net
         self.sizes: list[int] = []
         self.blocks: list[Block] = []
         for module in connections_of("body", net).values():
+            assert not isinstance(module, Part)  # those are in rate-coded networks only
             self.blocks.append(self._block(module))
 
     def _block(self, module: nn.Module) -> Block:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import snnsim as sn
+from snnsim.baselines import RateNetwork
 from snnsim.continual import Learner, Stream, dense_head
 from snnsim.errors import ConfigError, check_choice
 from snnsim.functional.readouts import get_readout
@@ -38,8 +39,13 @@ def build(
     max_delay_steps: int = 24,
     readout: str = "mean",
     gain: float = 1.0,
+    baseline: str = "",
+    width: int = 128,
+    depth: int = 1,
+    dropout: float = 0.0,
+    norm_counts: str = "sqrt",
 ) -> Learner:
-    """A fully connected spiking network for a stream.
+    """A spiking network, or a rate-coded one, for a stream.
 
     Args:
         stream: the tasks.
@@ -60,6 +66,10 @@ def build(
         tau_mem: membrane time constant in steps.
         max_delay_steps: of delays.
         readout: of the head's outputs; ``"dsr"`` has its own, a weighted mean.
+        baseline: name of a rate-coded model in place of the spiking network; of the options
+            above it knows ``steps`` and ``readout``.
+        width, depth, dropout: of its layers.
+        norm_counts: how its encoder tames counts, see :class:`snnsim.baselines.RateEncoder`.
         gain: weights start uniform within ``gain / sqrt(fan_in)``; 1 is torch's own start.
     """
     check_choice("connections", connections, CONNECTIONS)
@@ -71,6 +81,23 @@ def build(
         raise ConfigError("delays need sequences, but this stream shows still images")
     layers: list[torch.nn.Module] = []
     repeat: list[torch.nn.Module] = [sn.Repeat(steps)] if still else []
+    if baseline:
+        if learning != "bptt" or feedback != "backprop":
+            raise ConfigError(
+                f"baseline {baseline!r} is trained by learning 'bptt' and feedback 'backprop' "
+                f"only, not {learning!r} and {feedback!r}"
+            )
+        flat = [torch.nn.Flatten(2)] if len(shape) > 1 else []
+        body = RateNetwork(
+            math.prod(shape), 0, baseline, width=width, depth=depth, dropout=dropout,
+            encoder={"norm": norm_counts},
+        )  # fmt: skip
+        if not body.causal:
+            raise ConfigError(
+                f"{baseline} looks ahead, and a stream's samples are padded; choose a causal model"
+            )
+        net = sn.Sequential(*flat, *repeat, body)
+        return Learner(net, dense_head(width), stream, readout=get_readout(readout))
     if convolutions or residual:
         if len(shape) != 3 or connections != "dense":
             raise ConfigError(

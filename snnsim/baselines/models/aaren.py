@@ -32,6 +32,7 @@ class Aaren(Baseline):
 
     residual = True
     multiple = 4
+    tables = ("query",)
     source = "Feng et al. 2024, arXiv:2405.13956"
     left_out = "passing the query token from layer to layer: every layer learns its own"
 

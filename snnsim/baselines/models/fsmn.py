@@ -63,6 +63,8 @@ class FSMN(Baseline):
 class _Memory(nn.Module):
     """A dilated memory over a mix, per channel, of all outputs before it."""
 
+    tables = ("mix", "taps")
+
     def __init__(self, n: int, order: int, level: int):
         super().__init__()
         self.step = 2**level

@@ -34,6 +34,7 @@ class LightNet2d(Baseline):
 
     residual = True
     multiple = 4
+    tables = ("place",)
     source = "Qin et al. 2024, arXiv:2405.21022"
     left_out = "the multi-dimensional position codes: a learnt code per group instead"
 

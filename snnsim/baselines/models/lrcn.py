@@ -75,4 +75,4 @@ class LRCN(Baseline):
         return x.flatten(2)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        return self.lstm.run(self.features(x), state, lengths)
+        return self.lstm(self.features(x), state)

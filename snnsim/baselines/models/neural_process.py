@@ -40,6 +40,7 @@ class NeuralProcess(Baseline):
     (7, 1, 8)
     """
 
+    tables = ("label", "prior")
     source = "Du et al. 2023, arXiv:2208.04600"
     conditional = ("label", "code")
     left_out = "items and dilated convolutions at several scales; a GRU encodes utterances"

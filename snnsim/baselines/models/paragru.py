@@ -29,6 +29,7 @@ class ParaGRU(Cell):
     (7, 2, 5)
     """
 
+    tables = ("diagonal",)
     source = "Danieli et al. 2025, arXiv:2510.21450"
     left_out = "input matrices in blocks: ours are full"
 

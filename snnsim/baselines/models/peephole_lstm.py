@@ -30,6 +30,7 @@ class PeepholeLSTM(Cell):
     (7, 2, 5)
     """
 
+    tables = ("peephole",)
     source = "Gers & Schmidhuber 2000, doi:10.1109/IJCNN.2000.861302"
 
     def __init__(self, n_in: int, n_out: int, *, peepholes: bool = True, forget_gate: bool = True):

@@ -39,6 +39,7 @@ class PLSTM2d(Baseline):
 
     residual = True
     multiple = 4
+    tables = ("place",)
     source = "Pöppel et al. 2025, arXiv:2506.11997"
     left_out = "matrix-valued transitions, D-mode, scans from the other corners"
 

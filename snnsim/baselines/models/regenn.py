@@ -31,6 +31,7 @@ class ReGENN(Baseline):
     (7, 2, 5)
     """
 
+    tables = ("scale", "shift")
     source = "Spadon et al. 2021, arXiv:2008.12833"
     left_out = "attention over the window and the gate over variables, which are not causal"
 
@@ -65,4 +66,4 @@ class ReGENN(Baseline):
         return self.lstm.zero_state(batch)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        return self.lstm.run(torch.relu(x + x @ self.graph().t()), state, lengths)
+        return self.lstm(torch.relu(x + x @ self.graph().t()), state)

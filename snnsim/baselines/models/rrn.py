@@ -30,6 +30,7 @@ class RRN(Cell):
     (7, 2, 8)
     """
 
+    tables = ("place",)
     source = "Palm, Paquet & Winther 2018, arXiv:1711.08028"
     left_out = "losses after every round; messages start from the state of the bin before"
 

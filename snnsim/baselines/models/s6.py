@@ -32,16 +32,17 @@ class S6(LinearModel):
     """
 
     residual = True
+    tables = ("log_decay",)
     source = "Gu & Dao 2023, arXiv:2312.00752"
     left_out = "the short convolution of the Mamba block"
 
     def __init__(self, n_in: int, n_out: int, *, states: int = 16, gated: bool = True):
         super().__init__(n_in, n_out)
-        self.states, rank = states, max(n_out // 16, 1)
+        self.states, self.rank = states, max(n_out // 16, 1)
         self.enter = linear(n_in, n_out, bias=False)
         self.gate = linear(n_in, n_out, bias=False) if gated else None
-        self.select = linear(n_out, rank + 2 * states, bias=False)
-        self.rate = linear(rank, n_out)
+        self.select = linear(n_out, self.rank + 2 * states, bias=False)
+        self.rate = linear(self.rank, n_out)
         rates = torch.arange(1, states + 1).float().log()
         self.log_decay = nn.Parameter(rates.expand(n_out, states).clone())
         self.skip = nn.Parameter(torch.ones(n_out))
@@ -55,7 +56,7 @@ class S6(LinearModel):
 
     def _selected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         u = self.enter(x)[0]
-        low, b, c = self.select(u)[0].split([self.rate.n_in, self.states, self.states], -1)
+        low, b, c = self.select(u)[0].split([self.rank, self.states, self.states], -1)
         return u, nn.functional.softplus(self.rate(low)[0]), b, c
 
     def _decay(self, step: Tensor) -> Tensor:

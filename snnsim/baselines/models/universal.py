@@ -37,6 +37,7 @@ class Universal(Baseline):
     """
 
     multiple = 4
+    tables = ("code",)
     source = "Dehghani et al. 2019, arXiv:1807.03819"
     left_out = "absolute positions (distances instead)"
 

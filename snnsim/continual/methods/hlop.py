@@ -22,6 +22,8 @@ from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, freeze_statistics
 from snnsim.continual.presynaptic import (
     PER_SYNAPSE,
+    Connection,
+    Part,
     as_matrix,
     connections_of,
     from_matrix,
@@ -30,7 +32,6 @@ from snnsim.continual.presynaptic import (
 )
 from snnsim.continual.subspace import SOLVERS, Subspace
 from snnsim.errors import ConfigError, check_choice
-from snnsim.layer import Layer
 from snnsim.synapses import Delayed, Dense
 from snnsim.training.rules import PlasticConnection
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
@@ -117,7 +118,7 @@ class HLOP(Method):
         decays = {m.decay for m in learner.modules() if isinstance(m, RateLIF)}
         self.decay = next(iter(decays), 1.0)
 
-    def _mode(self, module: nn.Module, optimizer: str) -> str:
+    def _mode(self, module: nn.Module | Part, optimizer: str) -> str:
         dense = isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
         if self.projection == "auto":
             if optimizer != "sgd":
@@ -174,7 +175,7 @@ class HLOP(Method):
             with torch.no_grad():
                 weight.copy_(before + self._outside(name, module, weight - before))
 
-    def _outside(self, name: str, module: nn.Module, change: Tensor) -> Tensor:
+    def _outside(self, name: str, module: nn.Module | Part, change: Tensor) -> Tensor:
         matrix = self.subspaces[name].project(as_matrix(module, change))
         return from_matrix(module, matrix, change)
 
@@ -231,18 +232,19 @@ class _Observer:
 
     def hook(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if module.training and torch.is_grad_enabled() and self.method.learner.observed:
+            connection = self.method.connections[self.name]  # perhaps a part of the module
             x, y = inputs[0].detach(), output[0].detach()
             if self.method.learner.learning == "dsr":
                 x, y = (weighted_mean(a, self.method.decay)[None] for a in (x, y))
-            self.method.learn(self.name, rows_of(module, x, y), None)
+            self.method.learn(self.name, rows_of(connection, x, y), None)
 
 
-def protected(learner: Learner) -> dict[str, Layer]:
+def protected(learner: Learner) -> dict[str, Connection]:
     """Connections whose updates are projected, by name: the body's, and a shared head's."""
     roots: list[tuple[str, nn.Module]] = [("body", learner.body)]
     if learner.shares_head:
         roots.append(("head", learner.heads[0]))
-    found: dict[str, Layer] = {}
+    found: dict[str, Connection] = {}
     for prefix, root in roots:
         found |= connections_of(prefix, root)
     for name, module in found.items():

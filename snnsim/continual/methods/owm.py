@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
 from snnsim.continual.methods.hlop import HLOP
-from snnsim.continual.presynaptic import as_matrix, from_matrix
+from snnsim.continual.presynaptic import Part, as_matrix, from_matrix
 
 
 class OWM(HLOP):
@@ -27,7 +27,7 @@ class OWM(HLOP):
         super().__init__(sizes=None, projection="auto")
         self.alpha = alpha
 
-    def _mode(self, module: nn.Module, optimizer: str) -> str:
+    def _mode(self, module: nn.Module | Part, optimizer: str) -> str:
         return "gradient" if optimizer == "sgd" else "update"
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
@@ -45,7 +45,7 @@ class OWM(HLOP):
         x = p @ rows.mean(0)
         p -= torch.outer(x, x) / (self.alpha + rows.mean(0) @ x)
 
-    def _outside(self, name: str, module: nn.Module, change: Tensor) -> Tensor:
+    def _outside(self, name: str, module: nn.Module | Part, change: Tensor) -> Tensor:
         matrix = as_matrix(module, change) @ self.projectors[name]
         return from_matrix(module, matrix, change)
 
