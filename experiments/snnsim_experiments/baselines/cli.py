@@ -1,4 +1,4 @@
-"""``snnsim baselines list | info | train | compare``."""
+"""``snnsim baselines list | info | train | compare | check``."""
 
 import inspect
 import json
@@ -231,3 +231,49 @@ def _folder(data: str, name: str, seed: int) -> Path:
 
 def _first_line(cls: type) -> str:
     return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A check, or all.")] = "all",
+    seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
+    short: Annotated[bool, typer.Option("--short", help="Only show that it runs.")] = False,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Does each mechanism do what its paper says? Minutes; figures, control and verdict.
+
+    Exits with 1 if a claim was not met.
+    """
+    import time
+    from dataclasses import asdict
+
+    from snnsim_experiments.baselines import checks
+    from snnsim_experiments.baselines.config import split_names
+    from snnsim_experiments.run_folder import write_json
+
+    rows: list[dict[str, Any]] = []
+    for each in split_names(name, checks.names(), "check"):
+        began = time.monotonic()
+        outcome = checks.get(each).run(seed, short)
+        row = {"name": each, "seconds": time.monotonic() - began, **asdict(outcome)}
+        rows.append(row)
+        if out is not None:
+            write_json(out, rows)
+        if not as_json:
+            _print_check(row, short)
+    if as_json:
+        print(json.dumps(rows))  # noqa: T201
+    if not short and not all(row["passed"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _print_check(row: dict[str, Any], short: bool) -> None:
+    verdict = "[green]met[/]" if row["passed"] else "[red]not met[/]"
+    verdict = "runs" if short else verdict
+    output.print(f"[bold]{row['name']}[/]  {verdict}, {row['seconds']:.0f} s: {row['claim']}")
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for part, values in (("", row["figures"]), ("control: ", row["control"])):
+        for key, value in values.items():
+            table.add_row(f"  {part}{key}", f"{value:.1f}")
+    output.print(table)

@@ -1,0 +1,110 @@
+"""Sums of spoken digits: two recordings one after the other, and the last digit of their sum.
+
+A chain of operations on what is heard, after the sums of arXiv:2503.01906 (2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from snnsim.errors import ConfigError
+from snnsim_datasets.tools.events import Batch
+
+DIGITS = 10
+
+
+@dataclass(frozen=True)
+class SpokenSums:
+    """Pairs of recordings of a data set whose first ten classes are the digits 0 to 9.
+
+    Attributes:
+        data: the data set.
+        pairs: number of pairs.
+        held_out: whether the pairs of digits are those that training does not see: 40 of the
+            100, the same for every seed.
+        gap: silent steps between the two.
+        seed: of the choice.
+
+    >>> from snnsim_datasets import load
+    >>> sums = SpokenSums(load("spoken-digits", "validation"), 8)
+    >>> first, second = sums.digits[0]
+    >>> int(sums.batch([0]).labels[0]) == (first + second) % 10
+    True
+    """
+
+    data: Any
+    pairs: int
+    held_out: bool = False
+    gap: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1 or self.gap < 0 or len(self.data.classes) < DIGITS:
+            raise ConfigError(
+                f"pairs is {self.pairs} (1 or more), gap {self.gap} (not negative), and the data "
+                f"have {len(self.data.classes)} classes ({DIGITS} digits are needed)"
+            )
+
+    @cached_property
+    def digits(self) -> list[tuple[int, int]]:
+        """The two digits of every pair."""
+        grid = np.random.default_rng(7).permutation(DIGITS**2)
+        allowed = grid[60:] if self.held_out else grid[:60]
+        chosen = np.random.default_rng([self.seed, self.pairs]).choice(allowed, self.pairs)
+        return [(int(c) // DIGITS, int(c) % DIGITS) for c in chosen]
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The recordings of every pair, ``[pairs, 2]``."""
+        random = np.random.default_rng([self.seed, self.pairs, 1])
+        of = [np.flatnonzero(self.data.labels == digit) for digit in range(DIGITS)]
+        return np.asarray([[random.choice(of[d]) for d in pair] for pair in self.digits])
+
+    def __len__(self) -> int:
+        return self.pairs
+
+    @property
+    def channels(self) -> int:
+        """Of the data."""
+        return int(self.data.channels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Last digits of sums."""
+        return tuple(map(str, range(DIGITS)))
+
+    @property
+    def dt(self) -> float:
+        """Step in ms."""
+        return float(self.data.dt)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """``[pairs]``."""
+        return np.asarray([sum(pair) % DIGITS for pair in self.digits], dtype=np.int64)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Steps of every pair."""
+        each = np.asarray(self.data.lengths)[self.places]
+        return np.asarray(each.sum(1) + self.gap, dtype=np.int64)
+
+    def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
+        """Some pairs, zero-padded to the longest of them (or to ``steps``)."""
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) == 0:
+            raise ConfigError("a batch needs at least one pair, but no indices were given")
+        lengths = self.lengths[indices]
+        x = torch.zeros(steps or int(lengths.max()), len(indices), self.channels)
+        for b, (one, two) in enumerate(self.places[indices]):
+            heard = [self.data.batch([place]).x[:, 0] for place in (one, two)]
+            whole = torch.cat([heard[0], heard[0].new_zeros(self.gap, self.channels), heard[1]])
+            x[: len(whole), b] = whole[: len(x)]
+        ends = torch.from_numpy(np.minimum(lengths, len(x)))
+        return Batch(x, torch.from_numpy(self.labels[indices]), ends)

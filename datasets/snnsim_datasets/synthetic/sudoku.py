@@ -1,0 +1,88 @@
+"""Sudoku of 4 x 4: 288 solutions, and puzzles that have one each.
+
+After the task of Palm, Paquet & Winther 2018 (arXiv:1711.08028), section 3.2, in small.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import permutations, product
+
+import numpy as np
+
+from snnsim.errors import ConfigError
+
+CELLS, DIGITS = 16, 4
+
+
+@cache
+def solutions() -> np.ndarray:
+    """All filled grids, ``[288, 16]`` with digits 1 .. 4.
+
+    >>> solutions().shape
+    (288, 16)
+    """
+    rows = list(permutations(range(1, DIGITS + 1)))
+    found = [grid for grid in map(np.array, product(rows, repeat=DIGITS)) if _valid(grid)]
+    return np.stack(found).reshape(-1, CELLS)
+
+
+def _valid(grid: np.ndarray) -> bool:
+    columns = all(len(set(column)) == DIGITS for column in grid.T)
+    boxes = grid.reshape(2, 2, 2, 2).swapaxes(1, 2).reshape(DIGITS, DIGITS)
+    return columns and all(len(set(box)) == DIGITS for box in boxes)
+
+
+def edges() -> list[tuple[int, int]]:
+    """Pairs of cells that must differ, both ways: same row, column or box.
+
+    >>> len(edges())
+    112
+    """
+
+    def groups(cell: int) -> tuple[int, int, int]:
+        row, column = divmod(cell, DIGITS)
+        return row, column, row // 2 * 2 + column // 2
+
+    return [
+        (i, j)
+        for i in range(CELLS)
+        for j in range(CELLS)
+        if i != j and any(a == b for a, b in zip(groups(i), groups(j), strict=True))
+    ]
+
+
+def sudoku(samples: int, part: str = "train", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Minimal puzzles: no given can be taken away without losing uniqueness.
+
+    Args:
+        samples: number of puzzles.
+        part: ``"train"`` or ``"test"``: of different solutions, four fifths and one fifth.
+        seed: of the choice of puzzles; the parts do not depend on it.
+
+    Returns:
+        Puzzles ``[samples, 16]`` with 0 for an empty cell, and their solutions.
+
+    >>> puzzles, answers = sudoku(3, seed=1)
+    >>> bool((answers[puzzles > 0] == puzzles[puzzles > 0]).all())
+    True
+    """
+    if part not in ("train", "test") or samples < 1:
+        raise ConfigError(f"part is {part!r}, 'train' or 'test'; samples is {samples}, 1 or more")
+    every = solutions()
+    order = np.random.default_rng(0).permutation(len(every))
+    cut = len(order) * 4 // 5
+    mine = order[:cut] if part == "train" else order[cut:]
+    random = np.random.default_rng([seed, len(mine)])
+    chosen = every[random.choice(mine, samples)]
+    return np.stack([_minimal(grid, every, random) for grid in chosen]), chosen
+
+
+def _minimal(grid: np.ndarray, every: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    same = every == grid  # which solutions agree with this one, cell by cell
+    given = np.ones(CELLS, dtype=bool)
+    for cell in random.permutation(CELLS):
+        given[cell] = False
+        if same[:, given].all(1).sum() > 1:
+            given[cell] = True
+    return np.where(given, grid, 0)

@@ -1,0 +1,64 @@
+"""Recurrent highway networks, gates and attention on Lorenz-96 (2410.02654)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from snnsim_datasets.synthetic.lorenz96 import LYAPUNOV_TIME, lorenz96
+from torch import Tensor, nn
+
+from snnsim.baselines import RateNetwork
+from snnsim.training import set_seed
+from snnsim_experiments.baselines.checks.outcome import Outcome, batches, optimise
+
+EVERY, DT, WARM = 5, 0.01, 30
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gru": ("gru", {}),
+    "rhn": ("rhn", {}),
+    "rhn, gate and attention": ("rhn", {"attend": 8}),
+}
+
+
+def run(seed: int = 0, short: bool = False) -> Outcome:
+    """Valid prediction time in Lyapunov times: how long the error stays below half the spread."""
+    train = lorenz96(50 if short else 400, 100, every=EVERY, dt=DT, seed=2 * seed)
+    test = lorenz96(50, WARM + 100, every=EVERY, dt=DT, seed=2 * seed + 1)
+    mean, spread = train.mean(), train.std()
+    train, test = ((torch.from_numpy(a) - mean) / spread for a in (train, test))
+    figures: dict[str, float] = {}
+    for name, (model, options) in KINDS.items():
+        set_seed(seed)
+        net = RateNetwork(8, 8, model, width=64, **options)
+        order = batches(len(train), 32, seed)
+
+        def loss(net: RateNetwork = net, order=order) -> Tensor:
+            x = train[next(order)].transpose(0, 1)
+            return (net(x[:-1])[0] + x[:-1] - x[1:]).square().mean()
+
+        optimise(net, loss, 10 if short else 600, 5e-3)
+        figures[name] = _valid_time(net.eval(), test.transpose(0, 1))
+    still = _valid_time(None, test.transpose(0, 1))
+    return Outcome(
+        "all of them forecast longer than persistence",
+        min(figures.values()) > still,
+        figures,
+        {"persistence": still},
+    )
+
+
+@torch.no_grad()
+def _valid_time(net: nn.Module | None, x: Tensor) -> float:
+    """From teacher-forced ``WARM`` steps on, the forecast runs on its own outputs."""
+    now, found = x[WARM - 1], []
+    state = None if net is None else net(x[: WARM - 1])[1]
+    for _ in range(len(x) - WARM):
+        if net is not None:
+            y, state = net(now[None], state)
+            now = now + y[0]
+        found.append(now)
+    error = (torch.stack(found) - x[WARM:]).square().mean(-1).sqrt()
+    wrong = (error > 0.5).int()
+    steps = torch.where(wrong.any(0), wrong.argmax(0), len(wrong)).numpy()
+    return float(np.mean(steps) * EVERY * DT / LYAPUNOV_TIME)
