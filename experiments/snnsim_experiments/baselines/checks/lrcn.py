@@ -20,7 +20,8 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     figures: dict[str, float] = {}
     control: dict[str, float] = {}
     options: dict[str, Any] = {"epochs": epochs, "seed": seed}
-    for model, extra in (("lrcn", {"pool": 2}), ("lstm", {})):
+    own: dict[str, dict[str, Any]] = {"lrcn": {"pool": 2}, "lstm": {}}
+    for model, extra in own.items():
         figures[f"{model}, known places"], net = accuracy(model, train, known, **options, **extra)
         figures[f"{model}, other places"] = _score(net, other)
     control["lrcn on one frame"], _ = accuracy("lrcn", frame, frames, **options, pool=2)

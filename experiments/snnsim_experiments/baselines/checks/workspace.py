@@ -64,7 +64,8 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         steps = 20 if short else 600
 
         def cool(step: int, net: nn.Module = net, steps: int = steps) -> None:
-            net.temperature = 1.0 - 0.7 * step / steps
+            if isinstance(net, Adder):
+                net.temperature = 1.0 - 0.7 * step / steps
 
         def loss(net: nn.Module = net) -> Tensor:
             return nn.functional.cross_entropy(net(a[:60], b[:60]), labels[:60])
