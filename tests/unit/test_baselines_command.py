@@ -1,0 +1,147 @@
+"""``snnsim baselines`` from end to end."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from snnsim_experiments import cli
+from snnsim_experiments.baselines import checks
+from snnsim_experiments.baselines.compare import SPIKING
+from snnsim_experiments.baselines.config import parse_budget, resolve
+
+from snnsim.baselines import names
+from snnsim.errors import ConfigError
+
+
+@pytest.fixture
+def snnsim(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["snnsim", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        streams = capsys.readouterr()
+        return int(caught.value.code or 0), streams.out, streams.err
+
+    return run
+
+
+SMALL = ("--budget", "4k", "--epochs", "1", "-q", "--set", "data.pool=50")
+
+
+def test_the_list_for_machines_says_all_there_is_to_know(snnsim):
+    code, out, _ = snnsim("baselines", "list", "--json")
+    rows = json.loads(out)
+    assert code == 0 and [row["name"] for row in rows] == names()
+    assert all(row["source"] and row["about"].endswith((".", ":")) for row in rows)
+    assert {row["name"] for row in rows if not row["causal"]} == {"bidirectional"}
+
+
+@pytest.mark.parametrize("by", ["parameters", "state", "operations"])
+def test_info_shows_the_network_that_fits_the_budget(snnsim, by):
+    code, out, _ = snnsim("baselines", "info", "aaren", "--budget", "1500", "--by", by, "--json",
+                          "--channels", "14")  # fmt: skip
+    facts = json.loads(out)
+    assert code == 0 and 0 < facts[by] <= 1500 and facts["width"] % 4 == 0
+    assert "Feng et al. 2024" in facts["source"] and facts["options"] == {"heads": 4}
+
+
+def test_a_run_of_a_baseline_is_a_run_like_any_other(snnsim, tmp_path):
+    out_folder = tmp_path / "run"
+    command = ("baselines", "train", "--model", "gru", "--data", "spoken-digits", "--out")
+    code, out, _ = snnsim(*command, out_folder, *SMALL, "--json")
+    assert code == 0
+    summary = json.loads(out)
+    assert summary["parameters"] <= 4000
+    code, out, _ = snnsim("spoken-digits", "evaluate", out_folder, "--json")
+    assert code == 0
+    assert json.loads(out)["accuracy"] == pytest.approx(summary["test_accuracy"])
+    code, out, err = snnsim(*command, out_folder, *SMALL)
+    assert code == 1 and "--resume" in err
+    code, _, _ = snnsim(*command, out_folder, *SMALL, "--resume")
+    assert code == 0
+
+
+def test_a_comparison_has_a_row_for_each_network_and_goes_on_where_it_stopped(snnsim, tmp_path):
+    command = ("baselines", "compare", "--data", "spoken-digits", *SMALL, "--out", tmp_path)
+    code, _, err = snnsim(*command, "--models", "elman,bidirectional,snn-none,snn-adlif")
+    assert code == 0, err
+    rows = json.loads((tmp_path / "comparison.json").read_text())
+    assert [row["name"] for row in rows] == ["elman", "bidirectional", "snn-none", "snn-adlif"]
+    for row in rows:
+        assert row["parameters"] <= 4000 and row["operations"] > 100 and row["seeds"] == [0]
+    assert [row["causal"] for row in rows] == [True, False, True, True]
+    assert rows[0]["rate"] is None and rows[2]["rate"] is not None
+    configs = [
+        json.loads((tmp_path / name / "seed0" / "run.json").read_text())["config"]
+        for name in ("elman", "snn-none")
+    ]
+    for key in ("epochs", "batch_size", "readout", "mask_padding"):
+        assert configs[0]["training"][key] == configs[1]["training"][key]
+    assert configs[0]["data"] == configs[1]["data"]
+    before = (tmp_path / "elman" / "seed0" / "summary.json").stat().st_mtime_ns
+    code, out, _ = snnsim(*command, "--models", "elman", "--resume", "--json")
+    assert code == 0 and json.loads(out)[0]["tests"] == rows[0]["tests"]
+    assert (tmp_path / "elman" / "seed0" / "summary.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("train", "--model", "gruu", "--data", "spoken-digits"), "'gru'"),
+        (("train", "--model", "gru", "--data", "spoken-digit"), "'spoken-digits'"),
+        (("train", "--model", "gru", "--data", "spoken-digits", "--budget", "x"), "such as 50k"),
+        (("train", "--model", "gru", "--data", "spoken-digits", "--budget", "10"), "too small"),
+        (
+            ("train", "--model", "s6", "--data", "spoken-digits", "--set", "options.stats=4"),
+            "'states'",
+        ),
+        (("compare", "--models", "gru,lstmm", "--data", "spoken-digits"), "'lstm'"),
+        (("check", "recal"), "'recall'"),
+    ],
+)
+def test_what_cannot_be_done_is_said(snnsim, arguments, says):
+    code, _, err = snnsim("baselines", *arguments)
+    assert code == 1 and says in " ".join(err.split())
+
+
+def test_budgets_may_be_short():
+    assert [parse_budget(t) for t in ("50k", "1.5M", "300")] == [50e3, 1.5e6, 300.0]
+    for wrong in ("", "k", "-1", "0"):
+        with pytest.raises(ConfigError, match="budget"):
+            parse_budget(wrong)
+
+
+def test_sections_of_one_model_are_for_it_alone(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("[training]\nmax_lr = 0.5\n[training-gru]\nmax_lr = 0.25\n")
+    rates = [
+        resolve(m, "spoken-digits", config=str(path)).training["max_lr"] for m in ("gru", "lstm")
+    ]
+    assert rates == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("name", checks.names())
+def test_every_check_runs(name):
+    outcome = checks.get(name).run(seed=1, short=True)
+    assert outcome.claim and outcome.figures
+    values = [*outcome.figures.values(), *outcome.control.values()]
+    assert all(isinstance(v, float) and v == v for v in values)
+
+
+def test_a_check_that_fails_has_an_exit_code(snnsim, monkeypatch, tmp_path):
+    from snnsim_experiments.baselines.checks.outcome import Outcome
+
+    module = checks.get("fsmn")
+    for passed, expected in ((True, 0), (False, 1)):
+        outcome = Outcome("claim", passed, {"a": 1.0})
+        monkeypatch.setattr(module, "run", lambda seed, short, outcome=outcome: outcome)
+        code, out, _ = snnsim("baselines", "check", "fsmn", "--out", tmp_path / "c.json")
+        assert code == expected and "claim" in out
+        assert json.loads((tmp_path / "c.json").read_text())[0]["passed"] == passed
+
+
+def test_spiking_networks_of_a_comparison_have_other_names_than_models():
+    assert not set(SPIKING) & set(names())
