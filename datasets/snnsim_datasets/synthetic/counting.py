@@ -18,37 +18,40 @@ def counting(
     *,
     shortest: int = 10,
     longest: int = 20,
-    modulus: int = 5,
+    most: int = 9,
     chunk: int = 1,
     seed: int = 0,
 ) -> Sequences:
-    """How many of the symbols are "a", modulo ``modulus``? Half of them are.
+    """How many of the symbols are "a"? From none to ``most``, each as often, at random places.
 
     Args:
         samples: number of sequences.
         shortest, longest: numbers of symbols.
-        modulus: of the count.
+        most: largest count; at most ``shortest``.
         chunk: symbols per step; a step is one-hot over all their combinations (a last one that
             is not full is filled with "b").
         seed: of everything.
 
     >>> data = counting(4, chunk=2)
     >>> data.channels, len(data.classes)
-    (4, 5)
+    (4, 10)
     """
-    if not 1 <= shortest <= longest or min(samples, modulus, chunk) < 1 or chunk > 8:
+    if not 1 <= most <= shortest <= longest or min(samples, chunk) < 1 or chunk > 8:
         raise ConfigError(
-            f"lengths are {shortest} .. {longest}, samples {samples}, modulus {modulus} and chunk "
-            f"{chunk}; all must be 1 or more, lengths in order, and chunk at most 8"
+            f"most is {most}, lengths are {shortest} .. {longest}, samples {samples}, chunk {chunk}; "
+            "all must be 1 or more, the first three in order, and chunk at most 8"
         )
     random = np.random.default_rng([seed, longest])
     sizes = random.integers(shortest, longest + 1, samples)
     width = -(-longest // chunk) * chunk
-    symbols = (random.random((samples, width)) < 0.5) & (np.arange(width) < sizes[:, None])
+    labels = random.integers(0, most + 1, samples)
+    places = random.random((samples, longest))
+    places[np.arange(longest) >= sizes[:, None]] = 1.0  # beyond the end comes last
+    symbols = np.zeros((samples, width), dtype=bool)
+    symbols[:, :longest] = places.argsort(1).argsort(1) < labels[:, None]
     tokens = symbols.reshape(samples, -1, chunk) @ (2 ** np.arange(chunk))
     lengths = -(-sizes // chunk)
     x = np.eye(2**chunk, dtype=np.float32)[tokens]
     x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
-    labels = symbols.sum(1) % modulus
-    names = tuple(map(str, range(modulus)))
+    names = tuple(map(str, range(most + 1)))
     return Sequences(x, labels.astype(np.int64), lengths.astype(np.int64), names)

@@ -1,10 +1,11 @@
 """LRCN: a convolutional network at every step, and an LSTM over the steps.
 
-    f[t] = pool(relu(conv(x[t]))),  y = LSTM(f)
+    f[t] = pool(relu(conv(x[t - frames + 1 .. t]))),  y = LSTM(f)
 
-The convolution runs over neighbouring channels, so a spectrum that is shifted, as by another
-voice's pitch, looks alike. The published read-out, the mean over time of each step's softmax, is
-``sum_softmax``. Source: Donahue et al. 2015 (arXiv:1411.4389).
+An image is a few steps of all channels. The convolution runs over neighbouring channels, so a
+spectrum that is shifted, as by another voice's pitch, looks alike. The published read-out, the
+mean over time of each step's softmax, is ``sum_softmax``. Source: Donahue et al. 2015
+(arXiv:1411.4389).
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ class LRCN(Baseline):
         kernel: its width in channels, odd.
         pool: neighbouring places of which the largest value is kept; 0 for all of them.
         layers: convolutions with pooling.
+        frames: steps that an image has, the current one and those before it.
 
-    State: that of the LSTM.
+    State: ``(past [frames - 1, B, n_in], that of the LSTM)``.
 
     >>> tuple(LRCN(12, 5)(torch.rand(7, 2, 12))[0].shape)
     (7, 2, 5)
     """
 
     source = "Donahue et al. 2015, arXiv:1411.4389"
-    left_out = "two-dimensional images and optical flow: a frame is one step of all channels"
+    left_out = "two-dimensional images and optical flow: an image is a few steps of all channels"
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class LRCN(Baseline):
         kernel: int = 5,
         pool: int = 2,
         layers: int = 1,
+        frames: int = 1,
     ):
         super().__init__(n_in, n_out)
         if kernel % 2 == 0 or n_in < max(pool, 1) ** layers:
@@ -53,7 +56,7 @@ class LRCN(Baseline):
                 f"kernel is {kernel} and must be odd; {layers} layers that pool by {pool} need "
                 f"{max(pool, 1) ** layers} channels, but there are {n_in}"
             )
-        self.pool, channels, places = pool, 1, n_in
+        self.pool, self.frames, channels, places = pool, frames, frames, n_in
         self.convolutions = nn.ModuleList()
         for _ in range(layers):
             options = {"padding": kernel // 2, "bias": True}
@@ -62,11 +65,12 @@ class LRCN(Baseline):
         self.lstm = LSTM(filters * places, n_out)
 
     def zero_state(self, batch: int) -> State:
-        return self.lstm.zero_state(batch)
+        return self.zeros(self.frames - 1, batch, self.n_in), self.lstm.zero_state(batch)
 
-    def features(self, x: Tensor) -> Tensor:
-        """``[T, B, n_in] -> [T, B, filters * places]``, every step by itself."""
-        x = x.unsqueeze(2)
+    def features(self, whole: Tensor) -> Tensor:
+        """``[frames - 1 + T, B, n_in] -> [T, B, filters * places]``, every image by itself."""
+        steps = len(whole) - self.frames + 1
+        x = torch.stack([whole[i : i + steps] for i in range(self.frames)], 2)
         for convolution in self.convolutions:
             x = torch.relu(convolution(x)[0])
             flat = x.flatten(0, 1)
@@ -75,4 +79,7 @@ class LRCN(Baseline):
         return x.flatten(2)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        return self.lstm(self.features(x), state)
+        past, inner = state
+        whole = torch.cat([past, x])
+        y, inner = self.lstm(self.features(whole), inner)
+        return y, (whole[len(x) :], inner)

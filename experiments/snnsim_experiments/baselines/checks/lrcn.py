@@ -20,7 +20,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     figures: dict[str, float] = {}
     control: dict[str, float] = {}
     options: dict[str, Any] = {"epochs": epochs, "seed": seed}
-    own: dict[str, dict[str, Any]] = {"lrcn": {"pool": 2}, "lstm": {}}
+    own: dict[str, dict[str, Any]] = {"lrcn": {"pool": 0, "frames": 2}, "lstm": {}}
     for model, extra in own.items():
         figures[f"{model}, known places"], net = accuracy(model, train, known, **options, **extra)
         figures[f"{model}, other places"] = _score(net, other)

@@ -1,0 +1,65 @@
+"""Linear attention: recall grows with the state, and with normalisation (2405.15731)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines import RateNetwork
+from snnsim.training import set_seed
+from snnsim_experiments.baselines.checks.outcome import Outcome, optimise
+
+KEYS, VALUES, PAIRS = 16, 8, 6
+
+
+def queries(samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Steps of a key with its value, then steps of keys alone, whose values are asked for.
+
+    Returns:
+        ``x [2 PAIRS, B, KEYS + VALUES]`` and the values of the second half, ``[PAIRS, B]``.
+    """
+    random = np.random.default_rng(seed)
+    keys = np.argsort(random.random((samples, KEYS)), axis=1)[:, :PAIRS]
+    values = random.integers(0, VALUES, (samples, PAIRS))
+    order = np.argsort(random.random((samples, PAIRS)), axis=1)
+    asked = np.take_along_axis(keys, order, 1)
+    answers = np.take_along_axis(values, order, 1)
+    k, v = np.eye(KEYS, dtype=np.float32), np.eye(VALUES, dtype=np.float32)
+    write = np.concatenate([k[keys], v[values]], axis=2)
+    read = np.concatenate([k[asked], np.zeros((samples, PAIRS, VALUES), np.float32)], axis=2)
+    x = torch.from_numpy(np.concatenate([write, read], axis=1)).transpose(0, 1).contiguous()
+    return x, torch.from_numpy(answers.T.copy())
+
+
+def run(seed: int = 0, short: bool = False) -> Outcome:
+    """Accuracy of recall by keys per head, and by normaliser; chance is 12.5 %."""
+    steps = 3 if short else 800
+    figures = {
+        f"keys {keys}, {normaliser}": _accuracy(seed, steps, keys, normaliser)
+        for keys, normaliser in ((1, "sum"), (4, "sum"), (16, "sum"), (16, "none"), (16, "exp"))
+    }
+    return Outcome(
+        "recall grows with the state's size",
+        figures["keys 16, sum"] > figures["keys 4, sum"] + 5
+        and figures["keys 4, sum"] > figures["keys 1, sum"] + 5,
+        figures,
+    )
+
+
+def _accuracy(seed: int, steps: int, keys: int, normaliser: str) -> float:
+    set_seed(seed)
+    options = {"heads": 4, "keys": keys, "normaliser": normaliser}
+    net = RateNetwork(KEYS + VALUES, VALUES, "linear-attention", width=32, depth=2, options=options)
+    drawn = {"batch": 0}
+
+    def loss() -> Tensor:
+        drawn["batch"] += 1
+        x, answers = queries(64, 10**6 * seed + drawn["batch"])
+        y, _ = net(x)
+        return nn.functional.cross_entropy(y[PAIRS:].flatten(0, 1), answers.flatten())
+
+    optimise(net, loss, steps, 3e-3)
+    x, answers = queries(1000, 10**9 + seed)
+    with torch.no_grad():
+        return 100 * float((net.eval()(x)[0][PAIRS:].argmax(-1) == answers).float().mean())

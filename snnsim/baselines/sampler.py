@@ -1,0 +1,134 @@
+"""Generating with a recurrent-depth model: position by position, or many positions at once.
+
+In parallel, a wave of unfinished positions is iterated together: each gets a few iterations of the
+core on the current guess of its token, all are decoded, a new position joins, and the leftmost ones
+whose state hardly changes any more are frozen. Source: Geiping et al. 2025 (arXiv:2510.14961),
+algorithm 1, without noise and averaging. It saves core passes, in which many positions are wide;
+a machine with few cores gains less time than passes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines.models.recurrent_depth import RecurrentDepth
+from snnsim.baselines.window import Past
+from snnsim.errors import ConfigError
+
+
+class Generated(NamedTuple):
+    """Tokens ``[count]``, and how often the core was applied, to however many positions."""
+
+    tokens: list[int]
+    passes: int
+
+
+def _one_hot(tokens: list[int], items: int) -> Tensor:
+    return nn.functional.one_hot(torch.tensor(tokens), items).to(torch.get_default_dtype())[:, None]
+
+
+@torch.no_grad()
+def generate(net: RecurrentDepth, head: nn.Module, prompt: list[int], count: int) -> Generated:
+    """The likeliest next tokens, one after the other.
+
+    Args:
+        net: from one-hot tokens to features.
+        head: from features to scores of the next token.
+        prompt: tokens to begin with, one or more.
+        count: how many to add.
+    """
+    _check(prompt, count, net)
+    net.eval()
+    y, state = net(_one_hot(prompt, net.n_in))
+    found = [int(head(y[-1]).argmax())]
+    while len(found) < count:
+        y, state = net(_one_hot(found[-1:], net.n_in), state)
+        found.append(int(head(y[-1]).argmax()))
+    return Generated(found, net.iterations * count)
+
+
+@torch.no_grad()
+def generate_in_parallel(
+    net: RecurrentDepth,
+    head: nn.Module,
+    prompt: list[int],
+    count: int,
+    *,
+    inner: int = 4,
+    limit: float = 0.03,
+    widest: int = 32,
+    longest: int = 64,
+) -> Generated:
+    """The same by a wave of positions.
+
+    Args:
+        net, head, prompt, count: as for :func:`generate`.
+        inner: iterations of the core per round.
+        limit: relative change of a state in a round below which its position is done.
+        widest: positions in the wave.
+        longest: rounds after which the leftmost position is taken as it is.
+
+    Returns:
+        As :func:`generate`. The tokens are the same where the model's iterations converge.
+    """
+    _check(prompt, count, net)
+    if min(inner, widest, longest) < 1 or widest > net.reach:
+        raise ConfigError(
+            f"inner is {inner}, widest {widest}, longest {longest}: all 1 or more, and widest at "
+            f"most the model's reach, {net.reach}"
+        )
+    net.eval()
+    tokens, passes = list(prompt), net.iterations
+    first, cores, last = net.zero_state(1)
+    past: tuple[Past, Past, Past] = (first, cores[-1], last)
+    if len(prompt) > 1:
+        _, (first, cores, last) = net(_one_hot(prompt[:-1], net.n_in))
+        past = (first, cores[-1], last)
+    goal, done = len(prompt) + count, len(prompt) - 1  # positions up to here are final
+    states = torch.zeros(1, 1, net.n_out)
+    rounds = 0
+    while True:
+        wave = tokens[done : done + len(states)]
+        e, whole_first = _extended(net.prelude, net.enter(_one_hot(wave, net.n_in))[0], past[0])
+        before = states
+        for _ in range(inner):
+            mixed = net.adapter(torch.cat([states, e], -1))[0]
+            states, whole_core = _extended(net.core, mixed, past[1])
+            passes += 1
+        y, whole_last = _extended(net.coda, states, past[2])
+        guesses = head(net.norm(y))[:, 0].argmax(-1).tolist()
+        tokens = tokens[: done + 1] + guesses
+        rounds += 1
+        change = (states - before).norm(dim=-1) / states.norm(dim=-1).clamp(min=1e-9)
+        still = int((change[:, 0] >= limit).int().argmax()) if bool((change >= limit).any()) else -1
+        ready = len(states) if still < 0 else still
+        if rounds >= longest:
+            ready = max(ready, 1)
+        if ready:
+            rounds, done = 0, done + ready
+            if done + 1 >= goal:
+                return Generated(tokens[len(prompt) : goal], passes)
+            past = tuple(  # type: ignore[assignment]
+                (a[ready : ready + net.reach], k[ready : ready + net.reach])
+                for a, k in (whole_first, whole_core, whole_last)
+            )
+            states = states[ready:]
+        if len(states) < widest and done + len(states) < goal - 1:
+            states = torch.cat([states, torch.zeros_like(e[:1])])  # the next position joins
+
+
+def _extended(block: nn.Module, x: Tensor, past: Past) -> tuple[Tensor, Past]:
+    """A block's output, and its past with all of the wave behind it."""
+    y, later = block(x, past)
+    n = len(x)
+    return y, (torch.cat([past[0][:n], later[0]]), torch.cat([past[1][:n], later[1]]))
+
+
+def _check(prompt: list[int], count: int, net: RecurrentDepth) -> None:
+    if not prompt or count < 1 or not all(0 <= t < net.n_in for t in prompt):
+        raise ConfigError(
+            f"prompt must be one or more tokens 0 .. {net.n_in - 1}, and count, {count}, 1 or more"
+        )

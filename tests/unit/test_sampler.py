@@ -1,0 +1,43 @@
+"""Parallel generation against generation one by one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from snnsim.baselines.models.recurrent_depth import RecurrentDepth
+from snnsim.baselines.sampler import generate, generate_in_parallel
+from snnsim.errors import ConfigError
+
+
+def model(iterations=12):
+    torch.manual_seed(0)
+    net = RecurrentDepth(5, 16, iterations=iterations, reach=6).eval()
+    with torch.no_grad():  # a core that contracts, so its iterations have one end
+        net.adapter.weight.mul_(0.3)
+    return net, torch.nn.Linear(16, 5)
+
+
+def test_with_a_wave_of_one_position_it_is_generation_one_by_one():
+    net, head = model()
+    one = generate(net, head, [1, 2, 3], 12)
+    wave = generate_in_parallel(net, head, [1, 2, 3], 12, inner=12, widest=1, limit=1e9)
+    assert wave.tokens == one.tokens and len(one.tokens) == 12
+    assert one.passes == 12 * 12 and wave.passes == 12 + 12 * 12
+
+
+@pytest.mark.parametrize("inner", [1, 2, 4])
+def test_a_wave_of_several_needs_fewer_passes_for_the_same_tokens(inner):
+    net, head = model()
+    one = generate(net, head, [1, 2, 3], 20)
+    wave = generate_in_parallel(net, head, [1, 2, 3], 20, inner=inner, widest=5, limit=1e-4)
+    assert wave.tokens == one.tokens
+    assert wave.passes < one.passes
+
+
+def test_what_is_not_a_prompt_or_a_wave_is_refused():
+    net, head = model()
+    with pytest.raises(ConfigError, match=r"0 \.\. 4"):
+        generate(net, head, [5], 3)
+    with pytest.raises(ConfigError, match="reach, 6"):
+        generate_in_parallel(net, head, [1], 3, widest=7)
