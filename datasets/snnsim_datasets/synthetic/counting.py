@@ -38,8 +38,8 @@ def counting(
     """
     if not 1 <= most <= shortest <= longest or min(samples, chunk) < 1 or chunk > 8:
         raise ConfigError(
-            f"most is {most}, lengths are {shortest} .. {longest}, samples {samples}, chunk {chunk}; "
-            "all must be 1 or more, the first three in order, and chunk at most 8"
+            f"most is {most}, lengths are {shortest} .. {longest}, samples {samples}, chunk "
+            f"{chunk}; all must be 1 or more, the first three in order, and chunk at most 8"
         )
     random = np.random.default_rng([seed, longest])
     sizes = random.integers(shortest, longest + 1, samples)

@@ -47,7 +47,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         each = [nn.functional.cross_entropy(s.flatten(0, 1), target) for s in scores]
         return torch.stack(each).mean()
 
-    optimise(net, loss, 20 if short else 2000, 2e-3)
+    optimise(net, loss, 20 if short else 1000, 2e-3)
     with torch.no_grad():
         found = [s.argmax(-1) + 1 for s in net(tests.long(), 16)]
     shares = {
