@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +12,10 @@ from snnsim.baselines.baseline import Baseline, linear
 from snnsim.baselines.encoder import RateEncoder
 from snnsim.baselines.models import get
 from snnsim.baselines.options.attend import Attend
+from snnsim.baselines.options.chunks import ChunkRecurrent
 from snnsim.baselines.options.join import Join
+from snnsim.baselines.options.sparse import sparsify
+from snnsim.baselines.options.think import Think
 from snnsim.errors import ConfigError
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
@@ -32,6 +37,9 @@ class RateNetwork(Layer):
         dropout: behind each layer.
         join: how residual blocks are joined: ``"add"``, ``"rate"`` or ``"input"``.
         attend: steps of its past outputs that each layer attends to; 0 for none.
+        think: at most so many applications of a layer per step, as it sees fit; 0 for one.
+        chunk: steps after which a layer starts anew, with a memory of chunks; 0 for never.
+        density: share of the weights there are; the others are 0 for good.
         encoder: options of :class:`RateEncoder`.
         options: of the model.
 
@@ -55,6 +63,9 @@ class RateNetwork(Layer):
         dropout: float = 0.0,
         join: str = "add",
         attend: int = 0,
+        think: int = 0,
+        chunk: int = 0,
+        density: float = 1.0,
         encoder: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
     ):
@@ -71,7 +82,12 @@ class RateNetwork(Layer):
         self.enter = linear(self.encoder.n, width) if self.residual else None
         self.layers, self.norms, self.joins = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for _ in range(depth):
-            layer: Baseline = cls(entry, width, **(options or {}))
+            make: Callable[[int, int], Baseline] = partial(cls, **(options or {}))
+            if think:
+                make = partial(Think, make=make, steps=think)
+            if chunk:
+                make = partial(ChunkRecurrent, make=make, chunk=chunk)
+            layer = make(entry, width)
             self.layers.append(Attend(layer, reach=attend) if attend else layer)
             if self.residual:
                 self.norms.append(nn.LayerNorm(width))
@@ -79,6 +95,8 @@ class RateNetwork(Layer):
             entry = width
         self.drop = Dropout(dropout)
         self.head = linear(width, n_out) if n_out else None
+        if density < 1:
+            sparsify(self, density)
 
     @property
     def causal(self) -> bool:

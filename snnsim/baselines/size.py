@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from snnsim.baselines.baseline import count
+from snnsim.baselines.options.sparse import Mask
 from snnsim.errors import ConfigError, check_choice
 
 MEASURES = ("parameters", "state", "operations")
@@ -59,8 +60,18 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
             net(x, state) if streams else net(x)
     net.train(was_training)
     operations = (flops.get_total_flops() / 2 + products.count) / len(x)
+    return Cost(parameters_of(net), size, operations)
+
+
+def parameters_of(net: nn.Module) -> int:
+    """Weights that can be trained; those that a mask keeps at 0 do not count.
+
+    >>> parameters_of(nn.Linear(3, 2))
+    8
+    """
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    return Cost(trained, size, operations)
+    masked = sum(int((m.mask == 0).sum()) for m in net.modules() if isinstance(m, Mask))
+    return trained - masked
 
 
 @contextmanager
@@ -111,7 +122,7 @@ def width_for(
     def fits(width: int) -> bool:
         net = make(width * multiple)
         if measure == "parameters":  # the same as cost_of says, without running it
-            return sum(p.numel() for p in net.parameters() if p.requires_grad) <= budget
+            return parameters_of(net) <= budget
         return getattr(cost_of(net, channels), measure) <= budget
 
     if not fits(1):

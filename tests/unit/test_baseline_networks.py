@@ -7,6 +7,7 @@ import torch
 
 from snnsim.baselines import RateEncoder, RateNetwork, cost_of, names, width_for
 from snnsim.baselines.forecast import Forecaster
+from snnsim.baselines.models.bidirectional import Bidirectional
 from snnsim.baselines.models.gru import GRU
 from snnsim.baselines.models.leaky import Leaky
 from snnsim.baselines.models.lstm import LSTM
@@ -15,6 +16,7 @@ from snnsim.baselines.options.chunks import ChunkRecurrent
 from snnsim.baselines.options.join import JOINS, Join
 from snnsim.baselines.options.recode import Recode
 from snnsim.baselines.options.sparse import matrices, sparsify
+from snnsim.baselines.options.think import Think
 from snnsim.errors import ConfigError, ShapeError
 from snnsim.layer import add_auxiliary_loss, auxiliary_losses
 from snnsim.training.evaluate import predict, run_padded
@@ -192,6 +194,44 @@ def test_a_mask_keeps_its_share_and_what_is_gone_stays_gone(way):
 def test_wrong_densities_are_refused():
     with pytest.raises(ConfigError, match="above 0"):
         sparsify(GRU(2, 3), 0.0)
+
+
+# ---- thinking
+
+
+def test_a_layer_thinks_as_long_as_it_sees_fit_and_streams():
+    torch.manual_seed(0)
+    net = Think(6, 8, GRU, steps=4).double().eval()
+    with torch.no_grad():
+        net.halting.score.bias.fill_(-1.0)
+        net.halting.score.weight.mul_(4)
+    x = counts(12).double()
+    with auxiliary_losses() as extra:
+        whole, _ = net(x)
+    assert 2 < float(extra["ponder"].detach()) / net.ponder <= 5
+    first, state = net(x[:5])
+    second, _ = net(x[5:], state)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+    torch.testing.assert_close(net(x[:, :1])[0], whole[:, :1])
+    with torch.no_grad():  # who stops at once is the model itself
+        net.halting.score.bias.fill_(50.0)
+    plain, _ = net.inner(torch.cat([x, torch.ones(12, 3, 1).double()], 2))
+    torch.testing.assert_close(net(x)[0], plain)
+    with pytest.raises(ConfigError, match="step by step"):
+        Think(6, 8, Bidirectional, steps=2)
+
+
+def test_thinking_chunks_and_sparsity_are_options_of_the_network():
+    net = RateNetwork(6, 3, "gru", width=8, think=2, chunk=4, density=0.5).double().eval()
+    x = counts().double()
+    whole, _ = net(x)
+    first, state = net(x[:5])
+    second, _ = net(x[5:], state)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+    dense = RateNetwork(6, 3, "gru", width=8, think=2, chunk=4)
+    weights = sum(w.numel() for _, _, w in matrices(dense))
+    saved = cost_of(dense, 6).parameters - cost_of(net, 6).parameters
+    assert saved == pytest.approx(weights / 2, abs=5)
 
 
 # ---- recoding

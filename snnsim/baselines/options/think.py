@@ -1,0 +1,97 @@
+"""Adaptive computation time around any model that goes step by step.
+
+    (y_n, s_n) = model(x with the flag [n = 1], s_{n-1}) from s_0 = s
+    y = sum p_n y_n,  s = sum p_n s_n
+
+with weights ``p_n`` from :class:`snnsim.baselines.looped.AdaptiveHalting`. The mean number of
+applications plus the remainder is the auxiliary loss ``"ponder"``. Source: Graves 2016
+(arXiv:1603.08983), equations 1 to 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from snnsim.baselines.baseline import Baseline, State
+from snnsim.baselines.looped import AdaptiveHalting
+from snnsim.errors import ConfigError
+from snnsim.layer import add_auxiliary_loss
+
+Make = Callable[[int, int], Baseline]
+
+
+class Think(Baseline):
+    """A model that may take several of its own steps per step of time.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        make: makes the model from numbers of channels, such as a class of a model.
+        steps: at most, per step of time.
+        ponder: weight of the ponder cost.
+
+    State: that of the model, whose parts must be numbers that can be averaged.
+
+    >>> from snnsim.baselines.models.gru import GRU
+    >>> tuple(Think(3, 8, GRU, steps=3)(torch.rand(7, 2, 3))[0].shape)
+    (7, 2, 8)
+    """
+
+    def __init__(self, n_in: int, n_out: int, make: Make, *, steps: int, ponder: float = 0.01):
+        super().__init__(n_in, n_out)
+        if steps < 1:
+            raise ConfigError(f"steps is {steps} but must be 1 or more")
+        self.inner, self.steps, self.ponder = make(n_in + 1, n_out), steps, ponder
+        if self.inner.streaming != "exact":
+            raise ConfigError(f"{type(self.inner).__name__} does not go step by step")
+        self.source = self.inner.source
+        self.halting = AdaptiveHalting(n_out)
+
+    def zero_state(self, batch: int) -> State:
+        return self.inner.zero_state(batch)
+
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        outputs, costs = [], []
+        for frame in x:
+            y, state, cost = self._think(frame, state)
+            outputs.append(y)
+            costs.append(cost)
+        add_auxiliary_loss("ponder", self.ponder * torch.stack(costs).mean())
+        return torch.stack(outputs), state
+
+    def _think(self, frame: Tensor, state: State) -> tuple[Tensor, State, Tensor]:
+        given, running = self.halting.begin(frame)
+        used, remainder = torch.zeros_like(given), torch.zeros_like(given)
+        total: Tensor | None = None
+        mixed: State = None
+        for n in range(self.steps):
+            flag = torch.full_like(frame[:, :1], float(n == 0))
+            y, state = self.inner(torch.cat([frame, flag], 1)[None], state)
+            used, before = used + running, running
+            weight, given, running = self.halting.weight(y[0], given, running, n + 1 == self.steps)
+            remainder = torch.where(before & ~running, weight, remainder)
+            part = weight.unsqueeze(1) * y[0]
+            total = part if total is None else total + part
+            mixed = _added(mixed, state, weight)
+            if not bool(running.any()):
+                break
+        assert total is not None
+        return total, mixed, used + remainder
+
+
+def _added(total: State, state: State, weight: Tensor) -> State:
+    """``total + weight * state`` for states whose tensors have the batch on their first axis."""
+    if isinstance(state, dict):
+        return {k: _added(None if total is None else total[k], v, weight) for k, v in state.items()}
+    if isinstance(state, tuple):
+        totals = (None,) * len(state) if total is None else total
+        return tuple(_added(t, s, weight) for t, s in zip(totals, state, strict=True))
+    if state.dim() < 1 or state.shape[0] != len(weight):
+        raise ConfigError(
+            f"a state of shape {tuple(state.shape)} has no batch of {len(weight)} on its first "
+            "axis, so it cannot be averaged; choose a model whose state does"
+        )
+    part = weight.view(-1, *[1] * (state.dim() - 1)) * state
+    return part if total is None else total + part
