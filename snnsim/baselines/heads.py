@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnsim.baselines.ltv import Matrices
 
@@ -13,6 +13,17 @@ NOTHING = -1e4  # logarithm of the weight of an empty past
 def split(x: Tensor, heads: int) -> Tensor:
     """``[..., N] -> [..., heads, N / heads]``."""
     return x.unflatten(-1, (heads, -1))
+
+
+def grouped(x: Tensor, groups: int) -> Tensor:
+    """Neighbours together, silence last: ``[..., N] -> [..., groups, ceil(N / groups)]``.
+
+    >>> grouped(torch.ones(3), 2).tolist()
+    [[1.0, 1.0], [1.0, 0.0]]
+    """
+    wide = -(-x.shape[-1] // groups)
+    padded = nn.functional.pad(x, (0, groups * wide - x.shape[-1]))
+    return padded.unflatten(-1, (groups, wide))
 
 
 def outer(k: Tensor, v: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import Baseline, State, linear
-from snnsim.baselines.heads import NOTHING, outer, split
+from snnsim.baselines.heads import NOTHING, grouped, outer, split
 from snnsim.functional.scan import linear_recurrence
 
 
@@ -50,11 +50,10 @@ class LightNet2d(Baseline):
     ):
         super().__init__(n_in, n_out)
         self.groups, self.heads = groups, heads
-        self.wide = -(-n_in // groups)
         if look_ahead:
             self.causal, self.streaming = False, "none"
         self.place = nn.Parameter(torch.randn(groups, n_out) / n_out**0.5)
-        self.enter = linear(self.wide, n_out)
+        self.enter = linear(-(-n_in // groups), n_out)
         self.query, self.key = (linear(n_out, heads * keys, bias=False) for _ in range(2))
         self.value, self.out = (linear(n_out, n_out, bias=False) for _ in range(2))
         self.keys = keys
@@ -66,8 +65,7 @@ class LightNet2d(Baseline):
 
     def tokens(self, x: Tensor) -> Tensor:
         """``[T, B, n_in] -> [T, B, groups, n_out]``."""
-        padded = nn.functional.pad(x, (0, self.groups * self.wide - self.n_in))
-        return self.enter(padded.unflatten(-1, (self.groups, self.wide)))[0] + self.place
+        return self.enter(grouped(x, self.groups))[0] + self.place
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         y, state = self.mix(self.tokens(x), state, lengths)

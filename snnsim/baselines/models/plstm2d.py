@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import Baseline, State, linear
-from snnsim.baselines.heads import outer, split
+from snnsim.baselines.heads import grouped, outer, split
 from snnsim.functional.scan import linear_recurrence
 
 
@@ -46,9 +46,8 @@ class PLSTM2d(Baseline):
     def __init__(self, n_in: int, n_out: int, *, groups: int = 4, heads: int = 4, keys: int = 8):
         super().__init__(n_in, n_out)
         self.groups, self.heads, self.keys = groups, heads, keys
-        self.wide = -(-n_in // groups)
         self.place = nn.Parameter(torch.randn(groups, n_out) / n_out**0.5)
-        self.enter = linear(self.wide, n_out)
+        self.enter = linear(-(-n_in // groups), n_out)
         self.query, self.key = (linear(n_out, heads * keys, bias=False) for _ in range(2))
         self.value, self.out = (linear(n_out, n_out, bias=False) for _ in range(2))
         self.gates = linear(n_out, 9 * heads)
@@ -62,8 +61,7 @@ class PLSTM2d(Baseline):
         return self.zeros(self.groups, batch, self.heads, self.keys, d)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        padded = nn.functional.pad(x, (0, self.groups * self.wide - self.n_in))
-        nodes = self.enter(padded.unflatten(-1, (self.groups, self.wide)))[0] + self.place
+        nodes = self.enter(grouped(x, self.groups))[0] + self.place
         q, k, v = (split(m(nodes)[0], self.heads) for m in (self.query, self.key, self.value))
         gates = torch.sigmoid(self.gates(nodes)[0]).unflatten(-1, (9, self.heads))
         outputs, state = grid(q / self.keys**0.5, k, v, gates, state)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.heads import grouped
 from snnsim.baselines.relational import RelationalStep, neighbours
 
 
@@ -37,9 +38,9 @@ class RRN(Cell):
     def __init__(self, n_in: int, n_out: int, *, groups: int = 4, rounds: int = 2, node: int = 0):
         super().__init__(n_in, n_out)
         self.groups, self.rounds = groups, rounds
-        self.wide, self.node = -(-n_in // groups), node or max(n_out // groups, 4)
+        self.node = node or max(n_out // groups, 4)
         self.place = nn.Parameter(torch.randn(groups, self.node) / self.node**0.5)
-        self.enter = linear(self.wide, self.node)
+        self.enter = linear(-(-n_in // groups), self.node)
         self.relate = RelationalStep(groups, neighbours(groups), self.node, 2 * self.node)
         self.out = linear(groups * self.node, n_out)
 
@@ -48,8 +49,7 @@ class RRN(Cell):
         return self.zeros(*shape), self.zeros(*shape)
 
     def project(self, x: Tensor) -> Tensor:
-        padded = nn.functional.pad(x, (0, self.groups * self.wide - self.n_in))
-        return self.enter(padded.unflatten(-1, (self.groups, self.wide)))[0] + self.place
+        return self.enter(grouped(x, self.groups))[0] + self.place
 
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
         h, c = state

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.heads import grouped
 
 
 class Workspace(Cell):
@@ -48,8 +49,8 @@ class Workspace(Cell):
     ):
         super().__init__(n_in, n_out)
         self.groups, self.steps = groups, steps
-        self.wide, self.control = -(-n_in // groups), control or max(n_out // 2, 1)
-        self.encoders = nn.ModuleList(linear(self.wide, n_out) for _ in range(groups))
+        self.control = control or max(n_out // 2, 1)
+        self.encoders = nn.ModuleList(linear(-(-n_in // groups), n_out) for _ in range(groups))
         self.inner = nn.ModuleList(linear(n_out, n_out) for _ in range(inner))
         self.w_in = linear(n_in, 4 * self.control)
         self.w_rec = linear(n_out + self.control, 4 * self.control, bias=False)
@@ -63,8 +64,7 @@ class Workspace(Cell):
         return self.zeros(batch, self.n_out), control, control.clone()
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        padded = nn.functional.pad(x, (0, self.groups * self.wide - self.n_in))
-        parts = padded.unflatten(-1, (self.groups, self.wide)).unbind(-2)
+        parts = grouped(x, self.groups).unbind(-2)
         written = [torch.tanh(e(p)[0]) for e, p in zip(self.encoders, parts, strict=True)]
         return self.w_in(x)[0], torch.stack(written, 2)
 
