@@ -17,7 +17,7 @@ State = Any
 class Baseline(Layer):
     """A rate-coded sequence model ``[T, B, n_in] -> [T, B, n_out]`` with explicit state.
 
-    A subclass writes :meth:`zero_state` and :meth:`run`; ``forward``, ``step`` and the state's
+    A subclass writes :meth:`initial_state` and :meth:`run`; ``forward``, ``step`` and the state's
     size follow. What it is and is not is said by class attributes, which an option may change
     on the instance:
 
@@ -56,17 +56,13 @@ class Baseline(Layer):
             )
         self.n_in, self.n_out = n_in, n_out
 
-    def zero_state(self, batch: int) -> State:
-        """The state before anything was seen, for so many samples."""
+    def initial_state(self, batch: int) -> State:
+        """The state of so many samples that have seen nothing: what ``state=None`` stands for."""
         raise NotImplementedError
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         """Outputs and final state of a checked ``x [T, B, n_in]``, T at least 1."""
         raise NotImplementedError
-
-    def initial_state(self, batch: int) -> State:
-        """The state before anything was seen; what ``state=None`` stands for."""
-        return self.zero_state(batch)
 
     def forward(
         self, x: Tensor, state: State = None, lengths: Tensor | None = None
@@ -91,7 +87,7 @@ class Baseline(Layer):
                 f"{type(self).__name__} needs the whole sequence and has no state to go on from; "
                 "pass state=None"
             )
-        state = self.zero_state(x.shape[1]) if state is None else state
+        state = self.initial_state(x.shape[1]) if state is None else state
         if x.shape[0] == 0:
             return x.new_zeros((0, x.shape[1], self.n_out)), state
         y, state = self.run(x, state, lengths)
@@ -110,7 +106,7 @@ class Baseline(Layer):
     @property
     def state_size(self) -> int:
         """Numbers that one sample's state has."""
-        return count(self.zero_state(1))
+        return count(self.initial_state(1))
 
     def zeros(self, *shape: int, fill: float = 0.0) -> Tensor:
         """A constant tensor of the parameters' device and type."""

@@ -116,7 +116,7 @@ class RateNetwork(Layer):
         return sum(layer.state_size for layer in self._baselines())
 
     def _baselines(self) -> list[Any]:
-        return list(self.layers)
+        return list(self.layers)  # a ModuleList does not tell what it holds
 
     def output_lengths(self, lengths: Tensor | None) -> Tensor | None:
         """Lengths of the outputs of samples of these lengths."""
@@ -124,9 +124,15 @@ class RateNetwork(Layer):
 
     def prepare(self, x: Tensor) -> None:
         """Let models that need something of the data, such as a graph, take it from ``x``."""
-        take = getattr(self.layers[0], "count_together", None)
-        if take is not None:
-            take(self.encoder(x)[0])
+        module: Any
+        for module in self.layers[0].modules():
+            if hasattr(module, "count_together"):
+                if module.n_in != self.encoder.n:
+                    raise ConfigError(
+                        f"{self.model} takes its graph from the channels, but think or chunk puts "
+                        "more in front of it; leave them away"
+                    )
+                module.count_together(self.encoder(x)[0])
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:
         """The state before anything was seen."""

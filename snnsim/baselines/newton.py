@@ -18,9 +18,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from snnsim.functional.scan import Elements, linear, scan
+from snnsim.baselines.baseline import Cell, linear
+from snnsim.functional import scan as scans
+from snnsim.functional.scan import Elements, scan
 
 Transition = Callable[[Tensor, Tensor], Tensor]
 ITERATIONS = 8  # at most
@@ -121,7 +123,7 @@ def _block_jacobian(f: Transition, p: Tensor, h: Tensor) -> Tensor:
 
 
 def _scan_diagonal(J: Tensor, b: Tensor, transposed: bool = False) -> Tensor:
-    return scan(linear, (J, b))[1]
+    return scan(scans.linear, (J, b))[1]
 
 
 def _scan_blocks(J: Tensor, b: Tensor, transposed: bool = False) -> Tensor:
@@ -148,3 +150,49 @@ class _Implicit(torch.autograd.Function):
         (g,), (J,) = grads, ctx.saved_tensors
         following = torch.cat([J[1:], torch.zeros_like(J[:1])]).flip(0)
         return ctx.scan(following, g.flip(0), True).flip(0), None, None
+
+
+class DiagonalCell(Cell):
+    """Base of cells whose channels do not mix from step to step.
+
+    A subclass writes :meth:`transition`, and says by ``parts`` how many numbers a channel's
+    state has; the output is the first.
+
+    Args:
+        n_in, n_out: numbers of channels.
+        rows: recurrent weights per channel; they start as ``N(0, 4 / (5 n_out))``.
+        parallel: run by Newton iterations, with a fall back to the loop where they do not
+            converge. Pays off on GPUs with long sequences.
+    """
+
+    tables = ("diagonal",)
+    parts = 1
+    left_out = "input matrices in blocks: ours are full"
+
+    def __init__(self, n_in: int, n_out: int, rows: int, parallel: bool):
+        super().__init__(n_in, n_out)
+        self.parallel = parallel
+        self.w_in = linear(n_in, 3 * n_out)
+        self.diagonal = nn.Parameter(torch.randn(rows, n_out) * (4 / (5 * n_out)) ** 0.5)
+
+    def transition(self, p: Tensor, state: Tensor) -> Tensor:
+        """The next state; for all steps at once as for one."""
+        raise NotImplementedError
+
+    def initial_state(self, batch: int) -> Tensor:
+        shape = (batch, self.n_out)
+        return self.zeros(*shape) if self.parts == 1 else self.zeros(self.parts, *shape)
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.w_in(x)[0]
+
+    def cell(self, p: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        state = self.transition(p, state)
+        return (state if self.parts == 1 else state[0]), state
+
+    def run(self, x: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not self.parallel:
+            return super().run(x, state, lengths)
+        solve_all = run_diagonal if self.parts == 1 else run_blocks
+        states = solve_all(self.transition, self.project(x), state)
+        return (states if self.parts == 1 else states[:, 0]), states[-1]

@@ -82,7 +82,7 @@ def generate_in_parallel(
         )
     net.eval()
     tokens, passes = list(prompt), net.iterations
-    first, cores, last = net.zero_state(1)
+    first, cores, last = net.initial_state(1)
     past: tuple[Past, Past, Past] = (first, cores[-1], last)
     if len(prompt) > 1:
         _, (first, cores, last) = net(_one_hot(prompt[:-1], net.n_in))

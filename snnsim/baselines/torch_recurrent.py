@@ -21,7 +21,7 @@ class TorchRecurrent(Baseline):
         self.module = kind(n_in, n_out, **options)
         self.has_cell = kind is nn.LSTM
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return {name: self.zeros(batch, self.n_out) for name in ("h", "c")[: 1 + self.has_cell]}
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:

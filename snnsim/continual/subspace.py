@@ -79,6 +79,10 @@ class Subspace(nn.Module):
         """``x`` less what the frozen rows explain, along the last axis."""
         return residual(x, self.frozen, self.levels)
 
+    def project_change(self, change: Tensor) -> Tensor:
+        """The same for the change of a weight, which no neuron fires for: never in levels."""
+        return residual(change, self.frozen)
+
     @torch.no_grad()
     def learn(self, x: Tensor, rest: Tensor | None = None) -> None:
         """Learn from a batch of activity ``[R, N]``; ``rest`` is ``project(x)`` if known.

@@ -174,7 +174,7 @@ class Trainer:
             scores = get_readout(self.recipe.readout)(y.float() if _half(y) else y, lengths)
             loss = cross_entropy_sum(scores, labels)
             for value in extra.values():  # means over samples
-                loss = loss + len(mine) * value
+                loss = loss + len(mine) * value if len(mine) else loss
             self._check(bool(torch.isfinite(loss)), "the loss", x, step)
             (loss / len(indices)).backward()
             totals[0] += loss.item()

@@ -79,6 +79,25 @@ def test_later_tasks_do_not_move_what_the_subspace_protects(kind, projection, so
         assert torch.equal(old.round(), new)
 
 
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+@pytest.mark.parametrize("projection", ["gradient", "update"])
+def test_spiking_subspace_neurons_protect_changes_of_weights_too(kind, projection):
+    trainer = trained(kind, HLOP(projection=projection, levels=20))
+    method = trainer.method
+    before = {n: as_matrix(m, weight_of(m)).detach().clone() for n, m in method.connections.items()}
+    trainer._run_task()
+    for name, module in method.connections.items():
+        change = as_matrix(module, weight_of(module)).detach() - before[name]
+        assert float(change.norm()) > 1e-4
+        assert (change @ method.subspaces[name].frozen.t()).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["axonal", "recurrent"])
+def test_online_training_is_refused_where_it_does_not_see_what_entered(kind):
+    with pytest.raises(ConfigError, match="earlier steps"):
+        trained(kind, HLOP(), training="ottt")
+
+
 def test_everything_that_is_not_protected_is_frozen_from_the_second_task_on():
     trainer = trained("axonal", HLOP())
     learner = trainer.learner

@@ -27,7 +27,7 @@ class LeakySum(Cell):
         super().__init__(n_in, n_out)
         self.w_in = linear(n_in, n_out, bias=False)
 
-    def zero_state(self, batch):
+    def initial_state(self, batch):
         return self.zeros(batch, self.n_out)
 
     def project(self, x):

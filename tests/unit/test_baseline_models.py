@@ -191,15 +191,15 @@ def test_the_order_of_a_grid_does_not_matter_to_a_lightnet_that_looks_at_all_of_
     tokens = torch.randn(5, 2, 3, 8)
     order = torch.randperm(15)
     for net, same in ((ahead, True), (causal, False)):
-        y, _ = net.mix(tokens, net.zero_state(2))
+        y, _ = net.mix(tokens, net.initial_state(2))
         shuffled = tokens.transpose(1, 2).flatten(0, 1)[order].unflatten(0, (5, 3)).transpose(1, 2)
-        z, _ = net.mix(shuffled, net.zero_state(2))
+        z, _ = net.mix(shuffled, net.initial_state(2))
         back = torch.empty_like(z.transpose(1, 2).flatten(0, 1))
         back[order] = z.transpose(1, 2).flatten(0, 1)
         again = back.unflatten(0, (5, 3)).transpose(1, 2)
         assert torch.allclose(again, y, atol=1e-10) == same
-    y, _ = causal.mix(tokens, causal.zero_state(2))
-    z, _ = causal.mix(tokens.flip(2), causal.zero_state(2))
+    y, _ = causal.mix(tokens, causal.initial_state(2))
+    z, _ = causal.mix(tokens.flip(2), causal.initial_state(2))
     torch.testing.assert_close(z.flip(2), y)  # groups within a step have no order
 
 
@@ -254,13 +254,11 @@ def test_newton_finds_the_loops_states_in_a_few_iterations(scale, steps, most):
     p = net.project(torch.randn(steps, 2, 5))
     found = solve(net.transition, p, torch.zeros(2, 16))
     assert found.converged and len(found.residuals) - 1 <= most + 1
-    loop, _ = net(torch.zeros(0, 2, 5)), None
     h, states = torch.zeros(2, 16), []
     for each in p:
         h = net.transition(each, h)
         states.append(h)
     torch.testing.assert_close(found.states, torch.stack(states), rtol=1e-8, atol=1e-9)
-    assert loop[0].shape == (0, 2, 16)
 
 
 @pytest.mark.parametrize("cls", [ParaGRU, ParaLSTM])
@@ -358,7 +356,7 @@ def test_halting_weights_sum_to_one_and_one_depth_is_one_block():
     assert used.min() < used.max() <= 5
     assert bool((halting.ponder > used).all()) and bool((halting.ponder <= used + 1).all())
     one = Universal(5, 8, depths=1).eval()
-    block, _ = one.block(one.enter(x)[0] + one.code[0], one.zero_state(2)[0])
+    block, _ = one.block(one.enter(x)[0] + one.code[0], one.initial_state(2)[0])
     torch.testing.assert_close(one(x)[0], block)
 
 
@@ -369,9 +367,17 @@ def test_more_iterations_than_trained_may_be_asked_for():
     assert not torch.allclose(net(x)[0], y)
 
 
+def test_the_state_after_a_drawn_number_of_iterations_fits_the_usual_one():
+    net, x = RecurrentDepth(5, 8, iterations=4), torch.randn(7, 2, 5)
+    for _ in range(20):
+        _, (_, pasts, _) = net.train()(x)
+        assert len(pasts) == 4
+    net.eval()(x, net.train()(x)[1])
+
+
 def test_a_drawn_number_of_iterations_varies_around_its_mean():
     net = RecurrentDepth(5, 8, iterations=4)
-    counts = [len(net._drawn(net.zero_state(1)[1])) for _ in range(400)]
+    counts = [len(net._drawn(net.initial_state(1)[1])) for _ in range(400)]
     assert 4 < sum(counts) / 400 < 6.5 and len(set(counts)) > 5
 
 

@@ -263,6 +263,20 @@ def test_recoding_needs_a_state_that_is_the_output():
         Recode(Attend(LSTM(6, 8), reach=2), torch.nn.Linear(8, 2), alpha=0.1)
 
 
+def test_gradients_through_recoding_are_those_of_the_whole_step():
+    torch.manual_seed(0)
+    net = Recode(GRU(3, 4), torch.nn.Linear(4, 2), alpha=0.3).double().eval()
+    torch.autograd.gradcheck(lambda x: net(x)[0], torch.rand(3, 1, 3).double().requires_grad_())
+
+
+def test_a_graph_of_channels_is_found_behind_attention_and_refused_behind_thinking():
+    net = RateNetwork(6, 3, "regenn", width=8, attend=2)
+    net.prepare(counts())
+    assert not torch.equal(net.layers[0].inner.together, torch.eye(6))
+    with pytest.raises(ConfigError, match="leave them away"):
+        RateNetwork(6, 3, "regenn", width=8, think=2).prepare(counts())
+
+
 # ---- chunks
 
 

@@ -83,7 +83,13 @@ def test_a_comparison_has_a_row_for_each_network_and_goes_on_where_it_stopped(sn
     assert configs[0]["data"] == configs[1]["data"]
     before = (tmp_path / "elman" / "seed0" / "summary.json").stat().st_mtime_ns
     code, out, _ = snnsim(*command, "--models", "elman", "--resume", "--json")
-    assert code == 0 and json.loads(out)[0]["tests"] == rows[0]["tests"]
+    again = {row["name"]: row["tests"] for row in json.loads(out)}
+    assert code == 0 and again == {row["name"]: row["tests"] for row in rows}
+    code, _, err = snnsim(*command, "--models", "gru")
+    assert code == 1 and "--resume" in err
+    code, _, err = snnsim(*command, "--models", "gru", "--resume", "--budget", "5k")
+    assert code == 1 and "another budget" in err
+    assert len(json.loads((tmp_path / "comparison.json").read_text())) == 4
     assert (tmp_path / "elman" / "seed0" / "summary.json").stat().st_mtime_ns == before
 
 

@@ -204,3 +204,20 @@ def test_wrong_states_and_shapes_are_refused():
         sn.delay_network((3,), dt=1.0, tau_mem=2.0, max_delay_ms=2, dropout=0.0)
     with pytest.raises(ConfigError, match="did you mean 'learned'"):
         sn.shd_network(delays="learnt")
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_adaptive_neurons_learn_their_time_constants_and_couplings(recurrent):
+    torch.manual_seed(0)
+    options = {"dt": 10.0, "tau_mem": 100.0, "max_delay_ms": 40, "dropout": 0.0}
+    net = sn.delay_network((6, 8, 3), delays="none", neuron="adlif", recurrent=recurrent, **options)
+    x = (torch.rand(20, 4, 6) < 0.3).float()
+    y, _ = net(x)
+    y.square().sum().backward()
+    neurons = net[2].neuron if recurrent else net[2]
+    assert isinstance(neurons, sn.AdLIF) and isinstance(net[2], sn.Recurrent) == recurrent
+    learnt = [p for p in neurons.parameters() if p.requires_grad]
+    assert len(learnt) == 4 and all(float(p.grad.abs().sum()) > 0 for p in learnt)
+    assert all(p.shape == (8,) for p in learnt)
+    with pytest.raises(ConfigError, match="'adlif'"):
+        sn.delay_network((6, 8, 3), neuron="adlf", **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from snnsim.baselines import get, width_for
 from snnsim.baselines.size import cost_of
+from snnsim.errors import ConfigError
 from snnsim.networks import delay_network
 from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim_experiments.baselines.config import fit_budget
@@ -21,7 +21,7 @@ from snnsim_experiments.baselines.config import resolve as resolve_baseline
 from snnsim_experiments.build import build_network, load_split
 from snnsim_experiments.config import Config
 from snnsim_experiments.config import resolve as resolve_spiking
-from snnsim_experiments.run_folder import write_json
+from snnsim_experiments.run_folder import read_json, write_json
 from snnsim_experiments.train import train
 
 # spiking networks by name: what differs from the data set's own configuration
@@ -117,16 +117,16 @@ def compare(
     resume: bool = False,
     quiet: bool = False,
     console: Console | None = None,
-    report: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Train every network with every seed into ``out/<name>/seed<n>``; a row for each network.
 
-    A finished run is not repeated with ``resume``. ``out/comparison.json`` is rewritten, and
-    ``report`` called, after every network.
+    A finished run is not repeated with ``resume``, and rows of other networks are kept.
+    ``out/comparison.json`` is rewritten after every network.
     """
     console = console or Console(stderr=True)
     base = resolve_baseline("gru", dataset, config=config, changes=_shared(changes))
-    facts, rows = data_facts(dataset, root, base.data), []
+    rows = _rows_before(out, resume, budget, by)
+    facts = data_facts(dataset, root, base.data)
     for name in names:
         if not quiet:
             console.print(name, style="bold")
@@ -140,11 +140,27 @@ def compare(
             again = resume and (folder / "run.json").exists()
             each = replace(chosen, seed=seed)
             summaries.append(train(each, root, folder, resume=again, quiet=quiet, console=console))
-        rows.append(row_of(name, chosen, summaries, facts))
+        row = row_of(name, chosen, summaries, facts) | {"budget": budget, "by": by}
+        rows = [*(r for r in rows if r["name"] != name), row]
         write_json(out / "comparison.json", rows)
-        if report is not None:
-            report(rows)
     _plot(rows, out)
+    return rows
+
+
+def _rows_before(out: Path, resume: bool, budget: float, by: str) -> list[dict[str, Any]]:
+    """The rows that a comparison in this folder has already; they are kept."""
+    stored = out / "comparison.json"
+    if not stored.exists():
+        return []
+    if not resume:
+        raise ConfigError(
+            f"{out} already holds a comparison; go on with --resume or choose another --out"
+        )
+    rows: list[dict[str, Any]] = read_json(stored)
+    if any((row["budget"], row["by"]) != (budget, by) for row in rows):
+        raise ConfigError(
+            f"the comparison in {out} has another budget than {budget:g} {by}; choose another --out"
+        )
     return rows
 
 

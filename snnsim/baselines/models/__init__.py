@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 from snnsim.baselines.baseline import Baseline
-from snnsim.errors import check_choice
+from snnsim.registry import class_in, names_in
 
 __all__ = ["get", "names"]
 
@@ -17,7 +14,7 @@ def names() -> list[str]:
     >>> {"elman", "gru", "linear-attention"} <= set(names())
     True
     """
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__))
+    return names_in(__path__)
 
 
 def get(name: str) -> type[Baseline]:
@@ -26,10 +23,5 @@ def get(name: str) -> type[Baseline]:
     >>> get("gru").__name__
     'GRU'
     """
-    check_choice("model", name, names())
-    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-    own = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Baseline)]
-    (found,) = (
-        v for v in own if v.__module__ == module.__name__ and not v.__name__.startswith("_")
-    )
+    found: type[Baseline] = class_in(__name__, __path__, name, Baseline, "model")
     return found

@@ -42,7 +42,7 @@ class Aaren(Baseline):
         self.query = nn.Parameter(torch.randn(heads, n_out // heads))
         self.key, self.value = (linear(n_in, n_out, bias=False) for _ in range(2))
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         flat = (batch, self.heads)
         return (
             self.zeros(*flat, fill=NOTHING),

@@ -41,7 +41,7 @@ class Bidirectional(Baseline):
         check_choice("cell", cell, CELLS)
         self.ahead, self.back = (CELLS[cell](n_in, n_out // 2) for _ in range(2))
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return ()
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:

@@ -45,7 +45,7 @@ class FSMN(Baseline):
         self.reaches = [(order - 1) * 2**level for level in range(layers)]
         self.reach = sum(self.reaches)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return tuple(self.zeros(reach, batch, self.n_out) for reach in self.reaches)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:

@@ -38,7 +38,7 @@ class Jordan(Cell):
         self.w_context = linear(n_out, hidden, bias=False)
         self.w_out = linear(hidden, n_out)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return {name: self.zeros(batch, self.n_out) for name in ("context", "y")}
 
     def project(self, x: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Leaky(Cell):
         """Time constants in steps, 1 or more; no gradient below."""
         return self.time_constant.clamp(min=1.0)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return {"h": self.zeros(batch, self.n_out)}
 
     def project(self, x: Tensor) -> Tensor:

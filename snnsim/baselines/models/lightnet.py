@@ -48,7 +48,7 @@ class LightNet(Baseline):
         rank = max(n_out // 8, 1)
         self.finish: GatedOutput | None = GatedOutput(n_in, n_out, rank) if gated else None
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         shape = (batch, self.heads, self.keys)
         return {
             "z": self.zeros(*shape, fill=NOTHING),
@@ -70,7 +70,7 @@ class LightNet(Baseline):
 
     def ltv(self, x: Tensor) -> Matrices:
         """Matrices of what enters the norm (all of it if not ``gated``)."""
-        q, share, decay, _ = self._weights(x, self.zero_state(x.shape[1])["z"])
+        q, share, decay, _ = self._weights(x, self.initial_state(x.shape[1])["z"])
         return matrices_of(decay, share, q, self.value.weight)
 
 

@@ -58,7 +58,7 @@ class LightNet2d(Baseline):
         self.value, self.out = (linear(n_out, n_out, bias=False) for _ in range(2))
         self.keys = keys
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         shape = (batch, self.heads, self.keys)
         empty = self.zeros(*shape, fill=NOTHING)
         return {"z": empty, "s": self.zeros(*shape, self.n_out // self.heads)}

@@ -58,7 +58,7 @@ class LinearAttention(LinearModel):
         self.value = linear(n_in, n_out, bias=False)
         self.scale = linear(n_in, heads) if normaliser in OF_ONE_STEP else None
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.heads, self.keys, self.n_out // self.heads + 1)
 
     def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:

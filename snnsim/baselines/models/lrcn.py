@@ -64,8 +64,8 @@ class LRCN(Baseline):
             channels, places = filters, places // pool if pool else 1
         self.lstm = LSTM(filters * places, n_out)
 
-    def zero_state(self, batch: int) -> State:
-        return self.zeros(self.frames - 1, batch, self.n_in), self.lstm.zero_state(batch)
+    def initial_state(self, batch: int) -> State:
+        return self.zeros(self.frames - 1, batch, self.n_in), self.lstm.initial_state(batch)
 
     def features(self, whole: Tensor) -> Tensor:
         """``[frames - 1 + T, B, n_in] -> [T, B, filters * places]``, every image by itself."""

@@ -47,7 +47,7 @@ class MBAT(Baseline):
         self.register_buffer("entry", entry)
         self.out = linear(states, n_out)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return self.zeros(batch, len(self.transition))
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:

@@ -58,7 +58,7 @@ class NeuralProcess(Baseline):
         self.prior = nn.Parameter(torch.zeros(2, latent))
         self.out = linear(2 * n_out + latent, n_out)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return {
             "h": self.zeros(batch, self.n_out),
             "context": self.zeros(batch, self.slots, self.n_out),

@@ -9,13 +9,12 @@ Source: Danieli et al. 2025 (arXiv:2510.21450), section 4.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from snnsim.baselines.baseline import Cell, State, linear
-from snnsim.baselines.newton import run_diagonal
+from snnsim.baselines.newton import DiagonalCell
 
 
-class ParaGRU(Cell):
+class ParaGRU(DiagonalCell):
     """A diagonal GRU.
 
     Args:
@@ -29,28 +28,13 @@ class ParaGRU(Cell):
     (7, 2, 5)
     """
 
-    tables = ("diagonal",)
     source = "Danieli et al. 2025, arXiv:2510.21450"
-    left_out = "input matrices in blocks: ours are full"
 
     def __init__(self, n_in: int, n_out: int, *, parallel: bool = False):
-        super().__init__(n_in, n_out)
-        self.parallel = parallel
-        self.w_in = linear(n_in, 3 * n_out)
-        self.diagonal = nn.Parameter(torch.randn(3, n_out) * (4 / (5 * n_out)) ** 0.5)
+        super().__init__(n_in, n_out, 3, parallel)
         assert self.w_in.bias is not None
         with torch.no_grad():
             self.w_in.bias[:n_out] = -torch.linspace(0, 1, n_out)
-
-    def zero_state(self, batch: int) -> State:
-        return self.zeros(batch, self.n_out)
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
-
-    def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
-        h = self.transition(p, state)
-        return h, h
 
     def transition(self, p: Tensor, h: Tensor) -> Tensor:
         """The next state; elementwise in ``h``."""
@@ -58,9 +42,3 @@ class ParaGRU(Cell):
         a_z, a_r, a_n = self.diagonal
         z, r = torch.sigmoid(z + a_z * h), torch.sigmoid(r + a_r * h)
         return (1 - z) * h + z * torch.tanh(n + a_n * (h * r))
-
-    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        if not self.parallel:
-            return super().run(x, state, lengths)
-        states = run_diagonal(self.transition, self.project(x), state)
-        return states, states[-1]

@@ -9,13 +9,12 @@ Source: Danieli et al. 2025 (arXiv:2510.21450), section 4.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from snnsim.baselines.baseline import Cell, State, linear
-from snnsim.baselines.newton import run_blocks
+from snnsim.baselines.newton import DiagonalCell
 
 
-class ParaLSTM(Cell):
+class ParaLSTM(DiagonalCell):
     """A diagonal LSTM.
 
     Args:
@@ -29,28 +28,14 @@ class ParaLSTM(Cell):
     (7, 2, 5)
     """
 
-    tables = ("diagonal",)
     source = "Danieli et al. 2025, arXiv:2510.21450"
-    left_out = "input matrices in blocks: ours are full"
+    parts = 2
 
     def __init__(self, n_in: int, n_out: int, *, parallel: bool = False):
-        super().__init__(n_in, n_out)
-        self.parallel = parallel
-        self.w_in = linear(n_in, 3 * n_out)
-        self.diagonal = nn.Parameter(torch.randn(5, n_out) * (4 / (5 * n_out)) ** 0.5)
+        super().__init__(n_in, n_out, 5, parallel)
         assert self.w_in.bias is not None
         with torch.no_grad():
             self.w_in.bias[:n_out] = torch.linspace(0, 1, n_out)
-
-    def zero_state(self, batch: int) -> State:
-        return self.zeros(2, batch, self.n_out)
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
-
-    def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
-        state = self.transition(p, state)
-        return state[0], state
 
     def transition(self, p: Tensor, state: Tensor) -> Tensor:
         """The next ``(h, c)`` on axis ``-3``; channels do not mix."""
@@ -61,9 +46,3 @@ class ParaLSTM(Cell):
         c = f * c + (1 - f) * torch.tanh(g + a_c * h)
         o = torch.sigmoid(o + a_o * h + p_o * c)
         return torch.stack([o * torch.tanh(c), c], -3)
-
-    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        if not self.parallel:
-            return super().run(x, state, lengths)
-        states = run_blocks(self.transition, self.project(x), state)
-        return states[:, 0], states[-1]

@@ -45,7 +45,7 @@ class PeepholeLSTM(Cell):
             with torch.no_grad():
                 self.w_in.bias[3 * n_out :] = 1.0
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return {name: self.zeros(batch, self.n_out) for name in ("h", "c")}
 
     def project(self, x: Tensor) -> Tensor:

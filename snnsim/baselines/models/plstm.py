@@ -47,7 +47,7 @@ class PLSTM(LinearModel):
         with torch.no_grad():  # a long memory at first
             self.gates.bias.copy_(torch.tensor([0.0, 3.0, 0.0, 0.0]).repeat_interleave(heads))
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.heads, self.keys, self.n_out // self.heads)
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:

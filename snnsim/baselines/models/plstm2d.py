@@ -56,7 +56,7 @@ class PLSTM2d(Baseline):
             start = torch.tensor([3.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
             self.gates.bias.copy_(start.repeat_interleave(heads))
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         d = self.n_out // self.heads
         return self.zeros(self.groups, batch, self.heads, self.keys, d)
 

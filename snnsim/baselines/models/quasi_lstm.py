@@ -41,7 +41,7 @@ class QuasiLSTM(LinearModel):
         with torch.no_grad():  # remembers a few steps at first
             self.gates.bias[:n_out] += -1.0 if sharpness else 1.0
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.n_out)
 
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -60,7 +60,7 @@ class RecurrentDepth(Baseline):
         )
         self.norm = nn.LayerNorm(n_out)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         shape = (self.reach, batch)
         past = [(self.zeros(*shape, self.n_out), self.zeros(*shape)) for _ in range(2)]
         core = [(self.zeros(*shape, self.n_out), self.zeros(*shape))] * self.iterations
@@ -82,8 +82,8 @@ class RecurrentDepth(Baseline):
             s, past = self.iterate(s, e, past)
             later.append(past)
         y, last = self.coda(s, last)
-        if len(later) != self.iterations:  # a stream goes on with the usual number
-            later = later[: self.iterations] + list(pasts[len(later) :])
+        # a stream goes on with the usual number: depths not run have seen what the last one saw
+        later = later[: self.iterations] + [later[-1]] * (self.iterations - len(later))
         return self.norm(y), (first, tuple(later), last)
 
     def _drawn(self, pasts: State) -> State:

@@ -62,8 +62,8 @@ class ReGENN(Baseline):
         codes = nn.functional.normalize(self.code(self.together)[0], dim=-1)
         return codes @ codes.t() * self.scale + self.shift
 
-    def zero_state(self, batch: int) -> State:
-        return self.lstm.zero_state(batch)
+    def initial_state(self, batch: int) -> State:
+        return self.lstm.initial_state(batch)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         return self.lstm(torch.relu(x + x @ self.graph().t()), state)

@@ -41,7 +41,7 @@ class RHN(Cell):
                 bias: Any = layer.bias
                 bias[n_out:] = -2.0  # carries at first
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.n_out)
 
     def project(self, x: Tensor) -> Tensor:

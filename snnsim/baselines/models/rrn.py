@@ -44,7 +44,7 @@ class RRN(Cell):
         self.relate = RelationalStep(groups, neighbours(groups), self.node, 2 * self.node)
         self.out = linear(groups * self.node, n_out)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         shape = (batch, self.groups, self.node)
         return self.zeros(*shape), self.zeros(*shape)
 

@@ -51,7 +51,7 @@ class S6(LinearModel):
             assert self.rate.bias is not None
             self.rate.bias.copy_(start + torch.log(-torch.expm1(-start)))
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.n_out, self.states)
 
     def _selected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

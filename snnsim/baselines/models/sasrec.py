@@ -45,7 +45,7 @@ class SASRec(Baseline):
         )
         self.norm = nn.LayerNorm(n_out)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         shape = (self.reach, batch)
         return tuple((self.zeros(*shape, self.n_out), self.zeros(*shape)) for _ in self.blocks)
 

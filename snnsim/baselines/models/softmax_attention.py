@@ -40,7 +40,7 @@ class SoftmaxAttention(Baseline):
         self.enter = linear(n_in, n_out)
         self.attention = WindowAttention(n_out, heads, reach)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return self.zeros(self.reach, batch, self.n_out), self.zeros(self.reach, batch)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:

@@ -49,7 +49,7 @@ class Titans(Baseline):
         with torch.no_grad():  # little momentum, small steps, hardly any forgetting at first
             self.gates.bias.copy_(torch.tensor([-1.0, -1.0, -4.0]).repeat_interleave(heads))
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         shape = (batch, self.heads, self.keys, self.n_out // self.heads)
         return {
             "memory": self.zeros(*shape),

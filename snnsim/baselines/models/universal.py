@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from snnsim.baselines.baseline import Baseline, State, linear
 from snnsim.baselines.looped import AdaptiveHalting, Halting, loop
 from snnsim.baselines.window import TransformerBlock
+from snnsim.errors import ConfigError
 from snnsim.layer import add_auxiliary_loss
 
 
@@ -58,7 +59,7 @@ class Universal(Baseline):
         self.code = nn.Parameter(torch.randn(depths, n_out) / n_out**0.5)
         self.halting = AdaptiveHalting(n_out) if ponder else None
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         shape = (self.reach, batch)
         each = ((self.zeros(*shape, self.n_out), self.zeros(*shape)) for _ in range(self.depths))
         return tuple(each)
@@ -66,8 +67,8 @@ class Universal(Baseline):
     def think(self, x: Tensor, state: State = None) -> Halting:
         """How long each step of ``x [T, B, n_in]`` is thought about."""
         if self.halting is None:
-            raise ValueError("this Universal(ponder=0) uses all its depths")
-        state = self.zero_state(x.shape[1]) if state is None else state
+            raise ConfigError("Universal(ponder=0) always uses all its depths; give it a ponder")
+        state = self.initial_state(x.shape[1]) if state is None else state
         _, _, halting = loop(self.block, self.enter(x)[0], state, self.code, self.halting)
         assert halting is not None
         return halting

@@ -59,7 +59,7 @@ class Workspace(Cell):
         with torch.no_grad():
             self.route.bias[0] += 1.0  # keeps at first
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         control = self.zeros(batch, self.control)
         return self.zeros(batch, self.n_out), control, control.clone()
 

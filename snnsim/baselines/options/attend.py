@@ -38,9 +38,9 @@ class Attend(Baseline):
         self.causal, self.streaming, self.source = inner.causal, inner.streaming, inner.source
         self.attention = WindowAttention(inner.n_out, heads, reach)
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         past = (self.zeros(self.reach, batch, self.n_out), self.zeros(self.reach, batch))
-        return self.inner.zero_state(batch), past
+        return self.inner.initial_state(batch), past
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         y, inner = self.inner.run(x, state[0], lengths)

@@ -59,9 +59,9 @@ class ChunkRecurrent(Baseline):
             raise ConfigError(f"{type(self.inner).__name__} does not stream")
         self.source = self.inner.source
 
-    def zero_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
         return {
-            "inner": self.inner.zero_state(batch),
+            "inner": self.inner.initial_state(batch),
             "total": self.zeros(batch, self.n_out),
             "recent": self.zeros(batch, self.n_out),
             "found": self.zeros(batch, self.n_out),
@@ -74,7 +74,7 @@ class ChunkRecurrent(Baseline):
         while first < len(x):
             place = int(state["place"])
             if place == 0:
-                state = {**state, "inner": self.inner.zero_state(x.shape[1])}
+                state = {**state, "inner": self.inner.initial_state(x.shape[1])}
             now = x[first : first + self.chunk - place]
             memory = torch.cat([state["recent"], state["found"]], -1)
             seen = torch.cat([now, memory.expand(len(now), *memory.shape)], -1)

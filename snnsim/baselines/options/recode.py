@@ -36,7 +36,7 @@ class Recode(Baseline):
 
     def __init__(self, inner: Baseline, decoder: nn.Module, *, alpha: float):
         super().__init__(inner.n_in, inner.n_out)
-        state = inner.zero_state(1)
+        state = inner.initial_state(1)
         h = state.get("h") if isinstance(state, dict) else state
         if not isinstance(h, Tensor) or h.shape != (1, inner.n_out):
             raise ConfigError(
@@ -45,8 +45,8 @@ class Recode(Baseline):
         self.inner, self.decoder, self.alpha = inner, decoder, alpha
         self.source = inner.source
 
-    def zero_state(self, batch: int) -> State:
-        return self.inner.zero_state(batch)
+    def initial_state(self, batch: int) -> State:
+        return self.inner.initial_state(batch)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         outputs = []
@@ -59,11 +59,10 @@ class Recode(Baseline):
 
     def moved(self, h: Tensor) -> Tensor:
         """``h`` after one step down the entropy."""
+        keep = torch.is_grad_enabled()
         with torch.enable_grad():
             at = h if h.requires_grad else h.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(
-                self.entropy(at).sum(), at, create_graph=torch.is_grad_enabled() and self.training
-            )
+            (slope,) = torch.autograd.grad(self.entropy(at).sum(), at, create_graph=keep)
         return h - self.alpha * slope
 
     def entropy(self, h: Tensor) -> Tensor:

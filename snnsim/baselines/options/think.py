@@ -49,8 +49,8 @@ class Think(Baseline):
         self.source = self.inner.source
         self.halting = AdaptiveHalting(n_out)
 
-    def zero_state(self, batch: int) -> State:
-        return self.inner.zero_state(batch)
+    def initial_state(self, batch: int) -> State:
+        return self.inner.initial_state(batch)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         outputs, costs = [], []

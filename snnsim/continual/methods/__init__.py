@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 from snnsim.continual.method import Method
-from snnsim.errors import check_choice
+from snnsim.registry import class_in, names_in
 
 __all__ = ["get", "names"]
 
@@ -17,7 +14,7 @@ def names() -> list[str]:
     >>> "hlop" in names()
     True
     """
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__))
+    return names_in(__path__)
 
 
 def get(name: str) -> type[Method]:
@@ -26,8 +23,5 @@ def get(name: str) -> type[Method]:
     >>> get("fine-tuning").__name__
     'FineTuning'
     """
-    check_choice("method", name, names())
-    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-    own = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Method)]
-    (found,) = (v for v in own if v.__module__ == module.__name__)
+    found: type[Method] = class_in(__name__, __path__, name, Method, "method")
     return found

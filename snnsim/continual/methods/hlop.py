@@ -32,7 +32,7 @@ from snnsim.continual.presynaptic import (
 )
 from snnsim.continual.subspace import SOLVERS, Subspace
 from snnsim.errors import ConfigError, check_choice
-from snnsim.synapses import Delayed, Dense
+from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim.training.rules import PlasticConnection
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
 
@@ -96,6 +96,7 @@ class HLOP(Method):
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         super().attach(learner, optimizer)
         self.connections = protected(learner)
+        _check_online(learner, self.connections)
         count = len(self.connections)
         rates = [self.rates] * count if isinstance(self.rates, float) else list(self.rates)
         for given, what in ((rates, "rates"), *((s, "sizes") for s in self.sizes or ())):
@@ -176,7 +177,7 @@ class HLOP(Method):
                 weight.copy_(before + self._outside(name, module, weight - before))
 
     def _outside(self, name: str, module: nn.Module | Part, change: Tensor) -> Tensor:
-        matrix = self.subspaces[name].project(as_matrix(module, change))
+        matrix = self.subspaces[name].project_change(as_matrix(module, change))
         return from_matrix(module, matrix, change)
 
     def end_task(self, task: int) -> None:
@@ -237,6 +238,17 @@ class _Observer:
             if self.method.learner.learning == "dsr":
                 x, y = (weighted_mean(a, self.method.decay)[None] for a in (x, y))
             self.method.learn(self.name, rows_of(connection, x, y), None)
+
+
+def _check_online(learner: Learner, connections: dict[str, Connection]) -> None:
+    """Online training shows one step at a time: what entered before is not seen."""
+    for name, module in connections.items() if learner.learning == "ottt" else ():
+        delayed = isinstance(module, Delayed) and module.granularity != "dendritic"
+        if delayed or isinstance(module, Recurrent | Part):
+            raise ConfigError(
+                f"{name} passes on activity of earlier steps, which training 'ottt' does not show "
+                "to the subspace; use training='bptt', or dense and convolutional connections"
+            )
 
 
 def protected(learner: Learner) -> dict[str, Connection]:

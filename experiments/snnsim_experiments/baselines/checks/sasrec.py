@@ -42,7 +42,6 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
 def _hits(reach: int, seed: int, steps: int) -> float:
     set_seed(seed)
     net = SASRec(ITEMS, 48, reach=reach, blocks=1)
-    # one block of reach r sees r items before the current one
     state = {"batch": 0}
 
     def loss() -> torch.Tensor:
