@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -53,3 +54,34 @@ def check_choice(what: str, given: object, allowed: Iterable[str]) -> None:
     if given not in allowed:
         hint = nearest(str(given), allowed)
         raise ConfigError(f"{what} is {given!r} but must be one of {', '.join(allowed)}{hint}")
+
+
+def check_number(
+    what: str,
+    given: float,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    above: float | None = None,
+) -> None:
+    """Raise :class:`ConfigError` unless ``given`` is finite and lies in a range.
+
+    Args:
+        what: its name.
+        given: the number.
+        least, most: the range, both ends included.
+        above: a bound below that is not included.
+
+    >>> check_number("share", 1.0, 0, 1)
+    >>> check_number("lr", -1.0, above=0)
+    Traceback (most recent call last):
+    snnsim.errors.ConfigError: lr is -1.0 but must be a finite number above 0
+    """
+    low = least if above is None else above
+    if math.isfinite(given) and least <= given <= most and (above is None or given > above):
+        return
+    bounds = [f"above {above:g}"] if above is not None else []
+    bounds += [f"at least {low:g}"] if above is None and math.isfinite(low) else []
+    bounds += [f"at most {most:g}"] if math.isfinite(most) else []
+    wanted = " and ".join(bounds)
+    raise ConfigError(f"{what} is {given!r} but must be a finite number {wanted}".rstrip())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
-from snnsim.errors import CheckpointError, ConfigError, NonFiniteError, check_choice
+from snnsim.errors import CheckpointError, ConfigError, NonFiniteError, check_choice, check_number
 from snnsim.training import checkpoint, distributed
 from snnsim.training.rules.online import online_gradients
 from snnsim.training.schedules import cosine
@@ -58,15 +58,11 @@ class ContinualRecipe:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)} but must be 1 or more")
-        if not 0 <= self.until <= 1:
-            raise ConfigError(f"until is {self.until} but an accuracy lies between 0 and 1")
-        if self.lr == 0:
-            raise ConfigError("lr is 0 but must be positive")
-        for name in ("lr", "later_lr", "momentum", "weight_decay", "delay_lr"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)} but must not be negative")
+            check_number(name, getattr(self, name), 1)
+        check_number("until", self.until, 0, 1)
+        check_number("lr", self.lr, above=0)
+        for name in ("later_lr", "momentum", "weight_decay", "delay_lr", "checkpoint_steps"):
+            check_number(name, getattr(self, name), 0)
 
     @property
     def plain(self) -> str:
@@ -134,6 +130,11 @@ class ContinualTrainer:
                 f"until={recipe.until} compares accuracy on validation data, which the tasks of "
                 f"{self.stream.name} do not have"
             )
+        if recipe.until and learner.answer is not None:
+            raise ConfigError(
+                f"until={recipe.until} tests within a task, but {type(method).__name__} answers "
+                "only after it; use until=0"
+            )
 
     def run(self) -> dict[str, Any]:
         """Train to the end; returns the summary."""
@@ -147,6 +148,7 @@ class ContinualTrainer:
     def _run_task(self) -> None:
         task = self.place.task
         if not self.place.started:
+            distributed.same_random_numbers(self.device)
             self.method.begin_task(task)
             self.place = replace(self.place, started=True)
             self.optimizer = None
@@ -158,6 +160,7 @@ class ContinualTrainer:
         while self.place.epoch < self.recipe.epochs:
             self._run_epoch(data, steps)
         began = time.monotonic()
+        distributed.same_random_numbers(self.device)
         self.method.end_task(task)
         self.seconds[task] = self.place.seconds + time.monotonic() - began
         self.matrix[task] = self._test(task)
@@ -307,8 +310,14 @@ class ContinualTrainer:
             "recipe": asdict(self.recipe),
             "seed": self.seed,
             "seconds": self.seconds,
+            **self._identity(),
         }
         checkpoint.save(self.out / "last.safetensors", tensors, values)
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint can only be continued with."""
+        stream = [self.stream.name, self.stream.scenario, *(t.name for t in self.stream.tasks)]
+        return {"method": type(self.method).__name__, "stream": stream}
 
     def resume(self) -> bool:
         """Continue from ``last.safetensors``; false if there is none yet."""
@@ -317,11 +326,13 @@ class ContinualTrainer:
         if not path.is_file():
             return False
         tensors, values = checkpoint.load(path)
-        if values["recipe"] != asdict(self.recipe) or values["seed"] != self.seed:
-            raise CheckpointError(
-                f"{path} was written with another recipe or seed; resume with the same "
-                "configuration, or use a new folder"
-            )
+        mine = {"recipe": asdict(self.recipe), "seed": self.seed, **self._identity()}
+        for what, value in mine.items():
+            if values.get(what) != value:
+                raise CheckpointError(
+                    f"{path} was written with another {what}: {values.get(what)} and not {value}; "
+                    "resume with the same, or use a new folder"
+                )
         checkpoint.load_weights(self.learner, checkpoint.without_prefix("learner", tensors), path)
         self.method.load(checkpoint.without_prefix("method", tensors))
         self.place, self.seconds = Place(**values["place"]), values["seconds"]

@@ -11,9 +11,12 @@ optimiser, ``after_step`` (change weights); then ``end_task``. The objective is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
@@ -26,6 +29,7 @@ class Method:
     """Fine-tuning: does nothing. Base of all methods."""
 
     needs_scores = False  # whether ``loss`` compares scores of whole sequences
+    answers_as_trained = True  # whether it is tested with the weights that training changes
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         """Take hold of a learner, once; refuse what cannot work.
@@ -87,16 +91,49 @@ class Method:
             if id(p) in trained and self.trains(name, p, task)
         }
 
+    def allowed(self, parameter: nn.Parameter, change: Tensor) -> Tensor:
+        """What of a change of a parameter leaves alone what the method protects."""
+        return change
+
+    @property
+    def device(self) -> torch.device:
+        """Where the learner computes."""
+        return next(self.learner.parameters()).device
+
     def tensors(self) -> dict[str, Tensor]:
         """All that the method remembers, to be stored and counted."""
         return {}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Inverse of :meth:`tensors`."""
+        """Inverse of :meth:`tensors`; they come on the CPU."""
 
     def memory_bytes(self) -> int:
         """Memory held from task to task besides the network itself."""
         return sum(t.numel() * t.element_size() for t in self.tensors().values())
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Every module as in evaluation for a while, and then as it was."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def keeping_buffers(net: nn.Module) -> Iterator[None]:
+    """Undo what happens to buffers, such as batch statistics."""
+    before = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
 
 
 def freeze_statistics(learner: Learner, task: int) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
+from snnsim.errors import ConfigError
 
 
 class Wrapper(Method):
@@ -24,6 +25,19 @@ class Wrapper(Method):
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         super().attach(learner, optimizer)
         self.inner.attach(learner, optimizer)
+        if learner.answer is not None:
+            raise ConfigError(
+                f"{type(self).__name__} trains class scores, but {type(self.inner).__name__} "
+                "answers without any; put it on another method"
+            )
+
+    @property
+    def answers_as_trained(self) -> bool:  # type: ignore[override]
+        """That of the method within."""
+        return self.inner.answers_as_trained
+
+    def allowed(self, parameter: nn.Parameter, change: Tensor) -> Tensor:
+        return self.inner.allowed(parameter, change)
 
     def begin_task(self, task: int) -> None:
         self.inner.begin_task(task)

@@ -51,12 +51,30 @@ def share(indices: np.ndarray) -> np.ndarray:
 
 
 def sum_over_processes(values: Tensor, device: torch.device) -> Tensor:
-    """The sum of a CPU tensor over all processes, whose group works on ``device``."""
+    """The sum of a tensor over all processes, whose group works on ``device``.
+
+    The result is where ``values`` is.
+    """
     if not active():
         return values
     moved = values.to(device)
     distributed.all_reduce(moved)
-    return moved.cpu()
+    return moved.to(values.device)
+
+
+def of_first(values: Tensor, device: torch.device) -> Tensor:
+    """The tensor of process 0, for all; where ``values`` is."""
+    if not active():
+        return values
+    moved = values.to(device)
+    distributed.broadcast(moved, 0)
+    return moved.to(values.device)
+
+
+def same_random_numbers(device: torch.device) -> None:
+    """Let all processes draw what process 0 will draw on the CPU."""
+    if active():
+        torch.set_rng_state(of_first(torch.get_rng_state(), device))
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

@@ -95,7 +95,7 @@ def test_mistakes_are_named():
         ("pminst", "hlop", [], "pmnist"),
         ("pmnist", "hlp", [], "hlop"),
         ("pmnist", "ewc", ["method.strengh=3"], "strength"),
-        ("pmnist", "ewc", ["training.lr=-1"], "must not be negative"),
+        ("pmnist", "ewc", ["training.lr=-1"], "finite number above 0"),
     ):
         with pytest.raises(ConfigError, match=words):
             resolve(stream, method, changes=changes)

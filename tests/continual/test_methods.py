@@ -12,6 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from small import learner, stream
 
+import snnsim as sn
 from snnsim.continual import (
     ContinualRecipe,
     ContinualTrainer,
@@ -20,8 +21,11 @@ from snnsim.continual import (
     methods,
     metrics,
 )
+from snnsim.continual.learner import Learner, dense_head
+from snnsim.continual.presynaptic import connections_of, weight_of
 from snnsim.continual.stream import split_by_class, split_by_speaker
 from snnsim.errors import CheckpointError, ConfigError
+from snnsim.synapses import Delayed
 
 RECIPE = ContinualRecipe(epochs=2, batch_size=21, lr=0.1)
 SCENARIOS = ("task", "domain", "class")
@@ -99,6 +103,96 @@ def test_resuming_with_another_recipe_is_refused(tmp_path):
     other = ContinualTrainer(learner("class"), Method(), ContinualRecipe(), out=tmp_path)
     with pytest.raises(CheckpointError, match="another recipe"):
         other.resume()
+
+
+def test_resuming_another_method_or_stream_is_refused(tmp_path):
+    ContinualTrainer(learner("class"), methods.get("ewc")(), RECIPE, out=tmp_path).save()
+    other = ContinualTrainer(learner("class"), methods.get("si")(), RECIPE, out=tmp_path)
+    with pytest.raises(CheckpointError, match="another method: EWC and not SI"):
+        other.resume()
+    other = ContinualTrainer(learner("task"), methods.get("ewc")(), RECIPE, out=tmp_path)
+    with pytest.raises(CheckpointError, match="another stream"):
+        other.resume()
+
+
+def test_ending_early_is_refused_where_answers_come_after_the_task():
+    held = dataclasses.replace(stream("class"), tasks=tuple(
+        dataclasses.replace(t, validation=t.test) for t in stream("class").tasks
+    ))  # fmt: skip
+    made = learner("class")
+    made.stream = held
+    recipe = dataclasses.replace(RECIPE, until=0.9)
+    with pytest.raises(ConfigError, match="answers only after it"):
+        ContinualTrainer(made, methods.get("sharp")(), recipe)
+
+
+@pytest.mark.parametrize("kind", ["axonal", "dendritic", "synaptic", "recurrent"])
+@pytest.mark.parametrize("name", ["ilora", "hypernetwork"])
+def test_delays_stay_in_range_and_every_weight_learns(name, kind):
+    torch.manual_seed(1)
+    options = {"rank": 2} if name == "ilora" else {"strength": 0.0}
+    method, seen = methods.get(name)(**options), []
+
+    class Watch(ContinualWatcher):
+        def tested(self, task, row):
+            seen.append(_weights(trainer.learner, task))
+
+    recipe = ContinualRecipe(epochs=3, batch_size=21, lr=0.5)
+    trainer = ContinualTrainer(learner("task", kind), method, recipe, watcher=Watch())
+    trainer.run()
+    for key in seen[0]:
+        assert "delay" not in key
+        assert not torch.equal(seen[0][key], seen[2][key]), key
+    for module in trainer.learner.modules():
+        if isinstance(module, Delayed):
+            assert float(module.delay.min()) >= 0 and float(module.delay.max()) < module.length
+            assert module.delay.std() > 0.3  # in steps, as they began
+
+
+def _weights(learns, task):
+    """The weight of every connection that a task is tested with."""
+    made = {} if learns.generate is None else learns.generate(task)
+    if made:
+        return {name: value.detach().clone() for name, value in made.items()}
+    learns.eval()
+    connections = connections_of("body", learns.body)
+    return {n: weight_of(c).detach().clone() for n, c in connections.items()}
+
+
+def test_a_layer_of_torch_cannot_be_given_adapters():
+    body = sn.Sequential(sn.baselines.get("lstm")(12, 6))
+    made = Learner(body, dense_head(6), stream("task"))
+    with pytest.raises(ConfigError, match="cannot be given an adapter"):
+        methods.get("ilora")().attach(made)
+
+
+@pytest.mark.parametrize("name", [n for n in methods.names() if n != "sharp"])
+def test_what_a_method_remembers_comes_back_to_where_the_network_is(name):
+    scenario = "task" if name == "hypernetwork" else "class"
+    trainer, _ = run(name, scenario, RECIPE)
+    stored = {key: value.clone() for key, value in trainer.method.tensors().items()}
+    moved = learner(scenario)
+    again = methods.get(name)()
+    if name == "hypernetwork":  # measures its first weights
+        again.attach(moved)
+        moved.to("meta")
+    else:
+        again.attach(moved.to("meta"))
+    again.load(stored)
+    on_cpu = {"tasks", "numbers", "seen", "bytes", "scores", "steps"}  # bookkeeping of samples
+    for key, value in again.tensors().items():
+        last = key.split(".")[-1]
+        if last not in on_cpu and not key.startswith(("kept.", "inner.kept")):
+            assert value.device.type == "meta" or value.dtype == torch.int64, key
+
+
+def test_gpm_moves_its_samples_to_the_network(monkeypatch):
+    method, seen = methods.get("gpm")(), []
+    made = learner("task").to("meta")
+    method.attach(made)
+    monkeypatch.setattr(made, "scores", lambda x, task, lengths: seen.append(x.device.type))
+    method.end_task(0)
+    assert set(seen) == {"meta"}
 
 
 def test_metrics_of_a_known_matrix():

@@ -20,6 +20,10 @@ from snnsim.continual import (
     dense_head,
     split_by_class,
 )
+from snnsim.continual.methods.ewc import EWC
+from snnsim.continual.methods.gpm import GPM
+from snnsim.continual.methods.owm import OWM
+from snnsim.continual.methods.refresh import Refresh
 from snnsim.continual.methods.replay import Replay
 from snnsim.errors import ConfigError
 from snnsim.training import checkpoint, distributed
@@ -29,6 +33,10 @@ METHODS = {
     "iteration": lambda: HLOP(solver="iteration"),
     "covariance": lambda: HLOP(solver="covariance"),
     "update": lambda: HLOP(projection="update"),
+    "gpm": GPM,
+    "owm": OWM,
+    "ewc": lambda: EWC(strength=10.0),
+    "refresh": lambda: Refresh("fine-tuning", size=0.01, noise=0.1),
 }
 
 
@@ -40,7 +48,7 @@ def train(name: str, out: Path) -> None:
     learner = Learner(body("recurrent"), dense_head(10), stream).double()
     recipe = ContinualRecipe(epochs=2, batch_size=10, lr=0.2)
     trainer = ContinualTrainer(learner, METHODS[name](), recipe)
-    torch.manual_seed(3)
+    torch.manual_seed(3 + distributed.rank())  # what the processes draw is made equal, too
     trainer.run()
     tensors = checkpoint.prefixed("net", learner.state_dict())
     tensors |= checkpoint.prefixed("method", trainer.method.tensors())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import CHANNELS, learner, lif, stream
+from small import CHANNELS, blobs, learner, lif, stream
 
 import snnsim as sn
 from snnsim.continual import (
@@ -17,6 +17,8 @@ from snnsim.continual import (
     ContinualWatcher,
     Learner,
     dense_head,
+    permuted,
+    split_by_class,
 )
 from snnsim.continual.activity import Trunk, pack, unpack
 from snnsim.continual.codes import encode, nearest
@@ -244,6 +246,70 @@ def test_codes_are_compared_within_their_units():
     assert codes.relevant.tolist() == [[True, False, False], [False, True, False]]
     scores = nearest(torch.tensor([[0.2, 0.0, 5.0]]), [codes], 1, 3)
     assert scores.argmax(1).tolist() == [0]
+
+
+def test_images_are_answered_behind_convolutions():
+    """Features are then several per channel."""
+    torch.manual_seed(0)
+    data = stream("class").tasks[0].train.data
+    images = split_by_class("blobs", (_Images(data), None, _Images(data)), 2, "class")
+    body = sn.Sequential(
+        sn.Conv2d(1, 5, 3, padding=1), lif((5, 3, 4)), sn.Conv2d(5, 6, 3, padding=1),
+        lif((6, 3, 4)), torch.nn.Flatten(2),
+    )  # fmt: skip
+    with torch.no_grad():
+        for weight in body.parameters():
+            weight.mul_(3)
+    method = SHARP(density=0.8, per_class=5)
+    trainer = ContinualTrainer(Learner(body, dense_head(72), images), method, RECIPE)
+    summary = trainer.run()
+    assert summary["matrix"][0][0] > 75
+    assert method.codes[0].relevant.shape[1] == 72
+
+
+class _Images:
+    def __init__(self, data):
+        self.data, self.classes = data, data.classes
+        self.labels, self.lengths = data.labels, data.lengths
+
+    def __len__(self):
+        return len(self.data)
+
+    def batch(self, indices, steps=None):
+        batch = self.data.batch(indices, steps)
+        return batch._replace(x=batch.x.unflatten(2, (1, 3, 4)))
+
+
+def test_many_tasks_with_a_long_horizon_go_on_bit_for_bit(tmp_path):
+    class Stop(Exception):
+        pass
+
+    class Stopper(ContinualWatcher):
+        def tested(self, task, row):
+            if task == 11:
+                raise Stop
+
+    recipe = ContinualRecipe(batch_size=42, lr=0.005, optimizer="adam")
+
+    def start(watcher=None):
+        torch.manual_seed(0)
+        data = blobs(84, 0), None, blobs(30, 1)
+        layers = (sn.Dense(CHANNELS, 10), lif(10), sn.Dense(10, 10), lif(10))
+        learns = Learner(sn.Sequential(*layers), dense_head(10), permuted("many", data, 12))
+        method = SHARP(horizon=3, per_class=2, samples=20)
+        return ContinualTrainer(learns, method, recipe, out=tmp_path, watcher=watcher)
+
+    expected = start().run()
+    with pytest.raises(Stop):
+        start(Stopper()).run()
+    again = start()
+    assert again.resume()
+    assert again.run()["matrix"] == expected["matrix"]
+
+
+def test_a_density_that_leaves_no_network_is_refused():
+    with pytest.raises(ConfigError, match="leaves 0 connections of the 192"):
+        SHARP(density=0.001).attach(learner("class"))
 
 
 def test_what_cannot_be_done_is_said():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from snnsim.continual.methods.replay import Replay
+from snnsim.errors import check_number
 
 
 class DER(Replay):
@@ -31,6 +32,8 @@ class DER(Replay):
         self, size: int = 500, batch_size: int = 64, alpha: float = 0.5, beta: float = 0.5
     ):
         super().__init__(size, batch_size)
+        check_number("alpha", alpha, 0)
+        check_number("beta", beta, 0)
         self.alpha, self.beta = alpha, beta
 
     def loss(

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snnsim.continual.method import Method
+from snnsim.continual.method import Method, evaluating
+from snnsim.errors import check_number
 
 
 class EWC(Method):
@@ -37,6 +38,9 @@ class EWC(Method):
         decay: float = 1.0,
         samples: int = 200,
     ):
+        for name, value in (("strength", strength), ("decay", decay)):
+            check_number(name, value, 0)
+        check_number("samples", samples, 1)
         self.strength, self.online, self.decay, self.samples = strength, online, decay, samples
         self.kept: dict[str, Tensor] = {}  # "<k>.fisher.<name>" and "<k>.value.<name>"
 
@@ -73,23 +77,20 @@ class EWC(Method):
         chosen = torch.randperm(len(data))[: self.samples].tolist()
         named = self.parameters(task)
         found = {name: torch.zeros_like(p) for name, p in named.items()}
-        was_training = self.learner.training
-        self.learner.eval()
-        for number in chosen:
-            batch = data.batch([number])
-            device = next(iter(found.values())).device
-            scores = self.learner.scores(batch.x.to(device), task, batch.lengths)
-            label = torch.multinomial(scores.detach().softmax(1), 1)[:, 0]
-            loss = functional.cross_entropy(scores, label)
-            gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-            for information, g in zip(found.values(), gradients, strict=True):
-                if g is not None:
-                    information.add_(g.square(), alpha=1 / len(chosen))
-        self.learner.train(was_training)
+        with evaluating(self.learner):
+            for number in chosen:
+                batch = data.batch([number])
+                scores = self.learner.scores(batch.x.to(self.device), task, batch.lengths)
+                label = torch.multinomial(scores.detach().softmax(1), 1)[:, 0]
+                loss = functional.cross_entropy(scores, label)
+                gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+                for information, g in zip(found.values(), gradients, strict=True):
+                    if g is not None:
+                        information.add_(g.square(), alpha=1 / len(chosen))
         return found
 
     def tensors(self) -> dict[str, Tensor]:
         return dict(self.kept)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        self.kept = dict(tensors)
+        self.kept = {name: tensor.to(self.device) for name, tensor in tensors.items()}

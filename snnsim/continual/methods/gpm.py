@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snnsim.continual.method import freeze_statistics
 from snnsim.continual.methods.hlop import HLOP
-from snnsim.errors import ConfigError
+from snnsim.errors import check_number
 
 
 class GPM(HLOP):
@@ -24,8 +24,7 @@ class GPM(HLOP):
     """
 
     def __init__(self, share: float = 0.03, samples: int = 250):
-        if not 0 <= share < 1:
-            raise ConfigError(f"share is {share} but must lie between 0 and 1")
+        check_number("samples", samples, 1)
         super().__init__(solver="covariance", share=share)
         self.samples, self.learning_now = samples, False
 
@@ -42,6 +41,6 @@ class GPM(HLOP):
         self.learning_now = True
         for part in range(0, len(chosen), 50):
             batch = data.batch(chosen[part : part + 50])
-            self.learner.scores(batch.x, task, batch.lengths)
+            self.learner.scores(batch.x.to(self.device), task, batch.lengths)
         self.learning_now = False
         super().end_task(task)

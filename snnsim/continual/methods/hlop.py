@@ -31,7 +31,7 @@ from snnsim.continual.presynaptic import (
     weight_of,
 )
 from snnsim.continual.subspace import SOLVERS, Subspace
-from snnsim.errors import ConfigError, check_choice
+from snnsim.errors import ConfigError, check_choice, check_number
 from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim.training.rules import PlasticConnection
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
@@ -83,6 +83,17 @@ class HLOP(Method):
     ):
         check_choice("solver", solver, SOLVERS)
         check_choice("projection", projection, PROJECTIONS)
+        check_number("share", share, 0, 1)
+        for name, value in (("iterations", iterations), ("levels", levels)):
+            check_number(name, value, 0)
+        check_number("most_rows", most_rows, 0)
+        for given in sizes or ():
+            for size in given:
+                check_number("an entry of sizes", size, 0)
+        if sizes is not None and not len(sizes):
+            raise ConfigError("sizes is empty; give a list of numbers for every task, or no sizes")
+        for rate in rates if isinstance(rates, Sequence) else [rates]:
+            check_number("an entry of rates", rate, above=0)
         self.sizes, self.rates, self.share, self.projection = sizes, rates, share, projection
         self.options: dict[str, Any] = {
             "solver": solver,
@@ -98,7 +109,7 @@ class HLOP(Method):
         self.connections = protected(learner)
         _check_online(learner, self.connections)
         count = len(self.connections)
-        rates = [self.rates] * count if isinstance(self.rates, float) else list(self.rates)
+        rates = list(self.rates) if isinstance(self.rates, Sequence) else [self.rates] * count
         for given, what in ((rates, "rates"), *((s, "sizes") for s in self.sizes or ())):
             if len(given) != count:
                 raise ConfigError(
@@ -176,6 +187,12 @@ class HLOP(Method):
             with torch.no_grad():
                 weight.copy_(before + self._outside(name, module, weight - before))
 
+    def allowed(self, parameter: nn.Parameter, change: Tensor) -> Tensor:
+        for name, module in self.connections.items() if self.task > 0 else ():
+            if parameter is weight_of(module):
+                return self._outside(name, module, change)
+        return change
+
     def _outside(self, name: str, module: nn.Module | Part, change: Tensor) -> Tensor:
         matrix = self.subspaces[name].project_change(as_matrix(module, change))
         return from_matrix(module, matrix, change)
@@ -195,7 +212,8 @@ class HLOP(Method):
     def load(self, tensors: dict[str, Tensor]) -> None:
         for name, subspace in self.subspaces.items():
             for key in subspace.state_dict():
-                setattr(subspace, key, tensors[f"{name}.{key}"].clone())
+                held = tensors[f"{name}.{key}"].clone().to(subspace.rows.device)
+                setattr(subspace, key, held)
 
     def memory_bytes(self) -> int:
         """Lateral weights; what only a running task needs is not counted."""

@@ -1,8 +1,9 @@
 """A network that generates the weights of each task from an embedding of it.
 
 An LSTM walks over the connections, chunk by chunk: its input is the task's embedding and one of
-the chunk, its output, through a linear map, the chunk's weights; its state carries what the
-layers have to agree on. While task ``t`` is learnt, the weights of earlier tasks are held:
+the chunk, its output, through a linear map, the chunk's weights; its state carries what the layers
+have to agree on. Delays and what else is no matrix learn in the first task only. While task ``t``
+is learnt, the weights of earlier tasks are held:
 
     CE + (strength / t) sum_(s < t) |H(e_s; phi*) - H(e_s; phi)|^2
 
@@ -23,7 +24,8 @@ from torch.func import functional_call
 
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, freeze_statistics
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_number
+from snnsim.synapses import Delayed
 
 
 class Generator(nn.Module):
@@ -79,6 +81,9 @@ class Hypernetwork(Method):
     def __init__(
         self, strength: float = 0.1, embedding: int = 16, hidden: int = 32, chunk: int = 512
     ):
+        check_number("strength", strength, 0)
+        for name, value in (("embedding", embedding), ("hidden", hidden), ("chunk", chunk)):
+            check_number(name, value, 1)
         self.strength = strength
         self.sizes = {"embedding": embedding, "hidden": hidden, "chunk": chunk}
         self.before: dict[str, Tensor] = {}
@@ -90,7 +95,8 @@ class Hypernetwork(Method):
                 "a hypernetwork generates the weights of a task it is told of, but in the scenario "
                 f"{learner.stream.scenario!r} the task is not known at test time; use 'task'"
             )
-        body = dict(learner.body.named_parameters())
+        delays = {id(m.delay) for m in learner.body.modules() if isinstance(m, Delayed)}
+        body = {name: p for name, p in learner.body.named_parameters() if id(p) not in delays}
         targets = {name: p.detach() for name, p in body.items() if p.dim() > 1}
         if not targets:
             raise ConfigError("the network has no connection whose weights could be generated")
@@ -133,7 +139,7 @@ class Hypernetwork(Method):
         return dict(self.before)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        self.before = dict(tensors)
+        self.before = {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     def memory_bytes(self) -> int:
         """The generator's copy from before the task, and the embeddings."""

@@ -5,7 +5,8 @@
     (CE + CE_replay) / 2 + strength |h - max(h, h_slow)|^2      on replayed samples
 
 ``h`` are the features before the head, pulled up where the slow adapter's are larger. The first
-task trains the weights themselves, as the language model's pretraining does in the original.
+task trains the weights themselves, as the language model's pretraining does in the original, and
+delays.
 Source: Ren et al. 2024 (arXiv:2402.18865), section 3; ``keep = min(1 - 1 / (step + 1), most)``.
 """
 
@@ -20,8 +21,10 @@ from torch.nn.utils import parametrize
 
 from snnsim.continual.learner import Learner
 from snnsim.continual.methods.replay import Replay
-from snnsim.errors import ConfigError
-from snnsim.training.rules import connections
+from snnsim.continual.presynaptic import Connection, Part, connections_of, weight_of
+from snnsim.errors import ConfigError, check_number
+from snnsim.synapses import Recurrent
+from snnsim.training.rules import PlasticConnection
 
 
 class LowRank(nn.Module):
@@ -61,6 +64,8 @@ class ILoRA(Replay):
         size, batch_size: of the replay buffer.
     """
 
+    answers_as_trained = False
+
     def __init__(
         self,
         rank: int = 8,
@@ -71,22 +76,36 @@ class ILoRA(Replay):
         batch_size: int = 64,
     ):
         super().__init__(size, batch_size)
-        if rank < 1:
-            raise ConfigError(f"rank is {rank} but must be 1 or more")
+        check_number("rank", rank, 1)
+        check_number("scale", scale, above=0)
+        check_number("most", most, 0, 1)
+        check_number("strength", strength, 0)
         self.rank, self.scale, self.most, self.strength = rank, scale, most, strength
         self.steps = 0
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         super().attach(learner, optimizer)
         self.adapters: list[LowRank] = []
-        for name, connection in connections(learner).items():
-            if name.startswith("heads.") and not learner.shares_head:
-                continue
-            adapter = LowRank(connection.weight.detach(), self.rank, self.scale)
-            parametrize.register_parametrization(connection.inner, "weight", adapter)
-            self.adapters.append(adapter)
+        roots: list[tuple[str, nn.Module]] = [("body", learner.body)]
+        if learner.shares_head:
+            roots.append(("head", learner.heads[0]))
+        for name, root in roots:
+            for each, connection in connections_of(name, root).items():
+                self.adapters.append(self._adapt(each, connection))
         if not self.adapters:
-            raise ConfigError("the network has no dense or convolutional connection to adapt")
+            raise ConfigError("the network has no connection to adapt")
+
+    def _adapt(self, name: str, connection: Connection) -> LowRank:
+        if isinstance(connection, Part):
+            raise ConfigError(
+                f"{name} is within a layer of torch.nn, whose weights cannot be given an adapter; "
+                "use a layer of this project, such as snnsim.Recurrent"
+            )
+        module = connection.inner if isinstance(connection, PlasticConnection) else connection
+        own = "w_rec" if isinstance(module, Recurrent) else "weight"
+        adapter = LowRank(weight_of(connection).detach(), self.rank, self.scale)
+        parametrize.register_parametrization(module, own, adapter)
+        return adapter
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
         adapter = ".parametrizations." in name and not name.endswith(".original")
@@ -103,9 +122,8 @@ class ILoRA(Replay):
 
     def _pull(self) -> Tensor | float:
         parts = []
-        device = next(self.learner.parameters()).device
         for drawn in self.buffer.draw(self.batch_size):
-            x = drawn.batch.x.to(device)
+            x = drawn.batch.x.to(self.device)
             lengths = self.learner.within(x, drawn.batch.lengths)
             fast = self.learner.readout(self.learner.body(x)[0], lengths)
             with torch.no_grad():

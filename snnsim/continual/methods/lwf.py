@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from snnsim.continual.method import Method
+from snnsim.continual.method import Method, evaluating
+from snnsim.errors import check_number
 
 
 class LwF(Method):
@@ -30,6 +31,8 @@ class LwF(Method):
     needs_scores = True
 
     def __init__(self, strength: float = 1.0, temperature: float = 2.0):
+        check_number("strength", strength, 0)
+        check_number("temperature", temperature, above=0)
         self.strength, self.temperature = strength, temperature
         self.teacher: dict[str, Tensor] = {}
 
@@ -44,7 +47,7 @@ class LwF(Method):
             return ce
         pasts = [task - 1] if self.learner.shares_head else list(range(task))
         for past in pasts:
-            with torch.no_grad():
+            with torch.no_grad(), evaluating(self.learner):
                 then = functional_call(self.learner, self.teacher, (batch.x, past, batch.lengths))
             now = self.learner.scores(batch.x, past, batch.lengths)
             distance = functional.kl_div(
@@ -60,4 +63,4 @@ class LwF(Method):
         return dict(self.teacher)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        self.teacher = dict(tensors)
+        self.teacher = {name: tensor.to(self.device) for name, tensor in tensors.items()}

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from snnsim.continual.learner import Learner
 from snnsim.continual.methods.hlop import HLOP
 from snnsim.continual.presynaptic import Part, as_matrix, from_matrix
+from snnsim.errors import check_number
+from snnsim.training import distributed
 
 
 class OWM(HLOP):
@@ -25,6 +27,7 @@ class OWM(HLOP):
 
     def __init__(self, alpha: float = 1e-3):
         super().__init__(sizes=None, projection="auto")
+        check_number("alpha", alpha, above=0)
         self.alpha = alpha
 
     def _mode(self, module: nn.Module | Part, optimizer: str) -> str:
@@ -34,7 +37,7 @@ class OWM(HLOP):
         super().attach(learner, optimizer)
         self.projectors, self.pending = {}, {}
         for name, subspace in self.subspaces.items():
-            eye = torch.eye(subspace.size, device=subspace.rows.device)
+            eye = torch.eye(subspace.size).to(subspace.rows)
             self.projectors[name], self.pending[name] = eye, eye.clone()
 
     def begin_task(self, task: int) -> None:
@@ -42,8 +45,10 @@ class OWM(HLOP):
 
     def learn(self, name: str, rows: Tensor, rest: Tensor | None) -> None:
         p = self.pending[name]
-        x = p @ rows.mean(0)
-        p -= torch.outer(x, x) / (self.alpha + rows.mean(0) @ x)
+        count = distributed.sum_over_processes(torch.tensor(float(len(rows))), p.device)
+        mean = distributed.sum_over_processes(rows.sum(0), p.device) / float(count)
+        x = p @ mean
+        p -= torch.outer(x, x) / (self.alpha + mean @ x)
 
     def _outside(self, name: str, module: nn.Module | Part, change: Tensor) -> Tensor:
         matrix = as_matrix(module, change) @ self.projectors[name]
@@ -57,8 +62,8 @@ class OWM(HLOP):
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         for name in self.projectors:
-            self.projectors[name] = tensors[f"projector.{name}"].clone()
-            self.pending[name] = tensors[f"pending.{name}"].clone()
+            self.projectors[name] = tensors[f"projector.{name}"].clone().to(self.device)
+            self.pending[name] = tensors[f"pending.{name}"].clone().to(self.device)
 
     def memory_bytes(self) -> int:
-        return sum(4 * p.numel() for p in self.projectors.values())
+        return sum(p.numel() * p.element_size() for p in self.projectors.values())

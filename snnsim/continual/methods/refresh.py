@@ -5,7 +5,8 @@ Before a step, the weights go up the loss of the batch, away from what they know
     d = theta - (theta - 0.01 (-g)),      d scaled, tensor by tensor, to the norm of theta
     theta <- theta + size (d + noise n) / (1 + damping F)
 
-with Gaussian ``n`` and the diagonal Fisher information ``F`` of finished tasks. Source: Wang
+with Gaussian ``n`` and the diagonal Fisher information ``F`` of finished tasks. Where the method
+within protects weights (HLOP, GPM, OWM), only what it allows of that step is taken. Source: Wang
 et al. 2024 (arXiv:2403.13249), section 4; constants of its experiments.
 """
 
@@ -14,14 +15,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from snnsim.continual import methods
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method
+from snnsim.continual.method import Method, keeping_buffers
 from snnsim.continual.methods.ewc import EWC
 from snnsim.continual.wrapper import Wrapper, of_prefix
+from snnsim.errors import check_number
+from snnsim.training import distributed
 
 
 class Refresh(Wrapper):
@@ -31,7 +34,7 @@ class Refresh(Wrapper):
         on: name of the method it is put on, with that method's own defaults; DER++ as published.
         inner: the method itself instead.
         size: relative change of each tensor.
-        noise: of the step, in units of the tensor's norm.
+        noise: standard deviation of what is added to every entry of ``d``.
         damping: weight of the Fisher information.
         decay: of the past's Fisher information.
         samples: for the Fisher information.
@@ -48,6 +51,8 @@ class Refresh(Wrapper):
         samples: int = 200,
     ):
         super().__init__(methods.get(on)() if inner is None else inner)
+        for name, value in (("size", size), ("noise", noise), ("damping", damping)):
+            check_number(name, value, 0)
         self.size, self.noise, self.damping = size, noise, damping
         self.information = EWC(decay=decay, samples=samples)
 
@@ -58,18 +63,29 @@ class Refresh(Wrapper):
     def before_step(self, batch: Any, task: int) -> None:
         self.inner.before_step(batch, task)
         named = self.parameters(task)
-        self.learner.observed = False
-        scores = self.learner.scores(batch.x, task, batch.lengths)
-        self.learner.observed = True
-        loss = functional.cross_entropy(scores, batch.labels)
-        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        gradients = self._gradients(batch, task, list(named.values()))
         with torch.no_grad():
             for (name, parameter), g in zip(named.items(), gradients, strict=True):
                 if g is not None and g.norm() > 0:
-                    parameter.add_(self._direction(name, parameter, g), alpha=self.size)
+                    away = self._direction(name, parameter, g)
+                    parameter.add_(self.allowed(parameter, away), alpha=self.size)
+
+    def _gradients(
+        self, batch: Any, task: int, parameters: list[nn.Parameter]
+    ) -> list[Tensor | None]:
+        """Of the mean cross-entropy of the joint batch, which leaves no trace in the network."""
+        count = distributed.sum_over_processes(torch.tensor(float(len(batch.labels))), self.device)
+        self.learner.observed = False
+        with keeping_buffers(self.learner):
+            scores = self.learner.scores(batch.x, task, batch.lengths)
+            loss = functional.cross_entropy(scores, batch.labels, reduction="sum") / float(count)
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        self.learner.observed = True
+        return [g if g is None else distributed.sum_over_processes(g, self.device) for g in found]
 
     def _direction(self, name: str, parameter: Tensor, g: Tensor) -> Tensor:
-        away = g * (parameter.norm() / g.norm()) + self.noise * torch.randn_like(g)
+        noise = distributed.of_first(torch.randn_like(g), self.device)
+        away = g * (parameter.norm() / g.norm()) + self.noise * noise
         fisher = self.information.kept.get(f"0.fisher.{name}")
         return away if fisher is None else away / (1 + self.damping * fisher)
 

@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from snnsim.continual import methods
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method
+from snnsim.continual.method import Method, evaluating
 from snnsim.continual.wrapper import Wrapper, of_prefix
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_number
 from snnsim.training.schedules import cosine
 
 
@@ -48,15 +48,18 @@ class Rehearsal(Wrapper):
         super().__init__(methods.get(on)() if inner is None else inner)
         counts = {"per_class": per_class, "epochs": epochs, "batch_size": batch_size}
         for name, value in counts.items():
-            if value < 1:
-                raise ConfigError(f"{name} is {value} but must be 1 or more")
+            check_number(name, value, 1)
+        check_number("lr", lr, above=0)
         self.per_class, self.epochs, self.batch_size, self.lr = per_class, epochs, batch_size, lr
         self.kept: dict[int, Tensor] = {}  # task -> numbers of its training samples
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         super().attach(learner, optimizer)
-        if learner.answer is not None:
-            raise ConfigError("rehearsal trains class scores, but the method within has none")
+        if not self.answers_as_trained:
+            raise ConfigError(
+                f"{type(self.inner).__name__} is tested with other weights than those it trains, "
+                "and rehearsal trains the network as it is tested; put it on another method"
+            )
 
     def end_task(self, task: int) -> None:
         super().end_task(task)
@@ -74,8 +77,10 @@ class Rehearsal(Wrapper):
             if id(p) in heads and self.inner.trains(name, p, task)
         ]
         optimizer = torch.optim.SGD(trained, lr=self.lr)
-        was_training = self.learner.training
-        self.learner.eval()  # so that the method within sees and projects nothing
+        with evaluating(self.learner):  # so that the method within sees and projects nothing
+            self._train(task, optimizer)
+
+    def _train(self, task: int, optimizer: torch.optim.Optimizer) -> None:
         for epoch in range(self.epochs):
             for group in optimizer.param_groups:
                 group["lr"] = cosine(epoch, self.epochs, self.lr)
@@ -83,7 +88,6 @@ class Rehearsal(Wrapper):
             steps = -(-max(map(len, orders.values())) // self.batch_size)
             for step in range(steps):
                 self._step(orders, step, task, optimizer)
-        self.learner.train(was_training)
 
     def _step(
         self, orders: dict[int, Tensor], step: int, task: int, optimizer: torch.optim.Optimizer
@@ -94,10 +98,9 @@ class Rehearsal(Wrapper):
             if not len(numbers):
                 continue
             batch = self.learner.stream.tasks[past].train.batch(numbers.numpy())
-            device = next(self.learner.parameters()).device
             among = task if self.learner.shares_head else past
-            scores = self.learner.scores(batch.x.to(device), among, batch.lengths)
-            functional.cross_entropy(scores, batch.labels.to(device)).backward()
+            scores = self.learner.scores(batch.x.to(self.device), among, batch.lengths)
+            functional.cross_entropy(scores, batch.labels.to(self.device)).backward()
         optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:

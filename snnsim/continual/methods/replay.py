@@ -11,6 +11,7 @@ from torch.nn import functional
 from snnsim.continual.buffer import Buffer
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
+from snnsim.errors import check_number
 
 
 class Replay(Method):
@@ -25,6 +26,8 @@ class Replay(Method):
     keeps_scores = False
 
     def __init__(self, size: int = 500, batch_size: int = 64):
+        check_number("size", size, 1)
+        check_number("batch_size", batch_size, 1)
         self.size, self.batch_size = size, batch_size
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
@@ -51,9 +54,8 @@ class Replay(Method):
 
     def scores_of(self, task: int, batch: Any, present: int) -> Tensor:
         """Scores of past samples, among all classes that the present task tells apart."""
-        device = next(self.learner.parameters()).device
         among = present if self.learner.shares_head else task
-        return self.learner.scores(batch.x.to(device), among, batch.lengths)
+        return self.learner.scores(batch.x.to(self.device), among, batch.lengths)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.buffer.tensors()

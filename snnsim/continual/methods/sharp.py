@@ -27,10 +27,11 @@ from torch import Tensor, nn
 from snnsim.continual.activity import Trunk, pack, unpack
 from snnsim.continual.codes import Codes, encode, most_active, nearest
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, freeze_statistics
+from snnsim.continual.method import Method, evaluating, freeze_statistics
 from snnsim.continual.presynaptic import weight_of
 from snnsim.continual.units import Block, Units
-from snnsim.errors import ConfigError
+from snnsim.continual.wrapper import of_prefix
+from snnsim.errors import ConfigError, check_number
 from snnsim.functional.losses import supervised_contrastive
 from snnsim.functional.readouts import mean
 from snnsim.training import distributed
@@ -67,8 +68,12 @@ class SHARP(Method):
         samples: int = 250,
     ):
         for name, share in (("density", density), ("floor", floor), ("relevance", relevance)):
-            if not 0 < share <= 1:
-                raise ConfigError(f"{name} is {share} but must lie between 0 (not included) and 1")
+            check_number(name, share, most=1, above=0)
+        counts = {"phases": phases, "per_class": per_class, "neighbours": neighbours}
+        for name, count in (counts | {"samples": samples}).items():
+            check_number(name, count, 1)
+        check_number("horizon", horizon, 0)
+        check_number("temperature", temperature, above=0)
         self.density, self.floor, self.phases, self.horizon = density, floor, phases, horizon
         self.per_class, self.temperature, self.neighbours = per_class, temperature, neighbours
         self.relevance, self.samples = relevance, samples
@@ -92,8 +97,13 @@ class SHARP(Method):
 
     def _thin(self, block: Block) -> None:
         """Keep a random ``density`` of the pairs, at weights larger by ``density^-1/2``."""
-        mask = block.mask
-        chosen = torch.randperm(mask.numel())[: max(round(self.density * mask.numel()), 1)]
+        mask, count = block.mask, round(self.density * block.mask.numel())
+        if count < 2:
+            raise ConfigError(
+                f"density {self.density} leaves {count} connections of the {mask.numel()} between "
+                f"{mask.shape[1]} and {mask.shape[0]} units; give a larger density"
+            )
+        chosen = torch.randperm(mask.numel())[:count]
         mask.fill_(False).view(-1)[chosen] = True
         weight_of(block.module).mul_(block.full(mask) * self.density**-0.5)
 
@@ -132,15 +142,9 @@ class SHARP(Method):
     def _activity(self, task: int) -> list[Tensor]:
         data = self.learner.stream.tasks[task].train
         chosen = torch.randperm(len(data))[: self.samples].numpy()
-        self.learner.eval()
-        found = self.units.activity(data.batch(chosen).x.to(self._device))
-        self.learner.train()
-        freeze_statistics(self.learner, task)
+        with evaluating(self.learner):
+            found = self.units.activity(data.batch(chosen).x.to(self.device))
         return [active.cpu() for active in found]
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.learner.parameters()).device
 
     @torch.no_grad()
     def _rewire(self, block: Block) -> None:
@@ -194,9 +198,10 @@ class SHARP(Method):
         labels = [self._class(batch.labels, task)]
         for past, kept in self.spikes.items():
             features.append(self._late(kept))
-            labels.append(self._class(kept["labels"], past).to(self._device))
+            labels.append(self._class(kept["labels"], past).to(self.device))
         self.features = torch.zeros(0)
-        lasting = torch.cat(features) * ~self.plastic(len(self.age) - 1).to(self._device)
+        joint = torch.cat(features)
+        lasting = joint * ~_of_features(self.plastic(len(self.age) - 1).to(self.device), joint)
         return supervised_contrastive(lasting, torch.cat(labels), self.temperature)
 
     def _class(self, labels: Tensor, task: int) -> Tensor:
@@ -204,7 +209,7 @@ class SHARP(Method):
         return labels + (0 if self.learner.shares_head else 1000 * task)
 
     def _late(self, kept: dict[str, Tensor]) -> Tensor:
-        spikes = unpack(kept).to(self._device)
+        spikes = unpack(kept).to(self.device)
         return mean(self.trunk.late(spikes), kept["lengths"] if len(kept["lengths"]) else None)
 
     @torch.no_grad()
@@ -218,10 +223,9 @@ class SHARP(Method):
         self.spikes[task] = self._store(task)
         for past in list(self.spikes):
             kept = self.spikes[past]
-            lasting = self.age[-1] > 0
-            self.codes[past] = encode(
-                self._late(kept).cpu(), kept["labels"], self.relevance, lasting
-            )
+            features = self._late(kept).cpu()
+            lasting = _of_features(self.age[-1] > 0, features)
+            self.codes[past] = encode(features, kept["labels"], self.relevance, lasting)
             if past <= task - self.horizon:
                 del self.spikes[past]
         self.learner.train()
@@ -242,7 +246,7 @@ class SHARP(Method):
         batch = data.batch(np.sort(np.concatenate(chosen)))
         within = self.learner.within(batch.x, batch.lengths)
         lengths = torch.zeros(0, dtype=torch.int64) if within is None else within
-        kept = pack(self.trunk.early(batch.x.to(self._device)))
+        kept = pack(self.trunk.early(batch.x.to(self.device)))
         return kept | {"labels": batch.labels, "lengths": lengths}
 
     def answer(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
@@ -268,12 +272,10 @@ class SHARP(Method):
         self.learns = [tensors[f"learns.{i}"].clone() for i in range(len(self.learns))]
         for i, block in enumerate(self.units.blocks):
             block.mask.copy_(tensors[f"mask.{i}"])
-        for task in {key.split(".")[1] for key in tensors if key.startswith("codes.")}:
-            self.codes[int(task)] = Codes(*(tensors[f"codes.{task}.{f}"] for f in Codes._fields))
-        for key, value in tensors.items():
-            if key.startswith("spikes."):
-                _, task, what = key.split(".")
-                self.spikes.setdefault(int(task), {})[what] = value
+        for task in _tasks_of("codes", tensors):
+            self.codes[task] = Codes(*(tensors[f"codes.{task}.{f}"] for f in Codes._fields))
+        for task in _tasks_of("spikes", tensors):
+            self.spikes[task] = of_prefix(tensors, f"spikes.{task}.")
 
     def _stores(self) -> list[tuple[str, dict[str, Tensor]]]:
         spikes = [(f"spikes.{task}", kept) for task, kept in self.spikes.items()]
@@ -284,3 +286,13 @@ class SHARP(Method):
         kept = [tensor for _, store in self._stores() for tensor in store.values()]
         stored = sum(t.numel() * t.element_size() for t in kept)
         return stored + sum(b.mask.numel() for b in self.units.blocks) // 8 + sum(self.units.sizes)
+
+
+def _of_features(units: Tensor, features: Tensor) -> Tensor:
+    """A mask of units as one of features ``[B, N]``, of which a channel may have several."""
+    return units.repeat_interleave(features.shape[1] // len(units))
+
+
+def _tasks_of(kind: str, tensors: dict[str, Tensor]) -> list[int]:
+    """The tasks in names ``"<kind>.<task>.<what>"``, in their order."""
+    return sorted({int(key.split(".")[1]) for key in tensors if key.startswith(f"{kind}.")})

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from snnsim.continual.method import Method
+from snnsim.errors import check_number
 
 
 class SI(Method):
@@ -27,6 +28,8 @@ class SI(Method):
     """
 
     def __init__(self, strength: float = 1.0, damping: float = 0.1):
+        check_number("strength", strength, 0)
+        check_number("damping", damping, above=0)
         self.strength, self.damping = strength, damping
         self.kept: dict[str, Tensor] = {}  # "path.", "start." and "importance.<name>"
 
@@ -68,4 +71,4 @@ class SI(Method):
         return dict(self.kept)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        self.kept = {name: tensor.clone() for name, tensor in tensors.items()}
+        self.kept = {name: tensor.clone().to(self.device) for name, tensor in tensors.items()}
