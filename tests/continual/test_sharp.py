@@ -280,31 +280,18 @@ class _Images:
         return batch._replace(x=batch.x.unflatten(2, (1, 3, 4)))
 
 
-def test_many_tasks_with_a_long_horizon_go_on_bit_for_bit(tmp_path):
-    class Stop(Exception):
-        pass
-
-    class Stopper(ContinualWatcher):
-        def tested(self, task, row):
-            if task == 11:
-                raise Stop
-
-    recipe = ContinualRecipe(batch_size=42, lr=0.005, optimizer="adam")
-
-    def start(watcher=None):
-        torch.manual_seed(0)
-        data = blobs(84, 0), None, blobs(30, 1)
-        layers = (sn.Dense(CHANNELS, 10), lif(10), sn.Dense(10, 10), lif(10))
-        learns = Learner(sn.Sequential(*layers), dense_head(10), permuted("many", data, 12))
-        method = SHARP(horizon=3, per_class=2, samples=20)
-        return ContinualTrainer(learns, method, recipe, out=tmp_path, watcher=watcher)
-
-    expected = start().run()
-    with pytest.raises(Stop):
-        start(Stopper()).run()
-    again = start()
-    assert again.resume()
-    assert again.run()["matrix"] == expected["matrix"]
+def test_what_is_kept_of_many_tasks_comes_back_in_their_order():
+    torch.manual_seed(0)
+    layers = (sn.Dense(CHANNELS, 10), lif(10), sn.Dense(10, 10), lif(10))
+    tasks = permuted("many", (blobs(24, 0), None, blobs(6, 1)), 12)
+    learns = Learner(sn.Sequential(*layers), dense_head(10), tasks)
+    method = SHARP(horizon=3, per_class=2, samples=20)
+    ContinualTrainer(learns, method, ContinualRecipe(batch_size=24, lr=0.005)).run()
+    again = SHARP(horizon=3, per_class=2, samples=20)
+    again.attach(learns)
+    again.load(dict(sorted(method.tensors().items())))  # "10" before "9", as a file has them
+    assert list(again.spikes) == list(method.spikes) == [9, 10, 11]
+    assert list(again.codes) == list(method.codes) == list(range(12))
 
 
 def test_a_density_that_leaves_no_network_is_refused():
