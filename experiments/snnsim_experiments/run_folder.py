@@ -44,6 +44,8 @@ def read_json(path: Path) -> Any:
 
 def device(name: str) -> torch.device:
     """A device by name that is there."""
+    if name == "meta":
+        raise BackendError("device 'meta' holds no values; use cpu or cuda")
     try:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -227,7 +227,7 @@ class ContinualTrainer:
             scores = learner.scores(batch.x, task, batch.lengths)
             loss = share * self.method.loss(entropy(scores), batch, scores, task, mine)
             loss.backward()
-        if not bool(torch.isfinite(loss)):
+        if not bool(torch.isfinite(distributed.sum_over_processes(loss.detach(), self.device))):
             raise NonFiniteError(
                 f"the loss is not finite in task {task}, epoch {self.place.epoch}, step "
                 f"{self.place.step}; try a smaller learning rate"

@@ -77,6 +77,87 @@ def test_compare_goes_on_when_a_method_is_refused(tmp_path):
     assert "own delays" in rows[1]["refused"]
 
 
+COMPARE = ["compare", "--stream", "spoken-digits", "-q", *SMALL]
+
+
+def test_mistakes_stop_a_comparison_before_it_writes(tmp_path):
+    out = tmp_path / "c"
+    for options, words in (
+        (["--methods", "ewc", "--seeds", "0,0"], "different numbers"),
+        (["--methods", "ewc,ewc"], "different names"),
+        (["--methods", "ewc,"], "different names"),
+        (["--methods", "ewc", "--set", "network.hidden=[0]"], "layer's size is 0"),
+        (["--methods", "ewc", "--root", tmp_path / "none"], "no root"),
+    ):
+        result = snnsim(*COMPARE, *options, "--out", out)
+        assert isinstance(result.exception, ConfigError | DataError), (options, result.output)
+        assert words in str(result.exception)
+        assert not out.exists()
+
+
+def test_a_comparison_is_not_overwritten_and_goes_on(tmp_path):
+    out = tmp_path / "c"
+    assert snnsim(*COMPARE, "--methods", "fine-tuning", "--out", out).exit_code == 0
+    before = (out / "comparison.json").read_text()
+    again = snnsim(*COMPARE, "--methods", "fine-tuning", "--out", out)
+    assert isinstance(again.exception, ConfigError) and "--resume" in str(again.exception)
+    assert (out / "comparison.json").read_text() == before
+    more = snnsim(*COMPARE, "--methods", "ewc", "--out", out, "--resume")
+    assert more.exit_code == 0, more.output
+    rows = json.loads((out / "comparison.json").read_text())
+    assert [row["method"] for row in rows] == ["fine-tuning", "ewc"]
+    assert rows[0] == json.loads(before)[0]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    foreign = snnsim(*COMPARE, "--methods", "ewc", "--out", tmp_path / "other", "--resume")
+    assert "not a comparison" in str(foreign.exception)
+
+
+def test_a_method_that_diverges_does_not_stop_the_others(tmp_path, monkeypatch):
+    ewc = methods.get("ewc")
+    monkeypatch.setattr(ewc, "loss", lambda self, ce, *_: ce * float("nan"))
+    out = tmp_path / "c"
+    result = snnsim(*COMPARE, "--methods", "ewc,fine-tuning", "--out", out)
+    assert result.exit_code == 1
+    rows = json.loads((out / "comparison.json").read_text())
+    assert "not finite" in rows[0]["failed"] and "acc" in rows[1]
+    assert "not finite" in result.output
+
+
+def test_a_run_leaves_alone_what_is_not_its_own(tmp_path):
+    options = ["run", "--stream", "spoken-digits", "-q", *SMALL]
+    file = tmp_path / "file"
+    file.write_text("mine")
+    result = snnsim(*options, "--method", "ewc", "--out", file)
+    assert "is a file" in str(result.exception)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "summary.json").write_text("{}")
+    result = snnsim(*options, "--method", "ewc", "--out", foreign)
+    assert "not a run" in str(result.exception)
+    out = tmp_path / "run"
+    assert snnsim(*options, "--method", "ewc", "--out", out).exit_code == 0
+    before = (out / "summary.json").read_text()
+    for extra in (["--method", "si"], ["--method", "si", "--resume"], ["--method", "ewc"]):
+        assert isinstance(snnsim(*options, *extra, "--out", out).exception, ConfigError)
+    other = ["--method", "ewc", "--resume", "--set", "method.strength=3"]
+    assert "method.strength" in str(snnsim(*options, *other, "--out", out).exception)
+    assert (out / "summary.json").read_text() == before
+
+
+def test_a_refused_run_leaves_its_folder_free(tmp_path):
+    options = ["run", "--stream", "spoken-digits", "-q", *SMALL, "--out", tmp_path / "r"]
+    refused = snnsim(*options, "--method", "hypernetwork", "--set", "stream.scenario=class")
+    assert "not known at test time" in str(refused.exception)
+    assert snnsim(*options, "--method", "fine-tuning").exit_code == 0
+
+
+def test_resuming_nothing_says_so(tmp_path):
+    options = ["run", "--stream", "spoken-digits", "--method", "ewc", *SMALL]
+    result = snnsim(*options, "--resume", "--out", tmp_path / "new")
+    assert result.exit_code == 0 and "there is no run in" in result.output
+
+
 def test_list_names_everything():
     found = json.loads(snnsim("list", "--json").stdout)
     assert set(found["methods"]) == set(methods.names())

@@ -96,40 +96,31 @@ def compare(
 ) -> None:
     """Run several methods on a stream and print them side by side.
 
-    What a method cannot do is said, and the others go on. --set may only name
-    sections other than method.
+    What a method cannot do is said, and the others go on; so they do when one
+    diverges, but the exit code is then 1. --set may only name sections other than
+    method. An interrupted comparison goes on with --resume.
     """
-    from snnsim.errors import ConfigError
+    from snnsim_experiments.continual.compare import compare as compare_methods
+    from snnsim_experiments.continual.compare import methods_of
     from snnsim_experiments.continual.config import resolve
-    from snnsim_experiments.continual.run import run as run_seeds
     from snnsim_experiments.continual.run import seeds_of
-    from snnsim_experiments.run_folder import write_json
 
-    names, folder = methods.split(","), out or _default_folder(stream, "compare")
+    folder = out or _default_folder(stream, "compare")
     chosen = [
         resolve(stream, name, config=config, changes=set_ or (), learning=training)
-        for name in names
+        for name in methods_of(methods)
     ]
-    rows: list[dict[str, Any]] = []
-    for each in chosen:
-        if not quiet:
-            messages.print(each.method_name, style="bold")
-        try:
-            row = run_seeds(
-                each, seeds_of(seeds), root, folder / each.method_name,
-                device=device, resume=resume, quiet=quiet, console=messages,
-            )  # fmt: skip
-        except ConfigError as error:
-            row = {"method": each.method_name, "refused": str(error)}
-        if not row:  # another process reports
-            continue
-        rows.append(row)
-        write_json(folder / "comparison.json", rows)
+    rows = compare_methods(
+        chosen, seeds_of(seeds), root, folder,
+        device=device, resume=resume, quiet=quiet, console=messages,
+    )  # fmt: skip
     if as_json:
         print(json.dumps(rows))  # noqa: T201
     else:
         _print(rows)
         output.print(f"Written to {folder}", markup=False, highlight=False)
+    if any("failed" in row for row in rows) or not any("acc" in row for row in rows):
+        raise typer.Exit(1)
 
 
 @app.command(name="list")
@@ -172,7 +163,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         box=None, pad_edge=False,
     )  # fmt: skip
     for row in rows:
-        if "refused" in row:
+        if "acc" not in row:
             continue
         cells = [_with_spread(row, key) for key in ("acc", "bwt", "fwt", "forgetting")]
         seconds = sum(row["seconds_per_task"]) / len(row["seconds_per_task"])
@@ -180,8 +171,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
         table.add_row(row["method"], *cells, memory, f"{seconds:.1f}")
     output.print(table)
     for row in rows:
-        if "refused" in row:
-            output.print(f"{row['method']}: {row['refused']}", markup=False, highlight=False)
+        if "acc" not in row:
+            why = row.get("refused") or row["failed"]
+            output.print(f"{row['method']}: {why}", markup=False, highlight=False)
 
 
 def _with_spread(row: dict[str, Any], key: str) -> str:

@@ -85,7 +85,8 @@ def resolve(
             values[section].update(layer.get(f"{section}-{method}", {}))
     if learning is not None:
         values["network"]["learning"] = learning
-    options = _options_of(cls)
+    options = check_section("method", _options_of(cls), values["method"])
+    cls(**options)  # refuses values out of range before any data is read
     return ContinualConfig(
         stream,
         method,
@@ -93,7 +94,7 @@ def resolve(
         check_section("stream", fields(streams.build), values["stream"]),
         check_section("network", fields(networks.build), values["network"]),
         _recipe(values["training"]),
-        check_section("method", options, values["method"]),
+        options,
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 import snnsim as sn
 from snnsim.baselines import RateNetwork
 from snnsim.continual import Learner, Stream, dense_head
-from snnsim.errors import ConfigError, check_choice
+from snnsim.errors import ConfigError, check_choice, check_number
 from snnsim.functional.readouts import get_readout
 from snnsim.layer import Layer
 from snnsim.surrogate import Sigmoid
@@ -75,6 +75,13 @@ def build(
     check_choice("connections", connections, CONNECTIONS)
     if learning == "dsr" and connections != "dense":
         raise ConfigError("learning 'dsr' knows rates only: use connections='dense'")
+    for sizes in (hidden, convolutions, residual):
+        for size in sizes or ():
+            check_number("a layer's size", size, 1)
+    for name, count in (("steps", steps), ("max_delay_steps", max_delay_steps), ("stem", stem)):
+        check_number(name, count, 1)
+    check_number("tau_mem", tau_mem, 1)
+    check_number("gain", gain, above=0)
     shape = tuple(stream.tasks[0].test.batch([0]).x.shape[2:])
     still = bool((stream.tasks[0].test.lengths == 1).all())
     if still and connections not in ("dense", "recurrent"):

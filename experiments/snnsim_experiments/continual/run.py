@@ -55,6 +55,10 @@ class TerminalWatcher(ContinualWatcher):
             self.console.print(f"task {task + 1:>2}/{self.tasks}  {past} %", highlight=False)
 
 
+class Refused(ConfigError):
+    """A method cannot work with this stream and network; the message says why."""
+
+
 def run(
     config: ContinualConfig,
     seeds: list[int],
@@ -74,21 +78,64 @@ def run(
     place = distributed.start(run_folder.device(device))
     try:
         out, summaries = Path(distributed.agree(str(out))), []
+        first = distributed.rank() == 0
+        found = prepare(out, config, resume)
+        distributed.barrier()
+        if resume and not found and first and not quiet:
+            console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
         for seed in seeds:
             each = replace(config, seed=seed)
-            summaries.append(_run(each, root, out / f"seed{seed}", place, resume, quiet, console))
+            summaries.append(_run(each, root, out, place, resume, quiet, console))
         summary = aggregate(summaries) | {
             "stream": config.stream_name,
             "method": config.method_name,
             "learning": config.network["learning"],
             "feedback": config.network["feedback"],
         }
-        if distributed.rank() == 0:
+        if first:
             run_folder.write_json(out / "summary.json", summary)
             _plot(summary, out)
-        return {"out": str(out), **summary} if distributed.rank() == 0 else {}
+        return {"out": str(out), **summary} if first else {}
     finally:
         distributed.stop()
+
+
+def prepare(out: Path, config: ContinualConfig, resume: bool) -> bool:
+    """Check that a run may be written to ``out``; whether there is one to go on with.
+
+    Nothing is written: a method that turns out to be refused leaves the folder free.
+    """
+    stored = out / "run.json"
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file; choose another --out")
+    if not stored.exists():
+        if out.exists() and any(out.iterdir()):
+            raise ConfigError(f"{out} is not empty and not a run; choose another --out")
+        return False
+    if not resume:
+        raise ConfigError(f"{out} already holds a run; go on with --resume or choose another --out")
+    before = run_folder.read_json(stored).get("config")
+    if before != _as_json(config):
+        raise ConfigError(
+            f"{out} was started with another configuration (differs in "
+            f"{', '.join(_differences(before, _as_json(config)))}); resume with the same options "
+            "or choose another --out"
+        )
+    return True
+
+
+def _differences(before: Any, now: dict[str, Any]) -> list[str]:
+    if not isinstance(before, dict):
+        return ["everything"]
+    found = []
+    for section, values in now.items():
+        stored = before.get(section)
+        if isinstance(values, dict) and isinstance(stored, dict):
+            keys = sorted(stored.keys() | values.keys())
+            found += [f"{section}.{k}" for k in keys if stored.get(k) != values.get(k)]
+        elif stored != values:
+            found.append(section)
+    return found
 
 
 def aggregate(summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -112,57 +159,45 @@ def aggregate(summaries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _run(config, root, out, place, resume, quiet, console) -> dict[str, Any]:
-    done = out / "summary.json"
+    folder = out / f"seed{config.seed}"
+    done = folder / "summary.json"
     first = distributed.rank() == 0
-    _prepare(out, config, resume)
     if done.exists():
         found: dict[str, Any] = run_folder.read_json(done)
         return found
-    distributed.barrier()
     options = config.stream | {"seed": config.stream["seed"] + config.seed}
     with DownloadBar(console, quiet or not first) as bar:
         stream = streams.build(config.stream_name, root, bar, **options)
     set_seed(config.seed)
     learner = networks.build(stream, **config.network)
     method = methods.get(config.method_name)(**config.method)
-    if first and not (out / "run.json").exists():
-        facts = {"tasks": [task.name for task in stream.tasks]}
-        run_folder.write_json(out / "run.json", run_folder.describe(config, facts))
-    distributed.barrier()
     with TerminalWatcher(console, len(stream), quiet or not first) as watcher:
-        trainer = ContinualTrainer(
-            learner, method, config.recipe, out=out, seed=config.seed, device=place,
-            watcher=watcher,
-        )  # fmt: skip
+        try:
+            trainer = ContinualTrainer(
+                learner, method, config.recipe, out=folder, seed=config.seed, device=place,
+                watcher=watcher,
+            )  # fmt: skip
+        except ConfigError as error:
+            raise Refused(str(error)) from error
+        if first and not (out / "run.json").exists():
+            facts = run_folder.describe(config, {"tasks": [task.name for task in stream.tasks]})
+            run_folder.write_json(out / "run.json", facts | {"config": _as_json(config)})
         if resume and trainer.resume() and not quiet and first:
             console.print(f"continuing with task {trainer.place.task + 1} of seed {config.seed}")
         summary = trainer.run()
     if first:
         run_folder.write_json(done, summary)
-        (out / "last.safetensors").unlink(missing_ok=True)
-        _plot(summary, out)
+        (folder / "last.safetensors").unlink(missing_ok=True)
+        _plot(summary, folder)
     distributed.barrier()
     return summary
 
 
-def _prepare(out: Path, config: ContinualConfig, resume: bool) -> None:
-    stored = out / "run.json"
-    if not stored.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out} is not empty and not a run; choose another --out")
-        return
-    if not resume:
-        raise ConfigError(f"{out} already holds a run; go on with --resume or choose another --out")
-    before = run_folder.read_json(stored).get("config")
-    if before != _as_json(config):
-        raise ConfigError(
-            f"{out} was started with another configuration; resume with the same options or "
-            "choose another --out"
-        )
-
-
 def _as_json(config: ContinualConfig) -> Any:
-    return json.loads(json.dumps(asdict(config)))
+    """The configuration without its seed, of which a run may have several."""
+    values = json.loads(json.dumps(asdict(config)))
+    del values["seed"]
+    return values
 
 
 def _plot(summary: dict[str, Any], out: Path) -> None:
