@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import snnsim_datasets
 from snnsim_datasets import images
 from snnsim_datasets.synthetic import match_to_sample, parity
@@ -15,11 +16,13 @@ from snnsim_datasets.synthetic import match_to_sample, parity
 from snnsim.continual import (
     Stream,
     Task,
+    View,
     permuted,
     rotated,
     split_by_class,
     split_by_speaker,
 )
+from snnsim.continual.stream import every_fifth
 from snnsim.errors import ConfigError, check_choice
 
 ALIASES = {"pmnist": "permuted-mnist", "spoken-digits": "split-spoken-digits"}
@@ -101,24 +104,24 @@ def build(
         turn: degrees from task to task of a rotated stream.
         validation: whether a part of the training data is held out and not trained on (not by
             speakers, all of whom are tasks).
-        evaluate: ``"test"``, or ``"validation"`` to test on the part held out, which is how
-            the options of a method are chosen.
+        evaluate: ``"test"``, or ``"validation"`` to test on the part held out (by speakers: on
+            every fifth recording of each), which is how the options of a method are chosen.
         protocol: of splits, for data sets that have several: ``"speaker"`` for GSC without the
             lists of its official split.
     """
     kind, name = parse(stream)
     check_choice("evaluate", evaluate, EVALUATED)
     if evaluate == "validation":
-        if kind == "speakers" or not validation:
+        if not validation:
             raise ConfigError(
-                f"evaluate='validation' but nothing is held out of {stream}"
-                + ("; set stream.validation=true" if not validation else "")
+                f"evaluate='validation' but nothing is held out of {stream}; "
+                "set stream.validation=true"
             )
         stream_of_all = build(
             stream, root, progress, scenario=scenario, tasks=tasks, per_task=per_task, seed=seed,
             order_seed=order_seed, turn=turn, samples=samples, protocol=protocol,
         )  # fmt: skip
-        apart = (replace(t, validation=None, test=t.validation) for t in stream_of_all.tasks)
+        apart = (_on_held_out(task, i) for i, task in enumerate(stream_of_all.tasks))
         return replace(stream_of_all, tasks=tuple(apart))
     if kind == "curriculum":
         return _curriculum(name, tasks, samples, scenario, seed)
@@ -144,6 +147,17 @@ def build(
     if kind == "speakers":
         return split_by_speaker(stream, parts)
     return split_by_class(stream, parts, per_task, scenario, None if order_seed < 0 else order_seed)
+
+
+def _on_held_out(task: Task, number: int) -> Task:
+    """Tested on its validation data; if it has none, on every fifth sample it would train on."""
+    if task.validation is not None:
+        return replace(task, validation=None, test=task.validation)
+    held = every_fifth(task.train.labels, number)
+    if held.all():
+        raise ConfigError(f"{task.name} has too few samples to hold any out")
+    train, test = (View(task.train, np.flatnonzero(part)) for part in (~held, held))
+    return replace(task, train=train, test=test)
 
 
 def _five_datasets(
