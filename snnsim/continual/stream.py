@@ -228,7 +228,7 @@ def split_by_speaker(name: str, parts: Parts) -> Stream:
     on a fifth of the recordings in the training data (every fifth of each class), which are not
     trained on.
     """
-    tasks = []
+    tasks: list[Task] = []
     for speaker in np.unique(parts[0].speakers).tolist():
         if speaker < 0:
             raise ConfigError(f"the speakers of {name} are unknown; split it by class")
