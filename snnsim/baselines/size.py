@@ -74,6 +74,20 @@ def parameters_of(net: nn.Module) -> int:
     return trained - masked
 
 
+def _narrowest(make: Callable[[int], nn.Module], multiple: int) -> int:
+    """The first power of 2 times ``multiple`` of which a network can be made."""
+    width = 1
+    while True:
+        try:
+            make(width * multiple)
+        except ConfigError:
+            if 2 * width * multiple > WIDEST:
+                raise
+            width *= 2
+        else:
+            return width
+
+
 @contextmanager
 def _plain_kernels() -> Iterator[None]:
     """Without oneDNN, whose fused LSTM the counter cannot see into."""
@@ -125,12 +139,13 @@ def width_for(
             return parameters_of(net) <= budget
         return getattr(cost_of(net, channels), measure) <= budget
 
-    if not fits(1):
+    low = _narrowest(make, multiple)
+    if not fits(low):
         raise ConfigError(
             f"a budget of {budget:g} {measure} is too small: the narrowest network, of width "
-            f"{multiple}, needs more"
+            f"{low * multiple}, needs more"
         )
-    low, high = 1, 2
+    high = 2 * low
     while fits(high):
         low, high = high, 2 * high
         if high * multiple > WIDEST:

@@ -11,7 +11,7 @@ from snnsim_experiments.baselines import checks
 from snnsim_experiments.baselines.compare import SPIKING
 from snnsim_experiments.baselines.config import parse_budget, resolve
 
-from snnsim.baselines import names
+from snnsim.baselines import RateNetwork, get, names, width_for
 from snnsim.errors import ConfigError
 
 
@@ -111,6 +111,39 @@ def test_a_comparison_has_a_row_for_each_network_and_goes_on_where_it_stopped(sn
 def test_what_cannot_be_done_is_said(snnsim, arguments, says):
     code, _, err = snnsim("baselines", *arguments)
     assert code == 1 and says in " ".join(err.split())
+
+
+def test_learning_rates_are_chosen_on_validation_data(snnsim, tmp_path):
+    command = ("baselines", "compare", "--data", "spoken-digits", *SMALL, "--out", tmp_path)
+    command = (*command, "--seeds", "0,1", "--rates", "0.001,1", "--epochs", "4")
+    code, out, err = snnsim(*command, "--models", "elman,titans", "--json", "--budget", "1k")
+    assert code == 0, err
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert "too small" in rows["titans"]["refused"]
+    row = rows["elman"]
+    stored = {
+        name: json.loads((tmp_path / "elman" / name / "summary.json").read_text())
+        for name in ("seed0", "rate0.001-seed0")
+    }
+    tried = {0.003: stored["seed0"], 3e-6: stored["rate0.001-seed0"]}
+    assert row["tried"] == {
+        f"{lr:g}": pytest.approx(100 * s["validation_accuracy"]) for lr, s in tried.items()
+    }
+    best = max(tried, key=lambda lr: tried[lr]["validation_accuracy"])
+    assert row["max_lr"] == pytest.approx(best)
+    chosen = "seed" if best == 0.003 else "rate0.001-seed"
+    assert sorted(p.name for p in (tmp_path / "elman").iterdir()) == sorted(
+        {"seed0", "rate0.001-seed0", f"{chosen}0", f"{chosen}1"}
+    )
+
+
+def test_every_model_fits_a_common_budget():
+    for name in names():
+        width = width_for(
+            lambda width, name=name: RateNetwork(14, 4, name, width=width, depth=2),
+            14, 20_000, multiple=get(name).multiple,
+        )  # fmt: skip
+        assert width >= 2, name
 
 
 def test_budgets_may_be_short():

@@ -170,6 +170,9 @@ def compare(
     config: ConfigFile = None,
     set_: Set = None,
     epochs: Epochs = None,
+    rates: Annotated[
+        str, typer.Option(help="Factors of the learning rate to choose from on validation data.")
+    ] = "1",
     out: Annotated[Path | None, typer.Option(help="Folder to write; a run folder each.")] = None,
     resume: Resume = False,
     quiet: Quiet = False,
@@ -179,7 +182,9 @@ def compare(
 
     Spiking networks: snn-none, snn-fixed, snn-learned (delays) and snn-adlif
     (adaptive neurons, recurrent). Epochs, batches and read-out are the same for all; --set may
-    change data, encoder, network and training of the baselines. The folder gets
+    change data, encoder, network and training of the baselines. With --rates 0.3,1,3 each
+    network's learning rate is chosen among those factors of its own, with the first seed, by
+    accuracy on the validation data. The folder gets
     comparison.json, comparison.png and a run folder per network and seed.
 
     Examples:
@@ -190,14 +195,15 @@ def compare(
     """
     from snnsim.baselines import names
     from snnsim_experiments.baselines import compare as comparison
-    from snnsim_experiments.baselines.config import parse_budget, split_names
+    from snnsim_experiments.baselines.config import parse_budget, parse_rates, split_names
     from snnsim_experiments.continual.run import seeds_of
 
     chosen = split_names(models, [*comparison.SPIKING, *names()], "model")
     folder = out or _folder(data, "compare", 0)
     rows = comparison.compare(
         chosen, data, parse_budget(budget), by, seeds_of(seeds), root, folder,
-        epochs=epochs, config=config, changes=set_, resume=resume, quiet=quiet, console=messages,
+        epochs=epochs, config=config, changes=set_, rates=parse_rates(rates), resume=resume,
+        quiet=quiet, console=messages,
     )  # fmt: skip
     if as_json:
         print(json.dumps(rows))  # noqa: T201
@@ -211,7 +217,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
         "network", "test %", "valid %", "params", "ops/step", "state", "s", "causal",
         box=None, pad_edge=False,
     )  # fmt: skip
-    for row in sorted(rows, key=lambda row: -row["test"]):
+    done = [row for row in rows if "test" in row]
+    for row in sorted(done, key=lambda row: -row["test"]):
         spread = f" ± {row['test_std']:.1f}" if row["test_std"] is not None else ""
         table.add_row(
             row["name"], f"{row['test']:.1f}{spread}", f"{row['validation']:.1f}",
@@ -220,6 +227,10 @@ def _print(rows: list[dict[str, Any]]) -> None:
         )  # fmt: skip
     output.print(table)
     for row in rows:
+        if "test" not in row:
+            why = row.get("refused") or row["failed"]
+            output.print(f"{row['name']}: {why}", markup=False, highlight=False)
+    for row in done:
         if row["left_out"]:
             output.print(f"{row['name']} leaves out {row['left_out']}", style="dim", markup=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from snnsim.baselines import get, width_for
 from snnsim.baselines.size import cost_of
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.networks import delay_network
 from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim_experiments.baselines.config import fit_budget
@@ -114,14 +115,20 @@ def compare(
     epochs: int | None = None,
     config: str | None = None,
     changes: list[str] | None = None,
+    rates: Sequence[float] = (1.0,),
     resume: bool = False,
     quiet: bool = False,
     console: Console | None = None,
 ) -> list[dict[str, Any]]:
-    """Train every network with every seed into ``out/<name>/seed<n>``; a row for each network.
+    """Train every network with every seed into ``out/<name>``; a row for each network.
 
     A finished run is not repeated with ``resume``, and rows of other networks are kept.
-    ``out/comparison.json`` is rewritten after every network.
+    ``out/comparison.json`` is rewritten after every network. What has no place in the budget, or
+    diverges, has a row that says so.
+
+    Args:
+        rates: factors of each network's own learning rate; with the first seed, the one with the
+            best validation accuracy is chosen for all seeds.
     """
     console = console or Console(stderr=True)
     base = resolve_baseline("gru", dataset, config=config, changes=_shared(changes))
@@ -130,21 +137,58 @@ def compare(
     for name in names:
         if not quiet:
             console.print(name, style="bold")
-        chosen = configure(
-            name, dataset, budget, by,
-            root=root, epochs=epochs, config=config, changes=changes, facts=facts,
-        )  # fmt: skip
-        summaries = []
-        for seed in seeds:
-            folder = out / name / f"seed{seed}"
+
+        def run(config: Config, seed: int, factor: float, folder: Path = out / name) -> Any:
+            folder = folder / (f"seed{seed}" if factor == 1 else f"rate{factor:g}-seed{seed}")
+            training = config.training | {"max_lr": factor * config.training["max_lr"]}
+            each = replace(config, seed=seed, training=training)
             again = resume and (folder / "run.json").exists()
-            each = replace(chosen, seed=seed)
-            summaries.append(train(each, root, folder, resume=again, quiet=quiet, console=console))
-        row = row_of(name, chosen, summaries, facts) | {"budget": budget, "by": by}
+            return train(each, root, folder, resume=again, quiet=quiet, console=console)
+
+        row: dict[str, Any]
+        try:
+            chosen = configure(
+                name, dataset, budget, by,
+                root=root, epochs=epochs, config=config, changes=changes, facts=facts,
+            )  # fmt: skip
+        except ConfigError as error:
+            row = {"name": name, "refused": str(error)}
+        else:
+            row = _row(name, chosen, run, seeds, rates, facts)
+        row |= {"budget": budget, "by": by}
         rows = [*(r for r in rows if r["name"] != name), row]
         write_json(out / "comparison.json", rows)
-    _plot(rows, out)
+    _plot([row for row in rows if "test" in row], out)
     return rows
+
+
+def _row(
+    name: str,
+    config: Config,
+    run: Callable[[Config, int, float], dict[str, Any]],
+    seeds: list[int],
+    rates: Sequence[float],
+    facts: tuple[int, int, float],
+) -> dict[str, Any]:
+    """The best learning rate on validation data, then all seeds with it."""
+    first: dict[float, dict[str, Any]] = {}
+    failure = ""
+    for factor in rates:
+        try:
+            first[factor] = run(config, seeds[0], factor)
+        except NonFiniteError as error:
+            failure = str(error)
+    if not first:
+        return {"name": name, "failed": failure}
+    tried = {factor: 100 * summary["validation_accuracy"] for factor, summary in first.items()}
+    best = max(tried, key=lambda factor: tried[factor])
+    try:
+        summaries = [first[best], *(run(config, seed, best) for seed in seeds[1:])]
+    except NonFiniteError as error:
+        return {"name": name, "failed": str(error)}
+    row = row_of(name, config, summaries, facts)
+    peak = config.training["max_lr"]
+    return row | {"max_lr": best * peak, "tried": {f"{f * peak:g}": v for f, v in tried.items()}}
 
 
 def _rows_before(out: Path, resume: bool, budget: float, by: str) -> list[dict[str, Any]]:

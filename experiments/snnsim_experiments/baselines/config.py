@@ -16,7 +16,7 @@ from typing import Any
 import snnsim_datasets
 
 from snnsim.baselines import RateEncoder, RateNetwork, get, names, width_for
-from snnsim.errors import ConfigError, nearest
+from snnsim.errors import ConfigError, check_number, nearest
 from snnsim_experiments.config import (
     Config,
     check_section,
@@ -109,6 +109,21 @@ def parse_budget(text: str) -> float:
     if not value > 0:
         raise ConfigError(f"budget is {text!r} but must be a positive number, such as 50k or 1M")
     return value
+
+
+def parse_rates(text: str) -> list[float]:
+    """Factors from ``"0.3,1,3"``.
+
+    >>> parse_rates("0.3,1")
+    [0.3, 1.0]
+    """
+    try:
+        factors = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"rates is {text!r} but must be factors such as 0.3,1,3") from None
+    for factor in factors:
+        check_number("a factor of rates", factor, above=0)
+    return factors
 
 
 def split_names(text: str, known: Iterable[str], what: str) -> list[str]:
