@@ -125,7 +125,7 @@ def test_learning_rates_are_chosen_on_validation_data(snnsim, tmp_path):
         name: json.loads((tmp_path / "elman" / name / "summary.json").read_text())
         for name in ("seed0", "rate0.001-seed0")
     }
-    tried = {0.003: stored["seed0"], 3e-6: stored["rate0.001-seed0"]}
+    tried = {3e-6: stored["rate0.001-seed0"], 0.003: stored["seed0"]}
     assert row["tried"] == {
         f"{lr:g}": pytest.approx(100 * s["validation_accuracy"]) for lr, s in tried.items()
     }
