@@ -181,6 +181,28 @@ def predict(
     output.print(table)
 
 
+@app.command()
+def similar(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    among: Annotated[Path, typer.Option(help="Folder with other runs below it.")] = Path("runs"),
+    top: Annotated[int, typer.Option(help="How many runs to name.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Find the runs whose configurations are most like a run's: what differs, and the result."""
+    from snnsim_experiments.similar import similar as find
+
+    rows = find(run, among, top)
+    if as_json:
+        print(json.dumps(rows))  # noqa: T201
+        return
+    table = Table("run", "likeness", "result %", "differs in", box=None, pad_edge=False)
+    for row in rows:
+        result = "-" if row["result"] is None else f"{row['result']:.1f}"
+        differs = ", ".join(f"{key}={value}" for key, value in row["differs"].items())
+        table.add_row(row["run"], f"{row['likeness']:.3f}", result, differs or "nothing")
+    output.print(table)
+
+
 def main() -> None:
     """Entry point: prints the project's own errors as one message and exits with 1."""
     logging.basicConfig(level=logging.WARNING)
