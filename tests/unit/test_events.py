@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from snnsim_datasets.tools.events import Events, bin_all, bin_events, from_tonic
+from snnsim_datasets.tools.events import MOST_EVENTS, Events, bin_all, bin_events, from_tonic
 
 from snnsim.errors import ConfigError, DataError
 
@@ -351,3 +351,23 @@ def test_from_tonic_refuses_units_beyond_the_channels(unit):
 def test_from_tonic_refuses_a_data_set_without_samples():
     with pytest.raises(DataError, match="no samples"):
         from_tonic([], 10, ("a",))
+
+
+def test_one_event_per_step_keeps_their_order_and_thins_evenly():
+    steps, channels, length = bin_events(
+        np.array([0.001, 0.001, 0.9]), np.array([7, 3, 9]), 10.0, 2, "events"
+    )
+    assert steps.tolist() == [0, 1, 2] and channels.tolist() == [3, 1, 4] and length == 3
+    many = np.arange(3 * MOST_EVENTS)
+    _, channels, length = bin_events(many / 1000, many, 10.0, 1, "events")
+    assert length == MOST_EVENTS and channels.tolist() == many[::3].tolist()
+    steps, _, length = bin_events(np.zeros(0), np.zeros(0, int), 10.0, 1, "events")
+    assert len(steps) == 0 and length == 1
+
+
+def test_batches_of_single_events_have_one_per_step():
+    samples = [(np.array([0.0, 0.1, 0.1]), np.array([4, 2, 2])), (np.array([0.5]), np.array([9]))]
+    batch = bin_all(events_of(samples), 10.0, 1, "events").batch([0, 1])
+    assert batch.lengths.tolist() == [3, 1]
+    assert batch.x[:, 0].argmax(-1).tolist() == [4, 2, 2]
+    assert batch.x.sum(-1).t().tolist() == [[1, 1, 1], [1, 0, 0]]

@@ -13,7 +13,8 @@ from torch import Tensor
 from snnsim.errors import ConfigError, DataError, check_choice
 from snnsim.units import check_dt
 
-BINNINGS = ("grid", "event_anchored")
+BINNINGS = ("grid", "event_anchored", "events")
+MOST_EVENTS = 512  # of a sample, with one event per step
 
 
 class Batch(NamedTuple):
@@ -96,6 +97,8 @@ def bin_events(
             ``"event_anchored"``: the frames of SpikingJelly in 2023: each frame begins at the
             first event not yet used and takes all events at most ``dt`` later, so silence is
             deleted and frames drift. Only for comparison with results obtained that way.
+            ``"events"``: one event per step in the order of time, for models of address events;
+            at most ``MOST_EVENTS`` of a sample, evenly chosen. When they came is lost.
 
     Returns:
         ``(steps, channels, number of steps)``; a sample has at least one step.
@@ -104,6 +107,10 @@ def bin_events(
     (array([0, 1, 2, 4]), array([0, 0, 1, 1]), 5)
     """
     check_choice("binning", binning, BINNINGS)
+    if binning == "events":
+        count = min(len(units), MOST_EVENTS)
+        chosen = np.arange(count) * len(units) // max(count, 1)
+        return np.arange(count), units[chosen].astype(np.int64) // pool, max(count, 1)
     milliseconds = times.astype(np.float64) * 1000.0
     if binning == "grid":
         steps = np.floor(milliseconds / dt + 1e-9).astype(np.int64)
