@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from snnsim.baselines.baseline import count
 from snnsim.baselines.options.sparse import Mask
 from snnsim.errors import ConfigError, check_choice
+from snnsim.neurons.neuron import Neuron
+from snnsim.synapses import Delayed, Dense, Recurrent
 
 MEASURES = ("parameters", "state", "operations")
 PRODUCTS = ("mul", "addcmul", "div")
@@ -26,9 +28,11 @@ class Cost(NamedTuple):
 
     Attributes:
         parameters: that can be trained.
-        state: numbers of one sample's state between two steps.
+        state: numbers of one sample's state between two steps; of delays the whole history that
+            they reach back to, a number per step and channel.
         operations: multiplications per step and sample: of the matrix products, and elementwise
-            ones. Spiking connections count dense, as if every input spiked.
+            ones. Of networks with spiking neurons only the connections count, dense, as if every
+            input spiked: one per synapse.
     """
 
     parameters: int
@@ -53,14 +57,33 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     streams = getattr(net, "streaming", "none") == "exact"
     with torch.no_grad(), _plain_kernels():
         _, state = net(x)
-        size = count(state)
+        size = count(state) + _unseen_history(net)
         if streams:
             x = x[:1]
         with _Products() as products, FlopCounterMode(display=False) as flops:
             net(x, state) if streams else net(x)
     net.train(was_training)
     operations = (flops.get_total_flops() / 2 + products.count) / len(x)
+    if any(isinstance(module, Neuron) for module in net.modules()):
+        operations = float(sum(w.numel() for w in synapses(net)))  # kernels count for nothing
     return Cost(parameters_of(net), size, operations)
+
+
+def _unseen_history(net: nn.Module) -> int:
+    """What a stream keeps of delays that run on beyond the input, and so return no state."""
+    delayed = [m for m in net.modules() if isinstance(m, Delayed) and m.padding == "lengthen"]
+    return sum((m.length - 1) * m.n_in for m in delayed)
+
+
+def synapses(net: nn.Module) -> list[Tensor]:
+    """The weights of all connections of a spiking network."""
+    found: list[Any] = []
+    for module in net.modules():
+        if isinstance(module, Dense | Delayed):
+            found.append(module.weight)
+        elif isinstance(module, Recurrent):
+            found.append(module.w_rec)
+    return found
 
 
 def parameters_of(net: nn.Module) -> int:

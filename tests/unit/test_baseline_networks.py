@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -19,6 +21,8 @@ from snnsim.baselines.options.sparse import matrices, sparsify
 from snnsim.baselines.options.think import Think
 from snnsim.errors import ConfigError, ShapeError
 from snnsim.layer import add_auxiliary_loss, auxiliary_losses
+from snnsim.networks import delay_network
+from snnsim.synapses import Delayed
 from snnsim.training.evaluate import predict, run_padded
 
 
@@ -309,3 +313,18 @@ def test_a_forecaster_starts_from_the_window_and_stays_positive():
         net.out.bias.zero_()
     x = torch.rand(4, 2, 3)
     torch.testing.assert_close(net(x), x.mean(0).expand(2, 2, 3))
+
+
+def test_spiking_networks_count_every_synapse_and_the_history_of_delays():
+    options = {"dt": 10.0, "tau_mem": 10.05, "max_delay_ms": 240.0, "dropout": 0.0}
+    make = partial(delay_network, (14, 8, 8, 3), **options)
+    synapses = 14 * 8 + 8 * 8 + 8 * 3
+    none = cost_of(make(delays="none"), 14)
+    assert none.operations == synapses and none.state == 8 + 8 + 3
+    learned = make(delays="learned")
+    reach = next(m for m in learned.modules() if isinstance(m, Delayed)).length - 1
+    found = cost_of(learned, 14)
+    assert found.operations == synapses and found.state == none.state + reach * (14 + 8 + 8)
+    assert cost_of(make(delays="learned", padding="causal"), 14).state == found.state
+    adapting = make(delays="none", neuron="adlif", recurrent=True, tau_adapt=500.0)
+    assert cost_of(adapting, 14).operations == synapses + 2 * 8 * 8

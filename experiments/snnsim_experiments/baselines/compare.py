@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from torch import Tensor, nn
 
 from snnsim.baselines import get, width_for
 from snnsim.baselines.size import cost_of
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.networks import delay_network
-from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim_experiments.baselines.config import fit_budget
 from snnsim_experiments.baselines.config import resolve as resolve_baseline
 from snnsim_experiments.build import build_network, load_split
@@ -215,8 +213,6 @@ def row_of(
     channels, classes, dt = facts
     net = build_network(config, channels, classes, dt)
     cost = cost_of(net, channels)
-    if name in SPIKING:  # compiled kernels are not seen by the counter: every synapse, once a step
-        cost = cost._replace(operations=float(sum(w.numel() for w in synapses(net))))
     accuracy = [100 * s["test_accuracy"] for s in summaries]
     validation = [100 * s["validation_accuracy"] for s in summaries]
     spiking = name in SPIKING
@@ -236,17 +232,6 @@ def row_of(
         "left_out": "" if spiking else get(name).left_out,
         "seeds": [s["seed"] for s in summaries],
     }
-
-
-def synapses(net: nn.Module) -> list[Tensor]:
-    """The weights of all connections of a spiking network."""
-    found: list[Any] = []
-    for module in net.modules():
-        if isinstance(module, Dense | Delayed):
-            found.append(module.weight)
-        elif isinstance(module, Recurrent):
-            found.append(module.w_rec)
-    return found
 
 
 def _plot(rows: list[dict[str, Any]], out: Path) -> None:
