@@ -127,7 +127,7 @@ class RateNetwork(Layer):
         module: Any
         for module in self.layers[0].modules():
             if hasattr(module, "count_together"):
-                if module.n_in != self.encoder.n:
+                if len(module.together) != self.encoder.n:
                     raise ConfigError(
                         f"{self.model} takes its graph from the channels, but think or chunk puts "
                         "more in front of it; leave them away"

@@ -436,12 +436,13 @@ def test_the_graph_of_channels_is_counted_from_the_data_and_mixes_them():
     net = ReGENN(4, 5)
     x = torch.zeros(10, 1, 4)
     x[::2, 0, :2] = 1
-    net.count_together(x)
+    net.mixer.count_together(x)
     expected = torch.zeros(4, 4)
     expected[:2, :2] = 1
-    torch.testing.assert_close(net.together, expected)
-    codes = nn.functional.normalize(net.code(net.together)[0], dim=-1)
-    torch.testing.assert_close(net.graph(), codes @ codes.t() * net.scale + net.shift)
+    mixer = net.mixer
+    torch.testing.assert_close(mixer.together, expected)
+    codes = nn.functional.normalize(mixer.code(mixer.together)[0], dim=-1)
+    torch.testing.assert_close(mixer.graph(), codes @ codes.t() * mixer.scale + mixer.shift)
 
 
 # ---- neural process

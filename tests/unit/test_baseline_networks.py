@@ -13,6 +13,7 @@ from snnsim.baselines.models.bidirectional import Bidirectional
 from snnsim.baselines.models.gru import GRU
 from snnsim.baselines.models.leaky import Leaky
 from snnsim.baselines.models.lstm import LSTM
+from snnsim.baselines.models.regenn import GraphMixer
 from snnsim.baselines.options.attend import Attend
 from snnsim.baselines.options.chunks import ChunkRecurrent
 from snnsim.baselines.options.join import JOINS, Join
@@ -276,7 +277,7 @@ def test_gradients_through_recoding_are_those_of_the_whole_step():
 def test_a_graph_of_channels_is_found_behind_attention_and_refused_behind_thinking():
     net = RateNetwork(6, 3, "regenn", width=8, attend=2)
     net.prepare(counts())
-    assert not torch.equal(net.layers[0].inner.together, torch.eye(6))
+    assert not torch.equal(net.layers[0].inner.mixer.together, torch.eye(6))
     with pytest.raises(ConfigError, match="leave them away"):
         RateNetwork(6, 3, "regenn", width=8, think=2).prepare(counts())
 
@@ -328,3 +329,30 @@ def test_spiking_networks_count_every_synapse_and_the_history_of_delays():
     assert cost_of(make(delays="learned", padding="causal"), 14).state == found.state
     adapting = make(delays="none", neuron="adlif", recurrent=True, tau_adapt=500.0)
     assert cost_of(adapting, 14).operations == synapses + 2 * 8 * 8
+
+
+def test_the_graph_is_taken_from_encoded_data():
+    net = RateNetwork(6, 3, "regenn", width=8)
+    x = counts(channels=6)
+    net.prepare(x)
+    mixer = net.layers[0].mixer
+    expected = GraphMixer(6)
+    expected.count_together(net.encoder(x)[0])
+    assert torch.equal(mixer.together, expected.together) and not torch.equal(
+        mixer.together, torch.eye(6)
+    )
+
+
+def test_a_forecaster_with_a_mixer_shares_its_core_between_channels():
+    mixer = GraphMixer(3)
+    with torch.no_grad():
+        mixer.scale.zero_()
+        mixer.shift.zero_()
+    net = Forecaster(GRU(1, 5), 4, 2, mixer)
+    x = torch.rand(4, 2, 3)
+    torch.testing.assert_close(net(x.flip(2)), net(x).flip(2))
+    alone = Forecaster(GRU(1, 5), 4, 2)
+    alone.load_state_dict({k: v for k, v in net.state_dict().items() if "mixer" not in k})
+    torch.testing.assert_close(net(x)[..., 1:2], alone(x[..., 1:2]))
+    with pytest.raises(ConfigError, match="one channel at a time"):
+        Forecaster(GRU(3, 5), 4, 2, GraphMixer(3))

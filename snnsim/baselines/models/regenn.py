@@ -18,6 +18,44 @@ from snnsim.baselines.models.lstm import LSTM
 from snnsim.errors import ShapeError
 
 
+class GraphMixer(nn.Module):
+    """Mixes the channels of every step by a learnt graph: ``x' = relu(x + S x)``.
+
+    Args:
+        channels: their number.
+        code: size of a channel's code ``phi``.
+    """
+
+    tables = ("scale", "shift")
+    together: Tensor
+
+    def __init__(self, channels: int, code: int = 8):
+        super().__init__()
+        self.register_buffer("together", torch.eye(channels))
+        self.code = linear(channels, code)
+        self.scale = nn.Parameter(0.1 * torch.randn(channels, channels) / channels**0.5)
+        self.shift = nn.Parameter(torch.zeros(channels, channels))
+
+    @torch.no_grad()
+    def count_together(self, x: Tensor) -> None:
+        """Take the graph ``A`` from data ``x [T, B, N]``: which channels are active together."""
+        if x.shape[-1] != len(self.together):
+            raise ShapeError(f"x has {x.shape[-1]} channels but the graph has {len(self.together)}")
+        active = (x > 0).flatten(0, -2).to(self.together)
+        counts = active.t() @ active
+        norms = counts.diagonal().clamp(min=1).sqrt()
+        self.together.copy_(counts / norms.outer(norms))
+
+    def graph(self) -> Tensor:
+        """``S [N, N]``: how much each channel (row) takes from each other."""
+        codes = nn.functional.normalize(self.code(self.together)[0], dim=-1)
+        return codes @ codes.t() * self.scale + self.shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., N]`` to the same."""
+        return torch.relu(x + x @ self.graph().t())
+
+
 class ReGENN(Baseline):
     """A learnt graph of channels, and an LSTM behind it.
 
@@ -31,39 +69,16 @@ class ReGENN(Baseline):
     (7, 2, 5)
     """
 
-    tables = ("scale", "shift")
     source = "Spadon et al. 2021, arXiv:2008.12833"
     left_out = "attention over the window and the gate over variables, which are not causal"
 
-    together: Tensor
-
     def __init__(self, n_in: int, n_out: int, *, code: int = 8):
         super().__init__(n_in, n_out)
-        self.register_buffer("together", torch.eye(n_in))
-        self.code = linear(n_in, code)
-        self.scale = nn.Parameter(0.1 * torch.randn(n_in, n_in) / n_in**0.5)
-        self.shift = nn.Parameter(torch.zeros(n_in, n_in))
+        self.mixer = GraphMixer(n_in, code)
         self.lstm = LSTM(n_in, n_out)
-
-    @torch.no_grad()
-    def count_together(self, x: Tensor) -> None:
-        """Take the graph ``A`` from data ``x [T, B, n_in]``: which channels are active together."""
-        if x.shape[-1] != self.n_in:
-            raise ShapeError(f"x has {x.shape[-1]} channels but the graph has {self.n_in}")
-        active = (x > 0).flatten(0, -2).to(self.together)
-        counts = active.t() @ active
-        self.together.copy_(
-            counts
-            / counts.diagonal().clamp(min=1).sqrt().outer(counts.diagonal().clamp(min=1).sqrt())
-        )
-
-    def graph(self) -> Tensor:
-        """``S [n_in, n_in]``: how much each channel (row) takes from each other."""
-        codes = nn.functional.normalize(self.code(self.together)[0], dim=-1)
-        return codes @ codes.t() * self.scale + self.shift
 
     def initial_state(self, batch: int) -> State:
         return self.lstm.initial_state(batch)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        return self.lstm(torch.relu(x + x @ self.graph().t()), state)
+        return self.lstm(self.mixer(x), state)
