@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,15 +77,19 @@ class Buffer:
             row = self.scores.new_zeros(1, self.scores.shape[1])
             self.scores = torch.cat([self.scores, row])
 
-    def draw(self, count: int) -> Iterator[Drawn]:
-        """Up to ``count`` samples at random, task by task."""
+    def draw(self, count: int) -> list[Drawn]:
+        """Up to ``count`` samples at random, task by task; none while it is empty."""
         if not len(self):
-            return
+            return []
         places = torch.randperm(len(self))[:count]
-        for task in self.tasks[places].unique().tolist():
-            mine = places[self.tasks[places] == task]
-            data = self.learner.stream.tasks[task].train
-            yield Drawn(task, mine, data.batch(self.numbers[mine].numpy()))
+        return [
+            self._of(task, places[self.tasks[places] == task])
+            for task in self.tasks[places].unique().tolist()
+        ]
+
+    def _of(self, task: int, places: Tensor) -> Drawn:
+        data = self.learner.stream.tasks[task].train
+        return Drawn(task, places, data.batch(self.numbers[places].numpy()))
 
     def tensors(self) -> dict[str, Tensor]:
         """Its content."""

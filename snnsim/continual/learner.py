@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,18 @@ def dense_head(features: int, bias: bool = False) -> Callable[[int], Layer]:
         return head
 
     return make
+
+
+def joined(batches: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """``x [T, B, ...]`` and ``lengths [B]`` of several batches as one; the shorter end in zeros."""
+    longest = max(batch.x.shape[0] for batch in batches)
+    lengths = torch.cat([batch.lengths for batch in batches])
+    return torch.cat([_padded(batch.x, longest) for batch in batches], 1), lengths
+
+
+def _padded(x: Tensor, steps: int) -> Tensor:
+    missing = steps - x.shape[0]
+    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing else x
 
 
 class Learner(nn.Module):
@@ -97,7 +109,9 @@ class Learner(nn.Module):
 
     def outputs(self, x: Tensor, task: int) -> Tensor:
         """``[T, B, C]`` of the classes of a task."""
-        features, _ = self._features(x, task)
+        return self._outputs(self._features(x, task)[0], task)
+
+    def _outputs(self, features: Tensor, task: int) -> Tensor:
         y, _ = run_layer(self.head(task), features, None)
         return y[..., : self.classes(task)]
 
@@ -111,6 +125,29 @@ class Learner(nn.Module):
     def scores(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
         """Class scores ``[B, C]``."""
         return self.readout(self.outputs(x, task), self.within(x, lengths))
+
+    def scores_of(self, batches: Sequence[Any], tasks: Sequence[int]) -> list[Tensor]:
+        """Class scores of several batches, each for a task; the body runs once for all of them.
+
+        Args:
+            batches: with ``x [T, B, ...]`` and ``lengths [B]``.
+            tasks: whose head and classes, a number for each batch.
+
+        Returns:
+            ``[B, C]`` for each.
+        """
+        device = next(self.parameters()).device
+        if self.generate is not None:  # a body for each task
+            each = zip(batches, tasks, strict=True)
+            return [self.scores(b.x.to(device), task, b.lengths) for b, task in each]
+        x, lengths = joined(batches)
+        features, _ = self.body(x.to(device))
+        counts = [len(batch.lengths) for batch in batches]
+        parts = zip(features.split(counts, 1), lengths.split(counts), tasks, strict=True)
+        return [
+            self.readout(self._outputs(part, task), self.within(x, own))
+            for part, own, task in parts
+        ]
 
     @staticmethod
     def within(x: Tensor, lengths: Tensor | None) -> Tensor | None:

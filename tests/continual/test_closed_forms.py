@@ -84,7 +84,7 @@ def test_der_is_distance_to_what_was_said_plus_replayed_cross_entropy():
     distance = (now[:, :2] - kept[:, :2]).square().mean()
     expected = ce + 0.3 * distance + 0.6 * functional.cross_entropy(now, past.labels)
     found = method.loss(ce, batch, scores, 1, torch.arange(20).numpy())
-    assert float(found) == pytest.approx(expected.item(), rel=1e-5)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_si_adds_up_what_each_weight_has_saved():

@@ -307,3 +307,35 @@ def test_gpm_leaves_batch_statistics_alone():
 
     ContinualTrainer(learns, method, RECIPE, watcher=Stop())._run_task()
     assert all(torch.equal(a, b) for a, b in zip(before, learns.body.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scores_of_several_batches_are_those_of_each(scenario):
+    trained = learner(scenario)
+    trained.eval()
+    batches, tasks = [], (0, 2, 1)
+    for task, steps, count in zip(tasks, (6, 4, 5), (3, 1, 4), strict=True):
+        batch = trained.stream.tasks[task].train.batch(range(count))
+        short = torch.full((count,), steps)
+        batches.append(batch._replace(x=batch.x[:steps], lengths=short))
+    together = trained.scores_of(batches, tasks)
+    for batch, task, found in zip(batches, tasks, together, strict=True):
+        expected = trained.scores(batch.x, task, batch.lengths)
+        assert found.shape == (len(batch.labels), trained.classes(task))
+        assert (found - expected).abs().max() < 1e-6
+
+
+def test_joint_is_the_mean_over_all_tasks_so_far():
+    trained = learner("domain")
+    method = methods.get("joint")()
+    method.attach(trained)
+    batch = trained.stream.tasks[2].train.batch(range(20))
+    torch.manual_seed(3)
+    found = method.loss(torch.tensor(5.0), batch, None, 2, np.arange(20))
+    torch.manual_seed(3)
+    total = torch.tensor(5.0)
+    for task in (0, 1):
+        data = trained.stream.tasks[task].train
+        past = data.batch(torch.randint(len(data), (20,)).numpy())
+        total = total + torch.nn.functional.cross_entropy(trained.scores(past.x, task), past.labels)
+    assert found.item() == pytest.approx(total.item() / 3, rel=1e-6)

@@ -47,9 +47,8 @@ class DER(Replay):
         """Mean squared distance of the scores to those kept."""
         parts, kept = [], self.buffer.scores
         assert kept is not None
-        for drawn in self.buffer.draw(self.batch_size):
-            found = self.scores_of(drawn.task, drawn.batch, task)
-            classes = self.learner.classes(drawn.task)  # those there were at the time
-            then = kept[drawn.places, :classes].to(found.device)
+        for past, found in self.drawn(task):
+            classes = self.learner.classes(past.task)  # those there were at the time
+            then = kept[past.places, :classes].to(found.device)
             parts.append((found[:, :classes] - then).square().flatten())
         return torch.cat(parts).mean() if parts else 0.0

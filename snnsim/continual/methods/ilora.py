@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from snnsim.continual.learner import Learner
+from snnsim.continual.learner import Learner, joined
 from snnsim.continual.methods.replay import Replay
 from snnsim.continual.presynaptic import Connection, Part, connections_of, weight_of
 from snnsim.errors import ConfigError, check_number
@@ -121,17 +121,17 @@ class ILoRA(Replay):
         return ce
 
     def _pull(self) -> Tensor | float:
-        parts = []
-        for drawn in self.buffer.draw(self.batch_size):
-            x = drawn.batch.x.to(self.device)
-            lengths = self.learner.within(x, drawn.batch.lengths)
-            fast = self.learner.readout(self.learner.body(x)[0], lengths)
-            with torch.no_grad():
-                self._use_slow(True)
-                slow = self.learner.readout(self.learner.body(x)[0], lengths)
-                self._use_slow(False)
-            parts.append((fast - torch.maximum(fast.detach(), slow)).square().flatten())
-        return torch.cat(parts).mean() if parts else 0.0
+        drawn = self.buffer.draw(self.batch_size)
+        if not drawn:
+            return 0.0
+        x, lengths = joined([past.batch for past in drawn])
+        x, within = x.to(self.device), self.learner.within(x, lengths)
+        fast = self.learner.readout(self.learner.body(x)[0], within)
+        with torch.no_grad():
+            self._use_slow(True)
+            slow = self.learner.readout(self.learner.body(x)[0], within)
+            self._use_slow(False)
+        return (fast - torch.maximum(fast.detach(), slow)).square().mean()
 
     def _use_slow(self, slow: bool) -> None:
         for adapter in self.adapters:

@@ -20,14 +20,17 @@ class Joint(Method):
     def loss(
         self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
-        for earlier in range(task):
-            data = self.learner.stream.tasks[earlier].train
-            numbers = torch.randint(len(data), (len(chosen),)).numpy()
-            past = data.batch(numbers)
-            among = task if self.learner.shares_head else earlier
-            found = self.learner.scores(past.x.to(ce.device), among, past.lengths)
-            ce = ce + functional.cross_entropy(found, past.labels.to(ce.device))
+        if not task:
+            return ce
+        past = [self._any(earlier, len(chosen)) for earlier in range(task)]
+        among = [task if self.learner.shares_head else earlier for earlier in range(task)]
+        for data, found in zip(past, self.learner.scores_of(past, among), strict=True):
+            ce = ce + functional.cross_entropy(found, data.labels.to(ce.device))
         return ce / (task + 1)
+
+    def _any(self, task: int, count: int) -> Any:
+        data = self.learner.stream.tasks[task].train
+        return data.batch(torch.randint(len(data), (count,)).numpy())
 
     def memory_bytes(self) -> int:
         """All samples of earlier tasks, a byte per value."""

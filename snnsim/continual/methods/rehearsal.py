@@ -93,14 +93,18 @@ class Rehearsal(Wrapper):
         self, orders: dict[int, Tensor], step: int, task: int, optimizer: torch.optim.Optimizer
     ) -> None:
         optimizer.zero_grad(set_to_none=True)
-        for past, order in orders.items():
-            numbers = order[step * self.batch_size : (step + 1) * self.batch_size]
-            if not len(numbers):
-                continue
-            batch = self.learner.stream.tasks[past].train.batch(numbers.numpy())
-            among = task if self.learner.shares_head else past
-            scores = self.learner.scores(batch.x.to(self.device), among, batch.lengths)
-            functional.cross_entropy(scores, batch.labels.to(self.device)).backward()
+        first = step * self.batch_size
+        numbers = {past: order[first : first + self.batch_size] for past, order in orders.items()}
+        tasks = [past for past in numbers if len(numbers[past])]
+        stream = self.learner.stream.tasks
+        batches = [stream[past].train.batch(numbers[past].numpy()) for past in tasks]
+        among = [task if self.learner.shares_head else past for past in tasks]
+        found = self.learner.scores_of(batches, among)
+        losses = [
+            functional.cross_entropy(scores, batch.labels.to(scores.device))
+            for batch, scores in zip(batches, found, strict=True)
+        ]
+        torch.stack(losses).sum().backward()
         optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:

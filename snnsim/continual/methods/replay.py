@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snnsim.continual.buffer import Buffer
+from snnsim.continual.buffer import Buffer, Drawn
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
 from snnsim.errors import check_number
@@ -43,19 +44,23 @@ class Replay(Method):
 
     def replayed(self, task: int) -> Tensor | float:
         """Mean cross-entropy of samples drawn from the buffer; 0 while it is empty."""
-        total: Tensor | float = 0.0
-        count = 0
-        for drawn in self.buffer.draw(self.batch_size):
-            found = self.scores_of(drawn.task, drawn.batch, task)
-            labels = drawn.batch.labels.to(found.device)
-            total = total + functional.cross_entropy(found, labels, reduction="sum")
-            count += len(labels)
-        return total / count if count else 0.0
+        drawn = self.drawn(task)
+        if not drawn:
+            return 0.0
+        total = [
+            functional.cross_entropy(found, past.batch.labels.to(found.device), reduction="sum")
+            for past, found in drawn
+        ]
+        return torch.stack(total).sum() / sum(len(past.places) for past, _ in drawn)
 
-    def scores_of(self, task: int, batch: Any, present: int) -> Tensor:
-        """Scores of past samples, among all classes that the present task tells apart."""
-        among = present if self.learner.shares_head else task
-        return self.learner.scores(batch.x.to(self.device), among, batch.lengths)
+    def drawn(self, present: int) -> list[tuple[Drawn, Tensor]]:
+        """Past samples and their scores, among all classes that the present task tells apart."""
+        drawn = self.buffer.draw(self.batch_size)
+        if not drawn:
+            return []
+        among = [present if self.learner.shares_head else past.task for past in drawn]
+        scores = self.learner.scores_of([past.batch for past in drawn], among)
+        return list(zip(drawn, scores, strict=True))
 
     def tensors(self) -> dict[str, Tensor]:
         return self.buffer.tensors()
