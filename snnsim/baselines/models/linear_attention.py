@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import State, linear
-from snnsim.baselines.heads import matrices_of, outer, split
+from snnsim.baselines.heads import matrices_of, split
 from snnsim.baselines.ltv import LinearModel, Matrices
 from snnsim.errors import check_choice
+from snnsim.functional.outer import outer_recurrence
 
 NORMALISERS = ("none", "sum", "exp", "softplus", "sigmoid")
 OF_ONE_STEP: dict[str, Callable[[Tensor], Tensor]] = {
@@ -65,20 +66,16 @@ class LinearAttention(LinearModel):
         q, k = (split(m(x)[0], self.heads) for m in (self.query, self.key))
         return nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
 
-    def terms(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         q, k = self._features(x)
         v = split(self.value(x)[0], self.heads)
-        return torch.ones_like(v[:1, :1, :1, :1, None]), outer(k, with_one(v)), (q, x)
-
-    def read(self, h: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
-        q, x = context
-        y = (q.unsqueeze(-2) @ h).squeeze(-2)
+        y, state = outer_recurrence(q, k, with_one(v), state)
         y, total = y[..., :-1], y[..., -1:]
         if self.normaliser == "sum":
             y = y / total.clamp(min=1e-6)
         elif self.scale is not None:
             y = y / self._eta(x).unsqueeze(-1)
-        return y.flatten(-2)
+        return y.flatten(-2), state
 
     def _eta(self, x: Tensor) -> Tensor:
         assert self.scale is not None

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from snnsim.baselines.baseline import State, linear
-from snnsim.baselines.heads import matrices_of, outer, split
+from snnsim.baselines.heads import matrices_of, split
 from snnsim.baselines.ltv import LinearModel, Matrices
-from snnsim.functional.scan import linear_recurrence
+from snnsim.functional.outer import outer_recurrence
 
 
 class PLSTM(LinearModel):
@@ -57,20 +57,11 @@ class PLSTM(LinearModel):
         return q / self.keys**0.5, k, v, *gates
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        decay, drive, context = self.terms(x)
-        after = linear_recurrence(decay, drive, state)
-        before = torch.cat([state[None], after[:-1]])
-        return self.read(before, context), after[-1]
-
-    def terms(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         q, k, v, source, transition, mark, direct = self._parts(x)
         own = (direct * (q * k).sum(-1)).unsqueeze(-1) * v
-        drive = source[..., None, None] * outer(k, v)
-        return transition[..., None, None], drive, (q * mark.unsqueeze(-1), own)
-
-    def read(self, h: Tensor, context: tuple[Tensor, ...]) -> Tensor:
-        q, own = context
-        return ((q.unsqueeze(-2) @ h).squeeze(-2) + own).flatten(-2)
+        q, k = q * mark.unsqueeze(-1), k * source.unsqueeze(-1)
+        y, state = outer_recurrence(q, k, v, state, transition.clamp(min=1e-30).log(), before=True)
+        return (y + own).flatten(-2), state
 
     def ltv(self, x: Tensor) -> Matrices:
         """Matrices of the state after a step, from which the step's own part is taken back."""
