@@ -8,6 +8,7 @@ diagonal here unless said otherwise. Source: Sieber et al. 2024 (arXiv:2405.1573
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from snnsim.baselines.baseline import Baseline, State
 from snnsim.functional.scan import linear_recurrence
+
+CACHED_VALUES = 1 << 19  # 2 MB of float32, a half of what a core's caches hold
 
 
 class Matrices(NamedTuple):
@@ -64,6 +67,28 @@ def memory_steps(matrices: Matrices) -> Tensor:
     return (1 / (1 - size).clamp(min=1e-6)).mean((0, 1))
 
 
+def in_pieces(
+    run: Callable[[Tensor, State], tuple[Tensor, State]], x: Tensor, state: State, values: int
+) -> tuple[Tensor, State]:
+    """``run(x, state)``, on a CPU a few steps at a time.
+
+    A state much larger than an input makes tensors ``[T, B, ...]`` that no cache holds: pieces
+    that fit halve the time. The results are the same.
+
+    Args:
+        run: from inputs ``[T, B, n]`` and a state to outputs ``[T, B, m]`` and the next state.
+        values: numbers that a step makes.
+    """
+    steps = max(CACHED_VALUES // max(values, 1), 1)
+    if x.device.type != "cpu" or len(x) <= steps:
+        return run(x, state)
+    outputs = []
+    for piece in x.split(steps):
+        y, state = run(piece, state)
+        outputs.append(y)
+    return torch.cat(outputs), state
+
+
 class LinearModel(Baseline):
     """A baseline whose state follows an elementwise linear recurrence.
 
@@ -80,6 +105,9 @@ class LinearModel(Baseline):
         raise NotImplementedError
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        return in_pieces(self._run, x, state, state.numel())
+
+    def _run(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         decay, drive, context = self.terms(x)
         h = linear_recurrence(decay, drive, state)
         return self.read(h, context), h[-1]

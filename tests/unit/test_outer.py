@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from snnsim.baselines.ltv import in_pieces
+from snnsim.baselines.models.lightnet import running_average
 from snnsim.errors import ShapeError
 from snnsim.functional.outer import outer_recurrence
 
@@ -66,3 +68,34 @@ def test_shapes_that_do_not_fit_are_named(name):
     named[name] = named[name][:, :1]
     with pytest.raises(ShapeError, match=f"{name} has shape"):
         outer_recurrence(**named)
+
+
+@pytest.mark.parametrize("growth", [1.0, 200.0])  # the second overflows float32 within a piece
+def test_a_running_average_equals_its_loop_however_much_a_normaliser_grows(growth):
+    q, k, v, s, _ = (a.detach() for a in case(70))
+    k = (k + growth * torch.linspace(0, 3, 70).view(-1, 1, 1, 1)).requires_grad_()
+    z = torch.cat([torch.full_like(k[:1], -1e4), k]).logcumsumexp(0)
+    found, start, outputs = running_average(q, k, v, z, s), s, []
+    for t in range(70):
+        share = (k[t] - z[t + 1]).exp().unsqueeze(-1)
+        s = (z[t] - z[t + 1]).exp().unsqueeze(-1) * s + share * v[t].unsqueeze(-2)
+        outputs.append((q[t].unsqueeze(-2) @ s).squeeze(-2))
+    expected = torch.stack(outputs), s
+    total = [y.square().sum() + e.sin().sum() for y, e in (found, expected)]
+    gradients = [torch.autograd.grad(t, k, retain_graph=True)[0] for t in total]
+    for one, two in zip((*found, gradients[0]), (*expected, gradients[1]), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-8)
+    single = running_average(*(a.detach().float() for a in (q, k, v, z, start)))
+    assert all(torch.isfinite(a).all() for a in single)
+
+
+def test_pieces_of_a_sequence_give_what_the_whole_gives():
+    def run(x, state):
+        sums = state + x.cumsum(0)
+        return 2 * sums, sums[-1]
+
+    x, state = torch.rand(11, 2, 3, dtype=torch.float64), torch.rand(2, 3, dtype=torch.float64)
+    for values in (6, 1 << 18, 1 << 30):  # the whole, two steps and one step at a time
+        y, after = in_pieces(run, x, state, values)
+        torch.testing.assert_close(y, run(x, state)[0])
+        torch.testing.assert_close(after, run(x, state)[1])

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import Baseline, State, linear
-from snnsim.baselines.heads import NOTHING, matrices_of, outer, recall, split
+from snnsim.baselines.heads import NOTHING, matrices_of, split
 from snnsim.baselines.ltv import Matrices
-from snnsim.functional.scan import linear_recurrence
+from snnsim.functional.outer import outer_recurrence
+
+PIECE = 32  # steps
+MOST_GROWTH = 60.0  # exp(60) is far from the largest float32
 
 
 class LightNet(Baseline):
@@ -55,23 +58,62 @@ class LightNet(Baseline):
             "s": self.zeros(*shape, self.n_out // self.heads),
         }
 
-    def _weights(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-        """Queries, shares of the new key, decays, and the normaliser at the end."""
+    def _queries_and_keys(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys, and the normalisers from before the first step to the last."""
         q, k = (split(m(x)[0], self.heads) for m in (self.query, self.key))
-        total = torch.cat([z[None], k]).logcumsumexp(0)
-        return nn.functional.silu(q), (k - total[1:]).exp(), (-total.diff(dim=0)).exp(), total[-1]
+        return nn.functional.silu(q), k, torch.cat([z[None], k]).logcumsumexp(0)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        q, share, decay, z = self._weights(x, state["z"])
+        q, k, z = self._queries_and_keys(x, state["z"])
         v = split(self.value(x)[0], self.heads)
-        s = linear_recurrence(decay.unsqueeze(-1), outer(share, v), state["s"])
-        y = recall(q, s)
-        return y if self.finish is None else self.finish(y, x), {"z": z, "s": s[-1]}
+        y, s = running_average(q, k, v, z, state["s"])
+        y = y.flatten(-2)
+        return y if self.finish is None else self.finish(y, x), {"z": z[-1], "s": s}
 
     def ltv(self, x: Tensor) -> Matrices:
         """Matrices of what enters the norm (all of it if not ``gated``)."""
-        q, share, decay, _ = self._weights(x, self.initial_state(x.shape[1])["z"])
-        return matrices_of(decay, share, q, self.value.weight)
+        q, k, z = self._queries_and_keys(x, self.initial_state(x.shape[1])["z"])
+        return matrices_of((-z.diff(dim=0)).exp(), (k - z[1:]).exp(), q, self.value.weight)
+
+
+def running_average(q: Tensor, k: Tensor, v: Tensor, z: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """``S[t]^T q[t]`` for ``S[t] = exp(z[t-1] - z[t]) S[t-1] + exp(k[t] - z[t]) v[t]^T``.
+
+    Relative to the normaliser at the end of a piece nothing decays, so a piece is matrix products;
+    where a normaliser grows too much for that, pieces are single steps.
+
+    Args:
+        q, k: ``[T, B, H, n]``.
+        v: ``[T, B, H, d]``.
+        z: ``[T + 1, B, H, n]``, not decreasing and not below ``k``.
+        s: state before the first step, ``[B, H, n, d]``.
+
+    Returns:
+        ``[T, B, H, d]`` and the last state.
+    """
+    steps = PIECE if _growth(z[1:]) < MOST_GROWTH else 1
+    outputs = []
+    for first in range(0, len(q), steps):
+        now = slice(first, first + steps)
+        inside = z[1:][now]
+        end = inside[-1].detach()  # any constant gives the same
+        y, s = outer_recurrence(
+            q[now] * (end - inside).exp(),
+            (k[now] - end).exp(),
+            v[now],
+            (z[first] - end).exp().unsqueeze(-1) * s,
+        )
+        s = (end - inside[-1]).exp().unsqueeze(-1) * s
+        outputs.append(y)
+    return torch.cat(outputs) if outputs else v, s
+
+
+def _growth(z: Tensor) -> float:
+    """The most that a normaliser grows within a piece."""
+    pieces = z.detach().split(PIECE)
+    return max(
+        (float((piece[-1] - piece[0]).max()) for piece in pieces if piece.numel()), default=0.0
+    )
 
 
 class GatedOutput(nn.Module):
