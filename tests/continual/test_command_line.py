@@ -383,3 +383,22 @@ def test_damaged_image_files_are_refused(tmp_path):
     (tmp_path / "mnist_full.npz").write_bytes(b"no archive")
     with pytest.raises(DataError, match="not a readable"):
         images.load("mnist", "train", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stream", "change"),
+    [
+        ("split-spoken-digits", "stream.tasks=4"),
+        ("speakers-spoken-digits", "stream.per_task=2"),
+        ("pmnist", "stream.turn=20"),
+        ("pmnist", "stream.scenario=class"),
+        ("parity", "stream.order_seed=3"),
+        ("5-datasets", "stream.protocol=speaker"),
+    ],
+)
+def test_an_option_that_a_stream_would_ignore_is_refused(stream, change, tmp_path):
+    options = ["--stream", stream, "--method", "fine-tuning", "--out", tmp_path / "r"]
+    result = snnsim("run", *options, "--set", change)
+    assert result.exit_code
+    assert f"{change.split('=')[0]} has no effect on {stream}" in str(result.exception)
+    assert not (tmp_path / "r").exists()

@@ -85,13 +85,15 @@ def resolve(
             values[section].update(layer.get(f"{section}-{method}", {}))
     if learning is not None:
         values["network"]["learning"] = learning
+    chosen = check_section("stream", fields(streams.build), values["stream"])
+    streams.check_used(stream, layers[-1].get("stream", {}))  # a file may be of another stream
     options = check_section("method", _options_of(cls), values["method"])
     cls(**options)  # refuses values out of range before any data is read
     return ContinualConfig(
         stream,
         method,
         seed,
-        check_section("stream", fields(streams.build), values["stream"]),
+        chosen,
         check_section("network", fields(networks.build), values["network"]),
         _recipe(values["training"]),
         options,

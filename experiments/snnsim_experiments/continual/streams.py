@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,15 @@ SPOKEN = ("spoken-digits", "fsdd", "shd", "ssc")  # with known speakers
 CURRICULA = {"parity": parity, "match-to-sample": match_to_sample}
 PARTS = ("train", "validation", "test")
 EVALUATED = ("test", "validation")
+USED = {  # options by kind of stream, beside those of all
+    "permuted": {"tasks", "seed", "protocol"},
+    "rotated": {"tasks", "turn", "protocol"},
+    "split": {"scenario", "per_task", "order_seed", "protocol"},
+    "speakers": {"protocol"},
+    "curriculum": {"scenario", "tasks", "samples", "seed"},
+    "collection": {"scenario"},
+}
+OF_ALL = {"validation", "evaluate"}
 
 
 def names() -> list[str]:
@@ -60,6 +69,19 @@ def parse(stream: str) -> tuple[str, str]:
         return "collection", "cifar10"
     kind, _, data = ALIASES.get(stream, stream).partition("-")
     return kind, data
+
+
+def check_used(stream: str, given: Iterable[str]) -> None:
+    """Refuse options that a stream would ignore.
+
+    >>> check_used("pmnist", ["tasks", "evaluate"])
+    """
+    used = USED[parse(stream)[0]] | OF_ALL
+    for name in given:
+        if name not in used:
+            raise ConfigError(
+                f"stream.{name} has no effect on {stream}, which has {', '.join(sorted(used))}"
+            )
 
 
 def is_still(stream: str) -> bool:
