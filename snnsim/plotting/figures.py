@@ -128,30 +128,24 @@ def accuracy_curves(matrix: Sequence[Sequence[float]]) -> Any:
 
 
 def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Test accuracy of networks over their operations per step.
+    """Test accuracy of networks, in order, and over their operations per step.
 
     Args:
         rows: with ``name``, ``test``, ``test_std`` (or ``None``), ``operations`` and, for spiking
             networks, a firing ``rate``.
     """
-    figure, axes = _figure(1, 1, 7, 4.5)
-    for row in rows:
+    rows = sorted(rows, key=lambda row: row["test"])
+    figure, axes = _figure(1, 2, 10, max(2.5, 1 + 0.22 * len(rows)))
+    named, spread = axes[0]
+    for place, row in enumerate(rows):
         spiking = row.get("rate") is not None
-        axes[0, 0].errorbar(
-            row["operations"],
-            row["test"],
-            yerr=row["test_std"],
-            fmt="s" if spiking else "o",
-            color="tab:red" if spiking else "tab:blue",
-        )
-        axes[0, 0].annotate(
-            row["name"],
-            (row["operations"], row["test"]),
-            xytext=(4, 3),
-            textcoords="offset points",
-            fontsize=7,
-        )
-    axes[0, 0].set(
+        style = {"fmt": "s" if spiking else "o", "color": "tab:red" if spiking else "tab:blue"}
+        named.errorbar(row["test"], place, xerr=row["test_std"], **style)
+        spread.errorbar(row["operations"], row["test"], yerr=row["test_std"], **style)
+    named.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
+    named.set(xlabel="test accuracy (%)", title="spiking networks are red squares")
+    named.grid(axis="x", alpha=0.3)
+    spread.set(
         xscale="log", xlabel="operations per step and sample, dense", ylabel="test accuracy (%)"
     )
     return figure
