@@ -77,6 +77,11 @@ class Learner(nn.Module):
         readout: Readout = mean,
     ):
         super().__init__()
+        if training == "ottt" and readout is not mean:
+            raise ConfigError(
+                "online training takes the loss at every step, which is the read-out 'mean'; "
+                "use it, or training='bptt'"
+            )
         self.stream, self.learning, self.readout = stream, training, readout
         self.generate: Callable[[int], dict[str, Tensor]] | None = None
         self.observed = True

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method
+from snnsim.continual.method import Method, options_of
 from snnsim.errors import CheckpointError, ConfigError, NonFiniteError, check_choice, check_number
 from snnsim.training import checkpoint, distributed
 from snnsim.training.rules.online import online_gradients
@@ -33,7 +33,7 @@ class ContinualRecipe:
         lr: learning rate in the first task.
         later_lr: in the others; 0 means the same.
         optimizer: ``"sgd"`` or ``"adam"``.
-        momentum: of SGD.
+        momentum: of SGD; Adam has its own.
         weight_decay: L2 penalty.
         schedule: ``"constant"``, or ``"cosine"`` over the epochs of a task.
         delay_lr: learning rate of delays, in steps; 0 means ``100 * lr``.
@@ -125,6 +125,11 @@ class ContinualTrainer:
         self.seconds = [0.0] * count
         self.optimizer: torch.optim.Optimizer | None = None
         method.attach(learner, recipe.plain)
+        named = [name for name, _ in learner.named_parameters()]
+        if recipe.delay_lr and not any(name.endswith("delay") for name in named):
+            raise ConfigError(
+                f"delay_lr={recipe.delay_lr:g}, but the network has no delays; leave it out"
+            )
         if recipe.until and not all(t.validation and len(t.validation) for t in self.stream.tasks):
             raise ConfigError(
                 f"until={recipe.until} compares accuracy on validation data, which the tasks of "
@@ -211,21 +216,25 @@ class ContinualTrainer:
         self.method.before_step(batch, task)
         self.optimizer.zero_grad(set_to_none=True)
 
-        def entropy(scores: Tensor) -> Tensor:
-            total = nn.functional.cross_entropy(scores, batch.labels, reduction="sum")
-            return total / max(len(mine), 1)
+        def entropies(scores: Tensor) -> Tensor:
+            each = nn.functional.cross_entropy(scores, batch.labels, reduction="none")
+            return each / max(len(mine), 1)
 
         if learner.learning == "ottt":
             head, classes = learner.head(task), learner.classes(task)
             _, loss = online_gradients(
-                learner.body, head, batch.x, lambda y: share * entropy(y[..., :classes])
+                learner.body,
+                head,
+                batch.x,
+                lambda y: share * entropies(y[..., :classes]),
+                learner.within(batch.x, batch.lengths),
             )
             further = self.method.loss(loss.new_zeros(()), batch, None, task, mine)
             if further.requires_grad:
                 (share * further).backward()
         else:
             scores = learner.scores(batch.x, task, batch.lengths)
-            loss = share * self.method.loss(entropy(scores), batch, scores, task, mine)
+            loss = share * self.method.loss(entropies(scores).sum(), batch, scores, task, mine)
             loss.backward()
         if not bool(torch.isfinite(distributed.sum_over_processes(loss.detach(), self.device))):
             raise NonFiniteError(
@@ -277,8 +286,8 @@ class ContinualTrainer:
         """Results so far, in percent where they are shares; the content of ``summary.json``."""
         done = self.place.task
         matrix = self.matrix[:done, :done]
-        shared = self.learner.shares_head
-        fwt = 100 * metrics.forward_transfer(matrix, self.untrained[:done]) if shared else None
+        transfers = self.stream.scenario == "domain"  # else nothing has trained a task's outputs
+        fwt = 100 * metrics.forward_transfer(matrix, self.untrained[:done]) if transfers else None
         return {
             "acc": 100 * metrics.average_accuracy(matrix) if done else None,
             "bwt": 100 * metrics.backward_transfer(matrix),
@@ -317,7 +326,8 @@ class ContinualTrainer:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint can only be continued with."""
         stream = [self.stream.name, self.stream.scenario, *(t.name for t in self.stream.tasks)]
-        return {"method": type(self.method).__name__, "stream": stream}
+        options = options_of(self.method)
+        return {"method": type(self.method).__name__, "method's options": options, "stream": stream}
 
     def resume(self) -> bool:
         """Continue from ``last.safetensors``; false if there is none yet."""

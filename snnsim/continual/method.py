@@ -11,6 +11,7 @@ optimiser, ``after_step`` (change weights); then ``end_task``. The objective is
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,15 +22,15 @@ from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
 from snnsim.errors import ConfigError
-from snnsim.networks import BatchNorm
 from snnsim.synapses import Delayed
 
 
 class Method:
     """Fine-tuning: does nothing. Base of all methods."""
 
-    needs_scores = False  # whether ``loss`` compares scores of whole sequences
+    needs_scores = False  # whether it needs scores of whole sequences, or their gradients
     answers_as_trained = True  # whether it is tested with the weights that training changes
+    rehearses = False  # whether samples of earlier tasks are trained along, and so their heads
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         """Take hold of a learner, once; refuse what cannot work.
@@ -39,8 +40,8 @@ class Method:
         self.learner = learner
         if self.needs_scores and learner.learning == "ottt":
             raise ConfigError(
-                f"{type(self).__name__} compares the scores of whole sequences, which online "
-                "training never has; use training='bptt' or 'dsr'"
+                f"{type(self).__name__} needs the scores of whole sequences or their gradients, "
+                "which online training never has; use training='bptt' or 'dsr'"
             )
 
     def begin_task(self, task: int) -> None: ...
@@ -84,7 +85,8 @@ class Method:
 
     def parameters(self, task: int) -> dict[str, nn.Parameter]:
         """The parameters that the task may train, by name."""
-        trained = {id(p) for p in self.learner.trained_parameters(task)}
+        tasks = range(task + 1) if self.rehearses else (task,)
+        trained = {id(p) for each in tasks for p in self.learner.trained_parameters(each)}
         return {
             name: p
             for name, p in self.learner.named_parameters()
@@ -112,13 +114,34 @@ class Method:
         return sum(t.numel() * t.element_size() for t in self.tensors().values())
 
 
+def options_of(method: Method) -> dict[str, Any]:
+    """How a method was made, by the names of its arguments, as far as it keeps them so."""
+    made = inspect.signature(type(method).__init__).parameters
+    found = {name: getattr(method, name) for name in made if hasattr(method, name)}
+    found |= getattr(method, "options", {})
+    return {
+        name: options_of(value) if isinstance(value, Method) else _plain(value)
+        for name, value in found.items()
+        if isinstance(value, Method | int | float | str | list | tuple | None)
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from a file."""
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Every module as in evaluation for a while, and then as it was."""
+    """Every module as in evaluation for a while, and then as it was.
+
+    Gradients may be taken meanwhile, which cuDNN's recurrent layers refuse; so cuDNN is off.
+    """
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
     finally:
         for module, mode in modes:
             module.training = mode
@@ -142,7 +165,7 @@ def freeze_statistics(learner: Learner, task: int) -> None:
     Called in ``enter``, since a new epoch puts all modules back into training mode.
     """
     for module in learner.modules() if task > 0 else ():
-        if isinstance(module, BatchNorm):
+        if hasattr(module, "running_mean"):  # ours or torch's
             module.eval()
         if isinstance(module, Delayed) and module.profile != "one_tap":
             module.round_()

@@ -33,7 +33,7 @@ def backward_transfer(matrix: np.ndarray) -> float:
 def forward_transfer(matrix: np.ndarray, untrained: np.ndarray) -> float:
     """FWT: the mean over all but the first task of ``A[j-1, j]`` less that of no training.
 
-    NaN where tasks have outputs of their own, which nothing has trained before the task.
+    It says something only where all tasks have the same outputs, trained from the first on.
     """
     if len(matrix) < 2:
         return 0.0

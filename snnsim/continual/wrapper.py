@@ -36,6 +36,11 @@ class Wrapper(Method):
         """That of the method within."""
         return self.inner.answers_as_trained
 
+    @property
+    def rehearses(self) -> bool:  # type: ignore[override]
+        """That of the method within."""
+        return self.inner.rehearses
+
     def allowed(self, parameter: nn.Parameter, change: Tensor) -> Tensor:
         return self.inner.allowed(parameter, change)
 

@@ -402,3 +402,29 @@ def test_an_option_that_a_stream_would_ignore_is_refused(stream, change, tmp_pat
     assert result.exit_code
     assert f"{change.split('=')[0]} has no effect on {stream}" in str(result.exception)
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("stream", "changes", "name"),
+    [
+        ("parity", ["network.dropout=0.5"], "dropout"),
+        ("parity", ["network.steps=50"], "steps"),
+        ("pmnist", ["network.stem=5"], "stem"),
+        ("pmnist", ["network.max_delay_steps=3"], "max_delay_steps"),
+        ("pmnist", ["network.learning=dsr", "network.tau_mem=3.0"], "tau_mem"),
+        ("split-spoken-digits", ["network.baseline=gru", "network.hidden=[3]"], "hidden"),
+    ],
+)
+def test_an_option_that_a_network_would_ignore_is_refused(stream, changes, name):
+    with pytest.raises(ConfigError, match=f"network.{name} has no effect"):
+        resolve(stream, "fine-tuning", changes=changes)
+
+
+def test_a_comparison_does_not_mix_seeds(tmp_path):
+    out = tmp_path / "c"
+    both = [*COMPARE, "--out", out, "--methods"]
+    assert snnsim(*both, "fine-tuning,owm").exit_code == 0
+    mixed = snnsim(*both, "fine-tuning", "--seeds", "0,1", "--resume")
+    assert isinstance(mixed.exception, ConfigError)
+    assert "holds owm with the seeds [0]" in str(mixed.exception)
+    assert snnsim(*both, "fine-tuning,owm", "--seeds", "0,1", "--resume").exit_code == 0

@@ -254,3 +254,24 @@ def test_the_protection_holds_under_every_learning_rule(training, feedback):
         change = weight_of(module).detach() - before[name]
         frozen = trainer.method.subspaces[name].frozen
         assert (change @ frozen.t()).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("method", [HLOP, GPM, OWM])
+def test_recurrence_without_self_connections_is_refused(method):
+    body = sn.Sequential(sn.Dense(12, 10), sn.Recurrent(lif(10), self_connections=False))
+    learner = Learner(body, dense_head(10), stream("class"))
+    with pytest.raises(ConfigError, match="self_connections=True"):
+        method().attach(learner)
+
+
+def test_statistics_of_torchs_normalisation_stay_after_the_first_task():
+    norm = torch.nn.BatchNorm2d(5)
+    made = list(conv_body())
+    net = sn.Sequential(*made[:2], sn.OverTime(norm), *made[2:])
+    trainer = ContinualTrainer(Learner(net, dense_head(10), stream("class")), HLOP(), SGD)
+    start = norm.running_mean.clone()
+    trainer._run_task()
+    after = norm.running_mean.clone()
+    assert not torch.equal(start, after)
+    trainer._run_task()
+    assert torch.equal(norm.running_mean, after)

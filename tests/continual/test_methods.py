@@ -1,5 +1,6 @@
 """The loop over tasks, and what every method keeps."""
 
+import copy
 import dataclasses
 import json
 import sys
@@ -25,6 +26,7 @@ from snnsim.continual.learner import Learner, dense_head
 from snnsim.continual.presynaptic import connections_of, weight_of
 from snnsim.continual.stream import split_by_class, split_by_speaker
 from snnsim.errors import CheckpointError, ConfigError
+from snnsim.functional.readouts import last
 from snnsim.synapses import Delayed
 
 RECIPE = ContinualRecipe(epochs=2, batch_size=21, lr=0.1)
@@ -115,6 +117,50 @@ def test_resuming_another_method_or_stream_is_refused(tmp_path):
         other.resume()
 
 
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (methods.get("replay")(size=50), methods.get("replay")(size=60)),
+        (methods.get("hlop")(solver="iteration"), methods.get("hlop")()),
+        (methods.get("hlop")(sizes=[[2, 2, 2]]), methods.get("hlop")(sizes=[[2, 2, 3]])),
+        (
+            methods.get("refresh")(on="ewc"),
+            methods.get("refresh")(inner=methods.get("ewc")(strength=2)),
+        ),
+    ],
+)
+def test_resuming_with_other_options_of_the_method_is_refused(one, two, tmp_path):
+    again = copy.deepcopy(one)
+    ContinualTrainer(learner("class"), one, RECIPE, out=tmp_path).save()
+    with pytest.raises(CheckpointError, match="another method's options"):
+        ContinualTrainer(learner("class"), two, RECIPE, out=tmp_path).resume()
+    assert ContinualTrainer(learner("class"), again, RECIPE, out=tmp_path).resume()
+
+
+@pytest.mark.parametrize("name", ["replay", "der", "ilora", "joint", "refresh"])
+def test_heads_of_earlier_tasks_learn_where_their_samples_come_back(name):
+    torch.manual_seed(1)
+    trainer = ContinualTrainer(learner("task"), methods.get(name)(), RECIPE)
+    trainer._run_task()
+    before = [head.weight.detach().clone() for head in trainer.learner.heads]
+    trainer._run_task()
+    moved = [
+        not torch.equal(a, h.weight) for a, h in zip(before, trainer.learner.heads, strict=True)
+    ]
+    assert moved == [True, True, False]
+
+
+def test_forward_transfer_is_said_only_where_tasks_share_their_outputs():
+    assert run("fine-tuning", "domain")[1]["fwt"] is not None
+    assert run("fine-tuning", "class")[1]["fwt"] is None
+    assert run("fine-tuning", "task")[1]["fwt"] is None
+
+
+def test_learning_rates_of_delays_need_delays():
+    with pytest.raises(ConfigError, match="no delays"):
+        ContinualTrainer(learner("class"), Method(), ContinualRecipe(delay_lr=0.1))
+
+
 def test_ending_early_is_refused_where_answers_come_after_the_task():
     held = dataclasses.replace(stream("class"), tasks=tuple(
         dataclasses.replace(t, validation=t.test) for t in stream("class").tasks
@@ -157,6 +203,19 @@ def _weights(learns, task):
     learns.eval()
     connections = connections_of("body", learns.body)
     return {n: weight_of(c).detach().clone() for n, c in connections.items()}
+
+
+def test_adapters_refuse_a_convolution_with_a_feedback_of_its_own():
+    body = sn.Sequential(torch.nn.Unflatten(2, (1, 12)), sn.Conv1d(1, 3, 3), torch.nn.Flatten(2))
+    made = Learner(body, dense_head(30), stream("class"), feedback="sign")
+    with pytest.raises(ConfigError, match="use feedback='backprop'"):
+        methods.get("ilora")().attach(made)
+
+
+@pytest.mark.parametrize("kind", ["axonal", "recurrent"])
+def test_feedback_is_refused_where_it_would_be_ignored(kind):
+    with pytest.raises(ConfigError, match="feedback 'sign' is built for dense"):
+        learner("class", kind, feedback="sign")
 
 
 def test_a_layer_of_torch_cannot_be_given_adapters():
@@ -245,9 +304,43 @@ def test_every_learning_rule_trains(training, feedback):
     assert right / len(trainer.stream.tasks[2].train) > 0.8  # chance is 0.5
 
 
-def test_online_training_refuses_methods_that_need_whole_sequences():
+@pytest.mark.parametrize("name", ["der", "ewc", "refresh", "joint"])
+def test_online_training_refuses_methods_that_need_whole_sequences(name):
     with pytest.raises(ConfigError, match="online"):
-        run("der", "class", training="ottt")
+        run(name, "class", training="ottt")
+
+
+def test_online_training_refuses_another_readout_than_the_mean():
+    with pytest.raises(ConfigError, match="read-out 'mean'"):
+        learner("class", training="ottt", readout=last)
+
+
+def test_padding_says_nothing_to_online_training():
+    gradients = []
+    for beyond in (0.0, 1.0):
+        torch.manual_seed(1)
+        trained = learner("class", training="ottt")
+        trainer = ContinualTrainer(trained, Method(), ContinualRecipe(lr=1e-9))
+        batch = trained.stream.tasks[0].train.batch(range(8))
+        lengths = torch.tensor([6, 2, 3, 6, 1, 4, 5, 2])
+        after = torch.arange(6)[:, None] >= lengths
+        batch = batch._replace(x=torch.where(after[..., None], beyond, batch.x), lengths=lengths)
+        trainer.optimizer = trainer._optimizer(0)
+        trainer._step(Fixed(batch), np.arange(8))
+        gradients.append([p.grad for p in trained.body.parameters()])
+    assert all(a.abs().max() > 0 for a in gradients[0])
+    for a, b in zip(*gradients, strict=True):
+        assert torch.equal(a, b)
+
+
+class Fixed:
+    """Data that is one batch."""
+
+    def __init__(self, batch):
+        self.kept, self.lengths = batch, batch.lengths.numpy()
+
+    def batch(self, indices, steps=None):
+        return self.kept
 
 
 def test_speakers_without_test_recordings_are_tested_on_their_own():

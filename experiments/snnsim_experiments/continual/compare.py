@@ -37,6 +37,7 @@ def compare(
     _check(out, resume)
     distributed.barrier()
     rows = {row["method"]: row for row in run_folder.read_json(table)} if table.exists() else {}
+    _check_seeds(rows, {config.method_name for config in configs}, seeds, out)
     for config in configs:
         name = config.method_name
         if not quiet:
@@ -64,6 +65,18 @@ def _check(out: Path, resume: bool) -> None:
         raise ConfigError(f"{out} is not empty; go on with --resume or choose another --out")
     if any(p.name != "comparison.json" and not (p / "run.json").exists() for p in found):
         raise ConfigError(f"{out} is not empty and not a comparison; choose another --out")
+
+
+def _check_seeds(
+    rows: dict[str, dict[str, Any]], names: set[str], seeds: list[int], out: Path
+) -> None:
+    """Refuse a table of which some rows would have other seeds than the rest."""
+    for name, row in rows.items():
+        if name not in names and row.get("seeds", seeds) != seeds:
+            raise ConfigError(
+                f"{out} holds {name} with the seeds {row['seeds']} but these runs have {seeds}; "
+                f"name {name} too, give the same --seeds, or choose another --out"
+            )
 
 
 def methods_of(text: str) -> list[str]:

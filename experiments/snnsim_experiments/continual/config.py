@@ -87,6 +87,8 @@ def resolve(
         values["network"]["learning"] = learning
     chosen = check_section("stream", fields(streams.build), values["stream"])
     streams.check_used(stream, layers[-1].get("stream", {}))  # a file may be of another stream
+    network = check_section("network", fields(networks.build), values["network"])
+    networks.check_used(network, layers[-1].get("network", {}), streams.is_still(stream))
     options = check_section("method", _options_of(cls), values["method"])
     cls(**options)  # refuses values out of range before any data is read
     return ContinualConfig(
@@ -94,7 +96,7 @@ def resolve(
         method,
         seed,
         chosen,
-        check_section("network", fields(networks.build), values["network"]),
+        network,
         _recipe(values["training"]),
         options,
     )

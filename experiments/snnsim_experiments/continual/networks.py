@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
 from typing import Any, cast
@@ -150,6 +150,42 @@ def build(
         trace_decay=1 - 1 / tau_mem,
         readout=score,
     )
+
+
+def check_used(options: dict[str, Any], given: Iterable[str], still: bool) -> None:
+    """Refuse options that a network would ignore.
+
+    Args:
+        options: of :func:`build`, all that are set.
+        given: names of those to check.
+        still: whether the stream shows still images.
+
+    >>> check_used({"baseline": "gru", "width": 64}, ["width"], still=False)
+    """
+    unused = _unused(options, still)
+    for name in given:
+        if name in unused:
+            raise ConfigError(f"network.{name} has no effect {unused[name]}; leave it out")
+
+
+def _unused(options: dict[str, Any], still: bool) -> dict[str, str]:
+    """Options without effect, and why."""
+    found: dict[str, str] = {} if still else {"steps": "on sequences, which have their own"}
+    if options.get("baseline"):
+        spiking = (
+            "hidden", "convolutions", "residual", "stem", "connections", "norm", "tau_mem",
+            "max_delay_steps", "gain",
+        )  # fmt: skip
+        return found | dict.fromkeys(spiking, f"on the baseline {options['baseline']}")
+    rated = ("width", "depth", "dropout", "norm_counts")
+    found |= dict.fromkeys(rated, "on a spiking network, only on a baseline")
+    if not options.get("residual"):
+        found["stem"] = "without residual stages"
+    if options.get("connections", "dense") in ("dense", "recurrent"):
+        found["max_delay_steps"] = "without delays"
+    if options.get("learning") == "dsr":
+        found |= dict.fromkeys(("readout", "tau_mem"), "under 'dsr', which has its own")
+    return found
 
 
 class _WeightedMean:

@@ -31,6 +31,8 @@ class EWC(Method):
             network's own answers.
     """
 
+    needs_scores = True
+
     def __init__(
         self,
         strength: float = 1000.0,

@@ -50,19 +50,20 @@ class HLOP(Method):
             of the connection's inputs in every task.
         rates: Hebbian learning rate, one for all or one per connection.
         solver: ``"hebbian"`` as published, ``"iteration"``: one step of the power method per
-            batch (``rates`` and ``iterations`` then have no meaning), or ``"covariance"``:
-            principal axes at the end of a task, as many (up to ``sizes``, if given) as leave
-            ``share`` of the energy outside.
+            batch, or ``"covariance"``: principal axes at the end of a task, as many (up to
+            ``sizes``, if given) as leave ``share`` of the energy outside. For these two ``rates``,
+            ``iterations`` and ``levels`` have no meaning while learning.
         share: see ``solver``.
         iterations: Hebbian updates per batch.
-        levels: steps of spiking subspace neurons; 0 for linear ones.
+        levels: steps of spiking subspace neurons; 0 for linear ones. Activity is projected by
+            them; changes of weights, whose coefficients are far below a step, never are.
         most_rows: presynaptic rows used per batch, evenly spread; 0 for all.
         orthonormal: whether a finished task's rows are made orthonormal, which makes the
             protection exact; ``False`` as published.
         projection: ``"input"`` projects what carries the weight update, ``"gradient"`` the
-            weight's gradient, with equal results; ``"update"`` the change of the weight after
-            the optimiser's step, which holds for any optimiser. ``"auto"``: ``"update"``
-            unless the optimiser is plain SGD, else the cheaper of the others.
+            weight's gradient, with equal results without ``levels``; ``"update"`` the change of
+            the weight after the optimiser's step, which holds for any optimiser. ``"auto"``:
+            ``"update"`` unless the optimiser is plain SGD, else the cheaper of the others.
 
     >>> HLOP(sizes=[[80, 200, 100], [70, 70, 70]]).sizes_of(5, 3)
     [70, 70, 70]
@@ -280,6 +281,11 @@ def protected(learner: Learner) -> dict[str, Connection]:
     for name, module in found.items():
         if isinstance(module, Delayed) and module.granularity == "synaptic":
             raise ConfigError(f"HLOP cannot protect {name}, Delayed(synaptic): {PER_SYNAPSE}")
+        if isinstance(module, Recurrent) and not bool(module.mask.all()):
+            raise ConfigError(
+                f"HLOP cannot protect {name}: without self-connections every output sees other "
+                "units, and one subspace cannot protect all; use self_connections=True"
+            )
     if not found:
         raise ConfigError("the network has no connection whose activity can be protected")
     return found

@@ -23,7 +23,7 @@ from snnsim.continual.learner import Learner, joined
 from snnsim.continual.methods.replay import Replay
 from snnsim.continual.presynaptic import Connection, Part, connections_of, weight_of
 from snnsim.errors import ConfigError, check_number
-from snnsim.synapses import Recurrent
+from snnsim.synapses import Dense, Recurrent
 from snnsim.training.rules import PlasticConnection
 
 
@@ -102,6 +102,12 @@ class ILoRA(Replay):
                 "use a layer of this project, such as snnsim.Recurrent"
             )
         module = connection.inner if isinstance(connection, PlasticConnection) else connection
+        ruled = isinstance(connection, PlasticConnection) and connection.feedback != "backprop"
+        if ruled and not isinstance(module, Dense):
+            raise ConfigError(
+                f"{name} is a convolution with a feedback of its own, which adapters are not "
+                "built for; use feedback='backprop'"
+            )
         own = "w_rec" if isinstance(module, Recurrent) else "weight"
         adapter = LowRank(weight_of(connection).detach(), self.rank, self.scale)
         parametrize.register_parametrization(module, own, adapter)

@@ -16,6 +16,7 @@ class Joint(Method):
     """Each step is the mean of the cross-entropies of this task and of each earlier one."""
 
     needs_scores = True
+    rehearses = True
 
     def loss(
         self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray

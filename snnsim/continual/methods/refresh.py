@@ -2,7 +2,7 @@
 
 Before a step, the weights go up the loss of the batch, away from what they know best:
 
-    d = theta - (theta - 0.01 (-g)),      d scaled, tensor by tensor, to the norm of theta
+    d = 0.01 g,      d scaled, tensor by tensor, to the norm of theta
     theta <- theta + size (d + noise n) / (1 + damping F)
 
 with Gaussian ``n`` and the diagonal Fisher information ``F`` of finished tasks. Where the method
@@ -39,6 +39,8 @@ class Refresh(Wrapper):
         decay: of the past's Fisher information.
         samples: for the Fisher information.
     """
+
+    needs_scores = True
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ class Replay(Method):
     """
 
     needs_scores = True
+    rehearses = True
     keeps_scores = False
 
     def __init__(self, size: int = 500, batch_size: int = 64):

@@ -4,7 +4,8 @@
     Omega_i <- Omega_i + omega_i / (Dtheta_i^2 + damping)         at the end of a task
     CE + strength sum_i Omega_i (theta_i - theta_i*)^2
 
-Source: Zenke, Poole & Ganguli 2017 (arXiv:1703.04200), equations 3 to 5.
+``g`` is the gradient that training takes, the penalty's included. Source: Zenke, Poole &
+Ganguli 2017 (arXiv:1703.04200), equations 3 to 5.
 """
 
 from __future__ import annotations

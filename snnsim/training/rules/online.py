@@ -17,17 +17,23 @@ from snnsim.networks import Repeat, Sequential
 
 
 def online_gradients(
-    body: Sequential, head: Layer, x: Tensor, loss: Callable[[Tensor], Tensor]
+    body: Sequential,
+    head: Layer,
+    x: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradients of a batch to the parameters.
 
     Args:
         body, head: the network; still inputs are repeated by a ``Repeat`` in ``body``.
         x: ``[T, B, ...]``, or ``[1, B, ...]`` before a ``Repeat``.
-        loss: from a step's output ``[B, C]`` to a scalar.
+        loss: from a step's output ``[B, C]`` to a loss for each sample, ``[B]``.
+        lengths: optional ``[B]``: only the first steps of each sample count.
 
     Returns:
-        ``(scores, loss)`` without gradient: outputs ``[B, C]`` and loss, means over steps.
+        ``(scores, loss)`` without gradient: outputs ``[B, C]``, means over each sample's steps, and
+        the sum over samples of the mean loss over their steps.
     """
     layers = list(body)
     at = next((i for i, layer in enumerate(layers) if isinstance(layer, Repeat)), None)
@@ -43,12 +49,16 @@ def online_gradients(
     rest, state = Sequential(*after, head), None
     scores: Tensor | float = 0.0
     total: Tensor | float = 0.0
+    last = torch.full(x.shape[1:2], steps) if lengths is None else lengths.clamp(min=1)
+    last = last.to(x.device)
     for t in range(steps):
         y, state = rest(leaf if at is not None else leaf[t : t + 1], state)
-        value = loss(y[0]) / steps
+        share = ((t < last) / last).to(y)
+        value = (share * loss(y[0])).sum()
         value.backward()
         state = detach_state(state)
-        scores, total = scores + y[0].detach() / steps, total + value.detach()
+        scores = scores + share.unsqueeze(-1) * y[0].detach()
+        total = total + value.detach()
     if leaf.grad is not None:
         still.backward(leaf.grad)
     return torch.as_tensor(scores), torch.as_tensor(total)

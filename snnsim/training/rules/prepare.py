@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from snnsim.errors import check_choice
+from snnsim.errors import ConfigError, check_choice
 from snnsim.networks import Sequential
+from snnsim.synapses import Delayed, Recurrent
 from snnsim.training.rules.feedback import FEEDBACKS
 from snnsim.training.rules.plastic import PlasticConnection, is_connection
 
@@ -21,6 +22,9 @@ def prepare(
 ) -> Sequential:
     """Replace every dense and convolutional connection inside ``net`` by a plastic one.
 
+    Recurrent connections and delays stay as they are: online training then learns them from the
+    step at hand alone, without a trace, and only backpropagation is their feedback.
+
     Args:
         net: changed in place; its parameters keep their identity.
         training: ``"ottt"`` gives connections behind neurons a presynaptic trace; ``"bptt"``
@@ -35,6 +39,9 @@ def prepare(
     Returns:
         ``net``.
 
+    Raises:
+        ConfigError: another feedback than backpropagation for a ``Recurrent`` or ``Delayed`` layer.
+
     >>> import snnsim as sn
     >>> net = prepare(sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0), sn.Dense(4, 2)),
     ...               training="ottt")
@@ -43,6 +50,12 @@ def prepare(
     """
     check_choice("training", training, TRAININGS)
     check_choice("feedback", feedback, FEEDBACKS)
+    others = [type(m).__name__ for m in net.modules() if isinstance(m, Delayed | Recurrent)]
+    if others and feedback != "backprop":
+        raise ConfigError(
+            f"feedback {feedback!r} is built for dense and convolutional connections, but the "
+            f"network has a {others[0]} layer; use feedback='backprop'"
+        )
     found = [
         (parent, name, child)
         for parent in net.modules()
