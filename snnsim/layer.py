@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snnsim.errors import ShapeError
@@ -86,3 +87,19 @@ def add_auxiliary_loss(name: str, value: Tensor) -> None:
     gathered = _auxiliary.get()
     if gathered is not None:
         gathered[name] = gathered[name] + value if name in gathered else value
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Every module as in evaluation for a while, and then as it was.
+
+    Gradients may be taken meanwhile, which cuDNN's recurrent layers refuse; so cuDNN is off.
+    """
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -27,6 +27,7 @@ class Baseline(Layer):
             whole sequence is needed.
         residual: whether networks stack it in residual blocks, behind a normalisation.
         multiple: ``n_out`` must be a multiple of it.
+        may_be_none: options that may be 0, though their default is not.
         conditional: prefixes of parameters that take part only once the state was given
             something, such as labelled examples.
         tables: parameters with two axes or more that are no connection between channels, such
@@ -43,6 +44,7 @@ class Baseline(Layer):
     residual: ClassVar[bool] = False
     multiple: ClassVar[int] = 1
     conditional: ClassVar[tuple[str, ...]] = ()
+    may_be_none: ClassVar[tuple[str, ...]] = ()
     tables: ClassVar[tuple[str, ...]] = ()
     source: str = ""
     left_out: ClassVar[str] = ""
@@ -151,6 +153,12 @@ def linear(n_in: int, n_out: int, bias: bool = True, gain: float = 1.0) -> Dense
     return layer
 
 
+def own_generator(seed: int | None) -> torch.Generator:
+    """Random numbers from a seed, or from one drawn of torch's own if there is none."""
+    drawn = int(torch.randint(1 << 31, ())) if seed is None else seed
+    return torch.Generator().manual_seed(drawn)
+
+
 def within(steps: int, lengths: Tensor, like: Tensor) -> Tensor:
     """``[T, B, 1]``: 1 within the samples, 0 beyond.
 
@@ -159,6 +167,18 @@ def within(steps: int, lengths: Tensor, like: Tensor) -> Tensor:
     """
     inside = torch.arange(steps, device=like.device)[:, None] < lengths.to(like.device)
     return inside.unsqueeze(2).to(like.dtype)
+
+
+def mean_within(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """The mean over samples of ``x [T, B]`` over each one's own steps.
+
+    >>> mean_within(torch.tensor([[1.0, 2.0], [3.0, 100.0]]), torch.tensor([2, 1])).item()
+    2.0
+    """
+    if lengths is None:
+        return x.mean()
+    inside = within(len(x), lengths, x).squeeze(2)
+    return ((x * inside).sum(0) / inside.sum(0).clamp(min=1)).mean()
 
 
 def count(state: State) -> int:

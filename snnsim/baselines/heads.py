@@ -6,12 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.ltv import Matrices
+from snnsim.errors import ConfigError
 
 NOTHING = -1e4  # logarithm of the weight of an empty past
 
 
 def split(x: Tensor, heads: int) -> Tensor:
     """``[..., N] -> [..., heads, N / heads]``."""
+    if heads < 1 or x.shape[-1] % heads:
+        raise ConfigError(f"{x.shape[-1]} channels cannot be split into {heads} heads")
     return x.unflatten(-1, (heads, -1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,9 +17,26 @@ from snnsim.baselines.options.chunks import ChunkRecurrent
 from snnsim.baselines.options.join import Join
 from snnsim.baselines.options.sparse import sparsify
 from snnsim.baselines.options.think import Think
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_number
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
+
+
+def check_options(cls: type[Baseline], options: dict[str, Any]) -> None:
+    """Refuse numbers below what an option of a model can be: a count of none, a negative weight.
+
+    A whole number must be 1 or more unless its default is 0, or the model says that it may be
+    none (``may_be_none``); others 0 or more.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    for name, parameter in inspect.signature(cls.__init__).parameters.items():
+        value, default = options.get(name), parameter.default
+        if isinstance(default, bool) or value is None or not isinstance(default, int | float):
+            continue
+        counts = isinstance(default, int) and default > 0 and name not in cls.may_be_none
+        check_number(name, value, 1 if counts else 0)
 
 
 class RateNetwork(Layer):
@@ -26,7 +44,7 @@ class RateNetwork(Layer):
 
     Encoder -> (dense, if its layers are residual) -> layers -> dense head of scores per step,
     for the same read-outs. A layer is ``drop(f(x))``, or ``join(x, drop(f(norm(x))))`` where the
-    model asks for residual blocks.
+    model, or ``join``, asks for residual blocks.
 
     Args:
         n_in: channels of the counts.
@@ -35,7 +53,8 @@ class RateNetwork(Layer):
         width: outputs of each layer.
         depth: layers.
         dropout: behind each layer.
-        join: how residual blocks are joined: ``"add"``, ``"rate"`` or ``"input"``.
+        join: residual blocks, joined by ``"add"``, ``"rate"`` or ``"input"``; ``""``: by ``"add"``
+            where the model has such blocks, else none.
         attend: steps of its past outputs that each layer attends to; 0 for none.
         think: at most so many applications of a layer per step, as it sees fit; 0 for one.
         chunk: steps after which a layer starts anew, with a memory of chunks; 0 for never.
@@ -61,7 +80,7 @@ class RateNetwork(Layer):
         width: int,
         depth: int = 1,
         dropout: float = 0.0,
-        join: str = "add",
+        join: str = "",
         attend: int = 0,
         think: int = 0,
         chunk: int = 0,
@@ -76,7 +95,8 @@ class RateNetwork(Layer):
                 f"width is {width} and depth {depth}; both must be 1 or more, and the width of "
                 f"{model} a multiple of {cls.multiple}"
             )
-        self.model, self.residual = model, cls.residual
+        check_options(cls, options or {})
+        self.model, self.residual = model, cls.residual or bool(join)
         self.encoder = RateEncoder(n_in, **(encoder or {}))
         entry = width if self.residual else self.encoder.n
         self.enter = linear(self.encoder.n, width) if self.residual else None
@@ -91,7 +111,7 @@ class RateNetwork(Layer):
             self.layers.append(Attend(layer, reach=attend) if attend else layer)
             if self.residual:
                 self.norms.append(nn.LayerNorm(width))
-                self.joins.append(Join(width, join))
+                self.joins.append(Join(width, join or "add"))
             entry = width
         self.drop = Dropout(dropout)
         self.head = linear(width, n_out) if n_out else None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from snnsim.baselines.models.recurrent_depth import RecurrentDepth
 from snnsim.baselines.window import Past
 from snnsim.errors import ConfigError
+from snnsim.layer import evaluating
 
 
 class Generated(NamedTuple):
@@ -41,12 +42,12 @@ def generate(net: RecurrentDepth, head: nn.Module, prompt: list[int], count: int
         count: how many to add.
     """
     _check(prompt, count, net)
-    net.eval()
-    y, state = net(_one_hot(prompt, net.n_in))
-    found = [int(head(y[-1]).argmax())]
-    while len(found) < count:
-        y, state = net(_one_hot(found[-1:], net.n_in), state)
-        found.append(int(head(y[-1]).argmax()))
+    with evaluating(net):
+        y, state = net(_one_hot(prompt, net.n_in))
+        found = [int(head(y[-1]).argmax())]
+        while len(found) < count:
+            y, state = net(_one_hot(found[-1:], net.n_in), state)
+            found.append(int(head(y[-1]).argmax()))
     return Generated(found, net.iterations * count)
 
 
@@ -80,7 +81,20 @@ def generate_in_parallel(
             f"inner is {inner}, widest {widest}, longest {longest}: all 1 or more, and widest at "
             f"most the model's reach, {net.reach}"
         )
-    net.eval()
+    with evaluating(net):
+        return _by_wave(net, head, prompt, count, inner, limit, widest, longest)
+
+
+def _by_wave(
+    net: RecurrentDepth,
+    head: nn.Module,
+    prompt: list[int],
+    count: int,
+    inner: int,
+    limit: float,
+    widest: int,
+    longest: int,
+) -> Generated:
     tokens, passes = list(prompt), net.iterations
     first, cores, last = net.initial_state(1)
     past: tuple[Past, Past, Past] = (first, cores[-1], last)
@@ -112,8 +126,8 @@ def generate_in_parallel(
             if done + 1 >= goal:
                 return Generated(tokens[len(prompt) : goal], passes)
             past = tuple(  # type: ignore[assignment]
-                (a[ready : ready + net.reach], k[ready : ready + net.reach])
-                for a, k in (whole_first, whole_core, whole_last)
+                tuple(part[ready : ready + net.reach] for part in whole)
+                for whole in (whole_first, whole_core, whole_last)
             )
             states = states[ready:]
         if len(states) < widest and done + len(states) < goal - 1:
@@ -124,7 +138,8 @@ def _extended(block: nn.Module, x: Tensor, past: Past) -> tuple[Tensor, Past]:
     """A block's output, and its past with all of the wave behind it."""
     y, later = block(x, past)
     n = len(x)
-    return y, (torch.cat([past[0][:n], later[0]]), torch.cat([past[1][:n], later[1]]))
+    keys, values, known = (torch.cat([a[:n], b]) for a, b in zip(past, later, strict=True))
+    return y, (keys, values, known)
 
 
 def _check(prompt: list[int], count: int, net: RecurrentDepth) -> None:

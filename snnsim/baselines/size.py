@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,6 +22,15 @@ from snnsim.synapses import Delayed, Dense, Recurrent
 MEASURES = ("parameters", "state", "operations")
 PRODUCTS = ("mul", "addcmul", "div")
 WIDEST = 4096
+
+
+def _of_attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    """Flops of ``[B, H, T, n]`` queries and ``[B, H, S, n]`` keys, not counted by torch."""
+    batch, heads, steps, n = q
+    return int(2 * batch * heads * steps * k[2] * (n + v[3]))
+
+
+ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _of_attention}
 
 
 class Cost(NamedTuple):
@@ -44,7 +54,8 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     """What a network ``[T, B, channels] -> ...`` costs.
 
     Operations are counted on ``steps`` steps of one sample. Models that stream are counted
-    step by step, as in use: a logarithmic scan or padding inside a whole sequence would count more.
+    step by step (or merged bin by merged bin), as in use: a logarithmic scan or padding inside a
+    whole sequence would count more. Masks on weights save none.
 
     >>> from snnsim.baselines.network import RateNetwork
     >>> cost_of(RateNetwork(6, 3, "elman", width=8), 6).state
@@ -54,13 +65,15 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     net.eval()
     like = next(net.parameters())
     x = torch.ones(steps, 1, channels, device=like.device, dtype=like.dtype)
-    streams = getattr(net, "streaming", "none") == "exact"
-    with torch.no_grad(), _plain_kernels():
+    bins = getattr(getattr(net, "encoder", None), "bins", 1)  # steps that are one to the layers
+    streams = getattr(net, "streaming", "none") in ("exact", "chunked")
+    with torch.no_grad(), _plain_kernels(), parametrize.cached():
         _, state = net(x)
         size = count(state) + _unseen_history(net)
         if streams:
-            x = x[:1]
-        with _Products() as products, FlopCounterMode(display=False) as flops:
+            x = x[:bins]
+        counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
+        with _Products() as products, counter as flops:
             net(x, state) if streams else net(x)
     net.train(was_training)
     operations = (flops.get_total_flops() / 2 + products.count) / len(x)

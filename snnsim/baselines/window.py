@@ -1,7 +1,7 @@
 """Layers that see a window of the past: attention with relative positions, and its blocks.
 
-State of each: ``(past [reach, B, n], known [reach, B])``, the last ``reach`` inputs, oldest first,
-and 1 where there was one.
+State of each: ``(keys [reach, B, n], values [reach, B, n], known [reach, B])`` of the last
+``reach`` steps, oldest first, and 1 where there was one: a step projects only itself.
 """
 
 from __future__ import annotations
@@ -12,17 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import linear
+from snnsim.errors import ConfigError
 from snnsim.synapses import Dense
 
-Past = tuple[Tensor, Tensor]
-
-
-def extended(x: Tensor, past: Past) -> tuple[Past, Past]:
-    """The inputs behind their past, and the past of what comes next."""
-    reach = past[0].shape[0]
-    known = torch.ones_like(x[..., 0])
-    whole = (torch.cat([past[0], x]), torch.cat([past[1], known]))
-    return whole, (whole[0][len(x) :][-reach:], whole[1][len(x) :][-reach:]) if reach else past
+Past = tuple[Tensor, Tensor, Tensor]
 
 
 class WindowAttention(nn.Module):
@@ -41,25 +34,38 @@ class WindowAttention(nn.Module):
 
     def __init__(self, n: int, heads: int, reach: int):
         super().__init__()
+        if heads < 1 or n % heads:
+            raise ConfigError(f"{n} channels cannot be split into {heads} heads of attention")
         self.heads, self.reach = heads, reach
         self.query, self.key, self.value, self.out = (linear(n, n, bias=False) for _ in range(4))
         self.distance = nn.Parameter(torch.zeros(heads, reach + 1))
 
-    def forward(self, x: Tensor, whole: Past) -> Tensor:
-        """``x [T, B, n]`` and its past and itself, ``[reach + T, B, n]``, to ``[T, B, n]``."""
-        seen, known = whole
+    def empty(self, batch: int) -> Past:
+        """The past of so many samples that have seen nothing."""
+        like = self.query.weight
+        return (
+            like.new_zeros(self.reach, batch, like.shape[0]),
+            like.new_zeros(self.reach, batch, like.shape[0]),
+            like.new_zeros(self.reach, batch),
+        )
+
+    def forward(self, x: Tensor, past: Past) -> tuple[Tensor, Past]:
+        """``x [T, B, n]`` and its past to the output and the past of what comes next."""
+        own = (self.key(x)[0], self.value(x)[0], torch.ones_like(x[..., 0]))
+        keys, values, known = (torch.cat(both) for both in zip(past, own, strict=True))
         q, k, v = (
-            m(a)[0].unflatten(-1, (self.heads, -1)).permute(1, 2, 0, 3)
-            for m, a in ((self.query, x), (self.key, seen), (self.value, seen))
+            a.unflatten(-1, (self.heads, -1)).permute(1, 2, 0, 3)
+            for a in (self.query(x)[0], keys, values)
         )
         back = torch.arange(len(x), device=x.device)[:, None] + self.reach
-        back = back - torch.arange(len(seen), device=x.device)  # how long ago, [T, reach + T]
+        back = back - torch.arange(len(keys), device=x.device)  # how long ago, [T, reach + T]
         near = (back >= 0) & (back <= self.reach)
         bias = self.distance[:, back.clamp(0, self.reach)]
         allowed = near & (known.t() > 0)[:, None, None]
         mask = bias.masked_fill(~allowed, -torch.inf)
         y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(y.permute(2, 0, 1, 3).flatten(2))[0]
+        later = (keys[len(x) :], values[len(x) :], known[len(x) :])
+        return self.out(y.permute(2, 0, 1, 3).flatten(2))[0], later
 
 
 class TransformerBlock(nn.Module):
@@ -89,8 +95,7 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, past: Past) -> tuple[Tensor, Past]:
         """``x [T, B, n]`` and its past to the output and the past of what comes next."""
-        normal = self.norms[0](x)
-        whole, later = extended(normal, past)
-        x = x + self.attention(normal, whole)
+        y, later = self.attention(self.norms[0](x), past)
+        x = x + y
         hidden = self.activation(self.up(self.norms[1](x))[0])
         return x + self.down(hidden)[0], later

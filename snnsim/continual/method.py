@@ -132,22 +132,6 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """Every module as in evaluation for a while, and then as it was.
-
-    Gradients may be taken meanwhile, which cuDNN's recurrent layers refuse; so cuDNN is off.
-    """
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        with torch.backends.cudnn.flags(enabled=False):
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
 def keeping_buffers(net: nn.Module) -> Iterator[None]:
     """Undo what happens to buffers, such as batch statistics."""
     before = [(buffer, buffer.clone()) for buffer in net.buffers()]

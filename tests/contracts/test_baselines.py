@@ -253,3 +253,13 @@ def test_matrices_reproduce_the_linear_models(name):
     found = simulate(net.ltv(x), x)
     expected = net(x)[0] - (0 if bias is None else bias)
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_long_constant_input_does_not_blow_up(name, level):
+    net = make(name)
+    with torch.no_grad():
+        y, _ = net(torch.full((1000, 1, N_IN), level))
+    limit = 1000 if name == "mbat" else 100  # a sum that never decays
+    assert float(y.abs().max()) < limit

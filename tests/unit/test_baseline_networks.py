@@ -356,3 +356,101 @@ def test_a_forecaster_with_a_mixer_shares_its_core_between_channels():
     torch.testing.assert_close(net(x)[..., 1:2], alone(x[..., 1:2]))
     with pytest.raises(ConfigError, match="one channel at a time"):
         Forecaster(GRU(3, 5), 4, 2, GraphMixer(3))
+
+
+# ---- what is counted
+
+
+def test_attention_counts_its_window_but_projects_each_step_once():
+    width, found = 16, {}
+    for reach in (20, 50, 100):
+        net = RateNetwork(6, 3, "softmax-attention", width=width, options={"reach": reach})
+        found[reach] = cost_of(net, 6).operations
+    # per step of the past: a query times a key, and a share times a value
+    assert found[100] - found[50] == pytest.approx(50 * 2 * width, rel=0.1)
+    assert found[50] - found[20] == pytest.approx(30 * 2 * width, rel=0.1)
+
+
+@pytest.mark.parametrize("model", ["gru", "softmax-attention", "s6"])
+def test_merged_bins_cost_a_share_of_a_step_each(model):
+    one, four = (
+        cost_of(RateNetwork(6, 3, model, width=16, encoder={"bins": bins}), 6).operations
+        for bins in (1, 4)
+    )
+    assert four == pytest.approx(one / 4, rel=0.05)
+
+
+def test_masks_do_not_make_a_network_dearer():
+    dense, sparse = (
+        cost_of(RateNetwork(6, 3, "gru", width=16, density=density), 6) for density in (1.0, 0.1)
+    )
+    assert sparse.operations == dense.operations
+    assert sparse.parameters < 0.3 * dense.parameters
+
+
+# ---- options that would do nothing, or nonsense
+
+
+@pytest.mark.parametrize("join", ["rate", "input"])
+def test_any_model_can_be_joined_in_residual_blocks(join):
+    plain, joined = (
+        RateNetwork(6, 3, "gru", width=8, **options) for options in ({}, {"join": join})
+    )
+    assert len(plain.joins) == 0 and len(joined.joins) == 1
+    y, _ = joined(counts())
+    y.sum().backward()
+    assert all(p.grad is not None for p in joined.joins.parameters())
+    with pytest.raises(ConfigError, match="join"):
+        RateNetwork(6, 3, "gru", width=8, join="bogus")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("fsmn", {"order": 0}, "order is 0"),
+        ("rhn", {"depth": 0}, "depth is 0"),
+        ("s6", {"states": 0}, "states is 0"),
+        ("sasrec", {"blocks": 0}, "blocks is 0"),
+        ("titans", {"chunk": 0}, "chunk is 0"),
+        ("universal", {"ponder": -1.0}, "ponder is -1.0"),
+        ("jordan", {"decay": -1.0}, "decay is -1.0"),
+        ("jordan", {"decay": 1.5}, "decay is 1.5"),
+        ("softmax-attention", {"heads": 3}, "3 heads"),
+        ("linear-attention", {"heads": 3}, "3 heads"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_by_name(model, options, says):
+    with pytest.raises(ConfigError, match=says):
+        RateNetwork(6, 3, model, width=8, options=options)(counts())
+
+
+@pytest.mark.parametrize("model", ["aaren", "lightnet", "paralstm", "softmax-attention", "fsmn"])
+def test_thinking_refuses_states_that_have_no_mean(model):
+    with pytest.raises(ConfigError, match="cannot be averaged"):
+        RateNetwork(6, 3, model, width=8, think=2)
+
+
+def test_the_ponder_cost_does_not_see_padding():
+    torch.manual_seed(0)
+    net = RateNetwork(6, 3, "universal", width=8).eval()
+    x = counts()
+    longer = torch.cat([x, torch.zeros(30, *x.shape[1:])])
+    lengths = torch.full((x.shape[1],), len(x))
+    found = []
+    for each in (x, longer):
+        with auxiliary_losses() as extra:
+            net(each, lengths=lengths)
+        found.append(extra["ponder"].item())
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_a_seed_of_the_run_draws_masks_and_reservoirs():
+    made = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        net = RateNetwork(6, 3, "mbat", width=8, depth=2, density=0.5)
+        mask = net.layers[0].out.parametrizations.weight[0].mask
+        made.append((net.layers[0].transition, mask))
+        assert not torch.equal(net.layers[0].transition, net.layers[1].transition)
+    for same, one, two in zip(*made, strict=True):
+        assert torch.equal(same, one) and not torch.equal(same, two)

@@ -89,6 +89,10 @@ def test_a_comparison_has_a_row_for_each_network_and_goes_on_where_it_stopped(sn
     assert code == 1 and "--resume" in err
     code, _, err = snnsim(*command, "--models", "gru", "--resume", "--budget", "5k")
     assert code == 1 and "another budget" in err
+    code, _, err = snnsim(*command, "--models", "gru", "--resume", "--set", "encoder.norm=log1p")
+    assert code == 1 and "another encoder" in err
+    code, _, err = snnsim(*command, "--models", "gru", "--resume", "--seeds", "1")
+    assert code == 1 and "another seeds" in err
     assert len(json.loads((tmp_path / "comparison.json").read_text())) == 4
     assert (tmp_path / "elman" / "seed0" / "summary.json").stat().st_mtime_ns == before
 
@@ -184,3 +188,23 @@ def test_a_check_that_fails_has_an_exit_code(snnsim, monkeypatch, tmp_path):
 
 def test_spiking_networks_of_a_comparison_have_other_names_than_models():
     assert not set(SPIKING) & set(names())
+
+
+def test_a_comparison_refuses_data_or_training_for_one_model_alone(snnsim, tmp_path):
+    file = tmp_path / "mine.toml"
+    command = ("baselines", "compare", "--data", "spoken-digits", *SMALL, "--models", "elman")
+    for text in ("[data-gru]\npool = 7\n", "[training-gru]\nepochs = 9\n"):
+        file.write_text(text)
+        code, _, err = snnsim(*command, "--config", file, "--out", tmp_path / "out")
+        assert code == 1 and "is the same for all" in " ".join(err.split())
+    file.write_text("[training-elman]\nmax_lr = 0.01\n")  # learning rates may differ
+    code, _, err = snnsim(*command, "--config", file, "--out", tmp_path / "out")
+    assert code == 0, err
+
+
+def test_the_last_output_needs_masked_padding():
+    with pytest.raises(ConfigError, match="mask_padding=true"):
+        resolve(
+            "gru", "spoken-digits", changes=["training.readout=last", "training.mask_padding=false"]
+        )
+    assert resolve("gru", "spoken-digits").training["mask_padding"] is True

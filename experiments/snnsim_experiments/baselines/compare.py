@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +84,7 @@ def configure(
 
 
 def _shared(changes: list[str] | None) -> list[str]:
-    kept = ("data.", *(f"training.{key}" for key in SHARED))
+    kept = ("data.", "encoder.", *(f"training.{key}" for key in SHARED))
     return [c for c in changes or [] if c.startswith(kept)]
 
 
@@ -129,8 +130,10 @@ def compare(
             best validation accuracy is chosen for all seeds.
     """
     console = console or Console(stderr=True)
-    base = resolve_baseline("gru", dataset, config=config, changes=_shared(changes))
-    rows = _rows_before(out, resume, budget, by)
+    _check_same_for_all(config)
+    base = resolve_baseline("gru", dataset, config=config, changes=_shared(changes), epochs=epochs)
+    settings = _settings(base, budget, by, seeds, rates)
+    rows = _rows_before(out, resume, settings, names)
     facts = data_facts(dataset, root, base.data)
     for name in names:
         if not quiet:
@@ -153,7 +156,7 @@ def compare(
             row = {"name": name, "refused": str(error)}
         else:
             row = _row(name, chosen, run, seeds, rates, facts)
-        row |= {"budget": budget, "by": by}
+        row |= {"budget": budget, "by": by, "settings": settings}
         rows = [*(r for r in rows if r["name"] != name), row]
         write_json(out / "comparison.json", rows)
     _plot([row for row in rows if "test" in row], out)
@@ -189,7 +192,34 @@ def _row(
     return row | {"max_lr": best * peak, "tried": {f"{f * peak:g}": v for f, v in tried.items()}}
 
 
-def _rows_before(out: Path, resume: bool, budget: float, by: str) -> list[dict[str, Any]]:
+def _settings(
+    base: Config, budget: float, by: str, seeds: list[int], rates: Sequence[float]
+) -> dict[str, Any]:
+    """What all rows of a comparison have in common."""
+    training = {key: base.training[key] for key in SHARED}
+    return {
+        "dataset": base.dataset, "data": base.data, "encoder": base.network["encoder"],
+        "training": training, "budget": budget, "by": by, "seeds": list(seeds),
+        "rates": list(rates),
+    }  # fmt: skip
+
+
+def _check_same_for_all(config: str | None) -> None:
+    """Refuse a file that gives some networks other data, encoder or training than the rest."""
+    sections = [] if config is None else tomllib.loads(Path(config).read_text()).items()
+    for name, section in sections:
+        kind, _, model = name.partition("-")
+        wrong = [k for k in section if kind in ("data", "encoder") or k in SHARED]
+        if model and kind in ("data", "encoder", "training") and wrong:
+            raise ConfigError(
+                f"[{name}] of {config} gives {model} a {wrong[0]} of its own, which is the same "
+                f"for all in a comparison; move it to [{kind}]"
+            )
+
+
+def _rows_before(
+    out: Path, resume: bool, settings: dict[str, Any], names: list[str]
+) -> list[dict[str, Any]]:
     """The rows that a comparison in this folder has already; they are kept."""
     stored = out / "comparison.json"
     if not stored.exists():
@@ -199,10 +229,14 @@ def _rows_before(out: Path, resume: bool, budget: float, by: str) -> list[dict[s
             f"{out} already holds a comparison; go on with --resume or choose another --out"
         )
     rows: list[dict[str, Any]] = read_json(stored)
-    if any((row["budget"], row["by"]) != (budget, by) for row in rows):
-        raise ConfigError(
-            f"the comparison in {out} has another budget than {budget:g} {by}; choose another --out"
-        )
+    for row in rows:
+        before = row.get("settings", {})
+        other = [key for key, value in settings.items() if before.get(key) != value]
+        if other and (row["name"] not in names or other != ["seeds"]):
+            raise ConfigError(
+                f"{row['name']} in {out} was run with another {other[0]}, "
+                f"{before.get(other[0])} and not {settings[other[0]]}; choose another --out"
+            )
     return rows
 
 

@@ -71,6 +71,11 @@ def resolve(
             values[section].update(layer.get(section, {}))
             values[section].update(layer.get(f"{section}-{model}", {}))
     data, training = data_and_training(dataset, values["data"], values["training"])
+    if training["readout"] == "last" and not training["mask_padding"]:
+        raise ConfigError(
+            "training.readout is 'last' with mask_padding=false, but a baseline's outputs are 0 "
+            "beyond a sample's end; set training.mask_padding=true"
+        )
     known = {k: v for k, v in fields(RateNetwork.__init__).items() if k not in NOT_CONFIGURED}
     network = check_section("network", known, values["network"])
     network |= {

@@ -34,7 +34,10 @@ class Aaren(Baseline):
     multiple = 4
     tables = ("query",)
     source = "Feng et al. 2024, arXiv:2405.13956"
-    left_out = "passing the query token from layer to layer: every layer learns its own"
+    left_out = (
+        "passing the query token from layer to layer (every layer learns its own), feed-forward "
+        "parts between layers"
+    )
 
     def __init__(self, n_in: int, n_out: int, *, heads: int = 4):
         super().__init__(n_in, n_out)

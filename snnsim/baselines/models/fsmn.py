@@ -34,7 +34,10 @@ class FSMN(Baseline):
 
     residual = True
     source = "Zhao et al. 2024, arXiv:2312.11825"
-    left_out = "taps into the future, norms over time, the attention module"
+    left_out = (
+        "taps into the future, norms over time, the attention module, depthwise convolutions and "
+        "the bottleneck of the feed-forward parts"
+    )
 
     def __init__(self, n_in: int, n_out: int, *, order: int = 9, layers: int = 2):
         super().__init__(n_in, n_out)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.errors import check_number
 
 
 class Jordan(Cell):
@@ -33,6 +34,7 @@ class Jordan(Cell):
 
     def __init__(self, n_in: int, n_out: int, *, decay: float = 0.5, hidden: int = 0):
         super().__init__(n_in, n_out)
+        check_number("decay", decay, 0, 1)
         self.decay, hidden = decay, hidden or n_out
         self.w_in = linear(n_in, hidden)
         self.w_context = linear(n_out, hidden, bias=False)

@@ -32,7 +32,6 @@ class LightNet2d(Baseline):
     (7, 2, 8)
     """
 
-    residual = True
     multiple = 4
     tables = ("place",)
     source = "Qin et al. 2024, arXiv:2405.21022"

@@ -36,6 +36,7 @@ class LRCN(Baseline):
     (7, 2, 5)
     """
 
+    may_be_none = ("pool",)
     source = "Donahue et al. 2015, arXiv:1411.4389"
     left_out = "two-dimensional images and optical flow: an image is a few steps of all channels"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnsim.baselines.baseline import Baseline, State, linear
+from snnsim.baselines.baseline import Baseline, State, linear, own_generator
 from snnsim.baselines.ltv import Matrices
 from snnsim.functional.vectors import random_orthogonal
 
@@ -24,7 +24,7 @@ class MBAT(Baseline):
     Args:
         n_in, n_out: numbers of channels.
         states: size of the memory; 0 for ``4 n_out``.
-        seed: of the frozen matrices.
+        seed: of the frozen matrices; ``None``: drawn from torch's own random numbers.
 
     State: ``[B, states]``.
 
@@ -33,15 +33,18 @@ class MBAT(Baseline):
     """
 
     source = "Peters 2022, arXiv:2202.04771"
-    left_out = "it is a reservoir of our own making after the paper's binding by matrices"
+    left_out = (
+        "it is a reservoir of our own making after the paper's binding by matrices; its frozen "
+        "numbers, 16 n_out^2 and more, do not count as parameters"
+    )
 
     transition: Tensor
     entry: Tensor
 
-    def __init__(self, n_in: int, n_out: int, *, states: int = 0, seed: int = 0):
+    def __init__(self, n_in: int, n_out: int, *, states: int = 0, seed: int | None = None):
         super().__init__(n_in, n_out)
         states = states or 4 * n_out
-        generator = torch.Generator().manual_seed(seed)
+        generator = own_generator(seed)
         self.register_buffer("transition", random_orthogonal(states, generator))
         entry = torch.randn(states, n_in, generator=generator) / states**0.5
         self.register_buffer("entry", entry)

@@ -43,7 +43,11 @@ class NeuralProcess(Baseline):
     tables = ("label", "prior")
     source = "Du et al. 2023, arXiv:2208.04600"
     conditional = ("label", "code")
-    left_out = "items and dilated convolutions at several scales; a GRU encodes utterances"
+    left_out = (
+        "items and dilated convolutions at several scales (a GRU encodes utterances); the "
+        "divergence is that of the context from the prior; without labelled utterances, as in "
+        "train and compare, the weights that read them rest"
+    )
 
     def __init__(
         self, n_in: int, n_out: int, *, latent: int = 8, classes: int = 10, slots: int = 8

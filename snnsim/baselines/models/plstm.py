@@ -35,7 +35,10 @@ class PLSTM(LinearModel):
     residual = True
     multiple = 4
     source = "Pöppel et al. 2025, arXiv:2506.11997"
-    left_out = "matrix-valued transitions, graphs other than chains and grids, short convolution"
+    left_out = (
+        "matrix-valued transitions, graphs other than chains and grids, short convolution, a norm "
+        "per head, the published starts of the gates"
+    )
 
     def __init__(self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16):
         super().__init__(n_in, n_out)

@@ -37,7 +37,6 @@ class PLSTM2d(Baseline):
     (7, 2, 8)
     """
 
-    residual = True
     multiple = 4
     tables = ("place",)
     source = "Pöppel et al. 2025, arXiv:2506.11997"

@@ -24,7 +24,7 @@ class RecurrentDepth(Baseline):
 
     Args:
         n_in, n_out: numbers of channels.
-        iterations: of the core when not training, and their mean in training.
+        iterations: of the core when not training; in training one more on average, as published.
         through: last iterations that gradients pass.
         heads: of attention.
         reach: steps of the past that each block sees.
@@ -38,7 +38,10 @@ class RecurrentDepth(Baseline):
 
     multiple = 4
     source = "Geiping et al. 2025, arXiv:2502.05171; arXiv:2510.14961"
-    left_out = "absolute positions (distances instead); the first state is 0 outside of training"
+    left_out = (
+        "absolute positions (distances instead); the first state is 0 outside of training, and "
+        "normal noise, not cut off, in it"
+    )
 
     def __init__(
         self,
@@ -61,10 +64,8 @@ class RecurrentDepth(Baseline):
         self.norm = nn.LayerNorm(n_out)
 
     def initial_state(self, batch: int) -> State:
-        shape = (self.reach, batch)
-        past = [(self.zeros(*shape, self.n_out), self.zeros(*shape)) for _ in range(2)]
-        core = [(self.zeros(*shape, self.n_out), self.zeros(*shape))] * self.iterations
-        return past[0], tuple(core), past[1]
+        first, last = (block.attention.empty(batch) for block in (self.prelude, self.coda))
+        return first, (self.core.attention.empty(batch),) * self.iterations, last
 
     def iterate(self, s: Tensor, e: Tensor, past: State) -> tuple[Tensor, State]:
         """One iteration of the core on states ``s`` and inputs ``e``, ``[T, B, n_out]``."""

@@ -70,7 +70,10 @@ class ReGENN(Baseline):
     """
 
     source = "Spadon et al. 2021, arXiv:2008.12833"
-    left_out = "attention over the window and the gate over variables, which are not causal"
+    left_out = (
+        "attention over the window and the gate over variables, which are not causal; channels "
+        "keep their own value (x + S x)"
+    )
 
     def __init__(self, n_in: int, n_out: int, *, code: int = 8):
         super().__init__(n_in, n_out)

@@ -23,8 +23,8 @@ class RHN(Cell):
         n_in, n_out: numbers of channels; ``n_out`` units.
         depth: ``D``, steps of the state per step of time.
 
-    State: ``[B, n_out]``. Gates and attention are options of every model, see
-    :mod:`snnsim.baselines.options`.
+    State: ``[B, n_out]``. Gates (``join``) and attention are options of every
+    network, see :class:`snnsim.baselines.RateNetwork`.
 
     >>> tuple(RHN(3, 5, depth=2)(torch.rand(7, 2, 3))[0].shape)
     (7, 2, 5)

@@ -34,7 +34,7 @@ class S6(LinearModel):
     residual = True
     tables = ("log_decay",)
     source = "Gu & Dao 2023, arXiv:2312.00752"
-    left_out = "the short convolution of the Mamba block"
+    left_out = "of the Mamba block: short convolution, SiLU before the scan, output projection"
 
     def __init__(self, n_in: int, n_out: int, *, states: int = 16, gated: bool = True):
         super().__init__(n_in, n_out)

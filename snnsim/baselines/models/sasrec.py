@@ -1,6 +1,6 @@
 """SASRec: causal self-attention over the last items of a sequence.
 
-    x = sqrt(n) E item,  x = x + drop(attention(norm(x))),  x = x + drop(relu-network(norm(x)))
+    x = sqrt(n) E item,  x = x + attention(norm(x)),  x = x + relu-network(norm(x))
 
 in two blocks of one head. Items are the rows of an embedding; a vector of counts is their
 weighted sum, so binned spikes and one event per step are the same model. The score of an item
@@ -8,6 +8,8 @@ next is its embedding's product with the output. Source: Kang & McAuley 2018 (ar
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -24,7 +26,7 @@ class SASRec(Baseline):
         heads: of attention.
         reach: items of the past that are seen by each block.
 
-    State: per block the last ``reach`` inputs of its attention and which there were.
+    State: per block keys and values of the last ``reach`` steps and which there were.
 
     >>> import torch
     >>> net = SASRec(5, 8)
@@ -34,11 +36,12 @@ class SASRec(Baseline):
     """
 
     source = "Kang & McAuley 2018, arXiv:1808.09781"
-    left_out = "absolute positions (distances instead), sampled negatives"
+    left_out = (
+        "absolute positions (distances instead), sampled negatives, dropout inside of the blocks"
+    )
 
     def __init__(self, n_in: int, n_out: int, *, blocks: int = 2, heads: int = 1, reach: int = 50):
         super().__init__(n_in, n_out)
-        self.reach = reach
         self.embedding = linear(n_in, n_out, bias=False)
         self.blocks = nn.ModuleList(
             TransformerBlock(n_out, heads, reach, 1, nn.functional.relu) for _ in range(blocks)
@@ -46,8 +49,10 @@ class SASRec(Baseline):
         self.norm = nn.LayerNorm(n_out)
 
     def initial_state(self, batch: int) -> State:
-        shape = (self.reach, batch)
-        return tuple((self.zeros(*shape, self.n_out), self.zeros(*shape)) for _ in self.blocks)
+        return tuple(block.attention.empty(batch) for block in self._blocks())
+
+    def _blocks(self) -> list[Any]:
+        return list(self.blocks)  # a ModuleList does not tell what it holds
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         x, later = self.embedding(x)[0] * self.n_out**0.5, []

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from snnsim.baselines.baseline import Baseline, State, linear
-from snnsim.baselines.window import WindowAttention, extended
+from snnsim.baselines.window import WindowAttention
 
 
 class SoftmaxAttention(Baseline):
@@ -22,7 +22,7 @@ class SoftmaxAttention(Baseline):
         heads: of attention.
         reach: steps of the past it sees.
 
-    State: the last ``reach`` inputs, ``[reach, B, n_out]``, and which of them there were.
+    State: keys and values of the last ``reach`` steps, ``[reach, B, n_out]``, and which there were.
 
     >>> import torch
     >>> tuple(SoftmaxAttention(3, 8)(torch.rand(7, 2, 3))[0].shape)
@@ -36,14 +36,12 @@ class SoftmaxAttention(Baseline):
 
     def __init__(self, n_in: int, n_out: int, *, heads: int = 4, reach: int = 100):
         super().__init__(n_in, n_out)
-        self.reach = reach
         self.enter = linear(n_in, n_out)
         self.attention = WindowAttention(n_out, heads, reach)
 
     def initial_state(self, batch: int) -> State:
-        return self.zeros(self.reach, batch, self.n_out), self.zeros(self.reach, batch)
+        return self.attention.empty(batch)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        x = self.enter(x)[0]
-        whole, later = extended(x, state)
-        return self.attention(x, whole), later
+        found: tuple[Tensor, State] = self.attention(self.enter(x)[0], state)
+        return found

@@ -4,7 +4,9 @@
     S[t] = eta[t] S[t-1] - theta[t] grad loss(M'),  M[t] = (1 - alpha[t]) M[t-1] + S[t],  y[t] = M[t]^T q[t]
 
 ``M'`` is the memory where the current chunk began, so that momentum and decay are linear
-recurrences within a chunk; chunks of 1 are the exact rule. ``eta``, ``theta``, ``alpha`` are gates
+recurrences within a chunk. All steps of a chunk see the same surprise, so each takes
+``theta / chunk``: similar keys would overshoot by their number otherwise. Chunks of 1 are the exact
+rule. ``eta``, ``theta``, ``alpha`` are gates
 of the input. Source: Behrouz, Zhong & Mirrokni 2025 (arXiv:2501.00663), sections 3.1 and 3.2.
 """  # noqa: E501
 
@@ -73,7 +75,7 @@ class Titans(Baseline):
                 start = memory
             now = slice(first, min(first + self.chunk - place, len(x)))
             surprise = recall(k[now], start).unflatten(-1, (self.heads, -1)) - v[now]
-            drive = -theta[now] * 2 * outer(k[now], surprise)
+            drive = -theta[now] / self.chunk * 2 * outer(k[now], surprise)
             moments = linear_recurrence(eta[now], drive, momentum)
             memories = linear_recurrence(1 - alpha[now], moments, memory)
             outputs.append(recall(q[now], memories))

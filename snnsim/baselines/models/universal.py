@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, State, linear
+from snnsim.baselines.baseline import Baseline, State, linear, mean_within
 from snnsim.baselines.looped import AdaptiveHalting, Halting, loop
 from snnsim.baselines.window import TransformerBlock
 from snnsim.errors import ConfigError
@@ -29,7 +29,7 @@ class Universal(Baseline):
         reach: steps of the past each depth sees.
         ponder: weight of the ponder cost; 0 also switches halting off (all depths are used).
 
-    State: per depth the last ``reach`` inputs of its attention and which there were.
+    State: per depth keys and values of the last ``reach`` steps and which there were.
 
     >>> net = Universal(3, 8)
     >>> y, _ = net(torch.rand(7, 2, 3))
@@ -40,7 +40,10 @@ class Universal(Baseline):
     multiple = 4
     tables = ("code",)
     source = "Dehghani et al. 2019, arXiv:1807.03819"
-    left_out = "absolute positions (distances instead)"
+    left_out = (
+        "absolute positions (distances instead), sinusoidal codes of depth (learnt ones instead), "
+        "normalisation behind the blocks (before their parts instead)"
+    )
 
     def __init__(
         self,
@@ -53,16 +56,14 @@ class Universal(Baseline):
         ponder: float = 0.01,
     ):
         super().__init__(n_in, n_out)
-        self.depths, self.reach, self.ponder = depths, reach, ponder
+        self.depths, self.ponder = depths, ponder
         self.enter = linear(n_in, n_out)
         self.block = TransformerBlock(n_out, heads, reach)
         self.code = nn.Parameter(torch.randn(depths, n_out) / n_out**0.5)
         self.halting = AdaptiveHalting(n_out) if ponder else None
 
     def initial_state(self, batch: int) -> State:
-        shape = (self.reach, batch)
-        each = ((self.zeros(*shape, self.n_out), self.zeros(*shape)) for _ in range(self.depths))
-        return tuple(each)
+        return tuple(self.block.attention.empty(batch) for _ in range(self.depths))
 
     def think(self, x: Tensor, state: State = None) -> Halting:
         """How long each step of ``x [T, B, n_in]`` is thought about."""
@@ -76,5 +77,5 @@ class Universal(Baseline):
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         y, state, halting = loop(self.block, self.enter(x)[0], state, self.code, self.halting)
         if halting is not None:
-            add_auxiliary_loss("ponder", self.ponder * halting.ponder.mean())
+            add_auxiliary_loss("ponder", self.ponder * mean_within(halting.ponder, lengths))
         return y, state

@@ -10,8 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from snnsim.baselines.baseline import Baseline, State
-from snnsim.baselines.window import WindowAttention, extended
-from snnsim.errors import ConfigError
+from snnsim.baselines.window import WindowAttention
 
 
 class Attend(Baseline):
@@ -22,7 +21,7 @@ class Attend(Baseline):
         reach: how many steps of the past it sees.
         heads: of attention; ``inner.n_out`` must be a multiple.
 
-    State: that of the model, and its last outputs.
+    State: that of the model, and keys and values of its last outputs.
 
     >>> import torch
     >>> from snnsim.baselines.models.gru import GRU
@@ -32,17 +31,14 @@ class Attend(Baseline):
 
     def __init__(self, inner: Baseline, *, reach: int, heads: int = 4):
         super().__init__(inner.n_in, inner.n_out)
-        if inner.n_out % heads:
-            raise ConfigError(f"{inner.n_out} outputs cannot be split into {heads} heads")
-        self.inner, self.reach = inner, reach
+        self.inner = inner
         self.causal, self.streaming, self.source = inner.causal, inner.streaming, inner.source
         self.attention = WindowAttention(inner.n_out, heads, reach)
 
     def initial_state(self, batch: int) -> State:
-        past = (self.zeros(self.reach, batch, self.n_out), self.zeros(self.reach, batch))
-        return self.inner.initial_state(batch), past
+        return self.inner.initial_state(batch), self.attention.empty(batch)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         y, inner = self.inner.run(x, state[0], lengths)
-        whole, later = extended(y, state[1])
-        return y + self.attention(y, whole), (inner, later)
+        read, later = self.attention(y, state[1])
+        return y + read, (inner, later)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from snnsim.baselines.baseline import own_generator
 from snnsim.errors import ConfigError, check_choice
 
 WAYS = ("random", "magnitude")
@@ -29,14 +30,14 @@ class Mask(nn.Module):
         return w * self.mask
 
 
-def sparsify(net: nn.Module, density: float, way: str = "random", seed: int = 0) -> float:
+def sparsify(net: nn.Module, density: float, way: str = "random", seed: int | None = None) -> float:
     """Keep a share of all matrices' weights for good; the others are 0 and stay 0.
 
     Args:
         net: changed in place. Its weights get a parametrisation, so nothing else changes.
         density: the share, in (0, 1].
         way: ``"random"``: the same share of every matrix; ``"magnitude"``: the largest of all.
-        seed: of the random choice.
+        seed: of the random choice; ``None``: drawn from torch's own random numbers.
 
     Returns:
         The share that was kept.
@@ -52,7 +53,7 @@ def sparsify(net: nn.Module, density: float, way: str = "random", seed: int = 0)
     found = list(matrices(net))
     if not found:
         raise ConfigError("the network has no matrix of weights to make sparse")
-    generator = torch.Generator().manual_seed(seed)
+    generator = own_generator(seed)
     sizes = torch.cat([w.detach().abs().flatten() for _, _, w in found])
     limit = sizes.kthvalue(max(round((1 - density) * len(sizes)), 1)).values
     kept = 0

@@ -10,12 +10,13 @@ applications plus the remainder is the auxiliary loss ``"ponder"``. Source: Grav
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from snnsim.baselines.baseline import Baseline, State
+from snnsim.baselines.baseline import Baseline, State, mean_within
+from snnsim.baselines.heads import NOTHING
 from snnsim.baselines.looped import AdaptiveHalting
 from snnsim.errors import ConfigError
 from snnsim.layer import add_auxiliary_loss
@@ -44,8 +45,14 @@ class Think(Baseline):
         if steps < 1:
             raise ConfigError(f"steps is {steps} but must be 1 or more")
         self.inner, self.steps, self.ponder = make(n_in + 1, n_out), steps, ponder
+        name = type(self.inner).__name__
         if self.inner.streaming != "exact":
-            raise ConfigError(f"{type(self.inner).__name__} does not go step by step")
+            raise ConfigError(f"{name} does not go step by step")
+        if not all(_averages(*both) for both in _pairs(*map(self.inner.initial_state, (2, 3)))):
+            raise ConfigError(
+                f"the state of {name} cannot be averaged over applications: it has parts without "
+                "samples on the first axis, or logarithms; choose another model"
+            )
         self.source = self.inner.source
         self.halting = AdaptiveHalting(n_out)
 
@@ -58,7 +65,7 @@ class Think(Baseline):
             y, state, cost = self._think(frame, state)
             outputs.append(y)
             costs.append(cost)
-        add_auxiliary_loss("ponder", self.ponder * torch.stack(costs).mean())
+        add_auxiliary_loss("ponder", self.ponder * mean_within(torch.stack(costs), lengths))
         return torch.stack(outputs), state
 
     def _think(self, frame: Tensor, state: State) -> tuple[Tensor, State, Tensor]:
@@ -82,16 +89,28 @@ class Think(Baseline):
 
 
 def _added(total: State, state: State, weight: Tensor) -> State:
-    """``total + weight * state`` for states whose tensors have the batch on their first axis."""
+    """``total + weight * state``; the samples are on the first axis of every tensor."""
     if isinstance(state, dict):
         return {k: _added(None if total is None else total[k], v, weight) for k, v in state.items()}
     if isinstance(state, tuple):
         totals = (None,) * len(state) if total is None else total
         return tuple(_added(t, s, weight) for t, s in zip(totals, state, strict=True))
-    if state.dim() < 1 or state.shape[0] != len(weight):
-        raise ConfigError(
-            f"a state of shape {tuple(state.shape)} has no batch of {len(weight)} on its first "
-            "axis, so it cannot be averaged; choose a model whose state does"
-        )
     part = weight.view(-1, *[1] * (state.dim() - 1)) * state
     return part if total is None else total + part
+
+
+def _averages(two: Tensor, three: Tensor) -> bool:
+    """Whether a part of the states of two and of three samples has these on its first axis, and
+    starts from numbers, not from the logarithm of nothing."""
+    return two.dim() > 0 and (len(two), len(three)) == (2, 3) and float(two.min()) > NOTHING / 2
+
+
+def _pairs(one: State, two: State) -> Iterator[tuple[Tensor, Tensor]]:
+    """The tensors of two states of the same form, side by side."""
+    if isinstance(one, dict):
+        one, two = tuple(one.values()), tuple(two.values())
+    if isinstance(one, tuple):
+        for a, b in zip(one, two, strict=True):
+            yield from _pairs(a, b)
+    elif one is not None:
+        yield one, two

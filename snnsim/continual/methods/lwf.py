@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from snnsim.continual.method import Method, evaluating
+from snnsim.continual.method import Method
 from snnsim.errors import check_number
+from snnsim.layer import evaluating
 
 
 class LwF(Method):

@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from snnsim.continual import methods
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, evaluating
+from snnsim.continual.method import Method
 from snnsim.continual.wrapper import Wrapper, of_prefix
 from snnsim.errors import ConfigError, check_number
+from snnsim.layer import evaluating
 from snnsim.training.schedules import cosine
 
 

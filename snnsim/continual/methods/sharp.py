@@ -27,13 +27,14 @@ from torch import Tensor, nn
 from snnsim.continual.activity import Trunk, pack, unpack
 from snnsim.continual.codes import Codes, encode, most_active, nearest
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, evaluating, freeze_statistics
+from snnsim.continual.method import Method, freeze_statistics
 from snnsim.continual.presynaptic import weight_of
 from snnsim.continual.units import Block, Units
 from snnsim.continual.wrapper import of_prefix
 from snnsim.errors import ConfigError, check_number
 from snnsim.functional.losses import supervised_contrastive
 from snnsim.functional.readouts import mean
+from snnsim.layer import evaluating
 from snnsim.training import distributed
 
 

@@ -17,7 +17,7 @@ EVERY, DT, WARM = 5, 0.01, 30
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "gru": ("gru", {}),
     "rhn": ("rhn", {}),
-    "rhn, gate and attention": ("rhn", {"attend": 8}),
+    "rhn, gate and attention": ("rhn", {"attend": 8, "join": "input"}),
 }
 
 
