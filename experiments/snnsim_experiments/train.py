@@ -62,7 +62,8 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         distributed.barrier()
     net = build_network(config, train_set.channels, len(train_set.classes), train_set.dt).to(device)
     if isinstance(net, RateNetwork):
-        net.prepare(train_set.batch(range(min(len(train_set), 256))).x.to(device))
+        some = range(0, len(train_set), max(len(train_set) // 256, 1))  # of all classes
+        net.prepare(train_set.batch(some).x.to(device))
     distributed.barrier()  # nobody writes before everybody has looked at the folder
     if first and not (out / "run.json").exists():
         weights = checkpoint.prefixed("net", net.state_dict())

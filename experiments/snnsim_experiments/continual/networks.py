@@ -104,7 +104,8 @@ def build(
                 f"{baseline} looks ahead, and a stream's samples are padded; choose a causal model"
             )
         first = stream.tasks[0].train
-        body.prepare(first.batch(range(min(len(first), 256))).x.flatten(2))
+        some = range(0, len(first), max(len(first) // 256, 1))  # of all classes
+        body.prepare(first.batch(some).x.flatten(2))
         net = sn.Sequential(*flat, *repeat, body)
         return Learner(net, dense_head(width), stream, readout=get_readout(readout))
     if convolutions or residual:
