@@ -256,10 +256,10 @@ def test_matrices_reproduce_the_linear_models(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("level", [0.0, 1.0])
-def test_a_long_constant_input_does_not_blow_up(name, level):
+def test_a_long_constant_input_does_not_blow_up(name):
     net = make(name)
+    x = torch.cat([torch.zeros(1000, 1, N_IN), torch.ones(1000, 1, N_IN)], 1)
     with torch.no_grad():
-        y, _ = net(torch.full((1000, 1, N_IN), level))
+        y, _ = net(x)
     limit = 1000 if name == "mbat" else 100  # a sum that never decays
     assert float(y.abs().max()) < limit

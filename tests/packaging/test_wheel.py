@@ -62,18 +62,19 @@ def test_no_heavy_or_unwanted_dependency():
 
 IMPORT = """
 import sys, time
+begin = time.process_time()
 import torch
 before = set(sys.modules)
-start = time.perf_counter()
+middle = time.process_time()
 import snnsim
-seconds = time.perf_counter() - start
+share = (time.process_time() - middle) / (middle - begin)
 heavy = {"numba", "sympy", "h5py", "matplotlib", "pydantic", "typer", "rich", "soundfile"}
-print(seconds, *sorted(heavy & (set(sys.modules) - before)))
+print(share, *sorted(heavy & (set(sys.modules) - before)))
 """
 
 
 def test_import_is_light():
-    """At most 0.3 s on top of torch (best of three), and nothing heavy is pulled in."""
+    """At most a fifth of torch's own time on top of it (best of three), and nothing heavy."""
     best, heavy = 1e9, []
     for _ in range(3):
         answer = subprocess.run(
@@ -81,7 +82,7 @@ def test_import_is_light():
         ).stdout.split()
         best, heavy = min(best, float(answer[0])), answer[1:]
     assert heavy == []
-    assert best < 0.3
+    assert best < 0.2
 
 
 def test_no_path_of_a_machine_in_the_source():
