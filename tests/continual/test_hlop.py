@@ -1,6 +1,7 @@
 """What projection guarantees, and that the fast paths equal the published rule."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -275,3 +276,40 @@ def test_statistics_of_torchs_normalisation_stay_after_the_first_task():
     assert not torch.equal(start, after)
     trainer._run_task()
     assert torch.equal(norm.running_mean, after)
+
+
+@pytest.mark.parametrize("kind", ["dense", "recurrent"])
+@pytest.mark.parametrize("method", [HLOP, GPM, OWM])
+def test_subspaces_do_not_learn_what_padding_causes(kind, method):
+    found = []
+    for beyond in (0, 5):
+        torch.manual_seed(3)
+        trainer = ContinualTrainer(
+            Learner(body(kind), dense_head(10), padded(beyond)), method(), SGD
+        )
+        trainer._run_task()
+        found.append(trainer.method.tensors())
+    assert any(value.numel() for value in found[0].values())
+    for key, value in found[0].items():
+        torch.testing.assert_close(value, found[1][key], rtol=1e-4, atol=1e-6)
+
+
+def padded(steps):
+    """The class stream of which every sample has some noisy steps behind its end."""
+    whole = stream("class")
+    tasks = [replace(task, train=_Padded(task.train, steps)) for task in whole.tasks]
+    return replace(whole, tasks=tuple(tasks))
+
+
+class _Padded:
+    def __init__(self, data, steps):
+        self.data, self.steps = data, steps
+        self.labels, self.lengths = data.labels, data.lengths
+
+    def __len__(self):
+        return len(self.data)
+
+    def batch(self, indices, steps=None):
+        batch = self.data.batch(indices)
+        noise = torch.ones(self.steps, *batch.x.shape[1:])
+        return batch._replace(x=torch.cat([batch.x, noise]))

@@ -41,6 +41,7 @@ class GPM(HLOP):
         self.learning_now = True
         for part in range(0, len(chosen), 50):
             batch = data.batch(chosen[part : part + 50])
+            self.look_at(batch)
             self.learner.scores(batch.x.to(self.device), task, batch.lengths)
         self.learning_now = False
         super().end_task(task)

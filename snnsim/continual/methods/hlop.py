@@ -104,6 +104,7 @@ class HLOP(Method):
             "orthonormal": orthonormal,
         }
         self.task = 0
+        self.inside: Tensor | None = None  # [T, B], which steps are within their samples
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         super().attach(learner, optimizer)
@@ -152,6 +153,24 @@ class HLOP(Method):
         if self.sizes is None:
             return [max(s.size // 10, 1) for s in self.subspaces.values()]
         return list(self.sizes[min(task, len(self.sizes) - 1)])[:count]
+
+    def before_step(self, batch: Any, task: int) -> None:
+        self.look_at(batch)
+
+    def look_at(self, batch: Any) -> None:
+        """Take a batch whose activity comes next: what its padding causes is not learned."""
+        steps, lengths = torch.arange(len(batch.x), device=batch.x.device), batch.lengths
+        self.inside = steps[:, None] < lengths.to(batch.x.device)
+
+    def within(self, rows: Tensor, x: Tensor) -> Tensor:
+        """The rows of the steps within their samples, of all rows ``[R, N]`` of ``x [T, B, ...]``.
+
+        All of them where steps are not those of the batch: still images, rates, online training.
+        """
+        inside = self.inside
+        if inside is None or len(inside) == 1 or x.shape[:2] != inside.shape:
+            return rows
+        return rows.unflatten(0, (inside.numel(), -1))[inside.flatten()].flatten(0, 1)
 
     def learn(self, name: str, rows: Tensor, rest: Tensor | None) -> None:
         """See a batch of activity; ``rest`` is what the frozen subspace leaves of it, if known."""
@@ -245,7 +264,8 @@ class _Observer:
             rows = torch.cat([rows, rows_of(module, carried)])
         same = projects and rows.numel() == carried.numel()
         rest = self.subspace.project(rows) if same else None
-        method.learn(self.name, rows, rest)
+        seen = None if rest is None else method.within(rest, x)
+        method.learn(self.name, method.within(rows, x), seen)
         if not projects:
             return carried
         return self.subspace.project(carried) if rest is None else rest.view_as(carried)
@@ -256,7 +276,10 @@ class _Observer:
             x, y = inputs[0].detach(), output[0].detach()
             if self.method.learner.learning == "dsr":
                 x, y = (weighted_mean(a, self.method.decay)[None] for a in (x, y))
-            self.method.learn(self.name, rows_of(connection, x, y), None)
+            rows = rows_of(connection, x, y)
+            if len(y) == len(x):  # not where delays lengthen a sequence
+                rows = self.method.within(rows, x)
+            self.method.learn(self.name, rows, None)
 
 
 def _check_online(learner: Learner, connections: dict[str, Connection]) -> None:
