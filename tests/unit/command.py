@@ -1,0 +1,44 @@
+"""Running the command line from a test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import snnsim_datasets
+
+TEST_FILE = Path(snnsim_datasets.__file__).parent / "data" / "spoken_digits_test.h5.gz"
+SMALL = ("--set", "network.hidden=[16]", "--set", "network.max_delay_ms=40", "--quiet")
+TRAIN = ("spoken-digits", "train", "--epochs", "2", *SMALL)
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "snnsim_experiments", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        check=False,
+    )
+
+
+def assert_one_error(answer: Answer, *texts: str) -> None:
+    """Exit code 1, nothing on stdout and a single line that names all of ``texts``."""
+    assert answer.code == 1
+    assert answer.out == ""
+    lines = answer.err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    for text in texts:
+        assert text in lines[0]

@@ -1,0 +1,40 @@
+"""Shared by the tests of the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from command import TRAIN, Answer, command
+from snnsim_experiments import cli
+
+
+@pytest.fixture
+def snnsim(monkeypatch, capsys):
+    """A function that runs the command in this process."""
+
+    def run(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["snnsim", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        streams = capsys.readouterr()
+        return Answer(int(caught.value.code or 0), streams.out, streams.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A finished run of two epochs, trained in a process of its own."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    done = command(*TRAIN, "--out", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed.pop("out") == str(folder)
+    assert printed == json.loads((folder / "summary.json").read_text())
+    return folder
