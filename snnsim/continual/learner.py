@@ -131,16 +131,20 @@ class Learner(nn.Module):
         """Class scores ``[B, C]``."""
         return self.readout(self.outputs(x, task), self.within(x, lengths))
 
-    def scores_of(self, batches: Sequence[Any], tasks: Sequence[int]) -> list[Tensor]:
-        """Class scores of several batches, each for a task; the body runs once for all of them.
+    def scores_of(self, batches: Sequence[Any], tasks: Sequence[int], present: int) -> list[Tensor]:
+        """Class scores of batches of several tasks; the body runs once for all of them.
 
         Args:
             batches: with ``x [T, B, ...]`` and ``lengths [B]``.
-            tasks: whose head and classes, a number for each batch.
+            tasks: that they are of, a number for each.
+            present: the task whose classes a shared head tells apart.
 
         Returns:
             ``[B, C]`` for each.
         """
+        if not batches:
+            return []
+        tasks = [present] * len(tasks) if self.shares_head else tasks
         device = next(self.parameters()).device
         if self.generate is not None:  # a body for each task
             each = zip(batches, tasks, strict=True)

@@ -21,12 +21,10 @@ class Joint(Method):
     def loss(
         self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
-        if not task:
-            return ce
         past = [self._any(earlier, len(chosen)) for earlier in range(task)]
-        among = [task if self.learner.shares_head else earlier for earlier in range(task)]
-        for data, found in zip(past, self.learner.scores_of(past, among), strict=True):
-            ce = ce + functional.cross_entropy(found, data.labels.to(ce.device))
+        scored = self.learner.scores_of(past, range(task), task)
+        for each, found in zip(past, scored, strict=True):
+            ce = ce + functional.cross_entropy(found, each.labels.to(ce.device))
         return ce / (task + 1)
 
     def _any(self, task: int, count: int) -> Any:

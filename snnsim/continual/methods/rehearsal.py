@@ -99,8 +99,7 @@ class Rehearsal(Wrapper):
         tasks = [past for past in numbers if len(numbers[past])]
         stream = self.learner.stream.tasks
         batches = [stream[past].train.batch(numbers[past].numpy()) for past in tasks]
-        among = [task if self.learner.shares_head else past for past in tasks]
-        found = self.learner.scores_of(batches, among)
+        found = self.learner.scores_of(batches, tasks, task)
         losses = [
             functional.cross_entropy(scores, batch.labels.to(scores.device))
             for batch, scores in zip(batches, found, strict=True)

@@ -57,10 +57,8 @@ class Replay(Method):
     def drawn(self, present: int) -> list[tuple[Drawn, Tensor]]:
         """Past samples and their scores, among all classes that the present task tells apart."""
         drawn = self.buffer.draw(self.batch_size)
-        if not drawn:
-            return []
-        among = [present if self.learner.shares_head else past.task for past in drawn]
-        scores = self.learner.scores_of([past.batch for past in drawn], among)
+        batches, tasks = [past.batch for past in drawn], [past.task for past in drawn]
+        scores = self.learner.scores_of(batches, tasks, present)
         return list(zip(drawn, scores, strict=True))
 
     def tensors(self) -> dict[str, Tensor]:
