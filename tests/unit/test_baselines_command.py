@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-from snnsim_experiments import cli
 from snnsim_experiments.baselines import checks
 from snnsim_experiments.baselines.compare import SPIKING
 from snnsim_experiments.baselines.config import parse_budget, resolve
 
 from snnsim.baselines import RateNetwork, get, names, width_for
 from snnsim.errors import ConfigError
-
-
-@pytest.fixture
-def snnsim(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["snnsim", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        streams = capsys.readouterr()
-        return int(caught.value.code or 0), streams.out, streams.err
-
-    return run
-
 
 SMALL = ("--budget", "4k", "--epochs", "1", "-q", "--set", "data.pool=50")
 
@@ -197,6 +181,8 @@ def test_a_comparison_refuses_data_or_training_for_one_model_alone(snnsim, tmp_p
         file.write_text(text)
         code, _, err = snnsim(*command, "--config", file, "--out", tmp_path / "out")
         assert code == 1 and "is the same for all" in " ".join(err.split())
+    code, _, err = snnsim(*command, "--config", tmp_path / "absent.toml", "--out", tmp_path / "out")
+    assert code == 1 and "no configuration file" in " ".join(err.split())
     file.write_text("[training-elman]\nmax_lr = 0.01\n")  # learning rates may differ
     code, _, err = snnsim(*command, "--config", file, "--out", tmp_path / "out")
     assert code == 0, err

@@ -130,8 +130,8 @@ def compare(
             best validation accuracy is chosen for all seeds.
     """
     console = console or Console(stderr=True)
-    _check_same_for_all(config)
     base = resolve_baseline("gru", dataset, config=config, changes=_shared(changes), epochs=epochs)
+    _check_same_for_all(config)
     settings = _settings(base, budget, by, seeds, rates)
     rows = _rows_before(out, resume, settings, names)
     facts = data_facts(dataset, root, base.data)
