@@ -8,13 +8,26 @@ from typing import Annotated, Any
 
 import snnsim_datasets
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.config import config_names, resolve
 from snnsim_experiments.continual.cli import app as continual_app
+from snnsim_experiments.options import (
+    Device,
+    Epochs,
+    Json,
+    Quiet,
+    Resume,
+    Root,
+    Run,
+    Seed,
+    Set,
+    messages,
+    output,
+    print_summary,
+)
 
 app = typer.Typer(
     help="Spiking networks with learnable delays, continual learning, and baselines.\n\n"
@@ -23,19 +36,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-output, messages = Console(), Console(stderr=True)
-
-Root = Annotated[str | None, typer.Option(help="Folder of the data set's files.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-
-
-def _print_rows(title: str, rows: dict[str, Any]) -> None:
-    output.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in rows.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-    output.print(table)
 
 
 def _dataset_app(name: str) -> typer.Typer:
@@ -45,22 +45,17 @@ def _dataset_app(name: str) -> typer.Typer:
     @sub.command()
     def train(
         root: Root = None,
-        out: Annotated[Path | None, typer.Option(help="Run folder to write.")] = None,
+        out: Run = None,
         config: Annotated[
             str | None, typer.Option(help="TOML file, or one of: " + ", ".join(config_names(name)))
         ] = None,
-        set_: Annotated[
-            list[str] | None,
-            typer.Option("--set", help="Change one value: section.key=value. Repeatable."),
-        ] = None,
-        seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
-        epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+        set_: Set = None,
+        seed: Seed = 0,
+        epochs: Epochs = None,
         device: Device = "cpu",
         backend: Annotated[str, typer.Option(help="auto, reference, cpu or cuda.")] = "auto",
-        resume: Annotated[
-            bool, typer.Option("--resume", help="Continue the run in --out.")
-        ] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+        resume: Resume = False,
+        quiet: Quiet = False,
         tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log there.")] = False,
         as_json: Json = False,
     ) -> None:
@@ -88,7 +83,7 @@ def _dataset_app(name: str) -> typer.Typer:
         if summary and as_json:
             print(json.dumps(summary))  # noqa: T201
         elif summary:
-            _print_rows(f"Run in {summary.pop('out')}", summary)
+            print_summary(f"Run in {summary.pop('out')}", summary)
 
     @sub.command()
     def evaluate(
@@ -118,7 +113,7 @@ def _dataset_app(name: str) -> typer.Typer:
         if as_json:
             print(json.dumps({"split": split, **scores}))  # noqa: T201
         else:
-            _print_rows(f"{run} on {split}", scores)
+            print_summary(f"{run} on {split}", scores)
 
     @sub.command(name="info")
     def info_command(root: Root = None, as_json: Json = False) -> None:
@@ -144,7 +139,7 @@ def _dataset_app(name: str) -> typer.Typer:
         if as_json:
             print(json.dumps(facts))  # noqa: T201
         else:
-            _print_rows(name, facts)
+            print_summary(name, facts)
 
     return sub
 

@@ -3,36 +3,43 @@
 import inspect
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from snnsim_experiments.options import (
+    Epochs,
+    Json,
+    Quiet,
+    Resume,
+    Root,
+    Run,
+    Runs,
+    Seed,
+    Seeds,
+    Set,
+    dated_folder,
+    first_line,
+    messages,
+    output,
+    print_summary,
+    print_values,
+)
 
 app = typer.Typer(
     help="Rate-coded baselines: the other sequence models, on the same spikes.\n\n"
     "Start with: snnsim baselines train --model gru --data spoken-digits",
     no_args_is_help=True,
 )
-output, messages = Console(), Console(stderr=True)
 
 Model = Annotated[str, typer.Option(help="Model; see: snnsim baselines list.")]
 Data = Annotated[str, typer.Option(help="Data set; see: snnsim --help.")]
-Root = Annotated[str | None, typer.Option(help="Folder of the data set's files.")]
 Budget = Annotated[str, typer.Option(help="Largest size, such as 50k or 1M.")]
 By = Annotated[str, typer.Option(help="What the budget counts: parameters, state or operations.")]
 ConfigFile = Annotated[str | None, typer.Option("--config", help="TOML file of differences.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one value: section.key=value. Repeatable."),
-]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the data.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command(name="list")
@@ -43,7 +50,7 @@ def list_command(as_json: Json = False) -> None:
     rows: list[dict[str, Any]] = [
         {
             "name": name,
-            "about": _first_line(get(name)),
+            "about": first_line(get(name)),
             "causal": get(name).causal,
             "streaming": get(name).streaming,
             "source": get(name).source,
@@ -96,10 +103,7 @@ def info(
         return
     output.print(text, markup=False, highlight=False)
     output.print()
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in facts.items():
-        table.add_row(name, f"{value:,.0f}" if isinstance(value, float) else str(value))
-    output.print(table)
+    print_values(facts, ",.0f")
 
 
 @app.command()
@@ -112,9 +116,9 @@ def train(
     width: Annotated[int, typer.Option(help="Width of the layers, instead of a budget.")] = 0,
     config: ConfigFile = None,
     set_: Set = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
+    seed: Seed = 0,
     epochs: Epochs = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to write.")] = None,
+    out: Run = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     resume: Resume = False,
     quiet: Quiet = False,
@@ -144,17 +148,13 @@ def train(
         channels, classes, _ = data_facts(data, root, chosen.data)
         chosen = fit_budget(chosen, channels, classes, parse_budget(budget), by)
     summary = run(
-        chosen, root, out or _folder(data, model, seed),
+        chosen, root, out or dated_folder(data, name=f"{model}-seed{seed}"),
         device=device, resume=resume, quiet=quiet, console=messages,
     )  # fmt: skip
     if summary and as_json:
         print(json.dumps(summary))  # noqa: T201
     elif summary:
-        output.print(f"Run in {summary.pop('out')}", style="bold", markup=False, highlight=False)
-        table = Table(show_header=False, box=None, pad_edge=False)
-        for name, value in summary.items():
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-        output.print(table)
+        print_summary(f"Run in {summary.pop('out')}", summary)
 
 
 @app.command()
@@ -166,14 +166,14 @@ def compare(
     root: Root = None,
     budget: Budget = "200k",
     by: By = "parameters",
-    seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0",
+    seeds: Seeds = "0",
     config: ConfigFile = None,
     set_: Set = None,
     epochs: Epochs = None,
     rates: Annotated[
         str, typer.Option(help="Factors of the learning rate to choose from on validation data.")
     ] = "1",
-    out: Annotated[Path | None, typer.Option(help="Folder to write; a run folder each.")] = None,
+    out: Runs = None,
     resume: Resume = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -199,7 +199,7 @@ def compare(
     from snnsim_experiments.continual.run import seeds_of
 
     chosen = split_names(models, [*comparison.SPIKING, *names()], "model")
-    folder = out or _folder(data, "compare", 0)
+    folder = out or dated_folder(data, name="compare")
     rows = comparison.compare(
         chosen, data, parse_budget(budget), by, seeds_of(seeds), root, folder,
         epochs=epochs, config=config, changes=set_, rates=parse_rates(rates), resume=resume,
@@ -233,15 +233,6 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for row in done:
         if row["left_out"]:
             output.print(f"{row['name']} leaves out {row['left_out']}", style="dim", markup=False)
-
-
-def _folder(data: str, name: str, seed: int) -> Path:
-    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / data / f"{time}-{name}-seed{seed}"
-
-
-def _first_line(cls: type) -> str:
-    return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
 
 
 @app.command()

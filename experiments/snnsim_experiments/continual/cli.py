@@ -1,36 +1,38 @@
 """``snnsim continual run | compare | list``."""
 
 import json
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from snnsim_experiments.options import (
+    Device,
+    Json,
+    Quiet,
+    Resume,
+    Root,
+    Run,
+    Runs,
+    Seeds,
+    Set,
+    dated_folder,
+    first_line,
+    messages,
+    output,
+)
 
 app = typer.Typer(
     help="Continual learning: one task after the other, without forgetting.\n\n"
     "Start with: snnsim continual run --stream spoken-digits --method hlop",
     no_args_is_help=True,
 )
-output, messages = Console(), Console(stderr=True)
 
 Stream = Annotated[str, typer.Option(help="Tasks; see: snnsim continual list.")]
 Training = Annotated[
     str | None, typer.Option(help="bptt, dsr or ottt; default: the configuration's.")
 ]
 Config = Annotated[str | None, typer.Option(help="TOML file, or one that comes along.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one value: section.key=value. Repeatable."),
-]
-Seeds = Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")]
-Root = Annotated[str | None, typer.Option(help="Folder of the data set's files.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
 @app.command()
@@ -42,7 +44,7 @@ def run(
     set_: Set = None,
     seeds: Seeds = "0",
     root: Root = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to write.")] = None,
+    out: Run = None,
     device: Device = "cpu",
     resume: Resume = False,
     quiet: Quiet = False,
@@ -67,7 +69,7 @@ def run(
     from snnsim_experiments.continual.run import seeds_of
 
     chosen = resolve(stream, method, config=config, changes=set_ or (), learning=training)
-    folder = out or _default_folder(stream, method)
+    folder = out or dated_folder("continual", stream, name=method)
     summary = run_seeds(
         chosen, seeds_of(seeds), root, folder,
         device=device, resume=resume, quiet=quiet, console=messages,
@@ -88,7 +90,7 @@ def compare(
     set_: Set = None,
     seeds: Seeds = "0",
     root: Root = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; a run folder each.")] = None,
+    out: Runs = None,
     device: Device = "cpu",
     resume: Resume = False,
     quiet: Quiet = False,
@@ -105,7 +107,7 @@ def compare(
     from snnsim_experiments.continual.config import resolve
     from snnsim_experiments.continual.run import seeds_of
 
-    folder = out or _default_folder(stream, "compare")
+    folder = out or dated_folder("continual", stream, name="compare")
     chosen = [
         resolve(stream, name, config=config, changes=set_ or (), learning=training)
         for name in methods_of(methods)
@@ -132,7 +134,7 @@ def list_command(as_json: Json = False) -> None:
 
     found = {
         "streams": dict.fromkeys(names(), ""),
-        "methods": {name: _first_line(methods.get(name)) for name in methods.names()},
+        "methods": {name: first_line(methods.get(name)) for name in methods.names()},
         "configurations": dict.fromkeys(config_names(), ""),
     }
     if as_json:
@@ -144,17 +146,6 @@ def list_command(as_json: Json = False) -> None:
         for name, text in entries.items():
             table.add_row(f"  {name}", text)
         output.print(table)
-
-
-def _first_line(cls: type) -> str:
-    import sys
-
-    return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
-
-
-def _default_folder(stream: str, method: str) -> Path:
-    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / "continual" / stream / f"{time}-{method}"
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -1,0 +1,52 @@
+"""Options and output that the commands of ``snnsim`` share."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+output, messages = Console(), Console(stderr=True)
+
+Root = Annotated[str | None, typer.Option(help="Folder of the data set's files.")]
+Run = Annotated[Path | None, typer.Option(help="Run folder to write.")]
+Runs = Annotated[Path | None, typer.Option(help="Folder to write; a run folder each.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one value: section.key=value. Repeatable."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of weights, order and dropout.")]
+Seeds = Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the data.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def print_values(values: dict[str, Any], floats: str = ".4f") -> None:
+    """A line for each value, with its name before it."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in values.items():
+        table.add_row(name, format(value, floats) if isinstance(value, float) else str(value))
+    output.print(table)
+
+
+def print_summary(title: str, summary: dict[str, Any]) -> None:
+    """The results of a run under a title."""
+    output.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
+    print_values(summary)
+
+
+def first_line(cls: type) -> str:
+    """What the module of a class says first of itself."""
+    return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
+
+
+def dated_folder(*parts: str, name: str) -> Path:
+    """A run folder of now: ``runs/<parts>/<time>-<name>``."""
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs", *parts) / f"{time}-{name}"
