@@ -132,17 +132,21 @@ def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
 
     Args:
         rows: with ``name``, ``test``, ``test_std`` (or ``None``), ``operations`` and, for spiking
-            networks, a firing ``rate``.
+            networks, a firing ``rate``. Of networks at several values of ``budget`` the largest
+            is filled, the others are open.
     """
-    rows = sorted(rows, key=lambda row: row["test"])
-    figure, axes = _figure(1, 2, 10, max(2.5, 1 + 0.22 * len(rows)))
+    largest = max((row.get("budget", 0) for row in rows), default=0)
+    by_test = sorted(rows, key=lambda row: (row.get("budget", 0) == largest, row["test"]))
+    names = list(dict.fromkeys(row["name"] for row in reversed(by_test)))[::-1]
+    figure, axes = _figure(1, 2, 10, max(2.5, 1 + 0.22 * len(names)))
     named, spread = axes[0]
-    for place, row in enumerate(rows):
-        spiking = row.get("rate") is not None
-        style = {"fmt": "s" if spiking else "o", "color": "tab:red" if spiking else "tab:blue"}
-        named.errorbar(row["test"], place, xerr=row["test_std"], **style)
+    for row in rows:
+        color, marker = ("tab:blue", "o") if row.get("rate") is None else ("tab:red", "s")
+        filled = row.get("budget", 0) == largest
+        style = {"fmt": marker, "color": color, "markerfacecolor": color if filled else "white"}
+        named.errorbar(row["test"], names.index(row["name"]), xerr=row["test_std"], **style)
         spread.errorbar(row["operations"], row["test"], yerr=row["test_std"], **style)
-    named.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
+    named.set_yticks(range(len(names)), names, fontsize=8)
     named.set(xlabel="test accuracy (%)", title="spiking networks are red squares")
     named.grid(axis="x", alpha=0.3)
     spread.set(
