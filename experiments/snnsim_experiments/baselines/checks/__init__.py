@@ -1,7 +1,7 @@
 """Each system's smallest check, one file each: does the mechanism do what its paper says?
 
 A file has ``run(seed, short=False) -> Outcome``; ``short`` is a minute's version that only shows that
-it runs. What takes seconds is a test instead (``tests/unit/test_baseline_models.py``).
+it runs. What takes seconds is a test instead (``tests/unit/baselines``).
 """  # noqa: E501
 
 from __future__ import annotations
