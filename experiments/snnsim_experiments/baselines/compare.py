@@ -27,6 +27,7 @@ from snnsim_experiments.train import train
 # spiking networks by name: what differs from the data set's own configuration
 SPIKING: dict[str, list[str]] = {
     "snn-none": ["network.delays=none"],
+    "snn-none-slow": ["network.delays=none", "network.tau_mem=55.0"],
     "snn-fixed": ["network.delays=fixed"],
     "snn-learned": ["network.delays=learned"],
     "snn-adlif": [
