@@ -84,6 +84,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
     with terminal:
         trainer.run()
     distributed.barrier()  # the best weights are on disk
+    last = score(trainer.net, config, test_set, trainer.steps, device)
     trainer.load_best()
     test = score(trainer.net, config, test_set, trainer.steps, device)
     summary = {
@@ -94,6 +95,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         "seconds": sum(row["seconds"] for row in trainer.rows),
         "test_loss": test.loss,
         "test_samples": test.samples,
+        "last_test_accuracy": last.accuracy,
         "best_epoch": trainer.position.best_epoch,
         "epochs": trainer.position.epoch,
         "seed": config.seed,

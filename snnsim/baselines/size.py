@@ -39,14 +39,15 @@ class Cost(NamedTuple):
     Attributes:
         parameters: that can be trained.
         state: numbers of one sample's state between two steps; of delays the whole history that
-            they reach back to, a number per step and channel.
+            they reach back to, a number per step and channel. ``None`` for what looks ahead:
+            it keeps the whole sequence.
         operations: multiplications per step and sample: of the matrix products, and elementwise
             ones. Of networks with spiking neurons only the connections count, dense, as if every
             input spiked: one per synapse.
     """
 
     parameters: int
-    state: int
+    state: int | None
     operations: float
 
 
@@ -79,7 +80,8 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     operations = (flops.get_total_flops() / 2 + products.count) / len(x)
     if any(isinstance(module, Neuron) for module in net.modules()):
         operations = float(sum(w.numel() for w in synapses(net)))  # kernels count for nothing
-    return Cost(parameters_of(net), size, operations)
+    keeps_all = getattr(net, "streaming", "exact") == "none"
+    return Cost(parameters_of(net), None if keeps_all else size, operations)
 
 
 def _unseen_history(net: nn.Module) -> int:
@@ -173,7 +175,13 @@ def width_for(
         net = make(width * multiple)
         if measure == "parameters":  # the same as cost_of says, without running it
             return parameters_of(net) <= budget
-        return getattr(cost_of(net, channels), measure) <= budget
+        found = getattr(cost_of(net, channels), measure)
+        if found is None:
+            raise ConfigError(
+                "a network that looks ahead keeps the whole sequence and has no state to limit; "
+                "use a budget of parameters or operations"
+            )
+        return found <= budget
 
     low = _narrowest(make, multiple)
     if not fits(low):

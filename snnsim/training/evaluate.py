@@ -14,12 +14,16 @@ from torch import Tensor, nn
 from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import get_readout
 from snnsim.neurons import LI, Neuron
+from snnsim.synapses import Recurrent
 from snnsim.training import distributed
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Results on a data set; ``firing_rate`` is spikes per neuron and step over all layers."""
+    """Results on a data set.
+
+    ``firing_rate`` is spikes per neuron and step over all layers, the steps of padding included.
+    """
 
     accuracy: float
     loss: float
@@ -37,7 +41,8 @@ def counting_spikes(net: nn.Module) -> Iterator[list[float]]:
         totals[0] += float(spikes.sum())
         totals[1] += spikes.numel()
 
-    neurons = [m for m in net.modules() if isinstance(m, Neuron) and not isinstance(m, LI)]
+    # neurons within a recurrent layer are not called themselves
+    neurons = [m for m in net.modules() if isinstance(m, Neuron | Recurrent) and not _silent(m)]
     handles = [m.register_forward_hook(count) for m in neurons]
     try:
         yield totals
@@ -46,16 +51,21 @@ def counting_spikes(net: nn.Module) -> Iterator[list[float]]:
             handle.remove()
 
 
+def _silent(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "neuron", module), LI)
+
+
 def run_padded(net: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs of a padded batch, and their lengths.
 
     A network with ``output_lengths`` is told the lengths: it may look ahead, or merge steps.
+    Where delays make the output longer than the input, every sample's is longer by as much.
     """
     if hasattr(net, "output_lengths"):
         own: Any = net
         return own(x, None, lengths)[0], own.output_lengths(lengths)
     y, _ = net(x)
-    return y, lengths
+    return y, lengths + max(y.shape[0] - x.shape[0], 0)
 
 
 @torch.no_grad()

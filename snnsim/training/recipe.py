@@ -28,7 +28,7 @@ class Recipe:
         max_lr: peak learning rate of weights and all other parameters but delays.
         schedule: ``"one_cycle"`` per epoch, or ``"constant"`` at ``max_lr``.
         lr_delay: learning rate of delays at the start; cosine to 0.
-        weight_decay: L2 penalty on weights, not on batch normalisation, biases or delays.
+        weight_decay: L2 penalty on weights, not on normalisations, biases or delays.
         sigma_end: width of the delay kernels (before the Gaussian's offset) at the end of its
             decay.
         sigma_share: share of the epochs over which the width decays.
@@ -95,9 +95,11 @@ class Optimizers:
     @staticmethod
     def _without_decay(net: nn.Module) -> list[nn.Parameter]:
         modules = list(net.modules())
-        normal = [p for m in modules if isinstance(m, BatchNorm) for p in m.parameters()]
+        kinds = (BatchNorm, nn.LayerNorm)
+        normal = [p for m in modules if isinstance(m, kinds) for p in m.parameters()]
         known = {id(p) for p in normal}
-        biases = [p for name, p in net.named_parameters() if name.endswith("bias")]
+        named = net.named_parameters()  # torch's recurrent layers have a "bias_ih_l0"
+        biases = [p for name, p in named if name.rpartition(".")[2].startswith("bias")]
         return normal + [p for p in biases if id(p) not in known]
 
     @property

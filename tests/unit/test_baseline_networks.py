@@ -118,6 +118,15 @@ def test_the_gate_of_a_join_goes_from_one_side_to_the_other():
 # ---- costs
 
 
+def test_what_looks_ahead_has_no_state_to_limit():
+    def make(width):
+        return RateNetwork(10, 4, "bidirectional", width=width)
+
+    assert cost_of(make(8), 10).state is None
+    with pytest.raises(ConfigError, match="keeps the whole sequence"):
+        width_for(make, 10, 500, "state", multiple=2)
+
+
 def test_the_cost_of_a_gru_is_what_its_equations_say():
     net = RateNetwork(10, 4, "gru", width=7)
     cost = cost_of(net, 10)

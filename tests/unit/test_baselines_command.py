@@ -65,6 +65,10 @@ def test_a_comparison_has_a_row_for_each_network_and_goes_on_where_it_stopped(sn
     for key in ("epochs", "batch_size", "readout", "mask_padding"):
         assert configs[0]["training"][key] == configs[1]["training"][key]
     assert configs[0]["data"] == configs[1]["data"]
+    assert configs[0]["network"]["dropout"] == configs[1]["network"]["dropout"]
+    assert rows[1]["state"] is None and rows[3]["rate"] > 0
+    for row in rows:
+        assert len(row["last_tests"]) == 1 and 0 <= row["last_tests"][0] <= 100
     before = (tmp_path / "elman" / "seed0" / "summary.json").stat().st_mtime_ns
     code, out, _ = snnsim(*command, "--models", "elman", "--resume", "--json")
     again = {row["name"]: row["tests"] for row in json.loads(out)}
@@ -79,6 +83,13 @@ def test_a_comparison_has_a_row_for_each_network_and_goes_on_where_it_stopped(sn
     assert code == 1 and "another seeds" in err
     assert len(json.loads((tmp_path / "comparison.json").read_text())) == 4
     assert (tmp_path / "elman" / "seed0" / "summary.json").stat().st_mtime_ns == before
+
+
+def test_decibels_are_normalised_and_counts_are_not():
+    assert resolve("gru", "gsc").network["encoder"]["norm"] == "layer"
+    assert resolve("gru", "fsdd").network["encoder"]["norm"] == "sqrt"
+    chosen = resolve("gru", "gsc", changes=["encoder.norm=log1p"])
+    assert chosen.network["encoder"]["norm"] == "log1p"
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,14 @@ def test_biases_do_not_decay_and_learnt_time_constants_do():
     }
 
 
+def test_biases_of_torchs_recurrent_layers_and_of_normalisations_do_not_decay():
+    net = torch.nn.Sequential(torch.nn.LSTM(3, 4), torch.nn.LayerNorm(4))
+    groups = Optimizers(net, RECIPE).main.param_groups
+    decayed = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
+    names = {n for n, p in net.named_parameters() if id(p) in decayed}
+    assert names == {"0.weight_ih_l0", "0.weight_hh_l0"}
+
+
 def test_decay_alone_shrinks_weights_and_nothing_else():
     net = network(0)
     before = {k: v.clone() for k, v in net.named_parameters()}

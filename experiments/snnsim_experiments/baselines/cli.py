@@ -219,10 +219,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
     )  # fmt: skip
     done = [row for row in rows if "test" in row]
     for row in sorted(done, key=lambda row: -row["test"]):
+        state = "all" if row["state"] is None else f"{row['state']:,}"
         spread = f" ± {row['test_std']:.1f}" if row["test_std"] is not None else ""
         table.add_row(
             row["name"], f"{row['test']:.1f}{spread}", f"{row['validation']:.1f}",
-            f"{row['parameters']:,}", f"{row['operations']:,.0f}", f"{row['state']:,}",
+            f"{row['parameters']:,}", f"{row['operations']:,.0f}", state,
             f"{row['seconds']:.0f}", "yes" if row["causal"] else "no",
         )  # fmt: skip
     output.print(table)

@@ -56,8 +56,8 @@ def configure(
 ) -> Config:
     """The configuration of a baseline or spiking network within a budget.
 
-    Spiking networks keep their own learning rates and dropout; epochs, batches and read-out are
-    those of the baselines.
+    Spiking networks keep their own learning rates, layers and time constants; epochs, batches,
+    read-out and dropout are those of the baselines.
 
     Args:
         name: of a model, or a key of ``SPIKING``.
@@ -72,6 +72,7 @@ def configure(
         return fit_budget(chosen, channels, classes, budget, by)
     like = resolve_baseline("gru", dataset, config=config, changes=_shared(changes), epochs=epochs)
     same = [f"training.{key}={_toml(like.training[key])}" for key in SHARED]
+    same.append(f"network.dropout={like.network['dropout']}")
     own = resolve_spiking(dataset, changes=[*SPIKING[name], *same], seed=seed)
     own = replace(own, data=like.data)
     hidden = len(own.network["hidden"])
@@ -85,7 +86,7 @@ def configure(
 
 
 def _shared(changes: list[str] | None) -> list[str]:
-    kept = ("data.", "encoder.", *(f"training.{key}" for key in SHARED))
+    kept = ("data.", "encoder.", "network.dropout", *(f"training.{key}" for key in SHARED))
     return [c for c in changes or [] if c.startswith(kept)]
 
 
@@ -200,8 +201,8 @@ def _settings(
     training = {key: base.training[key] for key in SHARED}
     return {
         "dataset": base.dataset, "data": base.data, "encoder": base.network["encoder"],
-        "training": training, "budget": budget, "by": by, "seeds": list(seeds),
-        "rates": list(rates),
+        "training": training, "dropout": base.network["dropout"], "budget": budget, "by": by,
+        "seeds": list(seeds), "rates": list(rates),
     }  # fmt: skip
 
 
@@ -256,6 +257,7 @@ def row_of(
         "test": float(np.mean(accuracy)),
         "test_std": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
         "tests": accuracy,
+        "last_tests": [100 * s["last_test_accuracy"] for s in summaries],
         "validation": float(np.mean(validation)),
         "parameters": cost.parameters,
         "operations": cost.operations,

@@ -41,7 +41,7 @@ def resolve(
     epochs: int | None = None,
     width: int = 0,
 ) -> Config:
-    """Merge the default, a given file and single changes.
+    """Merge the default, the data set's differences, a given file and single changes.
 
     Args:
         model: name of the model.
@@ -59,6 +59,9 @@ def resolve(
     own = [f"{section}-{name}" for section in SECTIONS for name in names()]
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     layers = [read_toml(FOLDER / "default.toml", (*SECTIONS, *own))]
+    of_data = FOLDER / f"{dataset.replace('-', '_')}.toml"
+    if of_data.exists():
+        layers.append(read_toml(of_data, (*SECTIONS, *own)))
     if config is not None:
         if not Path(config).is_file():
             raise ConfigError(f"there is no configuration file {config}")
