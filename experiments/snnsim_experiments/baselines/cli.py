@@ -181,7 +181,8 @@ def compare(
     """Train baselines and spiking networks at one budget and print them side by side.
 
     Spiking networks: snn-none, snn-fixed, snn-learned (delays), snn-none-slow (no delays,
-    a membrane that remembers 55 ms) and snn-adlif (adaptive neurons, recurrent). Epochs,
+    a membrane that remembers 55 ms), snn-adlif (adaptive neurons) and snn-radlif (the same,
+    recurrent). Epochs,
     batches and read-out are the same for all; --set may change data, encoder, network and
     training of the baselines. With --rates 0.3,1,3 each network's learning rate is chosen
     among those factors of its own, with the first seed, by accuracy on the validation data.

@@ -24,21 +24,22 @@ from snnsim_experiments.config import resolve as resolve_spiking
 from snnsim_experiments.run_folder import read_json, write_json
 from snnsim_experiments.train import train
 
+ADAPTIVE = [
+    "network.delays=none",
+    "network.neuron=adlif",
+    "network.tau_mem=100.0",
+    "network.tau_adapt=500.0",
+]
 # spiking networks by name: what differs from the data set's own configuration
 SPIKING: dict[str, list[str]] = {
     "snn-none": ["network.delays=none"],
     "snn-none-slow": ["network.delays=none", "network.tau_mem=55.0"],
     "snn-fixed": ["network.delays=fixed"],
     "snn-learned": ["network.delays=learned"],
-    "snn-adlif": [
-        "network.delays=none",
-        "network.neuron=adlif",
-        "network.recurrent=true",
-        "network.tau_mem=100.0",
-        "network.tau_adapt=500.0",
-    ],
+    "snn-adlif": ADAPTIVE,
+    "snn-radlif": [*ADAPTIVE, "network.recurrent=true"],
 }
-SHARED = ("epochs", "batch_size", "readout", "mask_padding")
+SHARED = ("epochs", "batch_size", "readout", "mask_padding", "schedule", "weight_decay")
 
 
 def configure(

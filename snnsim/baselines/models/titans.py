@@ -6,8 +6,7 @@
 ``M'`` is the memory where the current chunk began, so that momentum and decay are linear
 recurrences within a chunk. All steps of a chunk see the same surprise, so each takes
 ``theta / chunk``: similar keys would overshoot by their number otherwise. Chunks of 1 are the exact
-rule. ``eta``, ``theta``, ``alpha`` are gates
-of the input. Source: Behrouz, Zhong & Mirrokni 2025 (arXiv:2501.00663), sections 3.1 and 3.2.
+rule. ``eta``, ``theta``, ``alpha`` are gates of the input. Source: Behrouz, Zhong & Mirrokni 2025 (arXiv:2501.00663), sections 3.1 and 3.2.
 """  # noqa: E501
 
 from __future__ import annotations
