@@ -99,9 +99,11 @@ def delay_network(
         cell: LIF | AdLIF
         if neuron == "lif":
             cell = LIF(n, reset="zero", surrogate=ATan(alpha=5.0), **common)
-        else:  # couplings start as published, drawn anew for each neuron
+        else:  # couplings start in the published ranges, drawn anew for each neuron, but ``a`` in
+            # 0 .. 1 and not in -1 .. 1: where it is negative, membrane and adaptation drive each
+            # other and grow without bound
             one = torch.ones(n)
-            couplings: dict[str, Any] = {"a": 2 * torch.rand(n) - 1, "b": 2 * torch.rand(n)}
+            couplings: dict[str, Any] = {"a": torch.rand(n), "b": 2 * torch.rand(n)}
             couplings |= {"tau_mem": tau_mem * one, "tau_adapt": tau_adapt * one}
             surrogate = ATan(alpha=5.0)
             cell = AdLIF(

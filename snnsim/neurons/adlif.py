@@ -7,7 +7,9 @@
 
 Source: Bittar & Garner 2022, doi:10.3389/fnins.2022.865897; their step begins with the update of
 ``w`` from the previous ``u`` and ``z``, which is the end of ours. ``a`` couples the adaptation to
-the membrane (``-1 .. 1`` there), ``b`` to the spikes (``0 .. 2`` there).
+the membrane (``-1 .. 1`` there), ``b`` to the spikes (``0 .. 2`` there). Where
+``a < decay_adapt - 1``, ``u`` and ``w`` drive each other and grow without bound (the characteristic
+polynomial of the step is negative at 1); with ``a >= 0`` they oscillate at most.
 """
 
 from __future__ import annotations

@@ -123,6 +123,17 @@ def test_se_adlif_keeps_an_oscillation_that_forward_euler_inflates():
     assert max(forward[200:]) > 10 * symplectic
 
 
+@pytest.mark.parametrize(("beyond", "grows"), [(1.5, True), (0.5, False), (-50.0, False)])
+def test_adlif_grows_without_bound_where_the_coupling_is_too_negative(beyond, grows):
+    edge = math.exp(-1 / 80) - 1  # decay_adapt - 1
+    x = torch.zeros(3000, 1, 1)
+    x[0] = -1e-3  # away from the threshold
+    neuron = sn.AdLIF(1, dt=1.0, tau_mem=10.0, tau_adapt=80.0, a=beyond * edge, b=0.0)
+    _, states = neuron.trace(x)
+    late, early = (states["v"][t].abs().max().item() for t in (slice(-100, None), slice(100)))
+    assert (late > 10 * early) == grows and (late < 0.5 * early) == (not grows)
+
+
 def test_adlif_is_the_published_recursion():
     """Their step: w from the previous u and z first, then u; subtraction inside the decay."""
     a, b, decay_mem, decay_adapt = 0.3, 1.2, math.exp(-1 / 10), math.exp(-1 / 80)

@@ -209,7 +209,7 @@ def test_wrong_states_and_shapes_are_refused():
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_adaptive_neurons_learn_their_time_constants_and_couplings(recurrent):
     torch.manual_seed(0)
-    options = {"dt": 10.0, "tau_mem": 100.0, "max_delay_ms": 40, "dropout": 0.0}
+    options = {"dt": 10.0, "tau_mem": 20.0, "max_delay_ms": 40, "dropout": 0.0}
     net = sn.delay_network((6, 8, 3), delays="none", neuron="adlif", recurrent=recurrent, **options)
     x = (torch.rand(20, 4, 6) < 0.3).float()
     y, _ = net(x)
@@ -219,5 +219,6 @@ def test_adaptive_neurons_learn_their_time_constants_and_couplings(recurrent):
     learnt = [p for p in neurons.parameters() if p.requires_grad]
     assert len(learnt) == 4 and all(float(p.grad.abs().sum()) > 0 for p in learnt)
     assert all(p.shape == (8,) for p in learnt)
+    assert bool((neurons.a >= 0).all())  # or membrane and adaptation drive each other
     with pytest.raises(ConfigError, match="'adlif'"):
         sn.delay_network((6, 8, 3), neuron="adlf", **options)
