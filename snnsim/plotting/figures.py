@@ -136,15 +136,19 @@ def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
             is filled, the others are open.
     """
     largest = max((row.get("budget", 0) for row in rows), default=0)
+    several = any(row.get("budget", 0) != largest for row in rows)
     by_test = sorted(rows, key=lambda row: (row.get("budget", 0) == largest, row["test"]))
     names = list(dict.fromkeys(row["name"] for row in reversed(by_test)))[::-1]
     figure, axes = _figure(1, 2, 10, max(2.5, 1 + 0.22 * len(names)))
+    import matplotlib.ticker
+
     named, spread = axes[0]
     for row in rows:
         color, marker = ("tab:blue", "o") if row.get("rate") is None else ("tab:red", "s")
         filled = row.get("budget", 0) == largest
         style = {"fmt": marker, "color": color, "markerfacecolor": color if filled else "white"}
-        named.errorbar(row["test"], names.index(row["name"]), xerr=row["test_std"], **style)
+        place = names.index(row["name"]) + (0.15 if filled else -0.15) * several
+        named.errorbar(row["test"], place, xerr=row["test_std"], **style)
         spread.errorbar(row["operations"], row["test"], yerr=row["test_std"], **style)
     named.set_yticks(range(len(names)), names, fontsize=8)
     named.set(xlabel="test accuracy (%)", title="spiking networks are red squares")
@@ -152,4 +156,7 @@ def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
     spread.set(
         xscale="log", xlabel="operations per step and sample, dense", ylabel="test accuracy (%)"
     )
+    spread.xaxis.set_minor_formatter("")
+    spread.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    spread.xaxis.set_major_formatter("{x:,.0f}")
     return figure
