@@ -145,7 +145,7 @@ def train(
         model, data, config=config, changes=set_ or (), seed=seed, epochs=epochs, width=width
     )
     if not width:
-        channels, classes, _ = data_facts(data, root, chosen.data)
+        channels, classes, _ = data_facts(chosen, root)
         chosen = fit_budget(chosen, channels, classes, parse_budget(budget), by)
     summary = run(
         chosen, root, out or dated_folder(data, name=f"{model}-seed{seed}"),

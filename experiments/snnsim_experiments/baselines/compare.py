@@ -47,13 +47,12 @@ def configure(
     dataset: str,
     budget: float,
     by: str,
+    facts: tuple[int, int, float],
     *,
-    root: str | None,
     seed: int = 0,
     epochs: int | None = None,
     config: str | None = None,
     changes: list[str] | None = None,
-    facts: tuple[int, int, float] | None = None,
 ) -> Config:
     """The configuration of a baseline or spiking network within a budget.
 
@@ -62,9 +61,9 @@ def configure(
 
     Args:
         name: of a model, or a key of ``SPIKING``.
-        facts: channels, classes and step of the data, if known already.
+        facts: channels, classes and step of the data (``data_facts``).
     """
-    channels, classes, dt = facts or data_facts(dataset, root)
+    channels, classes, dt = facts
     if name not in SPIKING:
         changes = changes or []
         chosen = resolve_baseline(
@@ -95,13 +94,9 @@ def _toml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def data_facts(
-    dataset: str, root: str | None, data: dict[str, Any] | None = None
-) -> tuple[int, int, float]:
-    """Channels, classes and step in ms of a data set as it is loaded."""
-    chosen = resolve_baseline("gru", dataset)
-    chosen = chosen if data is None else replace(chosen, data=data)
-    found = load_split(chosen, "validation", root)
+def data_facts(config: Config, root: str | None) -> tuple[int, int, float]:
+    """Channels, classes and step in ms of a configuration's data as it is loaded."""
+    found = load_split(config, "validation", root)
     return found.channels, len(found.classes), found.dt
 
 
@@ -137,7 +132,7 @@ def compare(
     _check_same_for_all(config)
     settings = _settings(base, budget, by, seeds, rates)
     rows = _rows_before(out, resume, settings, names)
-    facts = data_facts(dataset, root, base.data)
+    facts = data_facts(base, root)
     for name in names:
         if not quiet:
             console.print(name, style="bold")
@@ -152,9 +147,8 @@ def compare(
         row: dict[str, Any]
         try:
             chosen = configure(
-                name, dataset, budget, by,
-                root=root, epochs=epochs, config=config, changes=changes, facts=facts,
-            )  # fmt: skip
+                name, dataset, budget, by, facts, epochs=epochs, config=config, changes=changes
+            )
         except ConfigError as error:
             row = {"name": name, "refused": str(error)}
         else:

@@ -99,8 +99,8 @@ def compare(
     """Run several methods on a stream and print them side by side.
 
     What a method cannot do is said, and the others go on; so they do when one
-    diverges, but the exit code is then 1. --set may only name sections other than
-    method. An interrupted comparison goes on with --resume.
+    diverges, but the exit code is then 1. --set of a method's option needs methods that
+    all have it. An interrupted comparison goes on with --resume.
     """
     from snnsim_experiments.continual.compare import compare as compare_methods
     from snnsim_experiments.continual.compare import methods_of
