@@ -62,6 +62,7 @@ def loop(
     pasts: Sequence[Past],
     codes: Tensor,
     halting: AdaptiveHalting | None = None,
+    inside: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Past, ...], Halting | None]:
     """Apply a block ``len(pasts)`` times.
 
@@ -72,6 +73,7 @@ def loop(
         codes: added at each depth, ``[depth, n]``.
         halting: if given, places stop by themselves; a place that stopped is carried along as
             it was, so others still attend to it.
+        inside: ``[T, B]``, 0 for steps that nobody is to see.
 
     Returns:
         The last ``x`` (or the weighted mean over depths), the pasts after, and the halting.
@@ -79,7 +81,7 @@ def loop(
     later: list[Past] = []
     if halting is None:
         for past, code in zip(pasts, codes, strict=True):
-            x, past = block(x + code, past)
+            x, past = block(x + code, past, inside)
             later.append(past)
         return x, tuple(later), None
     given, running = halting.begin(x)
@@ -87,7 +89,7 @@ def loop(
     total, depths = torch.zeros_like(x), torch.zeros_like(given)
     remainder = torch.zeros_like(given)
     for depth, (past, code) in enumerate(zip(pasts, codes, strict=True)):
-        new, past = block(x + code, past)
+        new, past = block(x + code, past, inside)
         later.append(past)
         x = torch.where(running.unsqueeze(-1), new, x)
         depths = depths + running

@@ -28,17 +28,18 @@ class WindowAttention(nn.Module):
         n: channels in and out.
         heads: of attention.
         reach: steps before the current one.
+        ahead: steps after it; with any, there is no going on from a past.
     """
 
     tables = ("distance",)
 
-    def __init__(self, n: int, heads: int, reach: int):
+    def __init__(self, n: int, heads: int, reach: int, ahead: int = 0):
         super().__init__()
         if heads < 1 or n % heads:
             raise ConfigError(f"{n} channels cannot be split into {heads} heads of attention")
-        self.heads, self.reach = heads, reach
+        self.heads, self.reach, self.ahead = heads, reach, ahead
         self.query, self.key, self.value, self.out = (linear(n, n, bias=False) for _ in range(4))
-        self.distance = nn.Parameter(torch.zeros(heads, reach + 1))
+        self.distance = nn.Parameter(torch.zeros(heads, ahead + 1 + reach))
 
     def empty(self, batch: int) -> Past:
         """The past of so many samples that have seen nothing."""
@@ -49,9 +50,12 @@ class WindowAttention(nn.Module):
             like.new_zeros(self.reach, batch),
         )
 
-    def forward(self, x: Tensor, past: Past) -> tuple[Tensor, Past]:
-        """``x [T, B, n]`` and its past to the output and the past of what comes next."""
-        own = (self.key(x)[0], self.value(x)[0], torch.ones_like(x[..., 0]))
+    def forward(self, x: Tensor, past: Past, inside: Tensor | None = None) -> tuple[Tensor, Past]:
+        """``x [T, B, n]`` and its past to the output and the past of what comes next.
+
+        ``inside [T, B]`` is 0 for steps that nobody is to see, such as padding ahead."""
+        seen = torch.ones_like(x[..., 0]) if inside is None else inside
+        own = (self.key(x)[0], self.value(x)[0], seen)
         keys, values, known = (torch.cat(both) for both in zip(past, own, strict=True))
         q, k, v = (
             a.unflatten(-1, (self.heads, -1)).permute(1, 2, 0, 3)
@@ -59,9 +63,9 @@ class WindowAttention(nn.Module):
         )
         back = torch.arange(len(x), device=x.device)[:, None] + self.reach
         back = back - torch.arange(len(keys), device=x.device)  # how long ago, [T, reach + T]
-        near = (back >= 0) & (back <= self.reach)
-        bias = self.distance[:, back.clamp(0, self.reach)]
-        allowed = near & (known.t() > 0)[:, None, None]
+        near = (back >= -self.ahead) & (back <= self.reach)
+        bias = self.distance[:, back.clamp(-self.ahead, self.reach) + self.ahead]
+        allowed = near & ((known.t() > 0)[:, None, None] | (back == 0))  # each sees itself
         mask = bias.masked_fill(~allowed, -torch.inf)
         y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         later = (keys[len(x) :], values[len(x) :], known[len(x) :])
@@ -76,6 +80,7 @@ class TransformerBlock(nn.Module):
         heads, reach: of the attention.
         expand: hidden channels of the feed-forward part, as a multiple of ``n``.
         activation: of it.
+        ahead: of the attention.
     """
 
     def __init__(
@@ -85,17 +90,18 @@ class TransformerBlock(nn.Module):
         reach: int,
         expand: int = 2,
         activation: Callable[[Tensor], Tensor] = nn.functional.gelu,
+        ahead: int = 0,
     ):
         super().__init__()
-        self.attention = WindowAttention(n, heads, reach)
+        self.attention = WindowAttention(n, heads, reach, ahead)
         self.norms = nn.ModuleList(nn.LayerNorm(n) for _ in range(2))
         self.up: Dense = linear(n, expand * n)
         self.down: Dense = linear(expand * n, n)
         self.activation = activation
 
-    def forward(self, x: Tensor, past: Past) -> tuple[Tensor, Past]:
-        """``x [T, B, n]`` and its past to the output and the past of what comes next."""
-        y, later = self.attention(self.norms[0](x), past)
+    def forward(self, x: Tensor, past: Past, inside: Tensor | None = None) -> tuple[Tensor, Past]:
+        """As :meth:`WindowAttention.forward`."""
+        y, later = self.attention(self.norms[0](x), past, inside)
         x = x + y
         hidden = self.activation(self.up(self.norms[1](x))[0])
         return x + self.down(hidden)[0], later

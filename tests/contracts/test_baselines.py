@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from inspect import signature
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from snnsim.baselines.baseline import Baseline
 from snnsim.errors import ShapeError
 from snnsim.layer import auxiliary_losses, map_state
 
-NAMES = models.names()
+AHEAD = [n for n in models.names() if "look_ahead" in signature(models.get(n)).parameters]
+NAMES = models.names() + [f"{name} looking ahead" for name in AHEAD]
 N_IN, N_OUT, T, B = 6, 8, 13, 3
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
 
@@ -28,7 +30,9 @@ def _double():
 
 def make(name: str, seed: int = 0) -> Baseline:
     torch.manual_seed(seed)
-    return models.get(name)(N_IN, N_OUT).eval()
+    model, _, ahead = name.partition(" ")
+    options = {"look_ahead": True} if ahead else {}
+    return models.get(model)(N_IN, N_OUT, **options).eval()
 
 
 def counts(steps: int = T, batch: int = B, seed: int = 0) -> torch.Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, State, linear, mean_within
+from snnsim.baselines.baseline import Baseline, State, linear, mean_within, within
 from snnsim.baselines.looped import AdaptiveHalting, Halting, loop
 from snnsim.baselines.window import TransformerBlock
 from snnsim.errors import ConfigError
@@ -28,6 +28,7 @@ class Universal(Baseline):
         heads: of attention.
         reach: steps of the past each depth sees.
         ponder: weight of the ponder cost; 0 also switches halting off (all depths are used).
+        look_ahead: every depth also sees ``reach`` steps ahead; the model is not causal then.
 
     State: per depth keys and values of the last ``reach`` steps and which there were.
 
@@ -54,11 +55,14 @@ class Universal(Baseline):
         heads: int = 4,
         reach: int = 50,
         ponder: float = 0.01,
+        look_ahead: bool = False,
     ):
         super().__init__(n_in, n_out)
+        if look_ahead:
+            self.causal, self.streaming = False, "none"
         self.depths, self.ponder = depths, ponder
         self.enter = linear(n_in, n_out)
-        self.block = TransformerBlock(n_out, heads, reach)
+        self.block = TransformerBlock(n_out, heads, reach, ahead=reach if look_ahead else 0)
         self.code = nn.Parameter(torch.randn(depths, n_out) / n_out**0.5)
         self.halting = AdaptiveHalting(n_out) if ponder else None
 
@@ -75,7 +79,10 @@ class Universal(Baseline):
         return halting
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        y, state, halting = loop(self.block, self.enter(x)[0], state, self.code, self.halting)
+        inside = None if self.causal or lengths is None else within(len(x), lengths, x).squeeze(2)
+        y, state, halting = loop(
+            self.block, self.enter(x)[0], state, self.code, self.halting, inside
+        )
         if halting is not None:
             add_auxiliary_loss("ponder", self.ponder * mean_within(halting.ponder, lengths))
         return y, state

@@ -76,7 +76,7 @@ def test_the_impulse_response_of_an_fsmn_layer_is_its_taps_and_ends_with_its_rea
     first = net.layers[0]
     impulse = torch.zeros(12, 1, 4)
     impulse[0] = 1
-    y, _ = first([impulse], torch.zeros(first.reach, 1, 4))
+    y, _ = first([impulse], torch.zeros(first.reach, 1, 4), None)
     expected = torch.zeros(12, 1, 4)
     expected[:5, 0] = first.taps
     expected[0] += 1
@@ -85,3 +85,15 @@ def test_the_impulse_response_of_an_fsmn_layer_is_its_taps_and_ends_with_its_rea
     x = torch.rand(30, 1, 2, requires_grad=True)
     (g,) = torch.autograd.grad(net(x)[0][-1].sum(), x)
     assert bool((g[: -net.reach - 1] == 0).all()) and bool((g[-net.reach - 1] != 0).any())
+
+
+def test_an_fsmn_layer_that_looks_ahead_has_taps_on_both_sides():
+    net = FSMN(2, 4, order=3, layers=2, look_ahead=True)
+    second = net.layers[1]
+    impulse = torch.zeros(13, 1, 4)
+    impulse[6] = 1
+    y, _ = second([impulse, impulse], torch.zeros(second.reach, 1, 4), None)
+    expected = torch.zeros(13, 1, 4)
+    expected[2:11:2, 0] = second.taps  # lags -2 to 2, two steps each
+    expected[6] += 1
+    torch.testing.assert_close(y, expected * second.mix.sum(0))
