@@ -126,8 +126,9 @@ def train(
 ) -> None:
     """Train a baseline like a spiking network: same loop, same run folder, same read-outs.
 
-    The network is as wide as the budget allows, unless --width is given. evaluate and
-    predict of the data set's own commands work on the run folder.
+    The network is as wide as the budget allows, unless --width is given. Options of the
+    model (see info) are set with --set options.NAME=VALUE. evaluate and predict of the data
+    set's own commands work on the run folder.
 
     Examples:
 
@@ -136,6 +137,8 @@ def train(
         snnsim baselines train --model s6 --data fsdd --root DATA --budget 50k
 
         snnsim baselines train --model lstm --data fsdd --root DATA --set encoder.bins=2
+
+        snnsim baselines train --model fsmn --data spoken-digits --set options.order=17
     """
     from snnsim_experiments.baselines.compare import data_facts
     from snnsim_experiments.baselines.config import fit_budget, parse_budget, resolve
