@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from snnsim.baselines.baseline import count
+from snnsim.baselines.encoder import RateEncoder
 from snnsim.baselines.options.sparse import Mask
 from snnsim.errors import ConfigError, check_choice
 from snnsim.neurons.neuron import Neuron
@@ -66,8 +67,10 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     net.eval()
     like = next(net.parameters())
     x = torch.ones(steps, 1, channels, device=like.device, dtype=like.dtype)
-    bins = getattr(getattr(net, "encoder", None), "bins", 1)  # steps that are one to the layers
-    streams = getattr(net, "streaming", "none") in ("exact", "chunked")
+    encoders = [m for m in net.modules() if isinstance(m, RateEncoder)]
+    bins = max((each.bins for each in encoders), default=1)  # steps that are one to the layers
+    said = {m.streaming for m in net.modules() if hasattr(m, "streaming")}
+    keeps_all, streams = "none" in said, bool(said) and "none" not in said
     with torch.no_grad(), _plain_kernels(), parametrize.cached():
         _, state = net(x)
         size = count(state) + _unseen_history(net)
@@ -80,7 +83,6 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     operations = (flops.get_total_flops() / 2 + products.count) / len(x)
     if any(isinstance(module, Neuron) for module in net.modules()):
         operations = float(sum(w.numel() for w in synapses(net)))  # kernels count for nothing
-    keeps_all = getattr(net, "streaming", "exact") == "none"
     return Cost(parameters_of(net), None if keeps_all else size, operations)
 
 

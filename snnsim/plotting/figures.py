@@ -132,8 +132,8 @@ def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
 
     Args:
         rows: with ``name``, ``test``, ``test_std`` (or ``None``), ``operations`` and, for spiking
-            networks, a firing ``rate``. Of networks at several values of ``budget`` the largest
-            is filled, the others are open.
+            networks, a firing ``rate`` or true ``spiking``. Of networks at several values of
+            ``budget`` the largest is filled, the others are open.
     """
     largest = max((row.get("budget", 0) for row in rows), default=0)
     several = any(row.get("budget", 0) != largest for row in rows)
@@ -144,7 +144,8 @@ def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
 
     named, spread = axes[0]
     for row in rows:
-        color, marker = ("tab:blue", "o") if row.get("rate") is None else ("tab:red", "s")
+        spiking = row.get("spiking", row.get("rate") is not None)
+        color, marker = ("tab:red", "s") if spiking else ("tab:blue", "o")
         filled = row.get("budget", 0) == largest
         style = {"fmt": marker, "color": color, "markerfacecolor": color if filled else "white"}
         place = names.index(row["name"]) + (0.15 if filled else -0.15) * several

@@ -10,7 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from snnsim.errors import ConfigError
 from snnsim_experiments.options import (
+    Device,
     Epochs,
     Json,
     Quiet,
@@ -36,7 +38,13 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option(help="Model; see: snnsim baselines list.")]
-Data = Annotated[str, typer.Option(help="Data set; see: snnsim --help.")]
+Data = Annotated[str | None, typer.Option(help="Data set; see: snnsim --help.")]
+Stream = Annotated[
+    str | None, typer.Option(help="Stream of tasks instead; see: snnsim continual list.")
+]
+Method = Annotated[
+    str | None, typer.Option(help="Of continual learning, on a stream; fine-tuning unless given.")
+]
 Budget = Annotated[str, typer.Option(help="Largest size, such as 50k or 1M.")]
 By = Annotated[str, typer.Option(help="What the budget counts: parameters, state or operations.")]
 ConfigFile = Annotated[str | None, typer.Option("--config", help="TOML file of differences.")]
@@ -109,7 +117,9 @@ def info(
 @app.command()
 def train(
     model: Model,
-    data: Data,
+    data: Data = None,
+    stream: Stream = None,
+    method: Method = None,
     root: Root = None,
     budget: Budget = "200k",
     by: By = "parameters",
@@ -119,7 +129,7 @@ def train(
     seed: Seed = 0,
     epochs: Epochs = None,
     out: Run = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     resume: Resume = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -128,7 +138,8 @@ def train(
 
     The network is as wide as the budget allows, unless --width is given. Options of the
     model (see info) are set with --set options.NAME=VALUE. evaluate and predict of the data
-    set's own commands work on the run folder.
+    set's own commands work on the run folder. With --stream in place of --data the tasks of
+    a stream come one after the other, as in: snnsim continual run.
 
     Examples:
 
@@ -139,30 +150,66 @@ def train(
         snnsim baselines train --model lstm --data fsdd --root DATA --set encoder.bins=2
 
         snnsim baselines train --model fsmn --data spoken-digits --set options.order=17
-    """
-    from snnsim_experiments.baselines.compare import data_facts
-    from snnsim_experiments.baselines.config import fit_budget, parse_budget, resolve
-    from snnsim_experiments.train import train as run
 
-    chosen = resolve(
-        model, data, config=config, changes=set_ or (), seed=seed, epochs=epochs, width=width
-    )
-    if not width:
-        channels, classes, _ = data_facts(chosen, root)
-        chosen = fit_budget(chosen, channels, classes, parse_budget(budget), by)
-    summary = run(
-        chosen, root, out or dated_folder(data, name=f"{model}-seed{seed}"),
-        device=device, resume=resume, quiet=quiet, console=messages,
-    )  # fmt: skip
+        snnsim baselines train --model gru --stream spoken-digits --method replay
+    """
+    from snnsim_experiments.baselines.config import parse_budget
+
+    on = _named(data, stream, method)
+    if stream is not None:
+        from snnsim_experiments.baselines import streams
+        from snnsim_experiments.continual.cli import print_rows
+        from snnsim_experiments.continual.run import run as run_stream
+
+        tasks = streams.configure(model, stream, on, config=config, changes=set_, epochs=epochs)
+        if width:
+            tasks = streams.with_width(tasks, width)
+        else:
+            found = streams.load(tasks, root, messages, quiet)
+            tasks, _ = streams.fit_budget(tasks, found, parse_budget(budget), by)
+        summary = run_stream(
+            tasks, [seed], root, out or dated_folder("continual", stream, name=f"{on}-{model}"),
+            device=device, resume=resume, quiet=quiet, console=messages,
+        )  # fmt: skip
+    else:
+        from snnsim_experiments.baselines.compare import data_facts
+        from snnsim_experiments.baselines.config import fit_budget, resolve
+        from snnsim_experiments.train import train as run
+
+        chosen = resolve(
+            model, on, config=config, changes=set_ or (), seed=seed, epochs=epochs, width=width
+        )
+        if not width:
+            channels, classes, _ = data_facts(chosen, root)
+            chosen = fit_budget(chosen, channels, classes, parse_budget(budget), by)
+        summary = run(
+            chosen, root, out or dated_folder(on, name=f"{model}-seed{seed}"),
+            device=device, resume=resume, quiet=quiet, console=messages,
+        )  # fmt: skip
     if summary and as_json:
         print(json.dumps(summary))  # noqa: T201
+    elif summary and stream is not None:
+        print_rows([summary])
+        output.print(f"Run in {summary['out']}", markup=False, highlight=False)
     elif summary:
         print_summary(f"Run in {summary.pop('out')}", summary)
 
 
+def _named(data: str | None, stream: str | None, method: str | None) -> str:
+    """What to train on: the data set, or the method of a stream."""
+    if (data is None) == (stream is None) or (method is not None and stream is None):
+        raise ConfigError(
+            "name a data set with --data, or a stream of tasks with --stream (and its --method): "
+            f"got --data {data}, --stream {stream}, --method {method}"
+        )
+    return data if data is not None else method or "fine-tuning"
+
+
 @app.command()
 def compare(
-    data: Data,
+    data: Data = None,
+    stream: Stream = None,
+    method: Method = None,
     models: Annotated[
         str, typer.Option(help="Models, such as gru,s6,snn-learned; all for every one.")
     ] = "all",
@@ -177,6 +224,7 @@ def compare(
         str, typer.Option(help="Factors of the learning rate to choose from on validation data.")
     ] = "1",
     out: Runs = None,
+    device: Device = "cpu",
     resume: Resume = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -185,30 +233,40 @@ def compare(
 
     Spiking networks: snn-none, snn-fixed, snn-learned (delays), snn-none-slow (no delays,
     a membrane that remembers 55 ms), snn-adlif (adaptive neurons) and snn-radlif (the same,
-    recurrent). Epochs,
-    batches and read-out are the same for all; --set may change data, encoder, network and
-    training of the baselines. With --rates 0.3,1,3 each network's learning rate is chosen
-    among those factors of its own, with the first seed, by accuracy on the validation data.
-    The folder gets comparison.json, comparison.png and a run folder per network and seed.
+    recurrent); on a stream of tasks (--stream, --method) snn-none, snn-recurrent, snn-axonal
+    and snn-learned (delays). Epochs, batches and read-out are the same for all; --set may
+    change data, encoder, network and training of the baselines. With --rates 0.3,1,3 each
+    network's learning rate is chosen among those factors of its own, with the first seed, by
+    accuracy on the validation data. The folder gets comparison.json, comparison.png and a
+    run folder per network and seed.
 
     Examples:
 
         snnsim baselines compare --data spoken-digits --models gru,snn-learned --epochs 10
 
         snnsim baselines compare --data fsdd --root DATA --budget 50k --seeds 0,1,2 --out cmp
+
+        snnsim baselines compare --stream spoken-digits --method hlop --models gru,aaren,snn-none
     """
     from snnsim.baselines import names
-    from snnsim_experiments.baselines import compare as comparison
+    from snnsim_experiments.baselines import compare as on_data
+    from snnsim_experiments.baselines import streams as on_stream
     from snnsim_experiments.baselines.config import parse_budget, parse_rates, split_names
     from snnsim_experiments.continual.run import seeds_of
 
-    chosen = split_names(models, [*comparison.SPIKING, *names()], "model")
-    folder = out or dated_folder(data, name="compare")
-    rows = comparison.compare(
-        chosen, data, parse_budget(budget), by, seeds_of(seeds), root, folder,
-        epochs=epochs, config=config, changes=set_, rates=parse_rates(rates), resume=resume,
-        quiet=quiet, console=messages,
-    )  # fmt: skip
+    on = _named(data, stream, method)
+    spiking = on_data.SPIKING if stream is None else on_stream.SPIKING
+    chosen = split_names(models, [*spiking, *names()], "model")
+    folder = out or dated_folder(*(("continual", stream) if stream else (on,)), name="compare")
+    same: dict[str, Any] = {
+        "epochs": epochs, "config": config, "changes": set_, "rates": parse_rates(rates),
+        "device": device, "resume": resume, "quiet": quiet, "console": messages,
+    }  # fmt: skip
+    size = (parse_budget(budget), by, seeds_of(seeds), root, folder)
+    if stream is None:
+        rows = on_data.compare(chosen, on, *size, **same)
+    else:
+        rows = on_stream.compare(chosen, stream, on, *size, **same)
     if as_json:
         print(json.dumps(rows))  # noqa: T201
     else:
@@ -217,8 +275,11 @@ def compare(
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    key, second = (
+        ("bwt", "BWT %") if any("bwt" in row for row in rows) else ("validation", "valid %")
+    )
     table = Table(
-        "network", "test %", "valid %", "params", "ops/step", "state", "s", "causal",
+        "network", "test %", second, "params", "ops/step", "state", "s", "causal",
         box=None, pad_edge=False,
     )  # fmt: skip
     done = [row for row in rows if "test" in row]
@@ -226,7 +287,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         state = "all" if row["state"] is None else f"{row['state']:,}"
         spread = f" ± {row['test_std']:.1f}" if row["test_std"] is not None else ""
         table.add_row(
-            row["name"], f"{row['test']:.1f}{spread}", f"{row['validation']:.1f}",
+            row["name"], f"{row['test']:.1f}{spread}", f"{row[key]:.1f}",
             f"{row['parameters']:,}", f"{row['operations']:,.0f}", state,
             f"{row['seconds']:.0f}", "yes" if row["causal"] else "no",
         )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,14 +13,14 @@ from rich.console import Console
 
 from snnsim.baselines import get, width_for
 from snnsim.baselines.size import cost_of
-from snnsim.errors import ConfigError, NonFiniteError
+from snnsim.errors import ConfigError
 from snnsim.networks import delay_network
 from snnsim_experiments.baselines.config import fit_budget
 from snnsim_experiments.baselines.config import resolve as resolve_baseline
+from snnsim_experiments.baselines.rows import runs_at, side_by_side
 from snnsim_experiments.build import build_network, load_split
 from snnsim_experiments.config import Config
 from snnsim_experiments.config import resolve as resolve_spiking
-from snnsim_experiments.run_folder import read_json, write_json
 from snnsim_experiments.train import train
 
 ADAPTIVE = [
@@ -113,6 +112,7 @@ def compare(
     config: str | None = None,
     changes: list[str] | None = None,
     rates: Sequence[float] = (1.0,),
+    device: str = "cpu",
     resume: bool = False,
     quiet: bool = False,
     console: Console | None = None,
@@ -127,37 +127,29 @@ def compare(
         rates: factors of each network's own learning rate; with the first seed, the one with the
             best validation accuracy is chosen for all seeds.
     """
-    console = console or Console(stderr=True)
     base = resolve_baseline("gru", dataset, config=config, changes=_shared(changes), epochs=epochs)
     _check_same_for_all(config)
-    settings = _settings(base, budget, by, seeds, rates)
-    rows = _rows_before(out, resume, settings, names)
     facts = data_facts(base, root)
-    for name in names:
-        if not quiet:
-            console.print(name, style="bold")
+    console = console or Console(stderr=True)
 
-        def run(config: Config, seed: int, factor: float, folder: Path = out / name) -> Any:
-            folder = folder / (f"seed{seed}" if factor == 1 else f"rate{factor:g}-seed{seed}")
+    def make(name: str) -> Config:
+        return configure(
+            name, dataset, budget, by, facts, epochs=epochs, config=config, changes=changes
+        )
+
+    def measure(name: str, chosen: Config) -> dict[str, Any]:
+        def run(config: Config, seed: int, factor: float) -> Any:
+            folder = out / name / (f"seed{seed}" if factor == 1 else f"rate{factor:g}-seed{seed}")
             training = config.training | {"max_lr": factor * config.training["max_lr"]}
             each = replace(config, seed=seed, training=training)
             again = resume and (folder / "run.json").exists()
-            return train(each, root, folder, resume=again, quiet=quiet, console=console)
+            options: dict[str, Any] = {"device": device, "quiet": quiet, "console": console}
+            return train(each, root, folder, resume=again, **options)
 
-        row: dict[str, Any]
-        try:
-            chosen = configure(
-                name, dataset, budget, by, facts, epochs=epochs, config=config, changes=changes
-            )
-        except ConfigError as error:
-            row = {"name": name, "refused": str(error)}
-        else:
-            row = _row(name, chosen, run, seeds, rates, facts)
-        row |= {"budget": budget, "by": by, "settings": settings}
-        rows = [*(r for r in rows if r["name"] != name), row]
-        write_json(out / "comparison.json", rows)
-    _plot([row for row in rows if "test" in row], out)
-    return rows
+        return _row(name, chosen, run, seeds, rates, facts)
+
+    settings = _settings(base, budget, by, seeds, rates)
+    return side_by_side(names, settings, make, measure, out, resume, quiet, console)
 
 
 def _row(
@@ -169,21 +161,10 @@ def _row(
     facts: tuple[int, int, float],
 ) -> dict[str, Any]:
     """The best learning rate on validation data, then all seeds with it."""
-    first: dict[float, dict[str, Any]] = {}
-    failure = ""
-    for factor in rates:
-        try:
-            first[factor] = run(config, seeds[0], factor)
-        except NonFiniteError as error:
-            failure = str(error)
-    if not first:
-        return {"name": name, "failed": failure}
+    first = runs_at(rates, lambda factor: run(config, seeds[0], factor))
     tried = {factor: 100 * summary["validation_accuracy"] for factor, summary in first.items()}
     best = max(tried, key=lambda factor: tried[factor])
-    try:
-        summaries = [first[best], *(run(config, seed, best) for seed in seeds[1:])]
-    except NonFiniteError as error:
-        return {"name": name, "failed": str(error)}
+    summaries = [first[best], *(run(config, seed, best) for seed in seeds[1:])]
     row = row_of(name, config, summaries, facts)
     peak = config.training["max_lr"]
     return row | {"max_lr": best * peak, "tried": {f"{f * peak:g}": v for f, v in tried.items()}}
@@ -214,29 +195,6 @@ def _check_same_for_all(config: str | None) -> None:
             )
 
 
-def _rows_before(
-    out: Path, resume: bool, settings: dict[str, Any], names: list[str]
-) -> list[dict[str, Any]]:
-    """The rows that a comparison in this folder has already; they are kept."""
-    stored = out / "comparison.json"
-    if not stored.exists():
-        return []
-    if not resume:
-        raise ConfigError(
-            f"{out} already holds a comparison; go on with --resume or choose another --out"
-        )
-    rows: list[dict[str, Any]] = read_json(stored)
-    for row in rows:
-        before = row.get("settings", {})
-        other = [key for key, value in settings.items() if before.get(key) != value]
-        if other and (row["name"] not in names or other != ["seeds"]):
-            raise ConfigError(
-                f"{row['name']} in {out} was run with another {other[0]}, "
-                f"{before.get(other[0])} and not {settings[other[0]]}; choose another --out"
-            )
-    return rows
-
-
 def row_of(
     name: str, config: Config, summaries: list[dict[str, Any]], facts: tuple[int, int, float]
 ) -> dict[str, Any]:
@@ -248,7 +206,6 @@ def row_of(
     validation = [100 * s["validation_accuracy"] for s in summaries]
     spiking = name in SPIKING
     return {
-        "name": name,
         "test": float(np.mean(accuracy)),
         "test_std": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
         "tests": accuracy,
@@ -264,11 +221,3 @@ def row_of(
         "left_out": "" if spiking else get(name).left_out,
         "seeds": [s["seed"] for s in summaries],
     }
-
-
-def _plot(rows: list[dict[str, Any]], out: Path) -> None:
-    if importlib.util.find_spec("matplotlib") is None:
-        return
-    from snnsim import plotting
-
-    plotting.save(plotting.accuracy_by_cost(rows), out / "comparison.png")

@@ -54,25 +54,18 @@ def resolve(
     >>> resolve("gru", "spoken-digits").network["options"]
     {}
     """
-    cls = get(model)
+    get(model)
     snnsim_datasets.get(dataset)
-    own = [f"{section}-{name}" for section in SECTIONS for name in names()]
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    layers = [read_toml(FOLDER / "default.toml", (*SECTIONS, *own))]
-    of_data = FOLDER / f"{dataset.replace('-', '_')}.toml"
-    if of_data.exists():
-        layers.append(read_toml(of_data, (*SECTIONS, *own)))
+    layers = _shipped(dataset)
     if config is not None:
         if not Path(config).is_file():
             raise ConfigError(f"there is no configuration file {config}")
-        layers.append(read_toml(Path(config), (*SECTIONS, *own)))
+        layers.append(read_toml(Path(config), _allowed()))
     layers.append(parse_changes(changes, SECTIONS))
     if epochs is not None:
         layers.append({"training": {"epochs": epochs}})
-    for layer in layers:
-        for section in SECTIONS:
-            values[section].update(layer.get(section, {}))
-            values[section].update(layer.get(f"{section}-{model}", {}))
+    _merge(values, layers, model)
     data, training = data_and_training(dataset, values["data"], values["training"])
     if training["readout"] == "last" and not training["mask_padding"]:
         raise ConfigError(
@@ -84,10 +77,50 @@ def resolve(
     network |= {
         "model": model,
         "width": width,
-        "encoder": check_section("encoder", fields(RateEncoder.__init__), values["encoder"]),
-        "options": check_section("options", fields(cls.__init__), values["options"]),
+        **_checked(model, values),
     }
     return Config(dataset, seed, "auto", data, network, training)
+
+
+def encoder_and_options(
+    model: str, dataset: str, given: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The sections ``encoder`` and ``options`` of a model on some data, complete and checked.
+
+    >>> encoder_and_options("gru", "fsdd", {"encoder": {"clip": 3}})["encoder"]["norm"]
+    'sqrt'
+    """
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    _merge(values, [*_shipped(dataset), given], model)
+    return _checked(model, values)
+
+
+def _checked(model: str, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    of_model = fields(get(model).__init__)
+    return {
+        "encoder": check_section("encoder", fields(RateEncoder.__init__), values["encoder"]),
+        "options": check_section("options", of_model, values["options"]),
+    }
+
+
+def _allowed() -> tuple[str, ...]:
+    return (*SECTIONS, *(f"{section}-{name}" for section in SECTIONS for name in names()))
+
+
+def _shipped(dataset: str) -> list[dict[str, dict[str, Any]]]:
+    """What comes along for all data, and for some."""
+    files = (FOLDER / "default.toml", FOLDER / f"{dataset.replace('-', '_')}.toml")
+    return [read_toml(file, _allowed()) for file in files if file.exists()]
+
+
+def _merge(
+    values: dict[str, dict[str, Any]], layers: Iterable[dict[str, dict[str, Any]]], model: str
+) -> None:
+    """Later layers win; a model's own sections win over those of all."""
+    for layer in layers:
+        for section in SECTIONS:
+            values[section].update(layer.get(section, {}))
+            values[section].update(layer.get(f"{section}-{model}", {}))
 
 
 def fit_budget(config: Config, channels: int, classes: int, budget: float, by: str) -> Config:

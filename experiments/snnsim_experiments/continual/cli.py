@@ -77,7 +77,7 @@ def run(
     if summary and as_json:
         print(json.dumps(summary))  # noqa: T201
     elif summary:
-        _print([summary])
+        print_rows([summary])
         output.print(f"Run in {summary['out']}", markup=False, highlight=False)
 
 
@@ -119,7 +119,7 @@ def compare(
     if as_json:
         print(json.dumps(rows))  # noqa: T201
     else:
-        _print(rows)
+        print_rows(rows)
         output.print(f"Written to {folder}", markup=False, highlight=False)
     if any("failed" in row for row in rows) or not any("acc" in row for row in rows):
         raise typer.Exit(1)
@@ -148,7 +148,8 @@ def list_command(as_json: Json = False) -> None:
         output.print(table)
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """A table of what methods gave on a stream, and why others gave nothing."""
     table = Table(
         "method", "ACC %", "BWT %", "FWT %", "forgetting %", "memory MB", "s per task",
         box=None, pad_edge=False,

@@ -1,8 +1,10 @@
 """Configurations of continual runs: TOML files, checked against the real signatures.
 
 Sections: ``stream`` (options of the stream), ``network``, ``training`` (the fields of
-:class:`snnsim.continual.ContinualRecipe`) and ``method`` (those of the method). A file may also
-have sections that only one method takes: ``method-<name>``, ``training-<name>``, ...
+:class:`snnsim.continual.ContinualRecipe`) and ``method`` (those of the method); with a
+``network.baseline`` also ``encoder`` and ``options``, of that model, which start from those of the
+baselines. A file may also have sections that only one method takes: ``method-<name>``,
+``training-<name>``, ...
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from typing import Any
 
 from snnsim.continual import ContinualRecipe, methods
 from snnsim.errors import ConfigError, nearest
+from snnsim_experiments.baselines.config import encoder_and_options
 from snnsim_experiments.config import check_section, fields, parse_changes, read_toml
 from snnsim_experiments.continual import networks, streams
 
-SECTIONS = ("stream", "network", "training", "method")
+SECTIONS = ("stream", "network", "encoder", "options", "training", "method")
+OF_BASELINES = ("encoder", "options")  # sections that become a part of the network
 FOLDER = Path(__file__).parent
 
 
@@ -87,8 +91,9 @@ def resolve(
         values["network"]["learning"] = learning
     chosen = check_section("stream", fields(streams.build), values["stream"])
     streams.check_used(stream, layers[-1].get("stream", {}))  # a file may be of another stream
-    network = check_section("network", fields(networks.build), values["network"])
-    networks.check_used(network, layers[-1].get("network", {}), streams.is_still(stream))
+    network = _network(stream, values)
+    used = [*layers[-1].get("network", {}), *(s for s in OF_BASELINES if values[s])]
+    networks.check_used(network, used, streams.is_still(stream))
     options = check_section("method", _options_of(cls), values["method"])
     cls(**options)  # refuses values out of range before any data is read
     return ContinualConfig(
@@ -100,6 +105,17 @@ def resolve(
         _recipe(values["training"]),
         options,
     )
+
+
+def _network(stream: str, values: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The network section, with encoder and options of a baseline if it is one."""
+    known = {k: v for k, v in fields(networks.build).items() if k not in OF_BASELINES}
+    network = check_section("network", known, values["network"])
+    found: dict[str, Any] = dict.fromkeys(OF_BASELINES)
+    if network["baseline"]:
+        given = {section: values[section] for section in OF_BASELINES}
+        found = encoder_and_options(network["baseline"], streams.parse(stream)[1], given)
+    return network | found
 
 
 def _options_of(cls: Any) -> dict[str, Any]:

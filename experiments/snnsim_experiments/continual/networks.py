@@ -43,7 +43,8 @@ def build(
     width: int = 128,
     depth: int = 1,
     dropout: float = 0.0,
-    norm_counts: str = "sqrt",
+    encoder: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
 ) -> Learner:
     """A spiking network, or a rate-coded one, for a stream.
 
@@ -69,7 +70,8 @@ def build(
         baseline: name of a rate-coded model in place of the spiking network; of the options
             above it knows ``steps`` and ``readout``.
         width, depth, dropout: of its layers.
-        norm_counts: how its encoder tames counts, see :class:`snnsim.baselines.RateEncoder`.
+        encoder: arguments of its :class:`snnsim.baselines.RateEncoder`.
+        options: of the model.
         gain: weights start uniform within ``gain / sqrt(fan_in)``; 1 is torch's own start.
     """
     check_choice("connections", connections, CONNECTIONS)
@@ -94,20 +96,11 @@ def build(
                 f"baseline {baseline!r} is trained by learning 'bptt' and feedback 'backprop' "
                 f"only, not {learning!r} and {feedback!r}"
             )
-        flat = [torch.nn.Flatten(2)] if len(shape) > 1 else []
         body = RateNetwork(
             math.prod(shape), 0, baseline, width=width, depth=depth, dropout=dropout,
-            encoder={"norm": norm_counts},
+            encoder=encoder, options=options,
         )  # fmt: skip
-        if not body.causal:
-            raise ConfigError(
-                f"{baseline} looks ahead, and a stream's samples are padded; choose a causal model"
-            )
-        first = stream.tasks[0].train
-        some = range(0, len(first), max(len(first) // 256, 1))  # of all classes
-        body.prepare(first.batch(some).x.flatten(2))
-        net = sn.Sequential(*flat, *repeat, body)
-        return Learner(net, dense_head(width), stream, readout=get_readout(readout))
+        return _rate_coded(stream, body, width, repeat, get_readout(readout))
     if convolutions or residual:
         if len(shape) != 3 or connections != "dense":
             raise ConfigError(
@@ -153,6 +146,31 @@ def build(
     )
 
 
+def _rate_coded(
+    stream: Stream,
+    body: RateNetwork,
+    width: int,
+    repeat: list[torch.nn.Module],
+    readout: Callable[..., Tensor],
+) -> Learner:
+    if not body.causal:
+        raise ConfigError(
+            f"{body.model} looks ahead, and a stream's samples are padded; choose a causal model"
+        )
+    if body.encoder.bins > 1:
+        raise ConfigError(
+            f"encoder.bins is {body.encoder.bins}, but methods of continual learning see every "
+            "step of a stream's samples; leave it at 1"
+        )
+    first = stream.tasks[0].train
+    some = range(0, len(first), max(len(first) // 256, 1))  # of all classes
+    x = first.batch(some).x
+    flat = [torch.nn.Flatten(2)] if x.dim() > 3 else []
+    body.prepare(x.flatten(2))
+    net = sn.Sequential(*flat, *repeat, body)
+    return Learner(net, dense_head(width), stream, readout=readout)
+
+
 def check_used(options: dict[str, Any], given: Iterable[str], still: bool) -> None:
     """Refuse options that a network would ignore.
 
@@ -178,7 +196,7 @@ def _unused(options: dict[str, Any], still: bool) -> dict[str, str]:
             "max_delay_steps", "gain",
         )  # fmt: skip
         return found | dict.fromkeys(spiking, f"on the baseline {options['baseline']}")
-    rated = ("width", "depth", "dropout", "norm_counts")
+    rated = ("width", "depth", "dropout", "encoder", "options")
     found |= dict.fromkeys(rated, "on a spiking network, only on a baseline")
     if not options.get("residual"):
         found["stem"] = "without residual stages"

@@ -1,0 +1,106 @@
+"""``snnsim baselines train | compare --stream``: networks of one size on tasks in turn."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from snnsim_experiments.baselines import streams
+from snnsim_experiments.continual.config import resolve
+
+from snnsim.errors import ConfigError
+
+SMALL = ("--stream", "spoken-digits", "--budget", "4k", "--epochs", "1", "-q", "--set",
+         "stream.per_task=10")  # fmt: skip
+
+
+def test_a_baseline_is_trained_on_a_stream_within_its_budget(snnsim, tmp_path):
+    command = ("baselines", "train", "--model", "gru", *SMALL, "--method", "replay", "--out")
+    code, out, err = snnsim(*command, tmp_path / "run", "--json", "--set", "options.x=1")
+    assert code == 1 and "options.x" in err
+    code, out, err = snnsim(*command, tmp_path / "run", "--json", "--set", "encoder.clip=3")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["method"] == "replay" and 3000 < summary["parameters"] <= 4000
+    config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
+    assert config["network"]["baseline"] == "gru" and config["network"]["depth"] == 2
+    assert config["network"]["encoder"] == {"bins": 1, "clip": 3.0, "norm": "sqrt", "pool": 1}
+
+
+def test_networks_on_a_stream_have_rows_of_one_budget_and_learning_rates_of_their_own(
+    snnsim, tmp_path
+):
+    command = ("baselines", "compare", *SMALL, "--method", "hlop", "--out", tmp_path)
+    names = "aaren,snn-none,snn-recurrent,snn-learned,bidirectional"
+    code, out, err = snnsim(*command, "--rates", "1,10", "--models", names, "--json")
+    assert code == 0, err
+    rows = {row["name"]: row for row in json.loads(out)}
+    for name in ("aaren", "snn-none", "snn-recurrent"):
+        row = rows[name]
+        assert row["parameters"] <= 4000 and row["operations"] > 1000 and row["state"] > 10
+        assert 0 <= row["test"] <= 100 and row["spiking"] == name.startswith("snn")
+        held_out = json.loads((tmp_path / name / "rate10-validation" / "summary.json").read_text())
+        assert row["tried"]["0.01"] == held_out["acc"] and row["lr"] in (0.001, 0.01)
+        best = max(row["tried"], key=lambda lr: row["tried"][lr])
+        assert row["lr"] == pytest.approx(float(best))
+        final = json.loads((tmp_path / name / f"rate{row['lr'] / 0.001:g}/run.json").read_text())
+        assert final["config"]["stream"]["evaluate"] == "test"
+    assert "one subspace" in rows["snn-learned"]["refused"]
+    assert "looks ahead" in rows["bidirectional"]["refused"]
+    stored = tmp_path / "aaren" / "rate1-validation" / "seed0" / "summary.json"
+    before = stored.stat().st_mtime_ns
+    again = (*command, "--rates", "1,10", "--models", "aaren", "--resume", "--json")
+    code, out, _ = snnsim(*again)
+    assert code == 0 and {row["name"]: row.get("test") for row in json.loads(out)} == {
+        name: row.get("test") for name, row in rows.items()
+    }
+    assert stored.stat().st_mtime_ns == before
+    code, _, err = snnsim(*command, "--models", "aaren", "--resume")
+    assert code == 1 and "another rates" in err
+
+
+@pytest.mark.parametrize("by", ["parameters", "state", "operations"])
+@pytest.mark.parametrize("name", ["gru", "snn-none"])
+@pytest.mark.parametrize("stream", ["spoken-digits", "parity"])
+def test_a_network_of_a_stream_fits_any_budget(stream, name, by):
+    config = streams.configure(name, stream, "fine-tuning")
+    tasks = streams.load(config, None, streams.Console(), True)
+    chosen, cost = streams.fit_budget(config, tasks, 700, by)
+    assert 0 < getattr(cost, by) <= 700
+    width = streams.width_of(chosen)
+    wider = streams.with_width(chosen, 2 * width)
+    _, twice = streams.fit_budget(wider, tasks, 1400, by)
+    assert getattr(twice, by) > getattr(cost, by)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--model", "gru"), "--data, or a stream"),
+        (("--model", "gru", "--data", "fsdd", "--stream", "parity"), "--data, or a stream"),
+        (("--model", "gru", "--data", "fsdd", "--method", "hlop"), "--data, or a stream"),
+        (("--model", "gru", "--stream", "spoken"), "'spoken-digits'"),
+        (("--model", "gru", "--stream", "parity", "--method", "hlopp"), "'hlop'"),
+        (("--model", "gruu", "--stream", "parity"), "'gru'"),
+        (("--model", "gru", "--stream", "parity", "--set", "encoder.bins=2"), "leave it at 1"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(snnsim, arguments, says):
+    code, _, err = snnsim("baselines", "train", *arguments)
+    assert code == 1 and says in " ".join(err.split())
+
+
+def test_only_fully_connected_layers_are_sized():
+    config = streams.configure("snn-none", "split-cifar100", "fine-tuning")
+    with pytest.raises(ConfigError, match="compare baselines alone"):
+        streams.with_width(config, 8)
+
+
+def test_encoder_and_options_belong_to_a_baseline():
+    changes = ["network.baseline=fsmn", "options.order=5"]
+    assert resolve("spoken-digits", "ewc", changes=changes).network["options"]["order"] == 5
+    with pytest.raises(ConfigError, match="only on a baseline"):
+        resolve("spoken-digits", "ewc", changes=["options.order=5"])
+    assert resolve("spoken-digits", "ewc").network["options"] is None
+    decibels = resolve("split-gsc", "ewc", changes=["network.baseline=gru"]).network["encoder"]
+    assert decibels["norm"] == "layer"
