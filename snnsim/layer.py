@@ -90,6 +90,22 @@ def add_auxiliary_loss(name: str, value: Tensor) -> None:
 
 
 @contextmanager
+def weighted_losses(weight: float) -> Iterator[None]:
+    """Losses added within this context count with a weight: a part of a sequence, or of a batch.
+
+    >>> import torch
+    >>> with auxiliary_losses() as extra, weighted_losses(0.5):
+    ...     add_auxiliary_loss("ponder", torch.tensor(1.0))
+    >>> float(extra["ponder"])
+    0.5
+    """
+    with auxiliary_losses() as part:
+        yield
+    for name, value in part.items():
+        add_auxiliary_loss(name, weight * value)
+
+
+@contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
     """Every module as in evaluation for a while, and then as it was.
 

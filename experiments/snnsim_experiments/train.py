@@ -14,6 +14,7 @@ from snnsim_datasets.tools.audio import Recordings
 from torch import nn
 
 from snnsim.baselines import RateNetwork
+from snnsim.baselines.size import parameters_of
 from snnsim.synapses import Delayed
 from snnsim.training import Scores, Trainer, checkpoint, distributed, evaluate
 from snnsim_experiments import run_folder
@@ -90,7 +91,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
     summary = {
         "test_accuracy": test.accuracy,
         "validation_accuracy": trainer.position.best_accuracy,
-        "parameters": sum(p.numel() for p in net.parameters() if p.requires_grad),
+        "parameters": parameters_of(net),
         "mean_firing_rate": test.firing_rate,
         "seconds": sum(row["seconds"] for row in trainer.rows),
         "test_loss": test.loss,

@@ -8,7 +8,7 @@ from snnsim.baselines.baseline import Baseline, Cell
 from snnsim.baselines.encoder import RateEncoder
 from snnsim.baselines.ltv import LinearModel, Matrices, simulate
 from snnsim.baselines.models import get, names
-from snnsim.baselines.network import RateNetwork
+from snnsim.baselines.network import RateNetwork, multiple_of
 from snnsim.baselines.size import Cost, cost_of, width_for
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "RateNetwork",
     "cost_of",
     "get",
+    "multiple_of",
     "names",
     "simulate",
     "width_for",

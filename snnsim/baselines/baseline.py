@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Mapping
+from functools import wraps
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import ShapeError
+from snnsim.errors import ShapeError, check_number
 from snnsim.layer import Layer
 from snnsim.synapses import Dense
 
@@ -26,7 +30,7 @@ class Baseline(Layer):
         streaming: ``"exact"``: any cut of a sequence gives the same outputs; ``"none"``: the
             whole sequence is needed.
         residual: whether networks stack it in residual blocks, behind a normalisation.
-        multiple: ``n_out`` must be a multiple of it.
+        multiple: ``n_out`` must be a multiple of it, and of ``heads`` where there are any.
         may_be_none: options that may be 0, though their default is not.
         conditional: prefixes of parameters that take part only once the state was given
             something, such as labelled examples.
@@ -35,8 +39,12 @@ class Baseline(Layer):
         source: authors, year, arXiv id or DOI.
         left_out: in what it differs from the source.
 
+    Keyword options that are numbers are checked against their defaults: a whole number must be 1
+    or more unless its default is 0 or ``may_be_none`` has it, others 0 or more.
+
     Args:
         n_in, n_out: numbers of channels.
+        heads: among which ``n_out`` is shared out.
     """
 
     causal: bool = True
@@ -49,17 +57,33 @@ class Baseline(Layer):
     source: str = ""
     left_out: ClassVar[str] = ""
 
-    def __init__(self, n_in: int, n_out: int):
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
+
+    def __init__(self, n_in: int, n_out: int, heads: int = 1):
         super().__init__()
-        if n_in < 1 or n_out < 1 or n_out % self.multiple:
+        multiple = math.lcm(self.multiple, heads)
+        if n_in < 1 or n_out < 1 or n_out % multiple:
             raise ShapeError(
                 f"{type(self).__name__}({n_in}, {n_out}): both must be 1 or more, and n_out a "
-                f"multiple of {self.multiple}"
+                f"multiple of {multiple}"
             )
         self.n_in, self.n_out = n_in, n_out
 
+    @classmethod
+    def multiple_of(cls, options: Mapping[str, Any]) -> int:
+        """What ``n_out`` must be a multiple of, with these options."""
+        default = inspect.signature(cls).parameters.get("heads")
+        heads = options.get("heads", 1 if default is None else default.default)
+        check_number("heads", heads, 1)
+        return math.lcm(cls.multiple, heads)
+
     def initial_state(self, batch: int) -> State:
-        """The state of so many samples that have seen nothing: what ``state=None`` stands for."""
+        """The state of so many samples that have seen nothing: what ``state=None`` stands for.
+
+        Models that do not stream have none to go on from, whatever this holds."""
         raise NotImplementedError
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
@@ -106,9 +130,9 @@ class Baseline(Layer):
         return y[0], state
 
     @property
-    def state_size(self) -> int:
-        """Numbers that one sample's state has."""
-        return count(self.initial_state(1))
+    def state_size(self) -> int | None:
+        """Numbers that one sample's state has; ``None``: the whole sequence is kept."""
+        return None if self.streaming == "none" else count(self.initial_state(1))
 
     def zeros(self, *shape: int, fill: float = 0.0) -> Tensor:
         """A constant tensor of the parameters' device and type."""
@@ -117,6 +141,22 @@ class Baseline(Layer):
 
     def extra_repr(self) -> str:
         return f"{self.n_in}, {self.n_out}"
+
+
+def _checked(init: Any) -> Any:
+    """A constructor that refuses options which cannot be: a count of none, a negative weight."""
+
+    @wraps(init)
+    def checked(self: Baseline, *args: Any, **options: Any) -> None:
+        for name, parameter in inspect.signature(init).parameters.items():
+            value, default = options.get(name), parameter.default
+            if isinstance(default, bool) or value is None or not isinstance(default, int | float):
+                continue
+            counts = isinstance(default, int) and default > 0 and name not in self.may_be_none
+            check_number(name, value, 1 if counts else 0)
+        init(self, *args, **options)
+
+    return checked
 
 
 class Cell(Baseline):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.ltv import Matrices
 from snnsim.errors import ConfigError
 
-NOTHING = -1e4  # logarithm of the weight of an empty past
+NOTHING = -1e30  # logarithm of the weight of an empty past
 
 
 def split(x: Tensor, heads: int) -> Tensor:
@@ -19,14 +21,20 @@ def split(x: Tensor, heads: int) -> Tensor:
 
 
 def grouped(x: Tensor, groups: int) -> Tensor:
-    """Neighbours together, silence last: ``[..., N] -> [..., groups, ceil(N / groups)]``.
+    """Neighbours together, smaller groups end in silence: ``[..., N] -> [..., groups, ceil(N / groups)]``.
 
-    >>> grouped(torch.ones(3), 2).tolist()
-    [[1.0, 1.0], [1.0, 0.0]]
-    """
-    wide = -(-x.shape[-1] // groups)
-    padded = nn.functional.pad(x, (0, groups * wide - x.shape[-1]))
-    return padded.unflatten(-1, (groups, wide))
+    >>> grouped(torch.ones(7), 3).tolist()
+    [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]
+    """  # noqa: E501
+    n = x.shape[-1]
+    if n < groups:
+        raise ConfigError(f"{n} channels cannot be shared out among {groups} groups")
+    if n % groups == 0:
+        return x.unflatten(-1, (groups, -1))
+    starts = [i * n // groups for i in range(groups + 1)]
+    wide = -(-n // groups)
+    parts = [nn.functional.pad(x[..., a:b], (0, wide - (b - a))) for a, b in pairwise(starts)]
+    return torch.stack(parts, -2)
 
 
 def outer(k: Tensor, v: Tensor) -> Tensor:

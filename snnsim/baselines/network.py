@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, linear
+from snnsim.baselines.baseline import Baseline, linear, within
 from snnsim.baselines.encoder import RateEncoder
 from snnsim.baselines.models import get
 from snnsim.baselines.options.attend import Attend
@@ -22,21 +23,14 @@ from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
 
 
-def check_options(cls: type[Baseline], options: dict[str, Any]) -> None:
-    """Refuse numbers below what an option of a model can be: a count of none, a negative weight.
+def multiple_of(model: str, options: dict[str, Any] | None = None, attend: int = 0) -> int:
+    """What the width of a :class:`RateNetwork` must be a multiple of.
 
-    A whole number must be 1 or more unless its default is 0, or the model says that it may be
-    none (``may_be_none``); others 0 or more.
-
-    Raises:
-        ConfigError: names the option.
+    >>> multiple_of("gru"), multiple_of("gru", attend=5), multiple_of("sasrec", {"heads": 2})
+    (1, 4, 2)
     """
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():
-        value, default = options.get(name), parameter.default
-        if isinstance(default, bool) or value is None or not isinstance(default, int | float):
-            continue
-        counts = isinstance(default, int) and default > 0 and name not in cls.may_be_none
-        check_number(name, value, 1 if counts else 0)
+    heads = inspect.signature(Attend).parameters["heads"].default if attend else 1
+    return math.lcm(get(model).multiple_of(options or {}), heads)
 
 
 class RateNetwork(Layer):
@@ -90,12 +84,15 @@ class RateNetwork(Layer):
     ):
         super().__init__()
         cls = get(model)
-        if width < 1 or depth < 1 or width % cls.multiple:
+        multiple = multiple_of(model, options, attend)
+        if width < 1 or depth < 1 or width % multiple:
             raise ConfigError(
                 f"width is {width} and depth {depth}; both must be 1 or more, and the width of "
-                f"{model} a multiple of {cls.multiple}"
+                f"{model} here a multiple of {multiple}"
             )
-        check_options(cls, options or {})
+        for name, steps in (("attend", attend), ("think", think), ("chunk", chunk)):
+            check_number(name, steps, 0)
+        check_number("density", density, most=1, above=0)
         self.model, self.residual = model, cls.residual or bool(join)
         self.encoder = RateEncoder(n_in, **(encoder or {}))
         entry = width if self.residual else self.encoder.n
@@ -131,8 +128,10 @@ class RateNetwork(Layer):
         return "chunked" if self.encoder.bins > 1 else "exact"
 
     @property
-    def state_size(self) -> int:
-        """Numbers that one sample's state has."""
+    def state_size(self) -> int | None:
+        """Numbers that one sample's state has; ``None``: the whole sequence is kept."""
+        if self.streaming == "none":
+            return None
         return sum(layer.state_size for layer in self._baselines())
 
     def _baselines(self) -> list[Any]:
@@ -161,6 +160,8 @@ class RateNetwork(Layer):
     def forward(
         self, x: Tensor, state: tuple[Any, ...] | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, tuple[Any, ...]]:
+        if lengths is not None and self.encoder.bins > 1:  # the last merged bin of a sample
+            x = x * within(len(x), lengths, x)
         x, _ = self.encoder(x)
         lengths = self.encoder.lengths(lengths)
         states = (None,) * len(self.layers) if state is None else state

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from snnsim.baselines.baseline import Cell, linear
 from snnsim.functional import scan as scans
@@ -94,7 +95,7 @@ def _solve(f, p, first, jacobian, scan_, iterations: int) -> Solution:
     for _ in range(iterations + 1):
         before = torch.cat([first, states[:-1]])
         residual = f(p, before) - states
-        residuals.append(float(residual.abs().max()))
+        residuals.append(float(residual.abs().max()) if residual.numel() else 0.0)
         if not residuals[-1] > limit:  # also stops at NaN
             break
         if len(residuals) <= iterations:
@@ -104,17 +105,17 @@ def _solve(f, p, first, jacobian, scan_, iterations: int) -> Solution:
 
 def _diagonal_jacobian(f: Transition, p: Tensor, h: Tensor) -> Tensor:
     """``df/dh`` of an elementwise ``f``: one forward derivative along ones."""
-    with torch.enable_grad():
-        h = h.detach().requires_grad_()
-        (J,) = torch.autograd.grad(f(p.detach(), h).sum(), h)
+    with torch.inference_mode(False), torch.enable_grad():
+        p, h = p.detach().clone(), h.detach().clone().requires_grad_()
+        (J,) = torch.autograd.grad(f(p, h).sum(), h)
     return J
 
 
 def _block_jacobian(f: Transition, p: Tensor, h: Tensor) -> Tensor:
     """``[T, 2, 2, B, N]``: rows are outputs."""
-    with torch.enable_grad():
-        h = h.detach().requires_grad_()
-        y = f(p.detach(), h)
+    with torch.inference_mode(False), torch.enable_grad():
+        p, h = p.detach().clone(), h.detach().clone().requires_grad_()
+        y = f(p, h)
         rows = [
             torch.autograd.grad(y[:, i].sum(), h, retain_graph=i + 1 < y.shape[1])[0]
             for i in range(y.shape[1])
@@ -146,6 +147,7 @@ class _Implicit(torch.autograd.Function):
         return outer.view_as(outer)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, *grads: Tensor):
         (g,), (J,) = grads, ctx.saved_tensors
         following = torch.cat([J[1:], torch.zeros_like(J[:1])]).flip(0)
@@ -162,7 +164,7 @@ class DiagonalCell(Cell):
         n_in, n_out: numbers of channels.
         rows: recurrent weights per channel; they start as ``N(0, 4 / (5 n_out))``.
         parallel: run by Newton iterations, with a fall back to the loop where they do not
-            converge. Pays off on GPUs with long sequences.
+            converge. Pays off on GPUs with long sequences; has no second derivatives.
     """
 
     tables = ("diagonal",)

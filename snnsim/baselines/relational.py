@@ -48,7 +48,8 @@ class RelationalStep(nn.Module):
 
     def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         pairs = torch.cat([h[:, self.source], h[:, self.target]], -1)
-        heard = torch.zeros_like(h).index_add(1, self.target, _apply(self.message, pairs))
+        sent = _apply(self.message, pairs).to(h.dtype)  # autocast may have made it shorter
+        heard = torch.zeros_like(h).index_add(1, self.target, sent)
         drive = _apply(self.update, torch.cat([x, heard], -1))
         i, f, o, g = self.gates(torch.cat([drive, h], -1))[0].chunk(4, -1)
         c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from snnsim.baselines.baseline import count
 from snnsim.baselines.encoder import RateEncoder
+from snnsim.baselines.looped import AdaptiveHalting
+from snnsim.baselines.newton import DiagonalCell
+from snnsim.baselines.options.chunks import ChunkRecurrent
 from snnsim.baselines.options.sparse import Mask
 from snnsim.errors import ConfigError, check_choice
 from snnsim.neurons.neuron import Neuron
@@ -56,8 +60,9 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     """What a network ``[T, B, channels] -> ...`` costs.
 
     Operations are counted on ``steps`` steps of one sample. Models that stream are counted
-    step by step (or merged bin by merged bin), as in use: a logarithmic scan or padding inside a
-    whole sequence would count more. Masks on weights save none.
+    step by step (or merged bin by merged bin; over a whole chunk where there are chunks), as in
+    use: a logarithmic scan or padding inside a whole sequence would count more. What halts by
+    itself is counted to its last application. Masks on weights save none.
 
     >>> from snnsim.baselines.network import RateNetwork
     >>> cost_of(RateNetwork(6, 3, "elman", width=8), 6).state
@@ -71,16 +76,18 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     bins = max((each.bins for each in encoders), default=1)  # steps that are one to the layers
     said = {m.streaming for m in net.modules() if hasattr(m, "streaming")}
     keeps_all, streams = "none" in said, bool(said) and "none" not in said
-    with torch.no_grad(), _plain_kernels(), parametrize.cached():
+    chunks = [m.chunk for m in net.modules() if isinstance(m, ChunkRecurrent)]
+    parts = [x[:bins]] * max(chunks, default=1) if streams else [x]
+    with torch.no_grad(), _plain_kernels(), _at_most(net), parametrize.cached():
         _, state = net(x)
         size = count(state) + _unseen_history(net)
-        if streams:
-            x = x[:bins]
         counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
         with _Products() as products, counter as flops:
-            net(x, state) if streams else net(x)
+            for part in parts:
+                _, state = net(part, state) if streams else net(part)
     net.train(was_training)
-    operations = (flops.get_total_flops() / 2 + products.count) / len(x)
+    seen = sum(map(len, parts))
+    operations = (flops.get_total_flops() / 2 + products.count) / seen
     if any(isinstance(module, Neuron) for module in net.modules()):
         operations = float(sum(w.numel() for w in synapses(net)))  # kernels count for nothing
     return Cost(parameters_of(net), None if keeps_all else size, operations)
@@ -135,6 +142,25 @@ def _plain_kernels() -> Iterator[None]:
         warnings.simplefilter("ignore")
         with torch.backends.mkldnn.flags(enabled=False):
             yield
+
+
+@contextmanager
+def _at_most(net: nn.Module) -> Iterator[None]:
+    """Nothing halts before its last application, and nothing takes Newton's detour."""
+    halting = [m for m in net.modules() if isinstance(m, AdaptiveHalting)]
+    cells = [m for m in net.modules() if isinstance(m, DiagonalCell)]
+    before = [m.epsilon for m in halting], [m.parallel for m in cells]
+    for module in halting:
+        module.epsilon = -math.inf
+    for cell in cells:
+        cell.parallel = False
+    try:
+        yield
+    finally:
+        for module, epsilon in zip(halting, before[0], strict=True):
+            module.epsilon = epsilon
+        for cell, parallel in zip(cells, before[1], strict=True):
+            cell.parallel = parallel
 
 
 class _Products(TorchDispatchMode):

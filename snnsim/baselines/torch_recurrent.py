@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import Baseline, State
@@ -26,6 +27,9 @@ class TorchRecurrent(Baseline):
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         before: Any = tuple(state[name][None] for name in ("h", "c") if name in state)
-        y, after = self.module(x, before if self.has_cell else before[0])
+        # on CPUs torch's recurrent layers refuse bfloat16
+        with torch.autocast("cpu", enabled=False):
+            x = x.to(state["h"].dtype) if x.device.type == "cpu" else x
+            y, after = self.module(x, before if self.has_cell else before[0])
         after = after if self.has_cell else (after,)
         return y, {name: a[0] for name, a in zip(("h", "c"), after, strict=False)}

@@ -16,6 +16,7 @@ from snnsim.errors import ConfigError
 from snnsim.synapses import Dense
 
 Past = tuple[Tensor, Tensor, Tensor]
+PIECE = 128  # steps whose attention is computed at once, at least
 
 
 class WindowAttention(nn.Module):
@@ -54,22 +55,31 @@ class WindowAttention(nn.Module):
         """``x [T, B, n]`` and its past to the output and the past of what comes next.
 
         ``inside [T, B]`` is 0 for steps that nobody is to see, such as padding ahead."""
-        seen = torch.ones_like(x[..., 0]) if inside is None else inside
-        own = (self.key(x)[0], self.value(x)[0], seen)
+        there = torch.ones_like(x[..., 0]) if inside is None else inside
+        own = (self.key(x)[0], self.value(x)[0], there)
         keys, values, known = (torch.cat(both) for both in zip(past, own, strict=True))
         q, k, v = (
             a.unflatten(-1, (self.heads, -1)).permute(1, 2, 0, 3)
             for a in (self.query(x)[0], keys, values)
         )
-        back = torch.arange(len(x), device=x.device)[:, None] + self.reach
-        back = back - torch.arange(len(keys), device=x.device)  # how long ago, [T, reach + T]
+        pieces = []
+        step = max(PIECE, self.reach + self.ahead)  # work grows with the length, not its square
+        for first in range(0, len(x), step):
+            seen = slice(first, first + step + self.reach + self.ahead)
+            piece = (q[:, :, first : first + step], k[:, :, seen], v[:, :, seen], known[seen])
+            pieces.append(self._attend(*piece))
+        later = (keys[len(x) :], values[len(x) :], known[len(x) :])
+        return self.out(torch.cat(pieces, 2).permute(2, 0, 1, 3).flatten(2))[0], later
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, known: Tensor) -> Tensor:
+        """``[B, H, t, n]`` for ``t`` queries; keys begin ``reach`` steps before the first."""
+        back = torch.arange(q.shape[2], device=q.device)[:, None] + self.reach
+        back = back - torch.arange(k.shape[2], device=q.device)  # how long ago
         near = (back >= -self.ahead) & (back <= self.reach)
         bias = self.distance[:, back.clamp(-self.ahead, self.reach) + self.ahead]
         allowed = near & ((known.t() > 0)[:, None, None] | (back == 0))  # each sees itself
         mask = bias.masked_fill(~allowed, -torch.inf)
-        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        later = (keys[len(x) :], values[len(x) :], known[len(x) :])
-        return self.out(y.permute(2, 0, 1, 3).flatten(2))[0], later
+        return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 class TransformerBlock(nn.Module):

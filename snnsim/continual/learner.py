@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from snnsim.baselines import Baseline
 from snnsim.continual.stream import Stream
 from snnsim.errors import ConfigError
 from snnsim.functional.readouts import mean
@@ -49,6 +50,20 @@ def _padded(x: Tensor, steps: int) -> Tensor:
     return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing else x
 
 
+def _check_baselines(body: nn.Module, training: str, feedback: str) -> None:
+    for module in body.modules():
+        name = type(module).__name__
+        if isinstance(module, Baseline) and not module.causal:
+            raise ConfigError(
+                f"{name} looks ahead, and a stream's samples are padded; choose a causal model"
+            )
+        if isinstance(module, Baseline) and (training, feedback) != ("bptt", "backprop"):
+            raise ConfigError(
+                f"{name} is trained by 'bptt' and feedback 'backprop' only, not {training!r} and "
+                f"{feedback!r}"
+            )
+
+
 class Learner(nn.Module):
     """A body that all tasks share, and a head for all of them or one for each.
 
@@ -82,6 +97,7 @@ class Learner(nn.Module):
                 "online training takes the loss at every step, which is the read-out 'mean'; "
                 "use it, or training='bptt'"
             )
+        _check_baselines(body, training, feedback)
         self.stream, self.learning, self.readout = stream, training, readout
         self.generate: Callable[[int], dict[str, Tensor]] | None = None
         self.observed = True

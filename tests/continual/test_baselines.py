@@ -84,3 +84,17 @@ def test_the_recurrent_weights_of_torch_see_the_output_one_step_before():
 def test_a_method_that_needs_a_chain_of_units_says_so():
     with pytest.raises(ConfigError, match="chains of layers"):
         ContinualTrainer(learner("gru"), methods.get("sharp")(), RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("model", "rule", "says"),
+    [
+        ("bidirectional", {}, "looks ahead"),
+        ("gru", {"training": "ottt"}, "'bptt'"),
+        ("gru", {"feedback": "random"}, "'backprop'"),
+    ],
+)
+def test_what_a_stream_cannot_train_is_refused_in_python_too(model, rule, says):
+    body = sn.Sequential(RateNetwork(CHANNELS, 0, model, width=8))
+    with pytest.raises(ConfigError, match=says):
+        Learner(body, dense_head(8), stream("class"), **rule)

@@ -160,6 +160,34 @@ def test_the_streaming_state_does_not_grow(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_silence_and_what_comes_after_it_have_usual_gradients(name):
+    net = make(name)
+    x = counts(seed=4)
+    x[3:9] = 0
+    (g,) = torch.autograd.grad(weighted(net, x.requires_grad_()), x)
+    assert g[3:9].abs().max() < 1e3 * g.abs().median().clamp(min=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_large_counts_do_not_overflow(name):
+    net = make(name).float()
+    x = torch.full((60, 2, N_IN), 1e5, dtype=torch.float32)
+    x[::7] = 0
+    (g,) = torch.autograd.grad(weighted(net, x.requires_grad_()), x)
+    y, _ = net(x)
+    assert bool(torch.isfinite(y).all()) and bool(torch.isfinite(g).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_samples_and_inference_mode_are_inputs_too(name):
+    net = make(name)
+    assert net(counts(batch=0))[0].shape == (T, 0, N_OUT)
+    expected, _ = net(counts())
+    with torch.inference_mode():
+        torch.testing.assert_close(net(counts())[0], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_parameter_and_are_finite(name):
     net = make(name).train()
     x = counts(seed=3).requires_grad_()

@@ -424,8 +424,8 @@ def test_any_model_can_be_joined_in_residual_blocks(join):
         ("universal", {"ponder": -1.0}, "ponder is -1.0"),
         ("jordan", {"decay": -1.0}, "decay is -1.0"),
         ("jordan", {"decay": 1.5}, "decay is 1.5"),
-        ("softmax-attention", {"heads": 3}, "3 heads"),
-        ("linear-attention", {"heads": 3}, "3 heads"),
+        ("softmax-attention", {"heads": 3}, "multiple of 3"),
+        ("linear-attention", {"heads": 3}, "multiple of 3"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_by_name(model, options, says):

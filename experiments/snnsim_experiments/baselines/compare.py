@@ -38,7 +38,11 @@ SPIKING: dict[str, list[str]] = {
     "snn-adlif": ADAPTIVE,
     "snn-radlif": [*ADAPTIVE, "network.recurrent=true"],
 }
-SHARED = ("epochs", "batch_size", "readout", "mask_padding", "schedule", "weight_decay")
+SHARED = (
+    "epochs", "batch_size", "readout", "mask_padding", "schedule", "weight_decay", "patience",
+    "accumulate", "precision", "checkpoint_steps",
+)  # fmt: skip
+OF_DELAYS = ("training.lr_delay=", "training.sigma_")  # which baselines have none of
 
 
 def configure(
@@ -72,7 +76,8 @@ def configure(
     like = resolve_baseline("gru", dataset, config=config, changes=_shared(changes), epochs=epochs)
     same = [f"training.{key}={_toml(like.training[key])}" for key in SHARED]
     same.append(f"network.dropout={like.network['dropout']}")
-    own = resolve_spiking(dataset, changes=[*SPIKING[name], *same], seed=seed)
+    of_delays = [change for change in changes or [] if change.startswith(OF_DELAYS)]
+    own = resolve_spiking(dataset, changes=[*SPIKING[name], *same, *of_delays], seed=seed)
     own = replace(own, data=like.data)
     hidden = len(own.network["hidden"])
     options = {k: v for k, v in own.network.items() if k != "hidden"}
@@ -175,9 +180,11 @@ def _settings(
 ) -> dict[str, Any]:
     """What all rows of a comparison have in common."""
     training = {key: base.training[key] for key in SHARED}
+    own = ("model", "width", "encoder", "options")
+    network = {key: value for key, value in base.network.items() if key not in own}
     return {
         "dataset": base.dataset, "data": base.data, "encoder": base.network["encoder"],
-        "training": training, "dropout": base.network["dropout"], "budget": budget, "by": by,
+        "training": training, "network": network, "budget": budget, "by": by,
         "seeds": list(seeds), "rates": list(rates),
     }  # fmt: skip
 
@@ -187,8 +194,8 @@ def _check_same_for_all(config: str | None) -> None:
     sections = [] if config is None else tomllib.loads(Path(config).read_text()).items()
     for name, section in sections:
         kind, _, model = name.partition("-")
-        wrong = [k for k in section if kind in ("data", "encoder") or k in SHARED]
-        if model and kind in ("data", "encoder", "training") and wrong:
+        wrong = [k for k in section if kind in ("data", "encoder") or k in (*SHARED, "dropout")]
+        if model and kind in ("data", "encoder", "network", "training") and wrong:
             raise ConfigError(
                 f"[{name}] of {config} gives {model} a {wrong[0]} of its own, which is the same "
                 f"for all in a comparison; move it to [{kind}]"

@@ -15,7 +15,7 @@ from typing import Any
 
 import snnsim_datasets
 
-from snnsim.baselines import RateEncoder, RateNetwork, get, names, width_for
+from snnsim.baselines import RateEncoder, RateNetwork, get, multiple_of, names, width_for
 from snnsim.errors import ConfigError, check_number, nearest
 from snnsim_experiments.config import (
     Config,
@@ -131,7 +131,7 @@ def fit_budget(config: Config, channels: int, classes: int, budget: float, by: s
         channels,
         budget,
         by,
-        get(network["model"]).multiple,
+        multiple_of(network["model"], network["options"], network["attend"]),
     )
     return replace(config, network={**config.network, "width": width})
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor, nn
 
-from snnsim.baselines import Cost, cost_of, get, width_for
+from snnsim.baselines import Cost, cost_of, get, multiple_of, width_for
 from snnsim.baselines.size import parameters_of
 from snnsim.continual import Learner, Stream
 from snnsim.errors import ConfigError
@@ -104,7 +104,7 @@ def fit_budget(
     def make(width: int) -> nn.Module:
         return learner(width) if by == "parameters" else _OfOneTask(learner(width))
 
-    multiple = get(baseline).multiple if baseline else 1
+    multiple = multiple_of(baseline, config.network["options"]) if baseline else 1
     width = width_for(make, channels, budget, by, multiple)
     chosen = learner(width)
     cost = cost_of(_OfOneTask(chosen), channels)._replace(parameters=parameters_of(chosen))

@@ -91,16 +91,14 @@ def build(
     layers: list[torch.nn.Module] = []
     repeat: list[torch.nn.Module] = [sn.Repeat(steps)] if still else []
     if baseline:
-        if learning != "bptt" or feedback != "backprop":
-            raise ConfigError(
-                f"baseline {baseline!r} is trained by learning 'bptt' and feedback 'backprop' "
-                f"only, not {learning!r} and {feedback!r}"
-            )
         body = RateNetwork(
             math.prod(shape), 0, baseline, width=width, depth=depth, dropout=dropout,
             encoder=encoder, options=options,
         )  # fmt: skip
-        return _rate_coded(stream, body, width, repeat, get_readout(readout))
+        return _rate_coded(
+            stream, body, width, repeat,
+            readout=get_readout(readout), training=learning, feedback=feedback,
+        )  # fmt: skip
     if convolutions or residual:
         if len(shape) != 3 or connections != "dense":
             raise ConfigError(
@@ -151,12 +149,8 @@ def _rate_coded(
     body: RateNetwork,
     width: int,
     repeat: list[torch.nn.Module],
-    readout: Callable[..., Tensor],
+    **rule: Any,
 ) -> Learner:
-    if not body.causal:
-        raise ConfigError(
-            f"{body.model} looks ahead, and a stream's samples are padded; choose a causal model"
-        )
     if body.encoder.bins > 1:
         raise ConfigError(
             f"encoder.bins is {body.encoder.bins}, but methods of continual learning see every "
@@ -168,7 +162,7 @@ def _rate_coded(
     flat = [torch.nn.Flatten(2)] if x.dim() > 3 else []
     body.prepare(x.flatten(2))
     net = sn.Sequential(*flat, *repeat, body)
-    return Learner(net, dense_head(width), stream, readout=readout)
+    return Learner(net, dense_head(width), stream, **rule)
 
 
 def check_used(options: dict[str, Any], given: Iterable[str], still: bool) -> None:

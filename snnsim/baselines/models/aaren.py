@@ -31,7 +31,6 @@ class Aaren(Baseline):
     """
 
     residual = True
-    multiple = 4
     tables = ("query",)
     source = "Feng et al. 2024, arXiv:2405.13956"
     left_out = (
@@ -40,7 +39,7 @@ class Aaren(Baseline):
     )
 
     def __init__(self, n_in: int, n_out: int, *, heads: int = 4):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.heads = heads
         self.query = nn.Parameter(torch.randn(heads, n_out // heads))
         self.key, self.value = (linear(n_in, n_out, bias=False) for _ in range(2))

@@ -20,7 +20,7 @@ class Jordan(Cell):
 
     Args:
         n_in, n_out: numbers of channels.
-        decay: ``a`` of the context, in [0, 1).
+        decay: ``a`` of the context, in [0, 1].
         hidden: hidden units; 0 for ``n_out``.
 
     State: ``{"context", "y"}``, ``[B, n_out]`` each.

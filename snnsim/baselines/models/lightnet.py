@@ -37,14 +37,13 @@ class LightNet(Baseline):
     """
 
     residual = True
-    multiple = 4
     source = "Qin et al. 2024, arXiv:2405.21022"
     left_out = "the multi-dimensional position codes (their exact forms are not confirmed)"
 
     def __init__(
         self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16, gated: bool = True
     ):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.heads, self.keys = heads, keys
         self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
         self.value = linear(n_in, n_out, bias=False)

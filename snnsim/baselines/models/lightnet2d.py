@@ -32,7 +32,6 @@ class LightNet2d(Baseline):
     (7, 2, 8)
     """
 
-    multiple = 4
     tables = ("place",)
     source = "Qin et al. 2024, arXiv:2405.21022"
     left_out = "the multi-dimensional position codes: a learnt code per group instead"
@@ -47,7 +46,7 @@ class LightNet2d(Baseline):
         keys: int = 16,
         look_ahead: bool = False,
     ):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.groups, self.heads = groups, heads
         if look_ahead:
             self.causal, self.streaming = False, "none"

@@ -22,7 +22,7 @@ from snnsim.functional.outer import outer_recurrence
 
 NORMALISERS = ("none", "sum", "exp", "softplus", "sigmoid")
 OF_ONE_STEP: dict[str, Callable[[Tensor], Tensor]] = {
-    "exp": torch.exp,
+    "exp": lambda s: s.clamp(max=60.0).exp(),  # no more than floats hold
     "softplus": nn.functional.softplus,
     "sigmoid": torch.sigmoid,
 }
@@ -46,14 +46,13 @@ class LinearAttention(LinearModel):
     """
 
     residual = True
-    multiple = 4
     source = "Katharopoulos et al. 2020, arXiv:2006.16236; Sieber et al. 2024, arXiv:2405.15731"
 
     def __init__(
         self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16, normaliser: str = "sum"
     ):
         check_choice("normaliser", normaliser, NORMALISERS)
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.heads, self.keys, self.normaliser = heads, keys, normaliser
         self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
         self.value = linear(n_in, n_out, bias=False)

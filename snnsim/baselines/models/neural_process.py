@@ -109,7 +109,9 @@ class NeuralProcess(Baseline):
         known = state["known"] > 0
         k, v = (m(state["context"])[0] for m in (self.key, self.value))
         scores = torch.einsum("tbn,bmn->tbm", self.query(c)[0], k) / self.n_out**0.5
-        share = scores.masked_fill(~known, -1e9).softmax(-1) * known  # 0 without a context
+        share = (
+            scores.masked_fill(~known, torch.finfo(scores.dtype).min).softmax(-1) * known
+        )  # 0 without a context
         read = torch.einsum("tbm,bmn->tbn", share, v)
         mean, deviation = self.latent_of(state)
         z = mean

@@ -33,7 +33,6 @@ class PLSTM(LinearModel):
     """
 
     residual = True
-    multiple = 4
     source = "Pöppel et al. 2025, arXiv:2506.11997"
     left_out = (
         "matrix-valued transitions, graphs other than chains and grids, short convolution, a norm "
@@ -41,7 +40,7 @@ class PLSTM(LinearModel):
     )
 
     def __init__(self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.heads, self.keys = heads, keys
         self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
         self.value = linear(n_in, n_out, bias=False)

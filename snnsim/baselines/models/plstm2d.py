@@ -37,13 +37,12 @@ class PLSTM2d(Baseline):
     (7, 2, 8)
     """
 
-    multiple = 4
     tables = ("place",)
     source = "Pöppel et al. 2025, arXiv:2506.11997"
     left_out = "matrix-valued transitions, D-mode, scans from the other corners"
 
     def __init__(self, n_in: int, n_out: int, *, groups: int = 4, heads: int = 4, keys: int = 8):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.groups, self.heads, self.keys = groups, heads, keys
         self.place = nn.Parameter(torch.randn(groups, n_out) / n_out**0.5)
         self.enter = linear(-(-n_in // groups), n_out)

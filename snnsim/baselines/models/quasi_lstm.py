@@ -9,7 +9,7 @@ With ``reversed``: ``L = 1 - s(...)^c`` of a scaled gate, flat near one. Source:
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnsim.baselines.baseline import State, linear
 from snnsim.baselines.ltv import LinearModel, Matrices
@@ -45,8 +45,12 @@ class QuasiLSTM(LinearModel):
         return self.zeros(batch, self.n_out)
 
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        forget, output = torch.sigmoid(self.gates(x)[0]).chunk(2, -1)
-        return 1 - forget**self.sharpness if self.sharpness else forget, output
+        forget, output = self.gates(x)[0].chunk(2, -1)
+        if self.sharpness:  # 1 - s(f)^sharpness, without the infinite slope of a power at 0
+            decay = -torch.expm1(self.sharpness * nn.functional.logsigmoid(forget))
+        else:
+            decay = torch.sigmoid(forget)
+        return decay, torch.sigmoid(output)
 
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         decay, output = self._gates(x)

@@ -36,7 +36,6 @@ class RecurrentDepth(Baseline):
     (7, 2, 8)
     """
 
-    multiple = 4
     source = "Geiping et al. 2025, arXiv:2502.05171; arXiv:2510.14961"
     left_out = (
         "absolute positions (distances instead); the first state is 0 outside of training, and "
@@ -54,7 +53,7 @@ class RecurrentDepth(Baseline):
         reach: int = 50,
         random: bool = True,
     ):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.iterations, self.through, self.reach, self.random = iterations, through, reach, random
         self.enter = linear(n_in, n_out)
         self.adapter = linear(2 * n_out, n_out, bias=False)

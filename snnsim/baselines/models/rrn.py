@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from snnsim.baselines.baseline import Cell, State, linear
 from snnsim.baselines.heads import grouped
 from snnsim.baselines.relational import RelationalStep, neighbours
+from snnsim.errors import ConfigError
 
 
 class RRN(Cell):
@@ -37,6 +38,8 @@ class RRN(Cell):
 
     def __init__(self, n_in: int, n_out: int, *, groups: int = 4, rounds: int = 2, node: int = 0):
         super().__init__(n_in, n_out)
+        if groups < 2:
+            raise ConfigError(f"groups is {groups} but messages need 2 or more groups of channels")
         self.groups, self.rounds = groups, rounds
         self.node = node or max(n_out // groups, 4)
         self.place = nn.Parameter(torch.randn(groups, self.node) / self.node**0.5)

@@ -43,7 +43,7 @@ class S6(LinearModel):
         self.gate = linear(n_in, n_out, bias=False) if gated else None
         self.select = linear(n_out, self.rank + 2 * states, bias=False)
         self.rate = linear(self.rank, n_out)
-        rates = torch.arange(1, states + 1).float().log()
+        rates = torch.arange(1, states + 1, dtype=torch.get_default_dtype()).log()
         self.log_decay = nn.Parameter(rates.expand(n_out, states).clone())
         self.skip = nn.Parameter(torch.ones(n_out))
         with torch.no_grad():  # steps between 0.001 and 0.1, as published

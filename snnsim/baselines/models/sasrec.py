@@ -41,7 +41,7 @@ class SASRec(Baseline):
     )
 
     def __init__(self, n_in: int, n_out: int, *, blocks: int = 2, heads: int = 1, reach: int = 50):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.embedding = linear(n_in, n_out, bias=False)
         self.blocks = nn.ModuleList(
             TransformerBlock(n_out, heads, reach, 1, nn.functional.relu) for _ in range(blocks)

@@ -30,12 +30,11 @@ class SoftmaxAttention(Baseline):
     """
 
     residual = True
-    multiple = 4
     source = "Vaswani et al. 2017, arXiv:1706.03762"
     left_out = "positions are distances and the past is cut off, so that it can stream"
 
     def __init__(self, n_in: int, n_out: int, *, heads: int = 4, reach: int = 100):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.enter = linear(n_in, n_out)
         self.attention = WindowAttention(n_out, heads, reach)
 

@@ -5,8 +5,10 @@
 
 ``M'`` is the memory where the current chunk began, so that momentum and decay are linear
 recurrences within a chunk. All steps of a chunk see the same surprise, so each takes
-``theta / chunk``: similar keys would overshoot by their number otherwise. Chunks of 1 are the exact
-rule. ``eta``, ``theta``, ``alpha`` are gates of the input. Source: Behrouz, Zhong & Mirrokni 2025 (arXiv:2501.00663), sections 3.1 and 3.2.
+``theta (1 - eta) / chunk``: similar keys would overshoot by their number otherwise, and by what
+momentum makes of it. Chunks of 1 are the exact rule, which large ``eta`` and ``theta`` make unstable
+where keys change. ``eta``, ``theta``, ``alpha`` are gates of the input. Source: Behrouz, Zhong &
+Mirrokni 2025 (arXiv:2501.00663), sections 3.1 and 3.2.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 from snnsim.baselines.baseline import Baseline, State, linear
 from snnsim.baselines.heads import outer, recall, split
 from snnsim.functional.scan import linear_recurrence
+
+SHORTEST = 1e-2  # of keys and queries that are given unit length: at silence their slope is finite
 
 
 class Titans(Baseline):
@@ -36,12 +40,11 @@ class Titans(Baseline):
     """
 
     residual = True
-    multiple = 4
     source = "Behrouz, Zhong & Mirrokni 2025, arXiv:2501.00663"
     left_out = "deep memories (ours is linear), short convolutions, persistent tokens"
 
     def __init__(self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16, chunk: int = 16):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         self.heads, self.keys, self.chunk = heads, keys, chunk
         self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
         self.value = linear(n_in, n_out, bias=False)
@@ -61,12 +64,15 @@ class Titans(Baseline):
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         q, k = (
-            nn.functional.normalize(nn.functional.silu(split(m(x)[0], self.heads)), dim=-1)
+            nn.functional.normalize(
+                nn.functional.silu(split(m(x)[0], self.heads)), dim=-1, eps=SHORTEST
+            )
             for m in (self.query, self.key)
         )
         v = split(nn.functional.silu(self.value(x)[0]), self.heads)
         gates = torch.sigmoid(self.gates(x)[0]).chunk(3, -1)
         eta, theta, alpha = (g[..., None, None] for g in gates)
+        step = theta if self.chunk == 1 else theta * (1 - eta) / self.chunk
         memory, momentum, start = (state[n] for n in ("memory", "momentum", "start"))
         place, first, outputs = int(state["place"]), 0, []
         while first < len(x):
@@ -74,7 +80,7 @@ class Titans(Baseline):
                 start = memory
             now = slice(first, min(first + self.chunk - place, len(x)))
             surprise = recall(k[now], start).unflatten(-1, (self.heads, -1)) - v[now]
-            drive = -theta[now] / self.chunk * 2 * outer(k[now], surprise)
+            drive = -step[now] * 2 * outer(k[now], surprise)
             moments = linear_recurrence(eta[now], drive, momentum)
             memories = linear_recurrence(1 - alpha[now], moments, memory)
             outputs.append(recall(q[now], memories))

@@ -38,7 +38,6 @@ class Universal(Baseline):
     ((7, 2, 8), (7, 2))
     """
 
-    multiple = 4
     tables = ("code",)
     source = "Dehghani et al. 2019, arXiv:1807.03819"
     left_out = (
@@ -57,7 +56,7 @@ class Universal(Baseline):
         ponder: float = 0.01,
         look_ahead: bool = False,
     ):
-        super().__init__(n_in, n_out)
+        super().__init__(n_in, n_out, heads)
         if look_ahead:
             self.causal, self.streaming = False, "none"
         self.depths, self.ponder = depths, ponder

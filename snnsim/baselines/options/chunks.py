@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from snnsim.baselines.baseline import Baseline, State
 from snnsim.errors import ConfigError
+from snnsim.layer import weighted_losses
 
 Make = Callable[[int, int], Baseline]
 
@@ -28,6 +29,8 @@ class ChunkRecurrent(Baseline):
         chunk: steps.
         similar: ``k``, chunks that are looked up.
         slots: codes that are kept, the latest.
+
+    What the model adds to the loss is its mean over the sequence, each chunk by its steps.
 
     State: the model's, the sum of outputs in this chunk, what the last chunks left, and the
     place within the chunk.
@@ -71,6 +74,7 @@ class ChunkRecurrent(Baseline):
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         outputs, first = [], 0
+        total = len(x) if lengths is None else max(int(lengths.sum()), 1)
         while first < len(x):
             place = int(state["place"])
             if place == 0:
@@ -78,7 +82,9 @@ class ChunkRecurrent(Baseline):
             now = x[first : first + self.chunk - place]
             memory = torch.cat([state["recent"], state["found"]], -1)
             seen = torch.cat([now, memory.expand(len(now), *memory.shape)], -1)
-            y, inner = self.inner.run(seen, state["inner"], None)
+            own = None if lengths is None else (lengths - first).clamp(0, len(now))
+            with weighted_losses(float(len(now) if own is None else own.sum()) / total):
+                y, inner = self.inner.run(seen, state["inner"], own)
             outputs.append(y)
             state = {**state, "inner": inner, "total": state["total"] + y.sum(0)}
             first, place = first + len(now), place + len(now)

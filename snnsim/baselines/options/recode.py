@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from snnsim.baselines.baseline import Baseline, State
 from snnsim.errors import ConfigError
+from snnsim.layer import weighted_losses
 
 
 class Recode(Baseline):
@@ -51,7 +52,8 @@ class Recode(Baseline):
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         outputs = []
         for frame in x.unsqueeze(1):
-            y, state = self.inner.run(frame, state, None)
+            with weighted_losses(1 / len(x)):
+                y, state = self.inner.run(frame, state, None)
             h = self.moved(y[0])
             state = {**state, "h": h} if isinstance(state, dict) else h
             outputs.append(h)
@@ -60,7 +62,8 @@ class Recode(Baseline):
     def moved(self, h: Tensor) -> Tensor:
         """``h`` after one step down the entropy."""
         keep = torch.is_grad_enabled()
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            h = h.clone() if h.is_inference() else h
             at = h if h.requires_grad else h.detach().requires_grad_()
             (slope,) = torch.autograd.grad(self.entropy(at).sum(), at, create_graph=keep)
         return h - self.alpha * slope

@@ -19,7 +19,7 @@ from snnsim.baselines.baseline import Baseline, State, mean_within
 from snnsim.baselines.heads import NOTHING
 from snnsim.baselines.looped import AdaptiveHalting
 from snnsim.errors import ConfigError
-from snnsim.layer import add_auxiliary_loss
+from snnsim.layer import add_auxiliary_loss, weighted_losses
 
 Make = Callable[[int, int], Baseline]
 
@@ -62,7 +62,8 @@ class Think(Baseline):
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         outputs, costs = [], []
         for frame in x:
-            y, state, cost = self._think(frame, state)
+            with weighted_losses(1 / len(x)):  # of the model itself
+                y, state, cost = self._think(frame, state)
             outputs.append(y)
             costs.append(cost)
         add_auxiliary_loss("ponder", self.ponder * mean_within(torch.stack(costs), lengths))
