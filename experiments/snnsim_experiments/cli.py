@@ -24,6 +24,7 @@ from snnsim_experiments.options import (
     Run,
     Seed,
     Set,
+    check_resume,
     messages,
     output,
     print_summary,
@@ -75,6 +76,7 @@ def _dataset_app(name: str) -> typer.Typer:
         """
         from snnsim_experiments.train import train as run
 
+        check_resume(out, resume)
         chosen = resolve(name, config, set_ or (), seed=seed, epochs=epochs, backend=backend)
         summary = run(
             chosen, root, out,

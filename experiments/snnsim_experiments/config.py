@@ -176,9 +176,15 @@ def read_toml(path: Path, sections: Sequence[str] = SECTIONS) -> dict[str, dict[
         if section not in sections or not isinstance(entries, dict):
             raise ConfigError(
                 f"{path} has {section!r} at its top level{nearest(section, sections)}; "
-                f"it may have the sections {', '.join(sections)}"
+                f"it may have the sections {_listed(sections)}"
             )
     return content
+
+
+def _listed(sections: Sequence[str]) -> str:
+    """Sections, those of one model or method (``training-gru``) only by their form."""
+    plain = [section for section in sections if "-" not in section]
+    return ", ".join(plain) + (" and SECTION-NAME" if len(plain) < len(sections) else "")
 
 
 def parse_changes(

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from snnsim.errors import ConfigError
+
 output, messages = Console(), Console(stderr=True)
 
 Root = Annotated[str | None, typer.Option(help="Folder of the data set's files.")]
@@ -25,6 +27,12 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def check_resume(out: Path | None, resume: bool) -> None:
+    """Refuse to go on with nothing."""
+    if resume and out is None:
+        raise ConfigError("--resume goes on with what --out holds; name the folder with --out")
 
 
 def print_values(values: dict[str, Any], floats: str = ".4f") -> None:
@@ -46,7 +54,10 @@ def first_line(cls: type) -> str:
     return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
 
 
-def dated_folder(*parts: str, name: str) -> Path:
-    """A run folder of now: ``runs/<parts>/<time>-<name>``."""
+def run_folder_of(out: Path | None, resume: bool, *parts: str, name: str) -> Path:
+    """The folder that was named, or one of now: ``runs/<parts>/<time>-<name>``."""
+    check_resume(out, resume)
+    if out is not None:
+        return out
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return Path("runs", *parts) / f"{time}-{name}"

@@ -40,6 +40,9 @@ def train(
     try:
         out = Path(distributed.agree(str(out or run_folder.default_folder(config))))
         config = run_folder.prepare(out, config, resume)
+        said = quiet or distributed.rank() != 0
+        if resume and not (out / "run.json").exists() and not said:
+            console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
         done = out / "summary.json"
         if done.exists():
             console.print(f"{out} is already complete")

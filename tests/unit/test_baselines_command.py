@@ -6,10 +6,10 @@ import json
 
 import pytest
 from snnsim_experiments.baselines import checks
-from snnsim_experiments.baselines.compare import SPIKING
+from snnsim_experiments.baselines.compare import SPIKING, configure
 from snnsim_experiments.baselines.config import parse_budget, resolve
 
-from snnsim.baselines import RateNetwork, get, names, width_for
+from snnsim.baselines import RateNetwork, multiple_of, names, width_for
 from snnsim.errors import ConfigError
 
 SMALL = ("--budget", "4k", "--epochs", "1", "-q", "--set", "data.pool=50")
@@ -104,6 +104,13 @@ def test_decibels_are_normalised_and_counts_are_not():
             "'states'",
         ),
         (("compare", "--models", "gru,lstmm", "--data", "spoken-digits"), "'lstm'"),
+        (("compare", "--models", ",", "--data", "spoken-digits"), "different names"),
+        (("compare", "--models", "gru,gru", "--data", "spoken-digits"), "different names"),
+        (("compare", "--rates", "1,1", "--data", "spoken-digits"), "different factors"),
+        (("compare", "--data", "spoken-digits", "--resume"), "--out"),
+        (("train", "--model", "gru", "--data", "spoken-digits", "--resume"), "--out"),
+        (("train", "--model", "gru", "--stream", "spoken-digits", "--resume"), "--out"),
+        (("info", "gru", "--set", "options.x=1"), "options.x"),
         (("check", "recal"), "'recall'"),
     ],
 )
@@ -140,7 +147,7 @@ def test_every_model_fits_a_common_budget():
     for name in names():
         width = width_for(
             lambda width, name=name: RateNetwork(14, 4, name, width=width, depth=2),
-            14, 20_000, multiple=get(name).multiple,
+            14, 20_000, multiple=multiple_of(name),
         )  # fmt: skip
         assert width >= 2, name
 
@@ -188,7 +195,11 @@ def test_spiking_networks_of_a_comparison_have_other_names_than_models():
 def test_a_comparison_refuses_data_or_training_for_one_model_alone(snnsim, tmp_path):
     file = tmp_path / "mine.toml"
     command = ("baselines", "compare", "--data", "spoken-digits", *SMALL, "--models", "elman")
-    for text in ("[data-gru]\npool = 7\n", "[training-gru]\nepochs = 9\n"):
+    for text in (
+        "[data-gru]\npool = 7\n",
+        "[training-gru]\nepochs = 9\n",
+        "[network-gru]\ndropout = 0.7\n",
+    ):
         file.write_text(text)
         code, _, err = snnsim(*command, "--config", file, "--out", tmp_path / "out")
         assert code == 1 and "is the same for all" in " ".join(err.split())
@@ -197,6 +208,31 @@ def test_a_comparison_refuses_data_or_training_for_one_model_alone(snnsim, tmp_p
     file.write_text("[training-elman]\nmax_lr = 0.01\n")  # learning rates may differ
     code, _, err = snnsim(*command, "--config", file, "--out", tmp_path / "out")
     assert code == 0, err
+
+
+def test_a_finished_row_is_not_lost_to_a_refusal(snnsim, tmp_path):
+    command = ("baselines", "compare", "--data", "spoken-digits", *SMALL, "--models", "elman")
+    assert snnsim(*command, "--out", tmp_path)[0] == 0
+    before = (tmp_path / "comparison.json").read_text()
+    code, _, err = snnsim(*command, "--out", tmp_path, "--resume", "--set", "options.order=3")
+    assert code == 1 and "options.order" in err
+    code, _, err = snnsim(*command, "--out", tmp_path, "--resume", "--set", "network.depth=1")
+    assert code == 1 and "another network" in err
+    assert (tmp_path / "comparison.json").read_text() == before
+
+
+def test_what_spiking_networks_share_with_baselines_and_what_is_theirs_alone():
+    changes = ["training.patience=3", "training.lr_delay=0.5", "training.max_lr=0.5"]
+    facts = (14, 4, 10.0)
+    chosen = configure("snn-learned", "spoken-digits", 4000, "parameters", facts, changes=changes)
+    assert chosen.training["patience"] == 3 and chosen.training["lr_delay"] == 0.5
+    assert chosen.training["max_lr"] != 0.5
+
+
+def test_masked_weights_are_no_parameters_of_a_run(snnsim, tmp_path):
+    command = ("baselines", "train", "--model", "elman", "--data", "spoken-digits", *SMALL)
+    code, out, _ = snnsim(*command, "--set", "network.density=0.25", "--out", tmp_path, "--json")
+    assert code == 0 and json.loads(out)["parameters"] <= 4000
 
 
 def test_the_last_output_needs_masked_padding():

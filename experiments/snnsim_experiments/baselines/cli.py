@@ -23,12 +23,12 @@ from snnsim_experiments.options import (
     Seed,
     Seeds,
     Set,
-    dated_folder,
     first_line,
     messages,
     output,
     print_summary,
     print_values,
+    run_folder_of,
 )
 
 app = typer.Typer(
@@ -84,16 +84,23 @@ def info(
     classes: Annotated[int, typer.Option(help="Classes.")] = 10,
     budget: Budget = "200k",
     by: By = "parameters",
+    set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Equations, options and cost of a model at a budget."""
+    """Equations, options and cost of a model at a budget.
+
+    Examples:
+
+        snnsim baselines info s6 --budget 50k --set options.states=8
+
+        snnsim baselines info gru --by operations --budget 20k --set network.attend=10
+    """
     from snnsim.baselines import RateNetwork, cost_of, get
     from snnsim_experiments.baselines.config import fit_budget, parse_budget, resolve
 
     cls = get(model)
-    chosen = fit_budget(
-        resolve(model, "spoken-digits"), channels, classes, parse_budget(budget), by
-    )
+    chosen = resolve(model, "spoken-digits", changes=set_ or ())
+    chosen = fit_budget(chosen, channels, classes, parse_budget(budget), by)
     cost = cost_of(RateNetwork(channels, classes, **chosen.network), channels)
     facts: dict[str, Any] = {
         "source": cls.source,
@@ -168,7 +175,8 @@ def train(
             found = streams.load(tasks, root, messages, quiet)
             tasks, _ = streams.fit_budget(tasks, found, parse_budget(budget), by)
         summary = run_stream(
-            tasks, [seed], root, out or dated_folder("continual", stream, name=f"{on}-{model}"),
+            tasks, [seed], root,
+            run_folder_of(out, resume, "continual", stream, name=f"{on}-{model}"),
             device=device, resume=resume, quiet=quiet, console=messages,
         )  # fmt: skip
     else:
@@ -183,7 +191,7 @@ def train(
             channels, classes, _ = data_facts(chosen, root)
             chosen = fit_budget(chosen, channels, classes, parse_budget(budget), by)
         summary = run(
-            chosen, root, out or dated_folder(on, name=f"{model}-seed{seed}"),
+            chosen, root, run_folder_of(out, resume, on, name=f"{model}-seed{seed}"),
             device=device, resume=resume, quiet=quiet, console=messages,
         )  # fmt: skip
     if summary and as_json:
@@ -257,7 +265,8 @@ def compare(
     on = _named(data, stream, method)
     spiking = on_data.SPIKING if stream is None else on_stream.SPIKING
     chosen = split_names(models, [*spiking, *names()], "model")
-    folder = out or dated_folder(*(("continual", stream) if stream else (on,)), name="compare")
+    parts = ("continual", stream) if stream else (on,)
+    folder = run_folder_of(out, resume, *parts, name="compare")
     same: dict[str, Any] = {
         "epochs": epochs, "config": config, "changes": set_, "rates": parse_rates(rates),
         "device": device, "resume": resume, "quiet": quiet, "console": messages,

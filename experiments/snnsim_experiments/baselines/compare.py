@@ -90,7 +90,7 @@ def configure(
 
 
 def _shared(changes: list[str] | None) -> list[str]:
-    kept = ("data.", "encoder.", "network.dropout", *(f"training.{key}" for key in SHARED))
+    kept = ("data.", "encoder.", "network.", *(f"training.{key}" for key in SHARED))
     return [c for c in changes or [] if c.startswith(kept)]
 
 

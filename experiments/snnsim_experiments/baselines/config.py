@@ -161,7 +161,9 @@ def parse_rates(text: str) -> list[float]:
     try:
         factors = [float(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"rates is {text!r} but must be factors such as 0.3,1,3") from None
+        factors = []
+    if not factors or len(set(factors)) != len(factors):
+        raise ConfigError(f"rates is {text!r} but must be different factors such as 0.3,1,3")
     for factor in factors:
         check_number("a factor of rates", factor, above=0)
     return factors
@@ -174,4 +176,6 @@ def split_names(text: str, known: Iterable[str], what: str) -> list[str]:
     for name in chosen:
         if name not in known:
             raise ConfigError(f"unknown {what} {name!r}{nearest(name, known)}; all: {known}")
+    if not chosen or len(set(chosen)) != len(chosen):
+        raise ConfigError(f"{text!r} must be different names of a {what}, such as {known[0]}")
     return chosen

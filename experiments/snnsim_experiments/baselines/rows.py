@@ -36,6 +36,8 @@ def side_by_side(
         resume: whether it may hold a comparison already.
     """
     rows = _rows_before(out, resume, settings, names)
+    if resume and not rows and not quiet:
+        console.print(f"there is no comparison in {out}; starting one", markup=False)
     for name in names:
         if not quiet:
             console.print(name, style="bold")

@@ -16,10 +16,10 @@ from snnsim_experiments.options import (
     Runs,
     Seeds,
     Set,
-    dated_folder,
     first_line,
     messages,
     output,
+    run_folder_of,
 )
 
 app = typer.Typer(
@@ -69,7 +69,7 @@ def run(
     from snnsim_experiments.continual.run import seeds_of
 
     chosen = resolve(stream, method, config=config, changes=set_ or (), learning=training)
-    folder = out or dated_folder("continual", stream, name=method)
+    folder = run_folder_of(out, resume, "continual", stream, name=method)
     summary = run_seeds(
         chosen, seeds_of(seeds), root, folder,
         device=device, resume=resume, quiet=quiet, console=messages,
@@ -107,7 +107,7 @@ def compare(
     from snnsim_experiments.continual.config import resolve
     from snnsim_experiments.continual.run import seeds_of
 
-    folder = out or dated_folder("continual", stream, name="compare")
+    folder = run_folder_of(out, resume, "continual", stream, name="compare")
     chosen = [
         resolve(stream, name, config=config, changes=set_ or (), learning=training)
         for name in methods_of(methods)
