@@ -28,6 +28,7 @@ from snnsim_experiments.options import (
     messages,
     output,
     print_summary,
+    print_values,
 )
 
 app = typer.Typer(
@@ -93,16 +94,23 @@ def _dataset_app(name: str) -> typer.Typer:
         root: Root = None,
         split: Annotated[str, typer.Option(help="Which part: " + ", ".join(info.splits))] = "test",
         checkpoint: Annotated[str, typer.Option(help="best, last or initial.")] = "best",
+        every: Annotated[
+            int, typer.Option("--over-time", help="Also the accuracy after every so many steps.")
+        ] = 0,
         device: Device = "cpu",
         as_json: Json = False,
     ) -> None:
-        """Evaluate a checkpoint of a run on a split of the data."""
+        """Evaluate a checkpoint of a run on a split of the data.
+
+        With --over-time 10 also how soon the network knows: its accuracy if the answer were
+        taken after 10, 20, ... steps, as a table and a plot in the run folder.
+        """
         from dataclasses import asdict
 
         from snnsim_experiments.build import load_split
         from snnsim_experiments.run_folder import device as device_of
         from snnsim_experiments.run_folder import load_network
-        from snnsim_experiments.train import score
+        from snnsim_experiments.train import score, score_over_time
 
         net, config, facts = load_network(run, checkpoint)
         if config.dataset != name:
@@ -112,10 +120,17 @@ def _dataset_app(name: str) -> typer.Typer:
         place = device_of(device)
         data = load_split(config, split, root)
         scores = asdict(score(net.to(place), config, data, facts["steps"], place))
+        if every:
+            file = run / "plots" / f"accuracy_over_time-{split}.png"
+            scores["over_time"] = score_over_time(
+                net, config, data, facts["steps"], place, every, file
+            )
         if as_json:
             print(json.dumps({"split": split, **scores}))  # noqa: T201
         else:
+            over_time = scores.pop("over_time", {})
             print_summary(f"{run} on {split}", scores)
+            print_values({f"after {ms} ms": share for ms, share in over_time.items()})
 
     @sub.command(name="info")
     def info_command(root: Root = None, as_json: Json = False) -> None:

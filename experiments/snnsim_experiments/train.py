@@ -16,7 +16,14 @@ from torch import nn
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
 from snnsim.synapses import Delayed
-from snnsim.training import Scores, Trainer, checkpoint, distributed, evaluate
+from snnsim.training import (
+    Scores,
+    Trainer,
+    accuracy_over_time,
+    checkpoint,
+    distributed,
+    evaluate,
+)
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import build_network, load_split
 from snnsim_experiments.config import Config
@@ -142,6 +149,24 @@ def score(net, config: Config, data: Any, steps: int, device: torch.device) -> S
         readout=recipe.readout, mask_padding=recipe.mask_padding,
         batch_size=recipe.batch_size, steps=steps, device=device,
     )  # fmt: skip
+
+
+def score_over_time(
+    net, config: Config, data: Any, steps: int, device: torch.device, every: int, plot: Path
+) -> dict[str, float]:
+    """Accuracy by the time seen, ``{"100": 0.3, ...}`` in ms; also drawn to a file."""
+    recipe = config.recipe
+    found = accuracy_over_time(
+        net, data, every=every,
+        readout=recipe.readout, mask_padding=recipe.mask_padding,
+        batch_size=recipe.batch_size, steps=steps, device=device,
+    )  # fmt: skip
+    ms = [step * data.dt for step in found.steps]
+    if importlib.util.find_spec("matplotlib") is not None:
+        from snnsim import plotting
+
+        plotting.save(plotting.accuracy_over_time(ms, found.accuracy), plot)
+    return {f"{time:g}": share for time, share in zip(ms, found.accuracy, strict=True)}
 
 
 def _plot(out: Path, net, trainer: Trainer, data: Any, console: Console, quiet: bool) -> None:

@@ -95,6 +95,16 @@ def delay_histogram(net: nn.Module, before: Mapping[str, Tensor]) -> Any | None:
     return figure
 
 
+def accuracy_over_time(ms: Sequence[float], accuracy: Sequence[float]) -> Any:
+    """How soon a network knows: right answers by the time it has seen of a sample."""
+    figure, axes = _figure(1, 1, 5, 3)
+    plot = axes[0, 0]
+    plot.plot(ms, [100 * share for share in accuracy])
+    plot.set(xlabel="time seen (ms)", ylabel="accuracy (%)")
+    plot.grid(alpha=0.3)
+    return figure
+
+
 def accuracy_matrix(matrix: Sequence[Sequence[float]]) -> Any:
     """Heat map of accuracies in percent: a row after each task, a column for each task."""
     size = len(matrix[0])

@@ -2,14 +2,17 @@
 
 from snnsim.training.evaluate import Scores, evaluate, predict
 from snnsim.training.fit import Trainer, Watcher, set_seed
+from snnsim.training.latency import Latency, accuracy_over_time
 from snnsim.training.recipe import Optimizers, Recipe
 
 __all__ = [
+    "Latency",
     "Optimizers",
     "Recipe",
     "Scores",
     "Trainer",
     "Watcher",
+    "accuracy_over_time",
     "evaluate",
     "predict",
     "set_seed",

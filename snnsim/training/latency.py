@@ -1,0 +1,72 @@
+"""How soon a network knows: accuracy of the answers it would give after every few steps."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from snnsim.errors import ConfigError, check_number
+from snnsim.functional.readouts import get_readout
+from snnsim.training.evaluate import run_padded
+
+
+class Latency(NamedTuple):
+    """Steps of the input that were seen, and the share of right answers by then."""
+
+    steps: list[int]
+    accuracy: list[float]
+
+
+@torch.no_grad()
+def accuracy_over_time(
+    net: nn.Module,
+    data: Any,
+    *,
+    every: int = 10,
+    readout: str = "sum_softmax",
+    mask_padding: bool = False,
+    batch_size: int = 256,
+    steps: int = 0,
+    device: torch.device | str = "cpu",
+) -> Latency:
+    """Accuracy if the read-out were taken after ``every``, ``2 every``, ... steps and at the end.
+
+    A sample that has ended by then counts with its last answer (without ``mask_padding`` its
+    padding goes on to count, as in :func:`snnsim.training.evaluate`).
+
+    Args:
+        net: a causal network: what looks ahead has no answer before the end.
+        data: a data set with ``len`` and ``batch(indices, steps)``.
+        every: steps of the output between answers; of a network that merges bins, merged ones.
+        readout, mask_padding, batch_size, steps, device: as in
+            :func:`snnsim.training.evaluate`.
+
+    Raises:
+        ConfigError: the network looks ahead.
+    """
+    check_number("every", every, 1)
+    ahead = [m for m in net.modules() if getattr(m, "causal", True) is False]
+    if ahead:
+        raise ConfigError(
+            f"{type(ahead[-1]).__name__} looks ahead, so it has no answer before a sample's end; "
+            "accuracy over time needs a causal network"
+        )
+    longest, read = max(steps, int(np.max(data.lengths))), get_readout(readout)
+    was_training = net.training
+    right: dict[int, int] = {}
+    net.eval()
+    try:
+        for first in range(0, len(data), batch_size):
+            batch = data.batch(range(first, min(first + batch_size, len(data))), longest)
+            y, ends = run_padded(net, batch.x.to(device), batch.lengths)
+            for t in [*range(every, len(y), every), len(y)]:
+                scores = read(y[:t], ends.clamp(max=t) if mask_padding else None)
+                hits = int((scores.argmax(1).cpu() == batch.labels).sum())
+                right[t] = right.get(t, 0) + hits
+    finally:
+        net.train(was_training)
+    bins = getattr(getattr(net, "encoder", None), "bins", 1)
+    return Latency([bins * t for t in right], [hits / len(data) for hits in right.values()])

@@ -1,0 +1,96 @@
+"""Accuracy over time: what a causal network would answer early, and who is refused."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import snnsim as sn
+from snnsim.baselines import RateNetwork
+from snnsim.errors import ConfigError
+from snnsim.functional.readouts import get_readout
+from snnsim.training import accuracy_over_time, evaluate
+
+
+class Few:
+    """Six short samples, padded with silence."""
+
+    lengths = np.array([9, 5, 9, 7, 9, 3])
+    labels = np.array([0, 1, 2, 0, 1, 2])
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def batch(self, indices, steps=None):
+        x = torch.rand(steps or 9, 6, 4, generator=torch.Generator().manual_seed(0))
+        pick = np.asarray(indices)
+        inside = torch.arange(len(x))[:, None] < torch.from_numpy(self.lengths)
+        return SimpleNamespace(
+            x=(x * inside[..., None])[:, pick],
+            lengths=torch.from_numpy(self.lengths[pick]),
+            labels=torch.from_numpy(self.labels[pick]),
+        )
+
+
+def networks():
+    torch.manual_seed(0)
+    yield RateNetwork(4, 3, "gru", width=8)
+    yield sn.Sequential(sn.Delayed(4, 3, dt=1.0, max_delay_ms=4.0), sn.LI(3, dt=1.0, tau_mem=3.0))
+
+
+@pytest.mark.parametrize("readout", ["sum_softmax", "last", "max_over_time"])
+def test_an_early_answer_is_that_to_the_beginning_alone(readout):
+    for net in networks():
+        data = Few()
+        found = accuracy_over_time(
+            net, data, every=3, readout=readout, mask_padding=True, batch_size=4
+        )
+        assert found.steps[:3] == [3, 6, 9] and len(found.accuracy) == len(found.steps)
+        x, lengths, labels = vars(data.batch(range(6))).values()
+        for t, share in zip(found.steps[:2], found.accuracy, strict=False):
+            early = torch.cat([x[:t], torch.zeros_like(x[t:])])  # nothing was heard after t
+            y, _ = net.eval()(early)
+            ends = (lengths + len(y) - len(x)).clamp(max=t)
+            right = get_readout(readout)(y[:t], ends).argmax(1) == labels
+            assert share == pytest.approx(float(right.float().mean()))
+        whole = evaluate(net, data, readout=readout, mask_padding=True, batch_size=4)
+        assert found.accuracy[-1] == pytest.approx(whole.accuracy)
+
+
+def test_steps_are_those_of_the_input_where_bins_are_merged():
+    net = RateNetwork(4, 3, "gru", width=8, encoder={"bins": 3})
+    assert accuracy_over_time(net, Few(), every=1, mask_padding=True).steps == [3, 6, 9]
+
+
+def test_what_looks_ahead_has_no_early_answer():
+    with pytest.raises(ConfigError, match="Bidirectional looks ahead"):
+        accuracy_over_time(RateNetwork(4, 3, "bidirectional", width=8), Few())
+    fsmn = RateNetwork(4, 3, "fsmn", width=8, options={"look_ahead": True})
+    with pytest.raises(ConfigError, match="FSMN looks ahead"):
+        accuracy_over_time(fsmn, Few())
+    with pytest.raises(ConfigError, match="every is 0"):
+        accuracy_over_time(next(networks()), Few(), every=0)
+
+
+def test_the_command_says_how_soon_a_network_knows(snnsim, tmp_path):
+    small = ("--data", "spoken-digits", "--budget", "4k", "--epochs", "1", "-q", "--set",
+             "data.pool=50")  # fmt: skip
+    for model in ("gru", "bidirectional"):
+        code, _, err = snnsim("baselines", "train", "--model", model, *small, "--out",
+                              tmp_path / model)  # fmt: skip
+        assert code == 0, err
+    command = ("spoken-digits", "evaluate", tmp_path / "gru", "--over-time", "20")
+    code, out, err = snnsim(*command, "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert list(facts["over_time"])[:2] == ["200", "400"]
+    assert list(facts["over_time"].values())[-1] == pytest.approx(facts["accuracy"])
+    assert (tmp_path / "gru" / "plots" / "accuracy_over_time-test.png").is_file()
+    assert "after 200 ms" in snnsim(*command)[1]
+    code, _, err = snnsim("spoken-digits", "evaluate", tmp_path / "bidirectional", "--over-time",
+                          "20")  # fmt: skip
+    assert code == 1 and "looks ahead" in err
