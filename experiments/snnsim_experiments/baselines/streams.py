@@ -154,7 +154,8 @@ def compare(
     """
     console, rates = console or Console(stderr=True), rates or [1.0]
     shared: dict[str, Any] = {"config": config, "changes": changes, "epochs": epochs}
-    base = configure("gru", stream, method, **shared)
+    of_all = [c for c in changes or [] if c.startswith((*OF_ALL, "encoder."))]
+    base = configure("gru", stream, method, **(shared | {"changes": of_all}))
     tasks = load(base, root, console, quiet)
     options: dict[str, Any] = {"device": device, "quiet": quiet, "console": console}
 
@@ -184,6 +185,7 @@ def compare(
         "stream": stream, "method": method, "options": [base.stream, base.method],
         "training": base.training, "budget": budget, "by": by, "seeds": seeds, "rates": rates,
         "encoder": base.network["encoder"],
+        "network": [c for c in changes or [] if c.startswith("network.")],
     }  # fmt: skip
     return side_by_side(names, settings, make, measure, out, resume, quiet, console)
 
