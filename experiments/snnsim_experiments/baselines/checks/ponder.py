@@ -1,4 +1,8 @@
-"""Universal Transformer: more thinking for what is harder (1807.03819, 1603.08983)."""
+"""Universal Transformer: more thinking for what is harder, and a tied block (1807.03819).
+
+Sums since the last mark: each depth sees one step back, so the lag of the mark is how many depths
+the sum needs. After training on short lags come longer ones, in longer sequences.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +11,103 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines import RateNetwork
+from snnsim.baselines.baseline import linear
+from snnsim.baselines.window import TransformerBlock
 from snnsim.layer import auxiliary_losses
 from snnsim.training import set_seed
 from snnsim_experiments.baselines.checks.outcome import Outcome, optimise
 
-BITS = 6
+DIGITS, TRAINED, LONGEST, DEPTHS, WIDTH = 4, 5, 8, 11, 32
 
 
-def vectors(samples: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Parity within one step of 1 to 6 given bits of ±1, 0 for those not given.
+class Untied(nn.Module):
+    """As many blocks of the same width, each with weights of its own."""
 
-    After the parity task of Graves 2016: how many bits there are decides how hard it is.
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.head = linear(DIGITS + 1, WIDTH), linear(WIDTH, DIGITS)
+        self.blocks = nn.ModuleList(TransformerBlock(WIDTH, 4, 1) for _ in range(DEPTHS))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        x = self.enter(x)[0]
+        block: nn.Module
+        for block in self.blocks:
+            x, _ = block(x, block.attention.empty(x.shape[1]))  # type: ignore[operator, union-attr]
+        return self.head(x)[0], None
+
+
+def sums(samples: int, steps: int, furthest: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Digits with marks ``[T, B, 5]``, their sums mod 4 since the last mark, and its lag.
+
+    After a mark come 0 to ``furthest`` steps without one.
     """
     random = np.random.default_rng(seed)
-    given = random.integers(1, BITS + 1, samples)
-    x = np.where(random.random((samples, BITS)) < 0.5, 1.0, -1.0)
-    x[np.arange(BITS) >= given[:, None]] = 0
-    labels = (x == 1).sum(1) % 2
-    return torch.from_numpy(x).float()[None], torch.from_numpy(labels), torch.from_numpy(given)
+    digits = random.integers(0, DIGITS, (steps, samples))
+    totals, lags, left = digits.copy(), np.zeros_like(digits), np.zeros(samples, int)
+    for t in range(steps):
+        marked = left == 0
+        left = np.where(marked, random.integers(0, furthest + 1, samples), left - 1)
+        if t:
+            lags[t] = np.where(marked, 0, lags[t - 1] + 1)
+            totals[t] = np.where(marked, 0, totals[t - 1]) + digits[t]
+    x = np.concatenate([np.eye(DIGITS)[digits], lags[..., None] == 0], -1)
+    return torch.from_numpy(x).float(), torch.from_numpy(totals % DIGITS), torch.from_numpy(lags)
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Depths that are used for few and for many bits, after training with a price on depth."""
-    set_seed(seed)
-    net = RateNetwork(
-        BITS, 2, "universal", width=32, options={"depths": 6, "reach": 1, "ponder": 0.02}
+    """Depths that are used per lag, and accuracy at lags that were not trained."""
+    test = sums(50 if short else 2000, 24, LONGEST, 10**9 + seed)
+    figures: dict[str, float] = {}
+    control: dict[str, float] = {}
+    for name, ponder in (("tied", 0.03), ("tied, no halting", 0.0), ("untied", None)):
+        net = _train(ponder, seed, 3 if short else 600)
+        x, totals, lags = test
+        with torch.no_grad():
+            right = 100 * (net(x)[0].argmax(-1) == totals).float()
+        rows = _rows(right, lags, f"accuracy %, {name}")
+        (control if ponder is None else figures).update(rows)
+        if ponder:
+            with torch.no_grad():
+                used = net.layers[0].think(x).ponder  # type: ignore[index, union-attr]
+            figures.update(_rows(used, lags, "ponder"))
+    unseen = f"lags {TRAINED + 1} to {LONGEST}"
+    return Outcome(
+        "longer lags are thought about longer, by a depth at least, and a tied block's accuracy "
+        "at lags it has not seen is 5 points above that of as many blocks that are not tied",
+        figures["accuracy %, tied, lags 0 to 1"] > 95
+        and figures[f"accuracy %, tied, lags 4 to {TRAINED}"] > 95
+        and figures[f"ponder, lags 4 to {TRAINED}"] > figures["ponder, lags 0 to 1"] + 1
+        and figures[f"accuracy %, tied, {unseen}"] > control[f"accuracy %, untied, {unseen}"] + 5,
+        figures,
+        control,
     )
+
+
+def _train(ponder: float | None, seed: int, steps: int) -> nn.Module:
+    set_seed(seed)
+    options = {"depths": DEPTHS, "reach": 1, "ponder": ponder}
+    net: nn.Module = Untied()
+    if ponder is not None:
+        net = RateNetwork(DIGITS + 1, DIGITS, "universal", width=WIDTH, options=options)
     drawn = {"batch": 0}
 
     def loss() -> Tensor:
         drawn["batch"] += 1
-        x, labels, _ = vectors(128, 10**6 * seed + drawn["batch"])
+        x, totals, _ = sums(64, 16, TRAINED, 10**6 * seed + drawn["batch"])
         with auxiliary_losses() as extra:
             y, _ = net(x)
-        return nn.functional.cross_entropy(y[0], labels) + sum(extra.values())
+        cost = nn.functional.cross_entropy(y.flatten(0, 1), totals.flatten())
+        return cost + sum(extra.values())
 
-    optimise(net, loss, 3 if short else 2500, 2e-3)
-    x, labels, given = vectors(3000, 10**9 + seed)
-    net.eval()
-    body: nn.Module = net.layers[0]
-    with torch.no_grad():
-        right = (net(x)[0][0].argmax(1) == labels).float()
-        ponder = body.think(x).ponder[0]  # type: ignore[operator]
-    figures = {"accuracy %": 100 * float(right.mean())}
-    for low, high in ((1, 2), (3, 4), (5, 6)):
-        figures[f"ponder, {low} to {high} bits"] = float(
-            ponder[(given >= low) & (given <= high)].mean()
-        )
-    return Outcome(
-        "more bits are thought about longer",
-        figures["accuracy %"] > 90
-        and figures["ponder, 5 to 6 bits"] > figures["ponder, 1 to 2 bits"] + 0.1,
-        figures,
-    )
+    optimise(net, loss, steps, 3e-3)
+    return net.eval()
+
+
+def _rows(values: Tensor, lags: Tensor, name: str) -> dict[str, float]:
+    """Means over groups of lags, each lag counted alike."""
+    groups = ((0, 1), (2, 3), (4, TRAINED), (TRAINED + 1, LONGEST))
+    means = [values[lags == lag].mean() for lag in range(LONGEST + 1)]
+    return {
+        f"{name}, lags {low} to {high}": float(torch.stack(means[low : high + 1]).mean())
+        for low, high in groups
+    }
