@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from snnsim.errors import BackendError, ShapeError, check_choice
-from snnsim.kernels import cuda_runtime
+from snnsim.kernels import cuda_runtime, derivatives
 from snnsim.kernels.derive import Equations
+from snnsim.kernels.guard import check_axes, check_operands, check_shape
 from snnsim.kernels.scan.cpu import source as cpu_source
 
 BACKENDS = ("auto", "reference", "cpu", "cuda")
-DTYPES = (torch.float32, torch.float64)
 
 _equations: dict[str, Equations] = {}
 
@@ -48,7 +48,8 @@ def _key(equations: Equations) -> str:
     return key
 
 
-def _known(key: str) -> Equations:
+def known(key: str) -> Equations:
+    """The equations that :func:`key_of` gave this key."""
     if key not in _equations:
         raise BackendError(
             f"this process has not made the equations {key!r} that a saved graph asks for; build "
@@ -60,8 +61,10 @@ def _known(key: str) -> Equations:
 def choose_backend(backend: str, device: torch.device) -> str:
     """The rung that runs: resolves ``"auto"`` and refuses what cannot run on ``device``."""
     check_choice("backend", backend, BACKENDS)
+    derivatives.refuse_named(backend)
     if backend == "auto":
-        return device.type if device.type in ("cpu", "cuda") else "reference"
+        compiled = device.type in ("cpu", "cuda") and not derivatives.transformed()
+        return device.type if compiled else "reference"
     simulated = backend == "cuda" and cuda_runtime.simulated()
     if backend == "cuda" and not simulated and not torch.cuda.is_available():
         raise BackendError(
@@ -80,37 +83,46 @@ def _rung(package: str, backend: str) -> Any:
     return importlib.import_module(f"snnsim.kernels.{package}.{backend}")
 
 
+def _compiled(package: str, rung: str, x: Tensor) -> Any:
+    if choose_backend(rung, x.device) not in ("cpu", "cuda"):
+        raise BackendError(f"rung {rung!r} is not compiled; use 'cpu' or 'cuda'")
+    return _rung(package, rung)
+
+
 def forward(package: str, rung: str, key: str, *tensors: Tensor):
     """Run a compiled scan: ``package`` is ``"scan"`` or ``"recurrent_scan"``."""
-    return _rung(package, rung).forward(_known(key), *tensors)
+    return _compiled(package, rung, tensors[0]).forward(known(key), *tensors)
 
 
 def backward(package: str, rung: str, key: str, learnt: Sequence[bool], *tensors: Tensor):
     """Run the adjoint of :func:`forward`."""
-    return _rung(package, rung).backward(_known(key), tuple(learnt), *tensors)
+    return _compiled(package, rung, tensors[0]).backward(known(key), tuple(learnt), *tensors)
 
 
-def _check_sizes(x: Tensor, state: Tensor, params: Tensor, equations: Equations) -> None:
-    """The kernels do not check bounds, so the door does."""
+def check_scan(
+    x: Tensor, state: Tensor, params: Tensor, equations: Equations, learnt: Sequence[bool]
+) -> None:
+    """Raise unless ``x [T, B, N]``, state ``[S, B, N]`` and parameters ``[P, N]`` fit."""
+    check_operands(x, state, params)
+    check_axes("x", x, "T, B, N")
     _, B, N = x.shape
-    expected = (len(equations.states), B, N), (len(equations.params), N)
-    if (tuple(state.shape), tuple(params.shape)) != expected:
-        raise ShapeError(
-            f"state is {tuple(state.shape)} and params {tuple(params.shape)}, but x of "
-            f"{tuple(x.shape)} needs {expected[0]} and {expected[1]}"
-        )
+    check_shape("state", state, (len(equations.states), B, N))
+    check_shape("params", params, (len(equations.params), N))
+    if len(learnt) != len(equations.params):
+        raise ShapeError(f"learnt has {len(learnt)} entries but params {len(equations.params)}")
 
 
-def check_operands(x: Tensor, *others: Tensor) -> None:
-    """One number type and one device, which the scans have kernels for."""
-    if x.dtype not in DTYPES:
-        raise ShapeError(f"x is {x.dtype} but scans compute in float32 or float64; cast it first")
-    for other in others:
-        if other.dtype != x.dtype or other.device != x.device:
-            raise ShapeError(
-                f"x is {x.dtype} on {x.device} but a state or parameter is {other.dtype} on "
-                f"{other.device}; bring them to one dtype and device with .to(...)"
-            )
+def _check_recurrent(x: Tensor, w_rec: Tensor, y0: Tensor) -> None:
+    check_operands(x, w_rec, y0)
+    check_shape("w_rec", w_rec, (x.shape[2], x.shape[2]))
+    check_shape("y0", y0, tuple(x.shape[1:]))
+
+
+def check_gradients(x: Tensor, state: Tensor, g_y: Tensor, g_final: Tensor) -> None:
+    """Raise unless the gradients have the shapes of the scan's results."""
+    check_operands(x, g_y, g_final)
+    check_shape("g_y", g_y, tuple(x.shape))
+    check_shape("g_final", g_final, tuple(state.shape))
 
 
 def scan(
@@ -126,10 +138,9 @@ def scan(
     ``learnt`` says for each row of ``params`` whether its gradient is wanted; the others get 0.
     Gradients: ``x``, ``state`` and ``params``. Saves its inputs for the backward pass.
     """
-    check_operands(x, state, params)
-    _check_sizes(x, state, params, equations)
     rung = choose_backend(backend, x.device)
     if rung == "reference":
+        check_scan(x, state, params, equations, learnt)
         return _rung("scan", "reference").scan(equations, x, state, params)
     return run_scan(x, state, params, key_of(equations), list(learnt), rung)
 
@@ -138,6 +149,7 @@ def scan(
 def run_scan(
     x: Tensor, state: Tensor, params: Tensor, key: str, learnt: Sequence[bool], rung: str
 ) -> tuple[Tensor, Tensor]:
+    check_scan(x, state, params, known(key), learnt)
     return forward("scan", rung, key, x, state, params)
 
 
@@ -152,6 +164,8 @@ def _scan_backward(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    check_scan(x, state, params, known(key), learnt)
+    check_gradients(x, state, g_y, g_final)
     return backward("scan", rung, key, learnt, x, state, params, g_y, g_final)
 
 
@@ -182,6 +196,7 @@ def _differentiate_scan(ctx, g_y, g_final):
 
 
 run_scan.register_autograd(_differentiate_scan, setup_context=_save_scan)
+derivatives.refuse_second(_scan_backward)
 
 
 def recurrent_scan(
@@ -199,15 +214,10 @@ def recurrent_scan(
 
     Gradients: ``x``, ``state``, ``params``, ``w_rec`` and ``y0``. Saves its inputs and ``y``.
     """
-    check_operands(x, state, params, w_rec, y0)
-    _check_sizes(x, state, params, equations)
-    if w_rec.shape != (x.shape[2], x.shape[2]) or y0.shape != x.shape[1:]:
-        raise ShapeError(
-            f"w_rec is {tuple(w_rec.shape)} and y0 {tuple(y0.shape)}, but x of {tuple(x.shape)} "
-            f"needs {(x.shape[2], x.shape[2])} and {tuple(x.shape[1:])}"
-        )
     rung = choose_backend(backend, x.device)
     if rung == "reference":
+        check_scan(x, state, params, equations, learnt)
+        _check_recurrent(x, w_rec, y0)
         with torch.autocast(x.device.type, enabled=False):  # as the compiled rungs
             return _rung("recurrent_scan", "reference").recurrent_scan(
                 equations, x, state, params, w_rec, y0
@@ -226,6 +236,8 @@ def _recurrent(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor]:
+    check_scan(x, state, params, known(key), learnt)
+    _check_recurrent(x, w_rec, y0)
     return forward("recurrent_scan", rung, key, x, state, params, w_rec, y0)
 
 
@@ -243,6 +255,11 @@ def _recurrent_backward(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    check_scan(x, state, params, known(key), learnt)
+    _check_recurrent(x, w_rec, y0)
+    check_gradients(x, state, g_y, g_final)
+    check_shape("y", y, tuple(x.shape))
+    check_operands(x, y)
     return backward(
         "recurrent_scan", rung, key, learnt, x, state, params, w_rec, y0, y, g_y, g_final
     )
@@ -278,3 +295,4 @@ def _differentiate_recurrent(ctx, g_y, g_final):
 
 
 _recurrent.register_autograd(_differentiate_recurrent, setup_context=_save_recurrent)
+derivatives.refuse_second(_recurrent_backward)

@@ -21,8 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnsim.kernels import dispatch
+from snnsim.errors import ShapeError
+from snnsim.kernels import derivatives, dispatch
 from snnsim.kernels.derive import Equations
+from snnsim.kernels.guard import check_axes, check_operands, check_shape
 from snnsim.kernels.threads import run_chunked
 
 NORM = ("norm_mean", "norm_gain", "norm_bias")
@@ -114,7 +116,6 @@ def normalised_scan(
         the first two to ``x``, ``state``, ``params``, ``weight`` and ``bias``; saved are these
         inputs and the statistics.
     """
-    dispatch.check_operands(x, state, params, weight, bias)
     rung = dispatch.choose_backend(backend, x.device)
     key = _key(equations, mask is not None)
     packed = _with_mask(state, mask)
@@ -137,7 +138,6 @@ def affine_scan(
     ``learnt`` goes on with whether theirs are wanted. Returns output and final state.
     """
     rows, packed = torch.cat([params, affine]), _with_mask(state, mask)
-    dispatch.check_operands(x, packed, rows)
     rung = dispatch.choose_backend(backend, x.device)
     key = _key(equations, mask is not None)
     y, final = dispatch.run_scan(x, packed, rows, key, list(learnt), rung)
@@ -152,6 +152,18 @@ def _rows(params: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, bias: T
     return torch.cat([params, torch.stack([mean, weight * inverse, bias])])
 
 
+def _check(x: Tensor, key: str, *vectors: Tensor) -> None:
+    """Raise unless ``x [T, B, N]`` has values to normalise and the vectors are ``[N]``."""
+    check_axes("x", x, "T, B, N")
+    check_operands(x, *vectors)
+    if x.shape[0] * x.shape[1] < 2 or not x.shape[2]:
+        raise ShapeError(f"x of shape {tuple(x.shape)} has too few values to normalise by")
+    if dispatch.known(key).params[-len(NORM) :] != NORM:
+        raise ShapeError("the equations are not those of a normalised neuron")
+    for vector in vectors:
+        check_shape("a row of the normalisation", vector, (x.shape[2],))
+
+
 @torch.library.custom_op("snnsim::normalised_scan", mutates_args=())
 def _forward(
     x: Tensor,
@@ -164,9 +176,11 @@ def _forward(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check(x, key, weight, bias)
     x = x.contiguous()
     mean, var = moments(x)
     rows = _rows(params, mean, torch.rsqrt(var + eps), weight, bias)
+    dispatch.check_scan(x, state, rows, dispatch.known(key), (*learnt, *NORM))
     y, final = dispatch.forward("scan", rung, key, x, state, rows)
     return y, final, mean, var
 
@@ -187,10 +201,13 @@ def _backward(
     learnt: Sequence[bool],
     rung: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    _check(x, key, weight, bias, mean, var)
     x = x.contiguous()
     inverse = torch.rsqrt(var + eps)
     rows = _rows(params, mean, inverse, weight, bias)
     wanted = (*learnt, False, True, True)
+    dispatch.check_scan(x, state, rows, dispatch.known(key), wanted)
+    dispatch.check_gradients(x, state, g_y, g_final)
     g_x, g_state, g_rows = dispatch.backward(
         "scan", rung, key, wanted, x, state, rows, g_y, g_final
     )
@@ -237,3 +254,4 @@ def _differentiate(ctx, g_y, g_final, g_mean, g_var):
 
 
 _forward.register_autograd(_differentiate, setup_context=_save)
+derivatives.refuse_second(_backward)

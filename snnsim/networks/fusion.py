@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from snnsim.kernels import dispatch
+from snnsim.kernels.guard import DTYPES
 from snnsim.kernels.normalised_scan import MASK, NORM, affine_scan, normalised_scan
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
@@ -38,7 +39,7 @@ def fusable(layers: Sequence[nn.Module]) -> int:
 
 
 def _compiled(neuron: Any, x: Tensor) -> bool:
-    if x.dim() != 3 or x.dtype not in dispatch.DTYPES or x.shape[2] != neuron.n or not x.numel():
+    if x.dim() != 3 or x.dtype not in DTYPES or x.shape[2] != neuron.n or not x.numel():
         return False
     return dispatch.choose_backend(neuron.backend, x.device) != "reference"
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from snnsim.errors import BackendError, ShapeError, check_choice
+from snnsim.kernels import derivatives
 from snnsim.kernels.delay_conv import events, one_tap, reference, spectral
 from snnsim.kernels.delay_conv.taps import FUSED, flat_widths, kernel_taps
+from snnsim.kernels.guard import check_delays, check_operands
 
 BACKENDS = ("auto", "reference", "spectral", "events", "one_tap")
 OVERHEAD = 1e5  # multiply-adds that the spectral rung's many small steps are worth
@@ -131,6 +133,7 @@ def delay_conv(
     >>> [round(v, 4) for v in y.flatten().tolist()]
     [0.0, 0.0, 0.5, 0.0]
     """
+    derivatives.refuse_named(backend)
     if x.dim() != 3 or weight.dim() != 3 or x.shape[2] != weight.shape[1]:
         raise ShapeError(
             f"x has shape {tuple(x.shape)} and weight {tuple(weight.shape)}, but they must be "
@@ -143,10 +146,15 @@ def delay_conv(
     if min(x.shape[0], x.shape[1], weight.shape[0], weight.shape[1]) == 0:
         empty = x.new_zeros((x.shape[0] + tail, x.shape[1], weight.shape[0]))
         return empty + 0 * (x.sum() + weight.sum() + delay.sum())  # gradients of zeros
+    check_operands(x, weight, delay)
+    if not torch.compiler.is_compiling() and not derivatives.transformed():
+        check_delays(delay, length)  # by value, which nothing traced has
     frames = x.shape[0] + tail
     shape = (*x.shape, weight.shape[0])
     trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     device = x.device.type
+    if derivatives.transformed():
+        return reference.delay_conv(x, weight, delay, sigma, length, profile, tail)
     narrow, rate = False, 1.0
     if device == "cpu" and backend in ("auto", "events") and not torch.compiler.is_compiling():
         narrow = events.fits(sigma, profile, x.dtype)

@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snnsim.errors import ConfigError
+from snnsim.kernels import derivatives
 from snnsim.kernels.delay_conv import spectral
-from snnsim.kernels.delay_conv.taps import FUSED, fused_taps
+from snnsim.kernels.delay_conv.taps import FUSED, check_kernel, fused_taps
+from snnsim.kernels.guard import check_axes, check_count, check_operands, check_shape
 from snnsim.kernels.threads import run_chunked
 
 
@@ -59,6 +62,15 @@ def _spikes_of(x: Tensor) -> _Spikes:
 def _flat(weight: Tensor, delay: Tensor, sigma: Tensor):
     rows = (a.detach().flatten(1).contiguous().numpy() for a in (weight, delay))
     return *rows, sigma.detach().contiguous().numpy()
+
+
+def _check(x: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile: str):
+    check_kernel(weight, delay, sigma, length, profile)
+    check_axes("x", x, "T, B, I")
+    check_operands(x, weight)
+    check_shape("weight", weight, (weight.shape[0], x.shape[2], weight.shape[2]))
+    if not fits(sigma, profile, x.dtype):
+        raise ConfigError("the kernel is too wide to be summed spike by spike; use backend='auto'")
 
 
 def _blocks(weight: Tensor) -> tuple[int, int, int]:
@@ -109,6 +121,8 @@ def event_conv(
     """
     from snnsim.kernels.delay_conv import spikes
 
+    _check(x, weight, delay, sigma, length, profile)
+    check_count("frames", frames, 0, x.shape[0] + length - 1)
     y = x.new_empty((frames, x.shape[1], weight.shape[0]))
     events = _spikes_of(x)
     args = (*events, *_windows(weight, delay, sigma, length, profile), _reach(length), y.numpy())
@@ -132,6 +146,10 @@ def event_conv_backward(
     """Gradients of :func:`event_conv`; what is not wanted comes back empty."""
     from snnsim.kernels.delay_conv import profiles, spikes
 
+    _check(x, weight, delay, sigma, length, profile)
+    check_operands(x, g)
+    check_count("the number of output steps", g.shape[0], 0, x.shape[0] + length - 1)
+    check_shape("g", g, (g.shape[0], x.shape[1], weight.shape[0]))
     g = g.contiguous()
     g_x = x.new_empty(0)
     if wants_x:
@@ -183,3 +201,4 @@ def _differentiate(ctx, g):
 
 
 event_conv.register_autograd(_differentiate, setup_context=_save)
+derivatives.refuse_second(event_conv_backward)

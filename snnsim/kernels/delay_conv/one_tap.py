@@ -17,8 +17,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snnsim.errors import ShapeError
 from snnsim.functional.delays import EPSILON
+from snnsim.kernels import derivatives
 from snnsim.kernels.delay_conv import one_tap_cuda
+from snnsim.kernels.guard import (
+    check_axes,
+    check_count,
+    check_delays,
+    check_operands,
+    check_shape,
+    check_synapses,
+)
 from snnsim.kernels.threads import run_chunked
 
 
@@ -50,7 +60,11 @@ def shifts_of(weight: Tensor, offset: Tensor) -> Shifts:
 
 
 def forward_shifts(weight: Tensor, delay: Tensor, length: int) -> Shifts:
-    """Arrays of the forward pass from ``[O, I, K]``."""
+    """Arrays of the forward pass from ``[O, I, K]``, whose delays are checked."""
+    check_axes("weight", weight, "O, I, K")
+    check_operands(weight, delay)
+    check_shape("delay", delay, tuple(weight.shape))
+    check_delays(delay, length)
     offset = (length - 1 - _steps(delay)).flatten(1)
     return shifts_of((weight / (1 + EPSILON)).flatten(1), offset)
 
@@ -67,6 +81,15 @@ def accumulate(
     from snnsim.kernels.delay_conv import shifts
 
     rows, columns = matrices.weight.shape
+    check_axes("x", x, "T, B, I")
+    if x.shape[2] == 0 or columns % x.shape[2] or _flat(x[:0]).dtype != matrices.weight.dtype:
+        raise ShapeError(
+            f"x is {x.dtype} of shape {tuple(x.shape)} but the connection has {columns} columns "
+            f"of {matrices.weight.dtype}"
+        )
+    if bias is not None:
+        check_shape("bias", bias, (rows,))
+        check_operands(x, bias)
     y = x.new_empty((frames, x.shape[1], rows))
     start = _flat(x.new_empty(0) if bias is None else bias)
     args = (_flat(x), front, *matrices, start, reach, y.numpy())
@@ -81,6 +104,8 @@ def one_tap_conv(x: Tensor, weight: Tensor, delay: Tensor, length: int, frames: 
 
     Returns ``[frames, B, O]``. Gradients flow to ``x`` and ``weight``, not to ``delay``.
     """
+    check_synapses(x, weight, delay, length)
+    check_count("frames", frames, 0, x.shape[0] + length - 1)
     if x.device.type == "cuda":
         offset, scaled = _columns(length - 1 - _steps(delay)), _columns(weight / (1 + EPSILON))
         return one_tap_cuda.accumulate(x, length - 1, scaled, offset, frames)
@@ -92,6 +117,10 @@ def one_tap_conv_backward(
     x: Tensor, weight: Tensor, delay: Tensor, g: Tensor, length: int, wants_x: bool, wants_w: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`one_tap_conv`; what is not wanted comes back empty."""
+    check_synapses(x, weight, delay, length)
+    check_operands(x, g)
+    check_count("the number of output steps", g.shape[0], 0, x.shape[0] + length - 1)
+    check_shape("g", g, (g.shape[0], x.shape[1], weight.shape[0]))
     if x.device.type == "cuda":
         return _backward_cuda(x, weight, delay, g, length, wants_x, wants_w)
     from snnsim.kernels.delay_conv import shifts
@@ -149,3 +178,4 @@ def _differentiate(ctx, g):
 
 
 one_tap_conv.register_autograd(_differentiate, setup_context=_save)
+derivatives.refuse_second(one_tap_conv_backward)

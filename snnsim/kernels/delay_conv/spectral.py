@@ -25,7 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnsim.errors import ShapeError
+from snnsim.kernels import derivatives
 from snnsim.kernels.delay_conv import transforms
+from snnsim.kernels.guard import check_axes, check_count, check_operands, check_shape
 
 PLANE_VALUES = 1 << 24  # of one tensor's spectra in memory at a time: 64 MB in float32
 
@@ -173,6 +176,16 @@ class _Plan:
         return out
 
 
+def _check(x: Tensor, taps: Tensor, frames: int) -> None:
+    check_axes("x", x, "T, B, I")
+    check_axes("taps", taps, "D, O, I")
+    check_operands(x, taps)
+    check_shape("taps", taps, (*taps.shape[:2], x.shape[2]))
+    if min(*x.shape, *taps.shape) == 0:
+        raise ShapeError(f"x {tuple(x.shape)} or taps {tuple(taps.shape)} is empty")
+    check_count("frames", frames, 1, x.shape[0] + taps.shape[0] - 1)
+
+
 @torch.library.custom_op("snnsim::spectral_conv", mutates_args=())
 def spectral_conv(x: Tensor, taps: Tensor, frames: int) -> Tensor:
     """``y[t] = sum_d x[t - d] @ taps[d]^T`` for the first ``frames`` steps.
@@ -185,6 +198,7 @@ def spectral_conv(x: Tensor, taps: Tensor, frames: int) -> Tensor:
     Returns:
         ``[frames, B, O]``. Gradients flow to ``x`` and ``taps``, which are saved.
     """
+    _check(x, taps, frames)
     x, taps = x.contiguous(), taps.contiguous()
     plan = _Plan(x, taps, frames)
     y = x.new_empty((frames, plan.B, plan.O))
@@ -204,6 +218,9 @@ def spectral_conv_backward(
     x: Tensor, taps: Tensor, g: Tensor, wants_x: bool, wants_taps: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`spectral_conv`; what is not wanted comes back empty."""
+    _check(x, taps, g.shape[0])
+    check_operands(x, g)
+    check_shape("g", g, (g.shape[0], x.shape[1], taps.shape[1]))
     x, taps, g = x.contiguous(), taps.contiguous(), g.contiguous()
     plan = _Plan(x, taps, g.shape[0])
     g_x = torch.empty_like(x) if wants_x else x.new_empty(0)
@@ -258,3 +275,4 @@ def _differentiate(ctx, g):
 
 
 spectral_conv.register_autograd(_differentiate, setup_context=_save)
+derivatives.refuse_second(spectral_conv_backward)

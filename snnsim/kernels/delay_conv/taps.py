@@ -11,7 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnsim.functional.delays import delay_kernel
+from snnsim.errors import check_choice
+from snnsim.functional.delays import check_length, delay_kernel
+from snnsim.kernels import derivatives
+from snnsim.kernels.guard import check_axes, check_delays, check_operands, check_shape, check_widths
 from snnsim.kernels.threads import run_chunked
 
 FUSED = ("gauss", "triangle")
@@ -48,11 +51,23 @@ def _arrays(weight: Tensor, delay: Tensor, sigma: Tensor):
     return *(a.contiguous().numpy() for a in rows), sigma.detach().contiguous().numpy()
 
 
+def check_kernel(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile: str) -> None:
+    """Raise unless these make a kernel: shapes, delays in range, widths, a fused profile."""
+    check_choice("profile", profile, FUSED)
+    check_length(length)
+    check_axes("weight", weight, "O, I, K")
+    check_operands(weight, delay, sigma)
+    check_shape("delay", delay, tuple(weight.shape))
+    check_delays(delay, length)
+    check_widths(sigma, weight)
+
+
 @torch.library.custom_op("snnsim::delay_taps", mutates_args=())
 def fused_taps(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile: str) -> Tensor:
     """See :func:`kernel_taps`; ``sigma`` is flat, of one value or one per synapse."""
     from snnsim.kernels.delay_conv import profiles
 
+    check_kernel(weight, delay, sigma, length, profile)
     taps = weight.new_empty((length, *weight.shape[:2]))
     arrays = _arrays(weight, delay, sigma)
     args = (*arrays, FUSED.index(profile), taps.view(length, -1).numpy())
@@ -67,6 +82,9 @@ def fused_taps_backward(
     """Gradients of :func:`fused_taps`; that of ``sigma`` is empty unless wanted."""
     from snnsim.kernels.delay_conv import profiles
 
+    check_kernel(weight, delay, sigma, g.shape[0], profile)
+    check_operands(weight, g)
+    check_shape("g", g, (g.shape[0], *weight.shape[:2]))
     g_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
     g_delay = torch.empty_like(g_weight)
     g_sigma = torch.empty_like(g_weight) if wants_sigma else weight.new_empty((0, 0, 1))
@@ -110,3 +128,4 @@ def _differentiate(ctx, g):
 
 
 fused_taps.register_autograd(_differentiate, setup_context=_save)
+derivatives.refuse_second(fused_taps_backward)
