@@ -48,6 +48,7 @@ from snnsim.synapses import (
     OverTime,
     Recurrent,
     SumPool2d,
+    narrow_delays,
 )
 
 __version__ = "0.1.0"
@@ -92,6 +93,7 @@ __all__ = [
     "detach_state",
     "gsc_network",
     "map_state",
+    "narrow_delays",
     "run_checkpointed",
     "shd_network",
     "spike",

@@ -49,12 +49,16 @@ def equal(a, b):
 
 
 def heaviside(u):
-    """1 where ``u >= 0``, else 0 (so 0 for NaN), with no gradient.
+    """1 where ``u >= 0``, else 0, with no gradient; NaN stays NaN.
 
     >>> heaviside(0.0), heaviside(-1.0)
     (1.0, 0.0)
     """
-    return (u >= 0).to(u.dtype) if isinstance(u, torch.Tensor) else where(u >= 0, 1.0, 0.0)
+    if is_symbolic(u):  # of real numbers; what a kernel does with NaN is the printer's business
+        return where(u >= 0, 1.0, 0.0)
+    if isinstance(u, torch.Tensor):
+        return torch.where(u.isnan(), u, (u >= 0).to(u.dtype)).detach()
+    return where(u >= 0, 1.0, where(u < 0, 0.0, u))
 
 
 def maximum(a, b):

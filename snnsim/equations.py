@@ -67,16 +67,27 @@ def using_surrogate(surrogate: Surrogate):
 
 
 class _Spike(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, u, surrogate):
-        ctx.save_for_backward(u)
-        ctx.surrogate = surrogate
+    def forward(u, surrogate):
         return surrogate.forward(u)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        u, ctx.surrogate = inputs
+        ctx.save_for_backward(u)
+        ctx.save_for_forward(u)
 
     @staticmethod
     def backward(ctx, *grad_outputs):
         (u,) = ctx.saved_tensors
         return grad_outputs[0] * ctx.surrogate.derivative(u), None
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        (u,) = ctx.saved_tensors
+        return tangents[0] * ctx.surrogate.derivative(u)
 
 
 @cache
@@ -89,6 +100,8 @@ def symbolic_functions() -> tuple[Any, Any]:
 
 def spike(u):
     """Heaviside step: 1 where ``u >= 0``, else 0. Its gradient is the neuron's surrogate's.
+
+    NaN stays NaN, so that a neuron whose state is lost does not fall silent instead.
 
     >>> spike(0.0), spike(-0.1)
     (1.0, 0.0)

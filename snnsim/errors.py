@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 
 class SnnsimError(Exception):
@@ -56,6 +57,21 @@ def check_choice(what: str, given: object, allowed: Iterable[str]) -> None:
         raise ConfigError(f"{what} is {given!r} but must be one of {', '.join(allowed)}{hint}")
 
 
+def check_size(what: str, given: object, least: int = 1) -> int:
+    """Return a number of channels, steps, ... as given; raise :class:`ConfigError` otherwise.
+
+    >>> check_size("n_out", 20)
+    20
+    >>> check_size("n_out", -1)
+    Traceback (most recent call last):
+    snnsim.errors.ConfigError: n_out is -1 but must be a whole number of at least 1
+    """
+    whole = isinstance(given, Integral) and not isinstance(given, bool)
+    if not whole or int(given) < least:  # type: ignore[call-overload]
+        raise ConfigError(f"{what} is {given!r} but must be a whole number of at least {least}")
+    return int(given)  # type: ignore[call-overload]
+
+
 def check_number(
     what: str,
     given: float,
@@ -78,7 +94,13 @@ def check_number(
     snnsim.errors.ConfigError: lr is -1.0 but must be a finite number above 0
     """
     low = least if above is None else above
-    if math.isfinite(given) and least <= given <= most and (above is None or given > above):
+    number = isinstance(given, Real) and not isinstance(given, bool)
+    if (
+        number
+        and math.isfinite(given)
+        and least <= given <= most
+        and (above is None or given > above)
+    ):
         return
     bounds = [f"above {above:g}"] if above is not None else []
     bounds += [f"at least {low:g}"] if above is None and math.isfinite(low) else []

@@ -14,18 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import BackendError, ConfigError, ShapeError
+from snnsim.errors import BackendError, ConfigError, NonFiniteError, ShapeError
+from snnsim.finite import check_input, first_not_finite
 from snnsim.functional.delays import EPSILON, round_delay
 from snnsim.kernels import dispatch
 from snnsim.kernels.delay_conv import one_tap
 from snnsim.kernels.event_scan import cpu as event_scan
+from snnsim.layer import as_input
 from snnsim.networks import BatchNorm, Dropout, Sequential
 from snnsim.neurons.neuron import Neuron
 from snnsim.synapses import Delayed, Dense, Recurrent
+from snnsim.synapses.delayed import CANNOT_CONTINUE
 
 STEPS = 256  # run at a time, so that a sample's currents stay in the cache
 SAMPLES = 64  # run at a time through all layers, so that their spikes do
 
+STATE = {"pending", "neurons"}  # of a layer
+START_AFRESH = "pass what this network returned for the same samples, or state=None to start afresh"
 SUPPORTED = (
     "compile() takes sequences of [Dense or Delayed] -> [BatchNorm] -> [neuron or Recurrent] -> "
     "[Dropout]; run the network itself with net.eval() instead"
@@ -66,7 +71,7 @@ class Stage:
         derived = {
             "params": params,
             "events": event_scan.prepare(
-                self.neuron.equations, params, self.bias, weight, target, self.w_rec
+                self.neuron.equations, params, self.bias, weight, target, self.w_rec, self.rows
             ),
             "shifts": one_tap.forward_shifts(self.weight, self.delay, self.length),
         }
@@ -85,16 +90,24 @@ class Stage:
         return {"pending": x.new_zeros((x.shape[1], self.rows, n)), "neurons": rest}
 
     def run(
-        self, x: Tensor, state: dict[str, Tensor], tail: int = 0
+        self, x: Tensor, state: dict[str, Tensor], tail: int = 0, check_finite: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs ``[T + tail, B, N]`` and new state (of no use after a tail)."""
-        pending, neurons = state["pending"], state["neurons"]
-        if len(x) < self.length or len(self.w_rec):  # a stream, or one step at a time anyway
-            if tail:
-                x = torch.cat([x, x.new_zeros((tail, *x.shape[1:]))])
-            y, pending, neurons = event_scan.forward(self.events, x, pending, neurons)
-        else:
-            y, pending, neurons = self._run_block(x, pending, neurons, tail)
+        try:
+            pending, neurons = state["pending"], state["neurons"]
+            if len(x) < self.length or len(self.w_rec):  # a stream, or one step at a time anyway
+                if tail:
+                    x = torch.cat([x, x.new_zeros((tail, *x.shape[1:]))])
+                y, pending, neurons = event_scan.forward(
+                    self.events, x, pending, neurons, check_finite
+                )
+            else:
+                event_scan.check_arguments(self.events, x, pending, neurons)
+                y, pending, neurons = self._run_block(x, pending, neurons, tail)
+        except (ShapeError, AttributeError) as error:
+            raise ShapeError(
+                f"the state of {self.name} does not fit its input ({error}); {START_AFRESH}"
+            ) from error
         return y, {"pending": pending, "neurons": neurons}
 
     def _run_block(self, x: Tensor, pending: Tensor, neurons: Tensor, tail: int):
@@ -166,22 +179,24 @@ class Report:
 class CompiledNetwork:
     """What :func:`compile` makes: ``fast(x, state=None) -> (y, state)``, without gradients.
 
-    The state is a tuple of dicts, to be passed on and otherwise left alone.
+    The state is a tuple of dicts, to be passed on and otherwise left alone: it belongs to the
+    samples it came from. Inputs may be bool or of whole numbers, and must be finite.
     """
 
-    def __init__(self, stages: tuple[Stage, ...]):
-        self.stages = stages
+    def __init__(self, stages: tuple[Stage, ...], check_finite: bool = True):
+        self.stages, self.check_finite = stages, check_finite
 
-    def _check(self, x: Tensor, axes: str) -> None:
+    def _checked(self, x: Tensor, axes: str) -> Tensor:
+        """The input as the kernels take it, or an error that says what is wrong with it."""
         weight = self.stages[0].weight
+        x = as_input(x, weight, "the compiled network")
+        x = x.detach() if x.requires_grad else x
+        if x.dtype != weight.dtype:  # under autocast, which does not reach in here
+            x = x.to(weight.dtype)
         if x.dim() != len(axes) or x.shape[-1] != weight.shape[1]:
             want = ", ".join([*axes[:-1], str(weight.shape[1])])
             raise ShapeError(f"x has shape {tuple(x.shape)} but the network needs [{want}]")
-        if x.dtype != weight.dtype or x.device != weight.device:
-            raise ShapeError(
-                f"x is {x.dtype} on {x.device} but the network is {weight.dtype} on "
-                f"{weight.device}; bring them together with x.to(...)"
-            )
+        return x
 
     @torch.no_grad()
     def __call__(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -207,11 +222,11 @@ class CompiledNetwork:
         A connection that lengthens its sequence does not know a stream's end: for the steps
         after it, feed zeros.
         """
-        self._check(x, "BI")
+        x = self._checked(x, "BI")
         z, after = x.contiguous().unsqueeze(0), []
         states = self._states(z, state)
         for stage, before in zip(self.stages, states, strict=True):
-            z, new = stage.run(z, before)
+            z, new = stage.run(z, before, 0, self.check_finite)
             after.append(new)
         return z[0], tuple(after)
 
@@ -239,16 +254,17 @@ class CompiledNetwork:
         if state is None:
             return tuple(stage.initial_state(x) for stage in self.stages)
         if not isinstance(state, tuple) or len(state) != len(self.stages):
-            raise ShapeError("the state must be the tuple that an earlier call returned, or None")
+            raise ShapeError(f"the state is not one of this network; {START_AFRESH}")
+        if any(type(layer) is not dict or layer.keys() != STATE for layer in state):
+            raise ShapeError(f"the state is not one of a compiled network; {START_AFRESH}")
         return state
 
     def _run(self, x: Tensor, state: Any, counts: Tensor | None) -> tuple[Tensor, Any]:
-        self._check(x, "TBI")
+        x = self._checked(x, "TBI")
+        if self.check_finite:
+            check_input(x)
         if state is not None and any(stage.tail for stage in self.stages):
-            raise ConfigError(
-                "this network's connections lengthen their sequences (padding='lengthen') and so "
-                "cannot continue from a state; use step(), or build it with padding='causal'"
-            )
+            raise ConfigError(CANNOT_CONTINUE)
         state = state if state is None else self._states(x, state)
         frames = x.shape[0] + sum(stage.tail for stage in self.stages)
         y = x.new_empty((frames, x.shape[1], self.stages[-1].weight.shape[0]))
@@ -256,7 +272,7 @@ class CompiledNetwork:
         for first in range(0, x.shape[1], SAMPLES):
             samples = slice(first, first + SAMPLES)
             part = x[:, samples].contiguous()
-            states = self._states(part, _rows(state, samples))
+            states = self._states(part, _rows(state, samples, x.shape[1]))
             y[:, samples], new = self._run_samples(part, states, counts)
             after.append(new)
         return y, _together(after) if after else self._states(x, state)
@@ -267,7 +283,7 @@ class CompiledNetwork:
             pieces, inputs = [], x.split(STEPS) if len(x) else (x,)
             for piece in inputs:
                 tail = stage.tail if piece is inputs[-1] else 0
-                y, state = stage.run(piece, state, tail)
+                y, state = stage.run(piece, state, tail, self.check_finite)
                 pieces.append(y)
             y = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
             if counts is not None:
@@ -284,9 +300,14 @@ class CompiledNetwork:
         return "\n".join(["CompiledNetwork(", *rows, ")"])
 
 
-def _rows(state: Any, samples: slice) -> Any:
+def _rows(state: Any, samples: slice, of: int) -> Any:
+    """The part of a state of ``of`` samples that belongs to some of them."""
     if state is None:
         return None
+    for layer in state:
+        have = layer["pending"].shape[0], layer["neurons"].shape[1]
+        if have != (of, of):
+            raise ShapeError(f"x has {of} samples but the state {have[0]}; {START_AFRESH}")
     return tuple(
         {"pending": layer["pending"][samples], "neurons": layer["neurons"][:, samples]}
         for layer in state
@@ -303,13 +324,15 @@ def _together(states: list[Any]) -> Any:
     )
 
 
-def compile(net: nn.Module) -> CompiledNetwork:
+def compile(net: nn.Module, *, check_finite: bool = True) -> CompiledNetwork:
     """Make an event-driven engine of a trained feed-forward or recurrent network.
 
     Args:
         net: a :class:`Sequential` (nested ones too) of connections, each followed by an
             optional :class:`BatchNorm` and by neurons, on the CPU. It is copied, so training it
             further changes nothing here.
+        check_finite: whether every input is searched for NaN and infinities, which costs a call
+            one pass over it, and a streamed step next to nothing.
 
     Returns:
         :class:`CompiledNetwork` with the answers of ``net.eval()`` up to rounding.
@@ -317,6 +340,7 @@ def compile(net: nn.Module) -> CompiledNetwork:
     Raises:
         ConfigError: for a layer that has no event-driven form.
         BackendError: for a network on another device than the CPU.
+        NonFiniteError: for weights or parameters that are NaN or infinite.
 
     >>> from snnsim.networks import shd_network
     >>> net = shd_network()
@@ -325,6 +349,9 @@ def compile(net: nn.Module) -> CompiledNetwork:
     >>> bool(torch.allclose(fast(x)[0], net.eval()(x)[0], atol=1e-3))
     True
     """
+    lost = first_not_finite([*net.named_parameters(), *net.named_buffers()])
+    if lost is not None:
+        raise NonFiniteError(f"{lost} of the network is NaN or infinite: its training diverged")
     stages = []
     layers = list(_flatten(net, ""))
     while layers:
@@ -341,7 +368,7 @@ def compile(net: nn.Module) -> CompiledNetwork:
         raise ConfigError(f"{found} have no event-driven form: {SUPPORTED}")
     if not stages:
         raise ConfigError(f"the network has no layers: {SUPPORTED}")
-    return CompiledNetwork(tuple(stages))
+    return CompiledNetwork(tuple(stages), check_finite)
 
 
 def _flatten(net: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
@@ -383,6 +410,7 @@ def _synapses(connection: Any) -> tuple[Tensor, Tensor, int, int]:
         # the kernels' weights are those of a one-tap kernel, whose sum is 1 / (1 + EPSILON)
         weight = connection.weight.unsqueeze(-1) * (1 + EPSILON)
         return weight, torch.zeros_like(weight), 1, 0
+    connection.warn_if_wide()
     delay = round_delay(connection.delay, connection.length)
     if connection.granularity == "axonal":
         delay = delay.unsqueeze(0)

@@ -38,6 +38,40 @@ def run_layer(layer: nn.Module, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     return y, None
 
 
+def as_input(x: Tensor, like: Tensor, layer: str) -> Tensor:
+    """``x`` as numbers that a layer with weights ``like`` computes with.
+
+    Spikes kept as bool or whole numbers become numbers of the weights' type. Floating-point input
+    of another type is refused, but under autocast, where torch decides.
+
+    Raises:
+        ShapeError: if ``x`` is of another floating-point type or on another device.
+
+    >>> as_input(torch.tensor([True]), torch.zeros(1), "Dense")
+    tensor([1.])
+    """
+    if not isinstance(x, Tensor):
+        raise ShapeError(f"x is a {type(x).__name__} but {layer} needs a tensor")
+    if x.device != like.device:
+        raise ShapeError(
+            f"x is on {x.device} but the weights of {layer} are on {like.device}; bring them "
+            "together with x.to(...) or net.to(...)"
+        )
+    if x.dtype == like.dtype or (x.is_floating_point() and autocasting(x)):
+        return x
+    if x.is_floating_point() or x.is_complex():
+        raise ShapeError(
+            f"x is {x.dtype} but the weights of {layer} are {like.dtype}; bring them together with "
+            "x.to(...) or net.to(...)"
+        )
+    return x.to(like.dtype)
+
+
+def autocasting(x: Tensor) -> bool:
+    """Whether torch chooses the precision on the device of ``x``."""
+    return torch.is_autocast_enabled(x.device.type)
+
+
 def map_state(function, state: Any) -> Any:
     """Apply ``function`` to every tensor of a state.
 

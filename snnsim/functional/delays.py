@@ -120,8 +120,8 @@ def uniform_delay(shape: tuple[int, ...], length: int) -> Tensor:
     return clamp_delay(torch.rand(shape) * length, length)
 
 
-def sigma_after(epoch: int, start: float, end: float, epochs: int) -> float:
-    """Width after ``epoch`` whole epochs of an exponential decay that takes ``epochs`` epochs.
+def sigma_after(epoch: float, start: float, end: float, epochs: float) -> float:
+    """Width after ``epoch`` epochs of an exponential decay that takes ``epochs`` epochs.
 
     Multiplied by ``(end / start)^(1 / epochs)`` after each epoch until ``epochs`` have passed
     or ``end`` is reached. ``epochs <= 0`` means: at ``start`` for ever.

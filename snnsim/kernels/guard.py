@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from snnsim.errors import ConfigError, NonFiniteError, ShapeError
+from snnsim.finite import all_finite
+from snnsim.kernels import derivatives
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -72,6 +74,15 @@ def check_delays(delay: Tensor, length: int) -> None:
     )
 
 
+def check_profile(delay: Tensor, sigma: Tensor | float, length: int) -> None:
+    """Raise unless delays are in range and widths finite, where there are values to look at."""
+    if torch.compiler.is_compiling() or derivatives.transformed():
+        return
+    check_delays(delay, length)
+    if not all_finite(torch.as_tensor(sigma)):
+        raise NonFiniteError("the width sigma of a delay kernel is NaN or infinite")
+
+
 def check_widths(sigma: Tensor, weight: Tensor) -> None:
     """Raise unless ``sigma`` is one finite width, or one for each element of ``weight``."""
     if sigma.numel() not in (1, weight.numel()) or sigma.dim() != 1:
@@ -79,7 +90,7 @@ def check_widths(sigma: Tensor, weight: Tensor) -> None:
             f"sigma has shape {tuple(sigma.shape)} but must be flat, of 1 or {weight.numel()} "
             "values"
         )
-    if not math.isfinite(float(sigma.detach().sum())) and not bool(torch.isfinite(sigma).all()):
+    if not all_finite(sigma):
         raise NonFiniteError("the width sigma of a delay kernel is NaN or infinite")
 
 

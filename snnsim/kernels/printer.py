@@ -45,10 +45,13 @@ class Printer:
         return "".join(f"{indent}{line.target} = {self._line(line)}\n" for line in lines)
 
     def _line(self, line: Line) -> str:
-        if line.kind == "spike":
+        if line.kind == "spike" and self.surrogate.smooth:
             import sympy
 
             return self(sympy.sympify(self.surrogate.forward(line.value)))
+        if line.kind == "spike":  # NaN stays NaN, which sympy's real numbers do not know
+            u, zero, one = self(line.value), self._number(0.0), self._number(1.0)
+            return f"({one} if {u} >= {zero} else ({zero} if {u} < {zero} else {u}))"
         return self._condition(line.value) if line.kind == "condition" else self(line.value)
 
     def __call__(self, expression: Any) -> str:

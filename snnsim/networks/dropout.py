@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float):
         super().__init__()
-        if not 0 <= p < 1:
+        if not isinstance(p, Real) or not 0 <= p < 1:
             raise ConfigError(f"dropout probability is {p!r} but must lie in 0 .. 1 (1 excluded)")
         self.p = p
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from snnsim.errors import ShapeError
-from snnsim.layer import Layer
+from snnsim.errors import ShapeError, check_number, check_size
+from snnsim.layer import Layer, as_input
 
 ONE_VALUE = (
     "batch normalisation needs more than one value per channel in training, but x is {}; "
@@ -54,13 +54,16 @@ class BatchNorm(Layer):
 
     def __init__(self, n: int, eps: float = 1e-5, momentum: float = 0.1):
         super().__init__()
-        self.n, self.eps, self.momentum = n, eps, momentum
+        check_number("eps", eps, 0)
+        check_number("momentum", momentum, 0, 1)
+        self.n, self.eps, self.momentum = check_size("n", n), eps, momentum
         self.weight = nn.Parameter(torch.ones(n))
         self.bias = nn.Parameter(torch.zeros(n))
         self.register_buffer("running_mean", torch.zeros(n))
         self.register_buffer("running_var", torch.ones(n))
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
+        x = as_input(x, self.weight, "BatchNorm")
         if x.dim() < 3 or x.shape[2] != self.n:
             raise ShapeError(
                 f"x has shape {tuple(x.shape)} but BatchNorm needs [T, B, {self.n}, ...]"

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from snnsim.errors import ShapeError
+from snnsim.errors import ShapeError, check_size
 from snnsim.layer import Layer
 
 
@@ -22,7 +22,7 @@ class Repeat(Layer):
 
     def __init__(self, steps: int):
         super().__init__()
-        self.steps = steps
+        self.steps = check_size("steps", steps)
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
         if x.shape[0] != 1:

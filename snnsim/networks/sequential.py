@@ -35,12 +35,7 @@ class Sequential(Layer):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, state: tuple[Any, ...] | None = None) -> tuple[Tensor, Any]:
-        states = (None,) * len(self.layers) if state is None else state
-        if len(states) != len(self.layers):
-            raise ShapeError(
-                f"the state has {len(states)} entries but the network {len(self.layers)} layers; "
-                "pass the state that this network returned"
-            )
+        states = split_state(state, len(self.layers))
         layers = list(self.layers)
         after: list[Any] = []
         while len(after) < len(layers):
@@ -65,6 +60,19 @@ class Sequential(Layer):
         return iter(self.layers)
 
 
+def split_state(state: Any, count: int) -> tuple[Any, ...]:
+    """The states of ``count`` layers; raise :class:`ShapeError` if it is not one of so many."""
+    if state is None:
+        return (None,) * count
+    if not isinstance(state, tuple) or len(state) != count:
+        have = f"has {len(state)} entries" if isinstance(state, tuple) else f"is {type(state)}"
+        raise ShapeError(
+            f"the state {have} but the network has {count} layers; pass the state that this "
+            "network returned, or None to start afresh"
+        )
+    return state
+
+
 class Skip(Layer):
     """A skip connection around a layer: ``y = layer(x) + project(x)``; state: that of both.
 
@@ -84,7 +92,7 @@ class Skip(Layer):
         self.layer, self.project = layer, project
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        inner, outer = (None, None) if state is None else state
+        inner, outer = split_state(state, 2)
         y, inner = run_layer(self.layer, x, inner)
         around = x
         if self.project is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from snnsim.errors import ConfigError, ShapeError, check_choice, nearest
 from snnsim.kernels import dispatch
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.scan import reference
-from snnsim.layer import Layer
+from snnsim.layer import Layer, as_input, autocasting
 from snnsim.neurons.parameters import Parameter, Tau, as_parameter
 from snnsim.neurons.reset import RESETS, Reset
 from snnsim.surrogate import Surrogate, get_surrogate
@@ -280,7 +281,14 @@ class Neuron(Layer):
         return {name: x.new_full(size, self.initial.get(name, 0.0)) for name in type(self).state}
 
     def check_input(self, x: Tensor) -> Tensor:
-        """Raise :class:`ShapeError` unless ``x`` is ``[T, B, *n]``; widen it under autocast."""
+        """Raise :class:`ShapeError` unless ``x`` is ``[T, B, *n]``; ``x`` as the scans take it.
+
+        Whole numbers become numbers of the parameters' type, halves are widened under autocast.
+        """
+        like = next(itertools.chain(self.parameters(), self.buffers()), None)
+        if like is None:
+            like = x.new_empty(0, dtype=torch.get_default_dtype())
+        x = as_input(x, like, type(self).__name__)
         if x.dim() != 2 + len(self.shape) or tuple(x.shape[2:]) != self.shape:
             have = f"{x.shape[2]} channels" if x.dim() == 3 else f"shape {tuple(x.shape)}"
             want = self.shape[0] if len(self.shape) == 1 else self.shape
@@ -289,13 +297,14 @@ class Neuron(Layer):
                 f"[T, B, {', '.join(map(str, self.shape))}]: pass n=... or project x first"
             )
         half = x.dtype in (torch.float16, torch.bfloat16)
-        return x.float() if half and torch.is_autocast_enabled(x.device.type) else x
+        return x.float() if half and autocasting(x) else x
 
     def pack_state(self, x: Tensor, state: dict[str, Tensor] | None) -> Tensor:
         """The state as one tensor ``[S, B, N]``."""
         state = self.initial_state(x) if state is None else state
         names = type(self).state
-        if not isinstance(state, dict) or set(names) - set(state):
+        good = isinstance(state, dict) and all(isinstance(state.get(n), Tensor) for n in names)
+        if not good:
             raise ShapeError(
                 f"the state of {type(self).__name__} must be a dict with {', '.join(names)}; "
                 "pass what an earlier call returned, or None"

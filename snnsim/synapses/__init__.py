@@ -1,6 +1,6 @@
 """Connections between layers: dense, delayed, recurrent, convolutional."""
 
-from snnsim.synapses.delayed import Delayed
+from snnsim.synapses.delayed import Delayed, narrow_delays
 from snnsim.synapses.dense import Dense
 from snnsim.synapses.over_time import (
     AvgPool1d,
@@ -26,4 +26,5 @@ __all__ = [
     "OverTime",
     "Recurrent",
     "SumPool2d",
+    "narrow_delays",
 ]

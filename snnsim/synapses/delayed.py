@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import ConfigError, ShapeError, check_choice
+from snnsim.errors import ConfigError, ShapeError, check_choice, check_number, check_size
 from snnsim.functional import delays
 from snnsim.kernels.delay_conv import BACKENDS, FUSED, choose_rung, delay_conv, most_spikes
-from snnsim.layer import Layer
+from snnsim.kernels.guard import check_profile
+from snnsim.layer import Layer, as_input, autocasting
 from snnsim.synapses.dense import kaiming_uniform
 from snnsim.units import ms_to_steps, steps_to_ms
 
 GRANULARITIES = ("synaptic", "axonal", "dendritic")
 PADDINGS = ("causal", "lengthen")
+CANNOT_CONTINUE = (
+    "a connection with padding='lengthen' runs beyond the end of its input and so cannot continue "
+    "from a state; give the whole sequence at once, build the network with padding='causal' to "
+    "stream, or use snnsim.compile(net).step"
+)
 
 
 class Delayed(Layer):
@@ -21,7 +31,10 @@ class Delayed(Layer):
 
     In training mode a delay is a real number whose weight is spread over neighbouring steps
     (:func:`snnsim.functional.delays.delay_kernel`), so that it can be learnt. In evaluation
-    mode every delay is rounded to one step.
+    mode every delay is rounded to one step. What is evaluated is what was trained only where the
+    spread has become narrow: call :func:`snnsim.narrow_delays` once per epoch (or step); the
+    trainers do. Delays stay within ``0 .. max_delay_ms`` by themselves: what an optimiser's step
+    puts outside is clamped when the layer next runs in training mode.
 
     Args:
         n_in, n_out: numbers of channels.
@@ -32,8 +45,7 @@ class Delayed(Layer):
         kernel_count: connections per pair (for axonal: delayed copies of an input, for
             dendritic: of an output), each with a weight of its own.
         profile: ``"gauss"``, ``"triangle"`` or ``"linear"``.
-        sigma: initial width in steps; ``None`` for half the kernel. Training may change the
-            buffer ``sigma`` (see :func:`snnsim.functional.delays.sigma_after`).
+        sigma: initial width in steps; ``None`` for half the kernel. :meth:`narrow_` changes it.
         learn_sigma: whether ``sigma`` is a parameter instead of a buffer.
         learn_delay: if false, delays are random whole steps and stay so; ``profile`` and
             ``sigma`` then have no meaning.
@@ -41,8 +53,10 @@ class Delayed(Layer):
             so that late spikes are not cut off (the reference system's).
         backend: ``"auto"``, or a rung of :func:`snnsim.kernels.delay_conv.delay_conv`.
 
-    Call: ``[T, B, n_in] -> [T (+ tail), B, n_out]``. With ``padding="causal"`` the state is
-    the inputs still under way, ``{"history": [max_delay_steps, B, n_in]}``.
+    Call: ``[T, B, n_in] -> [T (+ tail), B, n_out]``; ``x`` may be bool or of whole numbers. With
+    ``padding="causal"`` the state is the inputs still under way,
+    ``{"history": [max_delay_steps, B, n_in]}``; with ``"lengthen"`` it is empty and cannot be
+    continued from.
 
     >>> layer = Delayed(3, 2, dt=10.0, max_delay_ms=240)
     >>> y, state = layer(torch.ones(7, 1, 3))
@@ -71,9 +85,8 @@ class Delayed(Layer):
         check_choice("padding", padding, PADDINGS)
         check_choice("profile", profile, delays.PROFILES)
         check_choice("backend", backend, BACKENDS)
-        if kernel_count < 1:
-            raise ConfigError(f"kernel_count is {kernel_count} but must be 1 or more")
-        self.n_in, self.n_out, self.dt = n_in, n_out, dt
+        check_size("kernel_count", kernel_count)
+        self.n_in, self.n_out, self.dt = check_size("n_in", n_in), check_size("n_out", n_out), dt
         self.granularity, self.padding, self.backend = granularity, padding, backend
         self.learn_delay = learn_delay
         self.length = _length(max_delay_ms, dt)
@@ -84,7 +97,10 @@ class Delayed(Layer):
         delay = delays.uniform_delay(self._delay_shape(kernel_count), self.length)
         delay = delay if learn_delay else delays.round_delay(delay, self.length)
         self.delay = nn.Parameter(delay, requires_grad=learn_delay)
-        width = torch.tensor(self._initial_sigma(sigma))
+        self.initial_sigma = self._initial_sigma(sigma)
+        width = torch.tensor(self.initial_sigma)
+        self._width_is_managed = False  # by narrow_
+        self._has_trained = False
         if learn_sigma and learn_delay:
             self.sigma = nn.Parameter(width)
         else:
@@ -93,7 +109,10 @@ class Delayed(Layer):
     def _initial_sigma(self, sigma: float | None) -> float:
         if not self.learn_delay:
             return 0.0
-        return float(self.length // 2) if sigma is None else float(sigma)
+        if sigma is None:
+            return float(self.length // 2)
+        check_number("sigma", sigma, 0)
+        return float(sigma)
 
     def _delay_shape(self, kernel_count: int) -> tuple[int, ...]:
         return {
@@ -131,41 +150,79 @@ class Delayed(Layer):
         return steps_to_ms(self.delay.detach(), self.dt)
 
     @torch.no_grad()
+    def narrow_(self, sigma: float) -> None:
+        """Set the width of the kernels, in steps; nothing where it is learnt or has no meaning."""
+        check_number("sigma", sigma, 0)
+        self._width_is_managed = True
+        if self.learn_delay and not self.sigma.requires_grad:
+            self.sigma.fill_(sigma)
+
+    @torch.no_grad()
     def clamp_(self) -> None:
-        """Bring the delays back into range; call after every optimiser step."""
+        """Bring the delays back into range, as a call in training mode does by itself."""
         self.delay.copy_(delays.clamp_delay(self.delay, self.length))
+
+    def _bounded_delay(self) -> Tensor:
+        """The delays within their range, where those that an optimiser put outside are clamped.
+
+        The parameter itself is changed, so that training equals the published system's, which
+        clamps after every step. A tensor that stands for it (traced, or given by
+        ``functional_call``) is not changed: its values are clamped, and gradients pass.
+        """
+        if torch.compiler.is_compiling() or not isinstance(self.delay, nn.Parameter):
+            outside = delays.clamp_delay(self.delay, self.length) - self.delay
+            return self.delay + outside.detach()
+        low, high = (float(end) for end in torch.aminmax(self.delay.detach()))
+        if low < 0 or high > self.length - 1:  # never for NaN, which the kernels refuse
+            self.clamp_()
+        return self.delay
+
+    def warn_if_wide(self) -> None:
+        """Say once that evaluation is not what was trained."""
+        if self._width_is_managed or not self._has_trained or not self.learn_delay:
+            return
+        if torch.compiler.is_compiling() or float(self.sigma.detach().abs()) <= 1:
+            return
+        self._width_is_managed = True  # said
+        warnings.warn(
+            f"evaluating a Delayed whose kernels are {float(self.sigma.detach()):g} steps wide: "
+            "they were trained spread over many steps and are now rounded to one, which costs "
+            "accuracy; call snnsim.narrow_delays(net, epoch, epochs) at the start of each epoch",
+            stacklevel=4,
+        )
 
     @torch.no_grad()
     def round_(self) -> None:
         """Round the delays to whole steps for good, as evaluation does for the moment."""
         self.delay.copy_(delays.round_delay(self.delay, self.length))
 
-    def forward(
-        self, x: Tensor, state: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        x = as_input(x, self.weight, "Delayed")
         if x.dim() != 3 or x.shape[2] != self.n_in:
             raise ShapeError(
                 f"x has shape {tuple(x.shape)} but Delayed was built for [T, B, {self.n_in}]"
             )
         if self.padding == "lengthen":
             if state is not None:
-                raise ConfigError(
-                    "a Delayed with padding='lengthen' runs beyond the end of its input and so "
-                    "cannot continue from a state; build it with padding='causal' to stream"
-                )
-            return self._connect(x, self.tail), None
+                raise ConfigError(CANNOT_CONTINUE)
+            return self._connect(x, self.tail), {}  # not None: it cannot be mistaken for a start
         reach = self.length - 1
         if state is None:
             history = x.new_zeros((reach, *x.shape[1:]))
             y = self._connect(x, 0)
         else:
-            if not isinstance(state, dict) or "history" not in state:
+            history = state.get("history") if isinstance(state, dict) else None
+            if not isinstance(history, Tensor):
                 raise ShapeError("the state of Delayed is {'history': [max_delay_steps, B, n_in]}")
-            history = state["history"]
             if history.shape != (reach, *x.shape[1:]):
                 raise ShapeError(
                     f"history has shape {tuple(history.shape)} but x needs "
                     f"{(reach, *x.shape[1:])}; pass state=None to start afresh"
+                )
+            if history.dtype != x.dtype or history.device != x.device:
+                raise ShapeError(
+                    f"history is {history.dtype} on {history.device} but x is {x.dtype} on "
+                    f"{x.device}; bring them together with .to(...)"
                 )
             y = self._connect(torch.cat([history, x]), 0)[reach:]
         together = x if x.shape[0] >= reach else torch.cat([history, x])
@@ -173,13 +230,16 @@ class Delayed(Layer):
 
     def _connect(self, x: Tensor, tail: int) -> Tensor:
         """All of it in the weights' precision, also under autocast: delays need the digits."""
-        if torch.is_autocast_enabled(x.device.type):
+        if autocasting(x):
             with torch.autocast(x.device.type, enabled=False):
                 return self._connect(x.to(self.weight.dtype), tail)
-        delay: Tensor = self.delay
         sigma: Tensor = self.sigma
         profile = self.profile
-        if not self.training:
+        if self.training:
+            delay = self._bounded_delay()
+            self._has_trained = self._has_trained or torch.is_grad_enabled()
+        else:
+            self.warn_if_wide()
             delay, profile = delays.round_delay(self.delay, self.length), "one_tap"
         if self.granularity == "synaptic":
             return delay_conv(
@@ -192,6 +252,7 @@ class Delayed(Layer):
                 tail=tail,
                 backend=self.backend,
             )
+        check_profile(delay, sigma, self.length)
         taps = delays.delay_profile(delay, sigma, self.length, profile).flatten(0, 1)
         if self.granularity == "axonal":
             copies = x.repeat_interleave(self.weight.shape[2], dim=2)
@@ -209,7 +270,48 @@ class Delayed(Layer):
         )
 
 
+def delayed_layers(net: nn.Module) -> Iterator[Delayed]:
+    """All delayed connections of a network."""
+    return (module for module in net.modules() if isinstance(module, Delayed))
+
+
+def narrow_delays(
+    net: nn.Module, epoch: float, epochs: int, *, end: float = 0.23, fraction: float = 0.25
+) -> None:
+    """Set the kernel width of all delayed connections of a network for a point in its training.
+
+    Call it at the start of every epoch, before training on it. The width falls exponentially from
+    each layer's initial one to ``end`` over the first part of the epochs and stays there, so that
+    evaluation, which rounds delays to one step, evaluates what was trained.
+
+    Args:
+        net: any module.
+        epoch: epochs done so far; a fraction of one within it, which short trainings need.
+        epochs: of the whole training.
+        end: width in steps at the end.
+        fraction: of the epochs, over which the width falls; rounded down to whole epochs where
+            it is one or more.
+
+    Source: Hammouamri et al. 2024, arXiv:2306.17670, with these defaults.
+
+    >>> layer = Delayed(3, 2, dt=10.0, max_delay_ms=240)
+    >>> for epoch in (0, 37):
+    ...     narrow_delays(layer, epoch, 150)
+    ...     print(round(float(layer.sigma), 2))
+    12.0
+    0.23
+    """
+    check_number("epoch", epoch, 0)
+    check_number("epochs", epochs, 1)
+    check_number("fraction", fraction, 0, 1)
+    falling = epochs * fraction
+    for layer in delayed_layers(net):
+        falls = float(int(falling)) if falling >= 1 else falling
+        layer.narrow_(delays.sigma_after(epoch, layer.initial_sigma, end, falls))
+
+
 def _length(max_delay_ms: float, dt: float) -> int:
+    check_number("max_delay_ms", max_delay_ms)
     steps = ms_to_steps(max_delay_ms, dt)
     if abs(max_delay_ms / dt - steps) > 1e-6:
         raise ConfigError(

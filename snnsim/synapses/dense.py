@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import ShapeError
-from snnsim.layer import Layer
+from snnsim.errors import ShapeError, check_size
+from snnsim.layer import Layer, as_input
 
 
 def kaiming_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
@@ -34,13 +34,16 @@ class Dense(Layer):
 
     def __init__(self, n_in: int, n_out: int, bias: bool = False):
         super().__init__()
-        self.n_in, self.n_out = n_in, n_out
+        self.n_in, self.n_out = check_size("n_in", n_in), check_size("n_out", n_out)
         self.weight = nn.Parameter(kaiming_uniform((n_out, n_in), n_in))
         self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
-        if x.shape[-1] != self.n_in:
-            raise ShapeError(f"x has {x.shape[-1]} channels but Dense was built for {self.n_in}")
+        x = as_input(x, self.weight, "Dense")
+        if x.dim() == 0 or x.shape[-1] != self.n_in:
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)} but Dense was built for {self.n_in} channels"
+            )
         return nn.functional.linear(x, self.weight, self.bias), None
 
     def extra_repr(self) -> str:

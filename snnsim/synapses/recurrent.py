@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import ConfigError, ShapeError
+from snnsim.errors import ConfigError, ShapeError, check_number
 from snnsim.kernels import dispatch
 from snnsim.layer import Layer
 from snnsim.neurons.neuron import Neuron
@@ -37,6 +37,7 @@ class Recurrent(Layer):
             raise ConfigError(f"Recurrent needs a flat layer of neurons, not {neuron.shape}")
         if "z" in type(neuron).state:
             raise ConfigError("Recurrent keeps the last output as state 'z'; rename the neuron's")
+        check_number("gain", gain)
         self.neuron = neuron
         self.w_rec = nn.Parameter(nn.init.orthogonal_(torch.empty(neuron.n, neuron.n), gain))
         mask = torch.ones(neuron.n, neuron.n)
@@ -51,12 +52,12 @@ class Recurrent(Layer):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         neuron = self.neuron
         x = neuron.check_input(x)
-        if state is not None and "z" not in state:
+        if state is not None and not (isinstance(state, dict) and "z" in state):
             raise ShapeError("the state of Recurrent must hold 'z', the last output")
         y0 = x.new_zeros(x.shape[1:]) if state is None else state["z"]
-        if y0.shape != x.shape[1:]:
+        if not isinstance(y0, Tensor) or y0.shape != x.shape[1:]:
             raise ShapeError(
-                f"state 'z' has shape {tuple(y0.shape)} but x needs {tuple(x.shape[1:])}; pass "
+                f"state 'z' has shape {tuple(getattr(y0, 'shape', ()))} but x needs {tuple(x.shape[1:])}; pass "
                 "state=None to start afresh"
             )
         y, final = dispatch.recurrent_scan(

@@ -143,6 +143,7 @@ class Trainer:
         for step in range(self.position.step, steps):
             began = time.monotonic()
             indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            self.optimizers.start_step(epoch, step, steps)
             loss, correct = self._train_step(indices, step)
             self.position = replace(
                 self.position,

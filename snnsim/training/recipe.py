@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from snnsim.errors import ConfigError, check_choice
-from snnsim.functional.delays import sigma_after
 from snnsim.functional.readouts import READOUTS
 from snnsim.networks.normalization import BatchNorm
-from snnsim.synapses.delayed import Delayed
+from snnsim.neurons import Neuron
+from snnsim.synapses.delayed import delayed_layers, narrow_delays
 from snnsim.training.schedules import cosine, one_cycle
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 SCHEDULES = ("one_cycle", "constant")
+FEW_EPOCHS = 4  # below which schedules go by steps
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Recipe:
         epochs: passes over the training data.
         batch_size: samples per optimiser step, over all processes.
         max_lr: peak learning rate of weights and all other parameters but delays.
-        schedule: ``"one_cycle"`` per epoch, or ``"constant"`` at ``max_lr``.
+        schedule: ``"one_cycle"`` per epoch (per step where there are fewer than 4 epochs), or
+            ``"constant"`` at ``max_lr``.
         lr_delay: learning rate of delays at the start; cosine to 0.
         weight_decay: L2 penalty on weights, not on normalisations, biases or delays.
         sigma_end: width of the delay kernels (before the Gaussian's offset) at the end of its
@@ -70,37 +72,48 @@ class Recipe:
                 raise ConfigError(f"{name} is {getattr(self, name)} but must not be negative")
 
 
+def split_parameters(
+    net: nn.Module,
+) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """What is trained: that with weight decay, that without, and delays.
+
+    An L2 penalty means something for weights only: not for normalisations and biases, the
+    parameters of neurons (time constants) or the widths of delay kernels.
+    """
+    delays = [layer.delay for layer in delayed_layers(net)]
+    batch = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    kinds = (*batch, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, Neuron)
+    modules = [module for module in net.modules() if isinstance(module, kinds)]
+    plain = {id(p) for module in modules for p in module.parameters(recurse=False)}
+    plain |= {id(layer.sigma) for layer in delayed_layers(net)}
+    named = net.named_parameters()  # torch's recurrent layers have a "bias_ih_l0"
+    plain |= {id(p) for name, p in named if name.rpartition(".")[2].startswith("bias")}
+    apart = plain | {id(p) for p in delays}
+    trained = [p for p in net.parameters() if p.requires_grad]
+    return (
+        [p for p in trained if id(p) not in apart],
+        [p for p in trained if id(p) in plain],
+        [p for p in delays if p.requires_grad],
+    )
+
+
 class Optimizers:
     """Two Adams: one for delays, one for everything else.
 
-    The rates are set at the start of every epoch by :meth:`start_epoch`; ``step`` also brings
-    the delays back into their range.
+    The rates are set at the start of every epoch by :meth:`start_epoch` and, for few epochs, of
+    every step by :meth:`start_step`; ``step`` also brings the delays back into their range.
     """
 
     def __init__(self, net: nn.Module, recipe: Recipe):
         self.recipe = recipe
-        self.connections = [m for m in net.modules() if isinstance(m, Delayed)]
-        self.start_sigma = [float(c.sigma.detach()) for c in self.connections]
-        delays = [c.delay for c in self.connections if c.delay.requires_grad]
-        plain = self._without_decay(net)
-        taken = {id(p) for p in (*delays, *plain)}
-        decayed = [p for p in net.parameters() if p.requires_grad and id(p) not in taken]
+        self.net, self.connections = net, list(delayed_layers(net))
+        decayed, plain, delays = split_parameters(net)
         groups = [
             {"params": decayed, "weight_decay": recipe.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
         self.main = torch.optim.Adam([g for g in groups if g["params"]], lr=recipe.max_lr)
         self.delays = torch.optim.Adam(delays, lr=recipe.lr_delay) if delays else None
-
-    @staticmethod
-    def _without_decay(net: nn.Module) -> list[nn.Parameter]:
-        modules = list(net.modules())
-        kinds = (BatchNorm, nn.LayerNorm)
-        normal = [p for m in modules if isinstance(m, kinds) for p in m.parameters()]
-        known = {id(p) for p in normal}
-        named = net.named_parameters()  # torch's recurrent layers have a "bias_ih_l0"
-        biases = [p for name, p in named if name.rpartition(".")[2].startswith("bias")]
-        return normal + [p for p in biases if id(p) not in known]
 
     @property
     def each(self) -> list[torch.optim.Adam]:
@@ -109,19 +122,32 @@ class Optimizers:
 
     def start_epoch(self, epoch: int) -> None:
         """Set learning rates, momenta and kernel widths for ``epoch``."""
+        self._set(epoch, *self._rates(epoch, self.recipe.epochs))
+
+    def start_step(self, epoch: int, step: int, steps: int) -> None:
+        """Set them anew before ``step`` of ``steps`` where the epochs are too few for schedules.
+
+        A schedule of one value per epoch would never narrow a kernel, and end before it begins.
+        """
+        if self.recipe.epochs < FEW_EPOCHS:
+            done, whole = epoch * steps + step, self.recipe.epochs * steps
+            self._set(done / steps, *self._rates(done, whole))
+
+    def _rates(self, done: int, whole: int) -> tuple[float, float]:
+        """Learning rate and beta1 after ``done`` of ``whole`` epochs or steps."""
+        if self.recipe.schedule == "constant" or whole < FEW_EPOCHS:
+            return self.recipe.max_lr, 0.9
+        return one_cycle(done, whole, self.recipe.max_lr)
+
+    def _set(self, epoch: float, lr: float, beta1: float) -> None:
         recipe = self.recipe
-        if recipe.schedule == "one_cycle":
-            lr, beta1 = one_cycle(epoch, recipe.epochs, recipe.max_lr)
-        else:
-            lr, beta1 = recipe.max_lr, 0.9
         for group in self.main.param_groups:
             group["lr"], group["betas"] = lr, (beta1, 0.999)
         for group in self.delays.param_groups if self.delays else ():
             group["lr"] = cosine(epoch, recipe.epochs, recipe.lr_delay)
-        epochs = int(recipe.epochs * recipe.sigma_share)
-        for connection, start in zip(self.connections, self.start_sigma, strict=True):
-            if connection.learn_delay and not connection.sigma.requires_grad:
-                connection.sigma.fill_(sigma_after(epoch, start, recipe.sigma_end, epochs))
+        narrow_delays(
+            self.net, epoch, recipe.epochs, end=recipe.sigma_end, fraction=recipe.sigma_share
+        )
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

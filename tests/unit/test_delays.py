@@ -228,7 +228,8 @@ def test_lengthening_appends_half_the_largest_delay_and_cannot_stream():
     x, _, _ = problem(9)
     y, state = layer(x)
     assert y.shape[0] == 9 + 4
-    assert state is None
+    with pytest.raises(ConfigError, match="padding='causal'"):
+        layer(x, state)
     causal = connection(padding="causal")
     assert torch.allclose(y[:9], causal(x)[0], atol=1e-12)
     with pytest.raises(ConfigError, match="padding='causal'"):

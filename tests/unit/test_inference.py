@@ -151,7 +151,7 @@ def test_event_kernel_equals_its_reference(recurrent):
     pending = torch.randn(3, rows, n, generator=generator).double()
     state = torch.rand(2, 3, n, generator=generator).double()
     tensors = (neuron.packed_parameters(x).detach(), torch.rand(n).double(), weight, target, w_rec)
-    prepared = cpu.prepare(neuron.equations, *tensors)
+    prepared = cpu.prepare(neuron.equations, *tensors, pending.shape[1])
     found = cpu.forward(prepared, x.contiguous(), pending, state)
     expected = reference.forward(neuron.equations, x, pending, state, *tensors)
     for a, b in zip(found, expected, strict=True):

@@ -9,7 +9,7 @@ from snnsim.errors import BackendError, ShapeError, check_choice
 from snnsim.kernels import derivatives
 from snnsim.kernels.delay_conv import events, one_tap, reference, spectral
 from snnsim.kernels.delay_conv.taps import FUSED, flat_widths, kernel_taps
-from snnsim.kernels.guard import check_delays, check_operands
+from snnsim.kernels.guard import check_operands, check_profile
 
 BACKENDS = ("auto", "reference", "spectral", "events", "one_tap")
 OVERHEAD = 1e5  # multiply-adds that the spectral rung's many small steps are worth
@@ -147,8 +147,7 @@ def delay_conv(
         empty = x.new_zeros((x.shape[0] + tail, x.shape[1], weight.shape[0]))
         return empty + 0 * (x.sum() + weight.sum() + delay.sum())  # gradients of zeros
     check_operands(x, weight, delay)
-    if not torch.compiler.is_compiling() and not derivatives.transformed():
-        check_delays(delay, length)  # by value, which nothing traced has
+    check_profile(delay, sigma, length)
     frames = x.shape[0] + tail
     shape = (*x.shape, weight.shape[0])
     trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)

@@ -13,17 +13,27 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snnsim.errors import ShapeError
+from snnsim.finite import check_input
 from snnsim.kernels.compile import compile_numba
 from snnsim.kernels.derive import Equations
+from snnsim.kernels.guard import check_axes, check_operands, check_shape
 from snnsim.kernels.scaffold import Pieces
 from snnsim.kernels.threads import run_chunked
 
 FORWARD = """
 @kernel
 def forward(
-    _x, _pending, _state, _params, _bias, _weight, _target, _delayed, _w_rec, _y, _first, _last,
+    _x, _pending, _state, _params, _bias, _weight, _target, _delayed, _w_rec, _reach, _finite, _y,
+    _first, _last,
 ):
 {constants}
+    if (
+        _x.shape[2] != _weight.shape[0]
+        or _pending.shape != (_x.shape[1], _reach, _params.shape[1])
+        or _state.shape != ({n_states}, _x.shape[1], _params.shape[1])
+    ):
+        raise ValueError("shapes")
     _T, _I, _N = _x.shape[0], _x.shape[2], _state.shape[2]
     _rows, _fan = _pending.shape[1], np.uint64(_weight.shape[1])
     _currents = np.empty((_T + _rows) * _N, _x.dtype)
@@ -38,6 +48,8 @@ def forward(
             for _m in range(_I):
                 _amount = _x[_t, _b, _m]
                 if _amount != F(0.0):
+                    if _finite and not np.isfinite(_amount):
+                        raise ValueError("not finite")
                     _i = np.uint64(_m)
                     if _delayed:
                         for _k in range(_fan):
@@ -83,6 +95,10 @@ class Prepared(NamedTuple):
 
     kernel: Callable[..., None]
     constants: tuple[Any, ...]
+    dtype: torch.dtype
+    inputs: int
+    neurons: tuple[int, int]  # numbers of states and of neurons
+    rows: int  # steps for which currents can be under way
 
 
 def prepare(
@@ -92,21 +108,68 @@ def prepare(
     weight: Tensor,
     target: Tensor,
     w_rec: Tensor,
+    rows: int,
 ) -> Prepared:
-    """From the tensors of README.md; ``w_rec`` has no rows where there is no recurrence."""
+    """From the tensors of README.md; ``w_rec`` has no rows where there is no recurrence.
+
+    Args:
+        rows: steps for which currents can be under way: ``target`` lies below ``(rows + 1) N``.
+    """
+    N = params.shape[1]
+    check_operands(params, bias, weight, w_rec)
+    check_shape("params", params, (len(equations.params), N))
+    check_shape("bias", bias, (N,))
+    check_shape("target", target, tuple(weight.shape))
+    check_shape("w_rec", w_rec, (N if len(w_rec) else 0, N))
+    if target.numel() and not 0 <= int(target.min()) <= int(target.max()) < (rows + 1) * N:
+        raise ShapeError(f"a target lies outside of {rows + 1} steps of {N} neurons")
+    if len(w_rec) and rows < 1:
+        raise ShapeError("recurrent currents are under way for one step, but rows is 0")
     direct = target.numel() > 0 and bool((target == torch.arange(weight.shape[1])).all())
     numbers = (a.detach().contiguous().numpy() for a in (params, bias, weight))
     places = target.to(torch.int64).numpy().astype("uint32")
     kernel = compiled(equations, str(weight.dtype).split(".")[1]).forward
-    return Prepared(kernel, (*numbers, places, not direct, w_rec.detach().contiguous().numpy()))
+    constants = (*numbers, places, not direct, w_rec.detach().contiguous().numpy(), rows)
+    sizes = (weight.shape[0], (len(equations.states), N), rows)
+    return Prepared(kernel, constants, weight.dtype, *sizes)
+
+
+def check_arguments(prepared: Prepared, x: Tensor, pending: Tensor, state: Tensor) -> None:
+    """Raise :class:`ShapeError` unless input and state are those of this layer."""
+    states, n = prepared.neurons
+    check_axes("x", x, "T, B, I")
+    check_operands(x, pending, state)
+    if x.dtype != prepared.dtype or x.shape[2] != prepared.inputs:
+        raise ShapeError(
+            f"x is {x.dtype} of shape {tuple(x.shape)} but the layer takes {prepared.dtype} of "
+            f"[T, B, {prepared.inputs}]"
+        )
+    check_shape("pending", pending, (x.shape[1], prepared.rows, n))
+    check_shape("neurons", state, (states, x.shape[1], n))
 
 
 def forward(
-    prepared: Prepared, x: Tensor, pending: Tensor, state: Tensor
+    prepared: Prepared, x: Tensor, pending: Tensor, state: Tensor, check_finite: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See README.md; ``x`` and the state are contiguous."""
-    y = x.new_empty((*x.shape[:2], state.shape[2]))
-    pending, state = pending.clone(), state.clone()
-    args = (x.numpy(), pending.numpy(), state.numpy(), *prepared.constants, y.numpy())
-    run_chunked(prepared.kernel, args, x.shape[1], x.numel() * 16)
+    """See README.md; ``check_finite`` says whether NaN and infinities in ``x`` are refused.
+
+    A streamed step takes microseconds, so the kernel itself compares the shapes and looks at the
+    values; only where something is wrong it is looked for here.
+    """
+    n = prepared.neurons[1]
+    types = x.dtype == pending.dtype == state.dtype == prepared.dtype
+    if not types or not x.dim() == pending.dim() == state.dim() == 3:
+        check_arguments(prepared, x, pending, state)
+    y = x.new_empty((*x.shape[:2], n))
+    pending = pending.clone(memory_format=torch.contiguous_format)
+    state = state.clone(memory_format=torch.contiguous_format)
+    x = x.contiguous()
+    arrays = (x.numpy(), pending.numpy(), state.numpy())
+    args = (*arrays, *prepared.constants, check_finite, y.numpy())
+    try:
+        run_chunked(prepared.kernel, args, x.shape[1], x.numel() * 16)
+    except ValueError:
+        check_arguments(prepared, x, pending, state)
+        check_input(x)
+        raise
     return y, pending, state
