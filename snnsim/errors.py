@@ -95,12 +95,8 @@ def check_number(
     """
     low = least if above is None else above
     number = isinstance(given, Real) and not isinstance(given, bool)
-    if (
-        number
-        and math.isfinite(given)
-        and least <= given <= most
-        and (above is None or given > above)
-    ):
+    inside = number and math.isfinite(given) and least <= given <= most
+    if inside and (above is None or given > above):
         return
     bounds = [f"above {above:g}"] if above is not None else []
     bounds += [f"at least {low:g}"] if above is None and math.isfinite(low) else []

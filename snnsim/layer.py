@@ -139,16 +139,23 @@ def weighted_losses(weight: float) -> Iterator[None]:
         add_auxiliary_loss(name, weight * value)
 
 
+def start_training(net: nn.Module) -> None:
+    """Put a network into training mode, unless it is: layers frozen by ``eval()`` stay so."""
+    if not net.training:
+        net.train()
+
+
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Every module as in evaluation for a while, and then as it was.
+    """Every module as in evaluation for a while, and then each as it was, frozen ones frozen.
 
-    Gradients may be taken meanwhile, which cuDNN's recurrent layers refuse; so cuDNN is off.
+    Gradients may be taken meanwhile, which cuDNN's recurrent layers refuse; so cuDNN is off then.
     """
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
+    enabled = torch.backends.cudnn.enabled and not torch.is_grad_enabled()
     try:
-        with torch.backends.cudnn.flags(enabled=False):
+        with torch.backends.cudnn.flags(enabled=enabled):
             yield
     finally:
         for module, mode in modes:

@@ -21,6 +21,7 @@ from snnsim.baselines.newton import DiagonalCell
 from snnsim.baselines.options.chunks import ChunkRecurrent
 from snnsim.baselines.options.sparse import Mask
 from snnsim.errors import ConfigError, check_choice
+from snnsim.layer import evaluating
 from snnsim.neurons.neuron import Neuron
 from snnsim.synapses import Delayed, Dense, Recurrent
 
@@ -68,8 +69,6 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     >>> cost_of(RateNetwork(6, 3, "elman", width=8), 6).state
     8
     """
-    was_training = net.training
-    net.eval()
     like = next(net.parameters())
     x = torch.ones(steps, 1, channels, device=like.device, dtype=like.dtype)
     encoders = [m for m in net.modules() if isinstance(m, RateEncoder)]
@@ -78,14 +77,13 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     keeps_all, streams = "none" in said, bool(said) and "none" not in said
     chunks = [m.chunk for m in net.modules() if isinstance(m, ChunkRecurrent)]
     parts = [x[:bins]] * max(chunks, default=1) if streams else [x]
-    with torch.no_grad(), _plain_kernels(), _at_most(net), parametrize.cached():
+    with torch.no_grad(), evaluating(net), _plain_kernels(), _at_most(net), parametrize.cached():
         _, state = net(x)
         size = count(state) + _unseen_history(net)
         counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
         with _Products() as products, counter as flops:
             for part in parts:
                 _, state = net(part, state) if streams else net(part)
-    net.train(was_training)
     seen = sum(map(len, parts))
     operations = (flops.get_total_flops() / 2 + products.count) / seen
     if any(isinstance(module, Neuron) for module in net.modules()):

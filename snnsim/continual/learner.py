@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from torch.func import functional_call
 from snnsim.baselines import Baseline
 from snnsim.continual.stream import Stream
 from snnsim.errors import ConfigError
+from snnsim.finite import check_input
 from snnsim.functional.readouts import mean
-from snnsim.layer import Layer, run_layer
+from snnsim.layer import Layer, evaluating, run_layer
 from snnsim.networks import Sequential
 from snnsim.synapses import Dense
 from snnsim.training.rules import prepare
@@ -114,6 +116,15 @@ class Learner(nn.Module):
         heads = prepare(Sequential(*map(head, sizes)), **rule, spikes_enter=True)
         self.heads = nn.ModuleList(heads)
 
+    @contextmanager
+    def unobserved(self) -> Iterator[None]:
+        """While this lasts, batches are only tried: methods learn nothing of their activity."""
+        before, self.observed = self.observed, False
+        try:
+            yield
+        finally:
+            self.observed = before
+
     @property
     def shares_head(self) -> bool:
         """Whether all tasks use the same head."""
@@ -191,14 +202,15 @@ class Learner(nn.Module):
     @torch.no_grad()
     def correct(self, data: Any, task: int, batch_size: int = 500, seen: int | None = None) -> int:
         """Right answers on a data set; ``seen`` is the task up to which classes are told apart."""
-        was_training, right, answer = self.training, 0, self.answer or self.scores
+        right, answer = 0, self.answer or self.scores
         device = next(self.parameters()).device
-        self.eval()
-        for first in range(0, len(data), batch_size):
-            batch = data.batch(range(first, min(first + batch_size, len(data))))
-            scores = answer(batch.x.to(device), task if seen is None else seen, batch.lengths)
-            right += int((scores.argmax(1).cpu() == batch.labels).sum())
-        self.train(was_training)
+        with evaluating(self):
+            for first in range(0, len(data), batch_size):
+                batch = data.batch(range(first, min(first + batch_size, len(data))))
+                x = batch.x.to(device)
+                check_input(x)
+                scores = answer(x, task if seen is None else seen, batch.lengths)
+                right += int((scores.argmax(1).cpu() == batch.labels).sum())
         return right
 
     def accuracy(self, task: int, after: int) -> float:

@@ -15,7 +15,11 @@ from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, options_of
 from snnsim.errors import CheckpointError, ConfigError, NonFiniteError, check_choice, check_number
-from snnsim.training import checkpoint, distributed
+from snnsim.finite import check_input, first_not_finite
+from snnsim.layer import auxiliary_losses, start_training
+from snnsim.synapses import narrow_delays
+from snnsim.training import checkpoint, distributed, split_parameters
+from snnsim.training.finite import gradients_finite
 from snnsim.training.rules.online import online_gradients
 from snnsim.training.schedules import cosine
 
@@ -34,12 +38,15 @@ class ContinualRecipe:
         later_lr: in the others; 0 means the same.
         optimizer: ``"sgd"`` or ``"adam"``.
         momentum: of SGD; Adam has its own.
-        weight_decay: L2 penalty.
+        weight_decay: L2 penalty on weights; see :func:`snnsim.training.split_parameters`.
         schedule: ``"constant"``, or ``"cosine"`` over the epochs of a task.
         delay_lr: learning rate of delays, in steps; 0 means ``100 * lr``.
+        sigma_end, sigma_share: the kernels of learnt delays narrow to this width, in steps, over
+            this share of the first task; later tasks keep it.
         until: a task ends early, after the epoch in which this accuracy on its validation data is
             reached; 0 for never.
         checkpoint_steps: also store every so many steps within an epoch; 0: after epochs only.
+        check_finite: whether every batch is searched for NaN and infinities.
     """
 
     epochs: int = 1
@@ -51,8 +58,11 @@ class ContinualRecipe:
     weight_decay: float = 0.0
     schedule: str = "constant"
     delay_lr: float = 0.0
+    sigma_end: float = 0.23
+    sigma_share: float = 0.25
     until: float = 0.0
     checkpoint_steps: int = 0
+    check_finite: bool = True
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -60,6 +70,8 @@ class ContinualRecipe:
         for name in ("epochs", "batch_size"):
             check_number(name, getattr(self, name), 1)
         check_number("until", self.until, 0, 1)
+        check_number("sigma_end", self.sigma_end, 0)
+        check_number("sigma_share", self.sigma_share, 0, 1)
         check_number("lr", self.lr, above=0)
         for name in ("later_lr", "momentum", "weight_decay", "delay_lr", "checkpoint_steps"):
             check_number(name, getattr(self, name), 0)
@@ -164,6 +176,8 @@ class ContinualTrainer:
         self.watcher.task_started(task, steps * self.recipe.epochs)
         while self.place.epoch < self.recipe.epochs:
             self._run_epoch(data, steps)
+        self._narrow(task, self.recipe.epochs)
+        self._check_weights()
         began = time.monotonic()
         distributed.same_random_numbers(self.device)
         self.method.end_task(task)
@@ -178,12 +192,13 @@ class ContinualTrainer:
         self._set_rates(place.task, place.epoch)
         key = [self.seed, place.task, place.epoch]
         order = np.random.default_rng(key).permutation(len(data))
-        self.learner.train()
+        start_training(self.learner)
         self.method.enter(place.task)
         for step in range(place.step, steps):
             began = time.monotonic()
             self.method.begin_step(place.task, place.epoch * steps + step, steps * recipe.epochs)
             chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            self._narrow(place.task, place.epoch + step / steps)
             loss = self._step(data, chosen)
             seconds = self.place.seconds + time.monotonic() - began
             self.place = replace(self.place, step=step + 1, seconds=seconds)
@@ -193,6 +208,26 @@ class ContinualTrainer:
         epochs = recipe.epochs if self._reached(place.task) else place.epoch + 1
         self.place = replace(self.place, epoch=epochs, step=0)
         self.save()
+
+    def _narrow(self, task: int, epoch: float) -> None:
+        """Widths of delay kernels: they fall in the first task and stay narrow."""
+        recipe = self.recipe
+        done = epoch if task == 0 else recipe.epochs
+        narrow_delays(
+            self.learner, done, recipe.epochs, end=recipe.sigma_end, fraction=recipe.sigma_share
+        )
+
+    def _check_finite(self, finite: bool, what: str) -> None:
+        if not finite:
+            raise NonFiniteError(
+                f"{what} is not finite in task {self.place.task}, epoch {self.place.epoch}, step "
+                f"{self.place.step}; try a smaller learning rate"
+            )
+
+    def _check_weights(self) -> None:
+        """Nothing that is not finite is tested or stored."""
+        lost = first_not_finite(self.learner.state_dict().items())
+        self._check_finite(lost is None, str(lost))
 
     def _reached(self, task: int) -> bool:
         if not self.recipe.until:
@@ -211,6 +246,8 @@ class ContinualTrainer:
         x, labels = (
             a.to(self.device) for a in (batch.x[:, : len(mine)], batch.labels[: len(mine)])
         )
+        if self.recipe.check_finite:
+            check_input(x, f"the input in task {task}")
         batch = batch._replace(x=x, labels=labels, lengths=batch.lengths[: len(mine)])
         share = len(mine) / len(chosen)
         self.method.before_step(batch, task)
@@ -233,15 +270,17 @@ class ContinualTrainer:
             if further.requires_grad:
                 (share * further).backward()
         else:
-            scores = learner.scores(batch.x, task, batch.lengths)
-            loss = share * self.method.loss(entropies(scores).sum(), batch, scores, task, mine)
+            with auxiliary_losses() as extra:
+                scores = learner.scores(batch.x, task, batch.lengths)
+                loss = self.method.loss(entropies(scores).sum(), batch, scores, task, mine)
+            if len(mine):  # means over samples
+                loss = loss + sum(extra.values())
+            loss = share * loss
             loss.backward()
-        if not bool(torch.isfinite(distributed.sum_over_processes(loss.detach(), self.device))):
-            raise NonFiniteError(
-                f"the loss is not finite in task {task}, epoch {self.place.epoch}, step "
-                f"{self.place.step}; try a smaller learning rate"
-            )
+        total = distributed.sum_over_processes(loss.detach(), self.device)
+        self._check_finite(bool(torch.isfinite(total)), "the loss")
         distributed.sum_gradients(learner.parameters())
+        self._check_finite(gradients_finite(learner.parameters()), "a gradient")
         self.method.after_backward(task)
         self.optimizer.step()
         self._keep_delays_in_range()
@@ -255,11 +294,19 @@ class ContinualTrainer:
                 clamp()
 
     def _optimizer(self, task: int) -> torch.optim.Optimizer:
+        undecayed = {id(p) for p in split_parameters(self.learner)[1]}
         weights: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         delays: list[nn.Parameter] = []
         for name, parameter in self.method.parameters(task).items():
-            (delays if name.endswith("delay") else weights).append(parameter)
-        groups: list[dict[str, Any]] = [{"params": weights, "scale": 1.0}]
+            if name.endswith("delay"):
+                delays.append(parameter)
+            else:
+                (plain if id(parameter) in undecayed else weights).append(parameter)
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "scale": 1.0},
+            {"params": plain, "scale": 1.0, "weight_decay": 0.0},
+        ]
         if delays:
             scale = (self.recipe.delay_lr or 100 * self.recipe.lr) / self.recipe.lr
             groups.append({"params": delays, "scale": scale, "weight_decay": 0.0})

@@ -12,8 +12,8 @@ optimiser, ``after_step`` (change weights); then ``end_task``. The objective is
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Method:
 
     needs_scores = False  # whether it needs scores of whole sequences, or their gradients
     answers_as_trained = True  # whether it is tested with the weights that training changes
+    _undo: ExitStack | None = None
     rehearses = False  # whether samples of earlier tasks are trained along, and so their heads
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
@@ -37,12 +38,26 @@ class Method:
 
         ``optimizer`` is ``"sgd"`` only for plain SGD without weight decay.
         """
+        self.detach()
         self.learner = learner
         if self.needs_scores and learner.learning == "ottt":
             raise ConfigError(
                 f"{type(self).__name__} needs the scores of whole sequences or their gradients, "
                 "which online training never has; use training='bptt' or 'dsr'"
             )
+
+    def detach(self) -> None:
+        """Let go of the learner: no hook, flag or replaced answer of the method stays in it.
+
+        What was learnt stays, as far as it is in the learner's own weights.
+        """
+        if self._undo is not None:
+            self._undo.close()
+
+    def on_detach(self, undo: Callable[..., Any], *arguments: Any) -> None:
+        """Have something undone by :meth:`detach`; the last is undone first."""
+        self._undo = self._undo or ExitStack()
+        self._undo.callback(undo, *arguments)
 
     def begin_task(self, task: int) -> None: ...
 
@@ -143,14 +158,16 @@ def keeping_buffers(net: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def freeze_statistics(learner: Learner, task: int) -> None:
+def freeze_statistics(method: Method, task: int) -> None:
     """After the first task: batch statistics stay, and delays are whole and stay.
 
-    Called in ``enter``, since a new epoch puts all modules back into training mode.
+    Until the method is detached; called in ``enter``, and so also after a resumption.
     """
-    for module in learner.modules() if task > 0 else ():
-        if hasattr(module, "running_mean"):  # ours or torch's
+    for module in method.learner.modules() if task > 0 else ():
+        if hasattr(module, "running_mean") and module.training:  # ours or torch's
+            method.on_detach(module.train)
             module.eval()
         if isinstance(module, Delayed) and module.profile != "one_tap":
+            method.on_detach(setattr, module, "profile", module.profile)
             module.round_()
             module.profile = "one_tap"  # as evaluation has it

@@ -26,10 +26,15 @@ class Wrapper(Method):
         super().attach(learner, optimizer)
         self.inner.attach(learner, optimizer)
         if learner.answer is not None:
+            self.detach()
             raise ConfigError(
                 f"{type(self).__name__} trains class scores, but {type(self.inner).__name__} "
                 "answers without any; put it on another method"
             )
+
+    def detach(self) -> None:
+        self.inner.detach()
+        super().detach()
 
     @property
     def answers_as_trained(self) -> bool:  # type: ignore[override]

@@ -180,7 +180,7 @@ def _forward(
     x = x.contiguous()
     mean, var = moments(x)
     rows = _rows(params, mean, torch.rsqrt(var + eps), weight, bias)
-    dispatch.check_scan(x, state, rows, dispatch.known(key), (*learnt, *NORM))
+    dispatch.check_scan(x, state, rows, dispatch.known(key), [*learnt, False, False, False])
     y, final = dispatch.forward("scan", rung, key, x, state, rows)
     return y, final, mean, var
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
-from snnsim.errors import ConfigError, ShapeError
+from snnsim.errors import ConfigError, ShapeError, check_number
 from snnsim.layer import Layer
 
 
@@ -26,7 +25,8 @@ class Dropout(Layer):
 
     def __init__(self, p: float):
         super().__init__()
-        if not isinstance(p, Real) or not 0 <= p < 1:
+        check_number("dropout probability", p, 0)
+        if p >= 1:
             raise ConfigError(f"dropout probability is {p!r} but must lie in 0 .. 1 (1 excluded)")
         self.p = p
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.errors import SnnsimError
+from snnsim.layer import evaluating
 from snnsim.neurons import LI, Neuron
 from snnsim.synapses import Delayed
 from snnsim.units import steps_to_ms
@@ -56,12 +57,10 @@ def raster(net: nn.Module, x: Tensor, dt: float, title: str = "") -> Any:
         )
 
     handles = [m.register_forward_hook(record) for m in net.modules() if isinstance(m, Neuron)]
-    was_training = net.training
-    net.eval()
     try:
-        net(x)
+        with evaluating(net):
+            net(x)
     finally:
-        net.train(was_training)
         for handle in handles:
             handle.remove()
     figure, axes = _figure(len(panels), 1, 8, 1.2 + 1.8 * len(panels))

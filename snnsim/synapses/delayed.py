@@ -211,9 +211,10 @@ class Delayed(Layer):
             history = x.new_zeros((reach, *x.shape[1:]))
             y = self._connect(x, 0)
         else:
-            history = state.get("history") if isinstance(state, dict) else None
-            if not isinstance(history, Tensor):
+            given = state.get("history") if isinstance(state, dict) else None
+            if not isinstance(given, Tensor):
                 raise ShapeError("the state of Delayed is {'history': [max_delay_steps, B, n_in]}")
+            history = given
             if history.shape != (reach, *x.shape[1:]):
                 raise ShapeError(
                     f"history has shape {tuple(history.shape)} but x needs "

@@ -56,9 +56,10 @@ class Recurrent(Layer):
             raise ShapeError("the state of Recurrent must hold 'z', the last output")
         y0 = x.new_zeros(x.shape[1:]) if state is None else state["z"]
         if not isinstance(y0, Tensor) or y0.shape != x.shape[1:]:
+            have = tuple(getattr(y0, "shape", ()))
             raise ShapeError(
-                f"state 'z' has shape {tuple(getattr(y0, 'shape', ()))} but x needs {tuple(x.shape[1:])}; pass "
-                "state=None to start afresh"
+                f"state 'z' has shape {have} but x needs {tuple(x.shape[1:])}; pass state=None to "
+                "start afresh"
             )
         y, final = dispatch.recurrent_scan(
             neuron.equations,

@@ -3,7 +3,7 @@
 from snnsim.training.evaluate import Scores, evaluate, predict
 from snnsim.training.fit import Trainer, Watcher, set_seed
 from snnsim.training.latency import Latency, accuracy_over_time
-from snnsim.training.recipe import Optimizers, Recipe
+from snnsim.training.recipe import Optimizers, Recipe, split_parameters
 
 __all__ = [
     "Latency",
@@ -16,4 +16,5 @@ __all__ = [
     "evaluate",
     "predict",
     "set_seed",
+    "split_parameters",
 ]

@@ -7,6 +7,7 @@ the previous checkpoint as it was.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -18,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from snnsim.errors import CheckpointError
+from snnsim.errors import CheckpointError, NonFiniteError
+from snnsim.finite import first_not_finite
 
 FORMAT = "snnsim-checkpoint-1"
 
@@ -30,13 +32,21 @@ def save(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None
         path: its name.
         tensors: name to tensor, on any device.
         values: plain JSON values.
+
+    Raises:
+        NonFiniteError: for a tensor with NaN or an infinity; nothing is written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     os.close(handle)
     try:
         ready = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        save_file(ready, name, metadata={"format": FORMAT, "values": json.dumps(values)})
+        lost = first_not_finite(ready.items())
+        if lost is not None:
+            raise NonFiniteError(f"{lost} is not finite, so {path} is left as it was")
+        text = json.dumps(values)
+        metadata = {"format": FORMAT, "values": text, "sha256": digest(ready, text)}
+        save_file(ready, name, metadata=metadata)
         with open(name, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(name, path)
@@ -44,11 +54,20 @@ def save(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None
         Path(name).unlink(missing_ok=True)
 
 
+def digest(tensors: dict[str, Tensor], values: str) -> str:
+    """SHA-256 of names, types, shapes and bytes of the tensors and of the text beside them."""
+    found = hashlib.sha256(values.encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint: ``(tensors, values)``.
 
     Raises:
-        CheckpointError: if the file is absent, damaged or of another kind.
+        CheckpointError: if the file is absent, damaged, of another kind or holds NaN or infinity.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
@@ -56,16 +75,25 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint ({error})") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a checkpoint of this program (its format is "
             f"{metadata.get('format')!r}, expected {FORMAT!r})"
         )
+    kept = metadata.get("sha256")  # files of earlier versions have none
+    if kept is not None and kept != digest(tensors, metadata.get("values", "")):
+        raise CheckpointError(f"{path} is damaged: its content is not what was written")
+    lost = first_not_finite(tensors.items())
+    if lost is not None:
+        raise CheckpointError(
+            f"{path} holds NaN or infinity in {lost}: the training that wrote it had diverged; go "
+            "back to another checkpoint"
+        )
     try:
         return tensors, json.loads(metadata["values"])
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: its values cannot be read ({error})") from error
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnsim.finite import check_input
 from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import get_readout
+from snnsim.layer import evaluating
 from snnsim.neurons import LI, Neuron
 from snnsim.synapses import Recurrent
 from snnsim.training import distributed
@@ -70,7 +72,12 @@ def run_padded(net: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tens
 
 @torch.no_grad()
 def predict(
-    net: nn.Module, x: Tensor, readout: str, lengths: Tensor | None = None, masked: bool = True
+    net: nn.Module,
+    x: Tensor,
+    readout: str,
+    lengths: Tensor | None = None,
+    masked: bool = True,
+    check_finite: bool = True,
 ) -> Tensor:
     """Class scores ``[B, C]`` of a batch ``[T, B, N]`` in evaluation mode.
 
@@ -79,16 +86,18 @@ def predict(
         readout: see :mod:`snnsim.functional.readouts`.
         lengths: of the samples; ``None``: all are as long as ``x``.
         masked: whether steps beyond a sample's end are kept out of the read-out.
+        check_finite: whether ``x`` is searched for NaN and infinities.
+
+    Raises:
+        NonFiniteError: if ``x`` is not finite.
     """
-    was_training = net.training
-    net.eval()
+    if check_finite:
+        check_input(x)
     if lengths is None:
         lengths, masked = torch.full((x.shape[1],), x.shape[0]), False
-    try:
+    with evaluating(net):
         y, ends = run_padded(net, x, lengths)
-        return get_readout(readout)(y, ends if masked else None)
-    finally:
-        net.train(was_training)
+    return get_readout(readout)(y, ends if masked else None)
 
 
 def evaluate(
@@ -100,6 +109,7 @@ def evaluate(
     batch_size: int = 256,
     steps: int = 0,
     device: torch.device | str = "cpu",
+    check_finite: bool = True,
 ) -> Scores:
     """Evaluate a network.
 
@@ -111,6 +121,7 @@ def evaluate(
         steps: pad every batch to at least so many steps. Unmasked read-outs depend on the
             padding, so a fixed number makes a sample's result independent of its batch.
         device: where the network lives.
+        check_finite: whether batches are searched for NaN and infinities.
 
     Returns:
         Exact means over all samples (not means of batch means).
@@ -125,7 +136,8 @@ def evaluate(
                 continue
             batch = data.batch(mine, longest)
             labels = batch.labels.to(device)
-            scores = predict(net, batch.x.to(device), readout, batch.lengths, mask_padding)
+            x = batch.x.to(device)
+            scores = predict(net, x, readout, batch.lengths, mask_padding, check_finite)
             totals[0] += float((scores.argmax(1) == labels).sum())
             totals[1] += float(cross_entropy_sum(scores, labels))
             totals[2] += len(mine)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnsim.finite import all_finite
+
 
 def gradients_finite(parameters: Iterable[nn.Parameter]) -> bool:
     """Whether every gradient is finite."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return not gradients or bool(torch.isfinite(torch.stack([g.sum() for g in gradients]).sum()))
+    return all(all_finite(p.grad) for p in parameters if p.grad is not None)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.errors import CheckpointError, NonFiniteError
+from snnsim.finite import all_finite, first_not_finite
 from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import get_readout
-from snnsim.layer import auxiliary_losses
+from snnsim.layer import auxiliary_losses, start_training
 from snnsim.training import checkpoint, distributed
 from snnsim.training.evaluate import evaluate, run_padded
 from snnsim.training.finite import first_culprit, gradients_finite
@@ -139,7 +141,7 @@ class Trainer:
         order = epoch_order(len(self.train), self.seed, epoch)
         steps = -(-len(order) // recipe.batch_size)
         self.watcher.epoch_started(epoch, steps)
-        self.net.train()
+        start_training(self.net)
         for step in range(self.position.step, steps):
             began = time.monotonic()
             indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
@@ -168,6 +170,7 @@ class Trainer:
             # a process without a share still takes part in what the processes do together
             batch = self.train.batch(mine if len(mine) else part[:1], longest)
             x = batch.x[:, : len(mine)].to(self.device)
+            self._check(not self.recipe.check_finite or all_finite(x), "the input", x, step)
             labels = batch.labels[: len(mine)].to(self.device)
             with self._autocast(), auxiliary_losses() as extra:
                 y, ends = run_padded(self.net, x, batch.lengths[: len(mine)])
@@ -196,14 +199,34 @@ class Trainer:
     def _check(self, finite: bool, what: str, x: Tensor, step: int) -> None:
         if finite:
             return
-        last = None if self.out is None else self.out / "last.safetensors"
-        good = str(last) if last is not None and last.is_file() else "none yet"
         raise NonFiniteError(
             f"{what} is not finite at epoch {self.position.epoch}, step {step}; first not finite: "
-            f"{first_culprit(self.net, x)}. Last good checkpoint: {good}. Try a smaller max_lr"
+            f"{first_culprit(self.net, x)}. {self._last_good()}"
         )
 
+    def _check_weights(self) -> None:
+        """Nothing that is not finite is evaluated, stored or predicted from."""
+        lost = first_not_finite(self._everything())
+        if lost is not None:
+            raise NonFiniteError(
+                f"{lost} is not finite after step {self.position.step} of epoch "
+                f"{self.position.epoch}. {self._last_good()}"
+            )
+
+    def _last_good(self) -> str:
+        last = None if self.out is None else self.out / "last.safetensors"
+        good = str(last) if last is not None and last.is_file() else "none yet"
+        return f"Last good checkpoint: {good}. Try a smaller max_lr or lr_delay"
+
+    def _everything(self) -> Iterator[tuple[str, Tensor]]:
+        """Weights, buffers and the optimisers' memory, by name."""
+        yield from checkpoint.prefixed("net", self.net.state_dict()).items()
+        for i, optimizer in enumerate(self.optimizers.each):
+            named = checkpoint.optimizer_tensors(optimizer)
+            yield from checkpoint.prefixed(f"optimizer{i}", named).items()
+
     def _end_epoch(self) -> None:
+        self._check_weights()
         position, recipe = self.position, self.recipe
         began = time.monotonic()
         scores = evaluate(
@@ -214,6 +237,7 @@ class Trainer:
             batch_size=recipe.batch_size,
             steps=self.steps,
             device=self.device,
+            check_finite=recipe.check_finite,
         )
         row = {
             "epoch": position.epoch,
@@ -266,10 +290,9 @@ class Trainer:
     def _save_last(self) -> None:
         if self.out is None or distributed.rank() != 0:
             return
-        tensors = checkpoint.prefixed("net", self.net.state_dict())
-        for i, optimizer in enumerate(self.optimizers.each):
-            named = checkpoint.optimizer_tensors(optimizer)
-            tensors |= checkpoint.prefixed(f"optimizer{i}", named)
+        if self.position.step:  # the end of an epoch has been checked
+            self._check_weights()
+        tensors = dict(self._everything())
         tensors |= checkpoint.prefixed("random", checkpoint.random_state(self.device))
         values = {
             "position": asdict(self.position),

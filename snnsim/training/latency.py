@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from snnsim.errors import ConfigError, check_number
+from snnsim.finite import check_input
 from snnsim.functional.readouts import get_readout
+from snnsim.layer import evaluating
 from snnsim.training.evaluate import run_padded
 
 
@@ -55,18 +57,16 @@ def accuracy_over_time(
             "accuracy over time needs a causal network"
         )
     longest, read = max(steps, int(np.max(data.lengths))), get_readout(readout)
-    was_training = net.training
     right: dict[int, int] = {}
-    net.eval()
-    try:
+    with evaluating(net):
         for first in range(0, len(data), batch_size):
             batch = data.batch(range(first, min(first + batch_size, len(data))), longest)
-            y, ends = run_padded(net, batch.x.to(device), batch.lengths)
+            x = batch.x.to(device)
+            check_input(x)
+            y, ends = run_padded(net, x, batch.lengths)
             for t in [*range(every, len(y), every), len(y)]:
                 scores = read(y[:t], ends.clamp(max=t) if mask_padding else None)
                 hits = int((scores.argmax(1).cpu() == batch.labels).sum())
                 right[t] = right.get(t, 0) + hits
-    finally:
-        net.train(was_training)
     bins = getattr(getattr(net, "encoder", None), "bins", 1)
     return Latency([bins * t for t in right], [hits / len(data) for hits in right.values()])

@@ -37,7 +37,7 @@ def one_cycle(
     return _cosine(max_lr, end, share), _cosine(betas[0], betas[1], share)
 
 
-def cosine(epoch: int, epochs: int, lr: float) -> float:
+def cosine(epoch: float, epochs: int, lr: float) -> float:
     """Cosine annealing from ``lr`` at epoch 0 to 0 at ``epochs``.
 
     Source: Loshchilov & Hutter 2017, arXiv:1608.03983.

@@ -236,8 +236,8 @@ def test_delays_stay_in_range_in_a_loop_of_ones_own():
                 layer.clamp_()
         layer(spikes(1))
         results.append(layer.delay.detach().clone())
-        ends = results[-1].aminmax()
-        assert (float(ends.min), float(ends.max)) == (0, 8)
+        assert ((results[-1] == 0) | (results[-1] == 8)).sum() > 3
+        assert bool(((results[-1] >= 0) & (results[-1] <= 8)).all())
     assert torch.equal(*results)
 
 

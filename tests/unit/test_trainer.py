@@ -275,14 +275,14 @@ def test_each_parameter_is_in_the_group_it_belongs_to():
     assert group["weight_decay"] == 0.0
 
 
-def test_biases_do_not_decay_and_learnt_time_constants_do():
+def test_neither_biases_nor_learnt_time_constants_decay():
     net = Sequential(torch.nn.Linear(3, 4), LIF(4, dt=1.0, learn=("tau_mem",)))
     groups = Optimizers(net, RECIPE).main.param_groups
     decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
     assert {n: decay[id(p)] for n, p in net.named_parameters()} == {
         "layers.0.weight": RECIPE.weight_decay,
         "layers.0.bias": 0.0,
-        "layers.1.raw_tau_mem": RECIPE.weight_decay,
+        "layers.1.raw_tau_mem": 0.0,
     }
 
 

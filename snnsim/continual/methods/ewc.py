@@ -19,6 +19,7 @@ from torch.nn import functional
 from snnsim.continual.method import Method
 from snnsim.errors import check_number
 from snnsim.layer import evaluating
+from snnsim.synapses.delayed import delayed_layers
 
 
 class EWC(Method):
@@ -81,6 +82,8 @@ class EWC(Method):
         named = self.parameters(task)
         found = {name: torch.zeros_like(p) for name, p in named.items()}
         with evaluating(self.learner):
+            for layer in delayed_layers(self.learner):
+                layer.train()  # rounded delays would have no slope, and so no protection
             for number in chosen:
                 batch = data.batch([number])
                 scores = self.learner.scores(batch.x.to(self.device), task, batch.lengths)

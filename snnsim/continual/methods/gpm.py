@@ -37,7 +37,7 @@ class GPM(HLOP):
         chosen = torch.randperm(len(data))[: self.samples].numpy()
         self.learner.train()
         self.enter(task)
-        freeze_statistics(self.learner, task + 1)  # activity as it is from now on
+        freeze_statistics(self, task + 1)  # activity as it is from now on
         self.learning_now = True
         for part in range(0, len(chosen), 50):
             batch = data.batch(chosen[part : part + 50])

@@ -125,12 +125,14 @@ class HLOP(Method):
             size = as_matrix(module, weight).shape[1]
             self.subspaces[name] = Subspace(size, rate=rate, **self.options).to(weight)
             self.modes[name] = self._mode(module, optimizer)
-            if isinstance(module, PlasticConnection):
-                module.observe = _Observer(self, name)
-            else:
-                module.register_forward_hook(_Observer(self, name).hook)
         decays = {m.decay for m in learner.modules() if isinstance(m, RateLIF)}
         self.decay = next(iter(decays), 1.0)
+        for name, module in self.connections.items():  # last: what is refused leaves no trace
+            if isinstance(module, PlasticConnection):
+                self.on_detach(setattr, module, "observe", module.observe)
+                module.observe = _Observer(self, name)
+            else:
+                self.on_detach(module.register_forward_hook(_Observer(self, name).hook).remove)
 
     def _mode(self, module: nn.Module | Part, optimizer: str) -> str:
         dense = isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
@@ -184,7 +186,7 @@ class HLOP(Method):
 
     def enter(self, task: int) -> None:
         self.task = task
-        freeze_statistics(self.learner, task)
+        freeze_statistics(self, task)
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
         own_head = name.startswith("heads.") and not self.learner.shares_head

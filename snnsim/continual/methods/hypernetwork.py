@@ -101,12 +101,14 @@ class Hypernetwork(Method):
         if not targets:
             raise ConfigError("the network has no connection whose weights could be generated")
         self.generator = Generator(targets, len(learner.stream), **self.sizes)
+        self.on_detach(setattr, learner, "generate", learner.generate)
+        self.on_detach(delattr, learner, "generator")
         learner.add_module("generator", self.generator.to(next(iter(targets.values()))))
         learner.generate = self.generator
         self.targets = {f"body.{name}" for name in targets}
 
     def enter(self, task: int) -> None:
-        freeze_statistics(self.learner, task)
+        freeze_statistics(self, task)
         with torch.no_grad():
             earlier = range(task) if self.before else ()
             self.held = [functional_call(self.generator, self.before, (s,)) for s in earlier]

@@ -12,6 +12,8 @@ Source: Ren et al. 2024 (arXiv:2402.18865), section 3; ``keep = min(1 - 1 / (ste
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,16 @@ class LowRank(nn.Module):
         self.slow_b.mul_(keep).add_(self.b, alpha=1 - keep)
 
 
+def _merge(module: nn.Module, name: str) -> None:
+    """Put what the slow pair has learnt into the weight itself, and take the adapter off."""
+    steps: Any = getattr(module, "parametrizations")[name]  # noqa: B009
+    with torch.no_grad():
+        value = steps[0].eval()(steps.original)
+    parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+    with torch.no_grad():
+        getattr(module, name).copy_(value)
+
+
 class ILoRA(Replay):
     """Interpolation-based low-rank adapters.
 
@@ -85,17 +97,20 @@ class ILoRA(Replay):
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         super().attach(learner, optimizer)
-        self.adapters: list[LowRank] = []
         roots: list[tuple[str, nn.Module]] = [("body", learner.body)]
         if learner.shares_head:
             roots.append(("head", learner.heads[0]))
-        for name, root in roots:
-            for each, connection in connections_of(name, root).items():
-                self.adapters.append(self._adapt(each, connection))
-        if not self.adapters:
+        found = {k: c for name, root in roots for k, c in connections_of(name, root).items()}
+        if not found:
             raise ConfigError("the network has no connection to adapt")
+        modules = [self._adaptable(name, connection) for name, connection in found.items()]
+        self.adapters = [
+            self._adapt(module, connection)
+            for module, connection in zip(modules, found.values(), strict=True)
+        ]
 
-    def _adapt(self, name: str, connection: Connection) -> LowRank:
+    @staticmethod
+    def _adaptable(name: str, connection: Connection) -> nn.Module:
         if isinstance(connection, Part):
             raise ConfigError(
                 f"{name} is within a layer of torch.nn, whose weights cannot be given an adapter; "
@@ -108,9 +123,13 @@ class ILoRA(Replay):
                 f"{name} is a convolution with a feedback of its own, which adapters are not "
                 "built for; use feedback='backprop'"
             )
+        return module
+
+    def _adapt(self, module: nn.Module, connection: Connection) -> LowRank:
         own = "w_rec" if isinstance(module, Recurrent) else "weight"
         adapter = LowRank(weight_of(connection).detach(), self.rank, self.scale)
         parametrize.register_parametrization(module, own, adapter)
+        self.on_detach(_merge, module, own)
         return adapter
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
@@ -133,15 +152,21 @@ class ILoRA(Replay):
         x, lengths = joined([past.batch for past in drawn])
         x, within = x.to(self.device), self.learner.within(x, lengths)
         fast = self.learner.readout(self.learner.body(x)[0], within)
-        with torch.no_grad():
-            self._use_slow(True)
+        with torch.no_grad(), self._slow():
             slow = self.learner.readout(self.learner.body(x)[0], within)
-            self._use_slow(False)
         return (fast - torch.maximum(fast.detach(), slow)).square().mean()
 
-    def _use_slow(self, slow: bool) -> None:
-        for adapter in self.adapters:
-            adapter.train(not slow)
+    @contextmanager
+    def _slow(self) -> Iterator[None]:
+        """The slow pairs instead of the fast ones for a while."""
+        modes = [adapter.training for adapter in self.adapters]
+        try:
+            for adapter in self.adapters:
+                adapter.eval()
+            yield
+        finally:
+            for adapter, mode in zip(self.adapters, modes, strict=True):
+                adapter.train(mode)
 
     def after_step(self, task: int) -> None:
         if task > 0:

@@ -62,6 +62,10 @@ class Refresh(Wrapper):
         super().attach(learner, optimizer)
         self.information.attach(learner, optimizer)
 
+    def detach(self) -> None:
+        self.information.detach()
+        super().detach()
+
     def before_step(self, batch: Any, task: int) -> None:
         self.inner.before_step(batch, task)
         named = self.parameters(task)
@@ -77,12 +81,10 @@ class Refresh(Wrapper):
     ) -> list[Tensor | None]:
         """Of the mean cross-entropy of the joint batch, which leaves no trace in the network."""
         count = distributed.sum_over_processes(torch.tensor(float(len(batch.labels))), self.device)
-        self.learner.observed = False
-        with keeping_buffers(self.learner):
+        with self.learner.unobserved(), keeping_buffers(self.learner):
             scores = self.learner.scores(batch.x, task, batch.lengths)
             loss = functional.cross_entropy(scores, batch.labels, reduction="sum") / float(count)
             found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        self.learner.observed = True
         return [g if g is None else distributed.sum_over_processes(g, self.device) for g in found]
 
     def _direction(self, name: str, parameter: Tensor, g: Tensor) -> Tensor:

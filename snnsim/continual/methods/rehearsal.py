@@ -57,6 +57,7 @@ class Rehearsal(Wrapper):
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         super().attach(learner, optimizer)
         if not self.answers_as_trained:
+            self.detach()
             raise ConfigError(
                 f"{type(self.inner).__name__} is tested with other weights than those it trains, "
                 "and rehearsal trains the network as it is tested; put it on another method"
@@ -104,7 +105,7 @@ class Rehearsal(Wrapper):
             functional.cross_entropy(scores, batch.labels.to(scores.device))
             for batch, scores in zip(batches, found, strict=True)
         ]
-        torch.stack(losses).sum().backward()
+        torch.stack(losses).mean().backward()
         optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:

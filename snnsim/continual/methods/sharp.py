@@ -88,22 +88,28 @@ class SHARP(Method):
         self.units, self.trunk = Units(learner.body), Trunk(learner.body)
         self.age = [torch.zeros(size, dtype=torch.int64) for size in self.units.sizes]
         self.learns = [torch.zeros(size, dtype=torch.bool) for size in self.units.sizes]
-        with torch.no_grad():
-            for block in self.units.blocks:
-                self._thin(block)
-        learner.answer = self.answer
+        for block in self.units.blocks:
+            self._kept(block)  # or it is refused
         self.features = torch.zeros(0)
-        learner.body.register_forward_hook(self._keep_features)
+        self.on_detach(setattr, learner, "answer", learner.answer)
+        learner.answer = self.answer
+        self.on_detach(learner.body.register_forward_hook(self._keep_features).remove)
         self.settled_rows: list[tuple[nn.Parameter, Tensor, Tensor]] = []
 
-    def _thin(self, block: Block) -> None:
-        """Keep a random ``density`` of the pairs, at weights larger by ``density^-1/2``."""
+    def _kept(self, block: Block) -> int:
+        """How many of a block's pairs stay connected."""
         mask, count = block.mask, round(self.density * block.mask.numel())
         if count < 2:
             raise ConfigError(
                 f"density {self.density} leaves {count} connections of the {mask.numel()} between "
                 f"{mask.shape[1]} and {mask.shape[0]} units; give a larger density"
             )
+        return count
+
+    @torch.no_grad()
+    def _thin(self, block: Block) -> None:
+        """Keep a random ``density`` of the pairs, at weights larger by ``density^-1/2``."""
+        mask, count = block.mask, self._kept(block)
         chosen = torch.randperm(mask.numel())[:count]
         mask.fill_(False).view(-1)[chosen] = True
         weight_of(block.module).mul_(block.full(mask) * self.density**-0.5)
@@ -123,6 +129,9 @@ class SHARP(Method):
         return (self.age[layer] == 0) & ~self.learns[layer]
 
     def begin_task(self, task: int) -> None:
+        if task == 0:
+            for block in self.units.blocks:
+                self._thin(block)
         for learns in self.learns:
             learns.fill_(False)
 
@@ -169,7 +178,7 @@ class SHARP(Method):
         weight.masked_fill_(block.full(changed), 0)
 
     def enter(self, task: int) -> None:
-        freeze_statistics(self.learner, task)
+        freeze_statistics(self, task)
         self.settled_rows = [
             (parameter, rows, parameter.detach()[rows].clone())
             for block in self.units.blocks
@@ -220,16 +229,15 @@ class SHARP(Method):
         self.age[0].fill_(self.horizon + 1)
         for block in self.units.blocks:
             self._restart(block)
-        self.learner.eval()
-        self.spikes[task] = self._store(task)
-        for past in list(self.spikes):
-            kept = self.spikes[past]
-            features = self._late(kept).cpu()
-            lasting = _of_features(self.age[-1] > 0, features)
-            self.codes[past] = encode(features, kept["labels"], self.relevance, lasting)
-            if past <= task - self.horizon:
-                del self.spikes[past]
-        self.learner.train()
+        with evaluating(self.learner):
+            self.spikes[task] = self._store(task)
+            for past in list(self.spikes):
+                kept = self.spikes[past]
+                features = self._late(kept).cpu()
+                lasting = _of_features(self.age[-1] > 0, features)
+                self.codes[past] = encode(features, kept["labels"], self.relevance, lasting)
+                if past <= task - self.horizon:
+                    del self.spikes[past]
 
     def _restart(self, block: Block) -> None:
         """New weights, of the spread of the present ones, into plastic units."""
