@@ -1,22 +1,21 @@
-"""Compiles generated kernel source with numba and keeps the machine code on disk.
+"""Compiles kernels with numba and keeps the machine code on disk; where, says ``cache.py``.
 
-The file name is a hash of the source, and a generated file calls nothing outside itself, so
-a cached kernel can never be stale. The folder is ``$SNNSIM_CACHE_DIR``, else
-``~/.cache/snnsim``; where it cannot be written, kernels are compiled anew in each process.
+A generated file calls nothing outside itself, so its own text is what it is named by.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import math
 import os
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from snnsim.kernels import cache
 from snnsim.kernels.derive import FUNCTIONS
 
 NUMBA_HEADER = """\
@@ -32,39 +31,54 @@ F = np.{dtype}
 
 
 def jit(function: Any) -> Any:
-    """Decorate a hand-written kernel that calls nothing outside its own file.
+    """Decorate a hand-written kernel, whose machine code is kept on disk.
 
-    numba keeps the machine code beside the file or in the user's cache folder, and discards it
-    when the file changes. Where neither can be written it is compiled anew in each process.
+    It is kept under a digest of its file and of all that it imports from this package, so a change
+    in what it calls is noticed, which numba's own cache, looking at one file, does not.
     """
     from numba import njit
 
     options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    folder = cache.code_folder()
+    if folder is None:
+        return njit(**options)(function)
+    digest = cache.digest(cache.text_of(function.__module__))
     try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found no folder that can be written
+        with _numba_caches_in(folder / f"kernel_{digest}"):
+            return njit(cache=True, **options)(function)
+    except (OSError, RuntimeError):  # what numba raises where it cannot write
         return njit(**options)(function)
 
 
-def cache_folder() -> Path:
-    """Folder of generated sources and their compiled code."""
-    base = os.environ.get("SNNSIM_CACHE_DIR")
-    return Path(base) if base else Path.home() / ".cache" / "snnsim"
+@contextmanager
+def _numba_caches_in(folder: Path) -> Iterator[None]:
+    """What is decorated meanwhile keeps its machine code there."""
+    import numba
+
+    settings: Any = numba.config
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.utime(folder)
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
+    try:
+        yield
+    finally:
+        settings.CACHE_DIR = before
 
 
 def compile_numba(body: str, dtype: str) -> Any:
     """Import ``body`` as a module whose functions are compiled by numba on first call."""
     source = NUMBA_HEADER.format(cache=True, dtype=dtype) + body
-    digest = hashlib.sha256(source.encode()).hexdigest()[:24]
+    folder = cache.code_folder()
     try:
-        return _import_cached(digest, source)
-    except (OSError, RuntimeError):  # no home folder, nothing writable: compile anew each time
-        return _execute(NUMBA_HEADER.format(cache=False, dtype=dtype) + body)
+        if folder is not None:
+            return _import_cached(folder / f"kernel_{cache.digest(source)}.py", source)
+    except (OSError, RuntimeError):  # the disk is full: compile without it
+        pass
+    return _execute(NUMBA_HEADER.format(cache=False, dtype=dtype) + body)
 
 
-def _import_cached(digest: str, source: str) -> Any:
-    path = cache_folder() / f"kernel_{digest}.py"
-    _write_once(path, source)
+def _import_cached(path: Path, source: str) -> Any:
+    cache.write_once(path, source)
     name = f"snnsim_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
@@ -88,16 +102,3 @@ def _execute(source: str) -> Any:
     space: dict[str, Any] = {"__name__": "snnsim_generated_kernel"}
     exec(source, space)
     return SimpleNamespace(**space)
-
-
-def _write_once(path: Path, source: str) -> None:
-    if path.exists() and path.read_text(encoding="utf-8") == source:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(source)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import config, types
+from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import make_array
 
-WIDTH = 32  # of a sum over time
-NARROW = 8  # of the few taps of one synapse
+from snnsim.kernels import plain_vector
+from snnsim.kernels.plain_vector import NARROW, WIDTH
 
 
 class Vector(types.Type):
@@ -38,7 +39,12 @@ class VectorModel(models.PrimitiveModel):
 
 
 def _address(context, builder, vector, array_type, array, index):
-    data = make_array(array_type)(context, builder, array).data
+    whole = make_array(array_type)(context, builder, array)
+    if context.enable_boundscheck:
+        last = builder.add(index, ir.Constant(index.type, vector.width - 1))
+        for end in (index, last):
+            cgutils.do_boundscheck(context, builder, end, whole.nitems, 0)
+    data = whole.data
     place = builder.gep(data, [index])
     return builder.bitcast(place, vector.llvm.as_pointer())
 
@@ -59,7 +65,7 @@ def _check(array: Any, index: Any) -> None:
 def _loader(width: int) -> Any:
     @intrinsic
     def load(typing, array, index):
-        """``array[index : index + width]``; bounds are not checked."""
+        """``array[index : index + width]``; bounds are checked under NUMBA_BOUNDSCHECK only."""
         _check(array, index)
         vector = Vector(array.dtype, width)
 
@@ -72,12 +78,9 @@ def _loader(width: int) -> Any:
     return load
 
 
-load, load_narrow = _loader(WIDTH), _loader(NARROW)
-
-
 @intrinsic
 def store(typing, array, index, vector):
-    """Write the vector at ``array[index:]``; bounds are not checked."""
+    """Write the vector at ``array[index:]``; bounds are checked under NUMBA_BOUNDSCHECK only."""
     _check(array, index)
 
     def generate(context, builder, signature, args):
@@ -148,3 +151,11 @@ def total(typing, vector):
         return builder.extract_element(value, ir.Constant(number, 0))
 
     return vector.dtype(vector), generate
+
+
+load, load_narrow = _loader(WIDTH), _loader(NARROW)
+
+settings: Any = config
+if settings.DISABLE_JIT:  # kernels then run as plain Python
+    for name in ("load", "load_narrow", "store", "fma", "multiply_add", "zeros_like", "total"):
+        globals()[name] = getattr(plain_vector, name)

@@ -147,7 +147,8 @@ def taps_backward(weight, delay, sigma, profile, g, g_weight, g_delay, g_sigma, 
 
 def fits_window(sigma, profile, wide):
     """Whether a profile of that width lies within ``NARROW`` taps wherever its centre is."""
-    return _reach.py_func(abs(sigma), profile, wide) <= NARROW // 2
+    reach = getattr(_reach, "py_func", _reach)  # itself where NUMBA_DISABLE_JIT is set
+    return reach(abs(sigma), profile, wide) <= NARROW // 2
 
 
 @jit
