@@ -36,7 +36,11 @@ def run(copy) -> tuple[float, int]:
     """Its result, and how many kernels were compiled for it."""
     places = {"PYTHONPATH": str(copy), "SNNSIM_CACHE_DIR": str(copy / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=os.environ | places, capture_output=True, text=True
+        [sys.executable, "-c", PROGRAM],
+        cwd=copy,
+        env=os.environ | places,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     total, misses = done.stdout.split()
@@ -105,8 +109,8 @@ def test_vectors_in_registers_do_what_they_do_in_numpy():
 def test_without_a_compiler_the_same_comes_out():
     program = (
         "import torch, snnsim as sn; torch.manual_seed(0); "
-        "net = sn.Sequential(sn.Delayed(3, 4, dt=1.0, max_delay_ms=4, sigma=0.1, backend='events'), "
-        "sn.LIF(4, dt=1.0)); x = (torch.rand(9, 2, 3) < 0.5).float(); y, _ = net(x); "
+        "net = sn.Sequential(sn.Delayed(3, 4, dt=1.0, max_delay_ms=4, sigma=0.1, "
+        "backend='events'), sn.LIF(4, dt=1.0)); x = (torch.rand(9, 2, 3) < 0.5).float(); y, _ = net(x); "
         "y.sum().backward(); print(y.sum().item(), net[0].weight.grad.sum().item())"
     )
     results = []
