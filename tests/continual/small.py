@@ -105,3 +105,8 @@ def precise(scenario, kind="dense", **options):
 def named_copy(module):
     """All parameters by name, as they are now."""
     return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def name_of(module, parameter):
+    """The name of a parameter within a module."""
+    return next(name for name, p in module.named_parameters() if p is parameter)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import CHANNELS, named_copy, precise, stream
+from small import CHANNELS, name_of, named_copy, precise, stream
 
 import snnsim as sn
 from snnsim.continual import Learner, dense_head
@@ -29,10 +29,6 @@ def attached(method, scenario="class", kind="dense", optimizer="sgd"):
 
 def batch_of(made, task, count=12):
     return made.stream.tasks[task].train.batch(range(count))
-
-
-def name_of(made, parameter):
-    return next(name for name, p in made.named_parameters() if p is parameter)
 
 
 def move(made, seed, size=0.3):
