@@ -45,7 +45,7 @@ def structure(made):
         "observed": made.observed,
         "own forward": sorted(n for n, m in made.named_modules() if "forward" in vars(m)),
         "buffers": sorted(name for name, _ in made.named_buffers()),
-        "parameters": [(name, p.requires_grad) for name, p in made.named_parameters()],
+        "parameters": sorted((name, p.requires_grad) for name, p in made.named_parameters()),
     }
     for name, module in made.named_modules():
         found[name] = {
