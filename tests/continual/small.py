@@ -1,13 +1,20 @@
 """A small data set and networks for the tests of continual learning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from snnsim_datasets.tools.events import Batch
 
 import snnsim as sn
-from snnsim.continual import Learner, dense_head, permuted, split_by_class, split_by_speaker
+from snnsim.continual import (
+    Learner,
+    View,
+    dense_head,
+    permuted,
+    split_by_class,
+    split_by_speaker,
+)
 
 CHANNELS, STEPS = 12, 6
 
@@ -74,3 +81,32 @@ def body(kind="dense"):
 
 def learner(scenario, kind="dense", **options):
     return Learner(body(kind), dense_head(10), stream(scenario), **options)
+
+
+def in_double(data):
+    """The same samples in double precision."""
+    return View(data, np.arange(len(data)), torch.Tensor.double)
+
+
+def precise(scenario, kind="dense", **options):
+    """A learner and its stream in double precision, with heads as large as the body's weights."""
+    made = learner(scenario, kind, **options).double()
+    tasks = [
+        replace(task, train=in_double(task.train), test=in_double(task.test))
+        for task in made.stream.tasks
+    ]
+    made.stream = replace(made.stream, tasks=tuple(tasks))
+    with torch.no_grad():
+        for head in made.heads:
+            head.weight.mul_(50)
+    return made
+
+
+def named_copy(module):
+    """All parameters by name, as they are now."""
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def name_of(module, parameter):
+    """The name of a parameter within a module."""
+    return next(name for name, p in module.named_parameters() if p is parameter)

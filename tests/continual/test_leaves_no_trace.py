@@ -1,0 +1,227 @@
+"""A method that is detached leaves a learner as it found it, also where something broke off."""
+
+import contextlib
+import copy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import learner
+
+from snnsim.continual import ContinualRecipe, ContinualTrainer, ContinualWatcher, methods
+from snnsim.continual.methods.fine_tuning import FineTuning
+from snnsim.synapses import Delayed
+
+RECIPE = ContinualRecipe(epochs=1, batch_size=42, lr=0.1)  # a step per task
+NAMES = methods.names()
+KINDS = ("dense", "axonal", "recurrent")
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_load_state_dict_pre_hooks",
+)
+
+
+def detach(method):
+    """What lets go of a learner: all that ``attach`` and training put there is taken away."""
+    method.detach()
+
+
+def made_for(name, kind="dense"):
+    return learner("task" if name == "hypernetwork" else "class", kind)
+
+
+def structure(made):
+    """Everything about a learner but the values of its tensors."""
+    found = {
+        "answer": made.answer,
+        "generate": made.generate,
+        "observed": made.observed,
+        "own forward": sorted(n for n, m in made.named_modules() if "forward" in vars(m)),
+        "buffers": sorted(name for name, _ in made.named_buffers()),
+        "parameters": sorted((name, p.requires_grad) for name, p in made.named_parameters()),
+    }
+    for name, module in made.named_modules():
+        found[name] = {
+            "type": type(module),
+            "training": module.training,
+            "hooks": [len(getattr(module, hooks)) for hooks in HOOKS],
+            "observe": getattr(module, "observe", None),
+            "profile": getattr(module, "profile", None),
+            "settings": sorted(vars(module)),
+        }
+    return found
+
+
+def assert_same(found, expected):
+    for key in expected.keys() | found.keys():
+        assert found.get(key) == expected.get(key), key
+
+
+class Interrupt(ContinualWatcher):
+    """Ctrl-C when the body is about to run for the n-th time; one use, and it is gone."""
+
+    def __init__(self, made, count):
+        self.left = count
+        self.layer = made.body[len(made.body) - 1]
+        self.handle = self.layer.register_forward_pre_hook(self)
+
+    def __call__(self, module, inputs):
+        self.left -= 1
+        if self.left == 0:
+            self.release()
+            raise KeyboardInterrupt
+
+    def release(self):
+        self.handle.remove()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_attached_and_detached_is_as_before(name, kind):
+    made, method = made_for(name, kind), methods.get(name)()
+    before, values = structure(made), copy.deepcopy(made.state_dict())
+    method.attach(made)
+    detach(method)
+    assert_same(structure(made), before)
+    assert made.state_dict().keys() == values.keys()
+    for key, value in made.state_dict().items():
+        assert torch.equal(value, values[key]), key
+
+
+@pytest.mark.parametrize(("kind", "tasks"), [("axonal", 1), ("axonal", 2), ("dense", 2)])
+@pytest.mark.parametrize("name", NAMES)
+def test_only_values_have_changed_where_tasks_were_trained(name, tasks, kind):
+    torch.manual_seed(1)
+    made = made_for(name, kind)
+    before = structure(made)
+    trainer = ContinualTrainer(made, methods.get(name)(), RECIPE)
+    for _ in range(tasks):
+        trainer._run_task()
+    detach(trainer.method)
+    assert_same(structure(made), before)
+    assert all(torch.isfinite(value).all() for value in made.state_dict().values())
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("hypernetwork", "sharp")])
+def test_a_network_answers_after_the_method_has_gone_as_it_did_before(name):
+    torch.manual_seed(1)
+    trainer = ContinualTrainer(made_for(name), methods.get(name)(), RECIPE)
+    trainer._run_task()
+    trainer._run_task()
+    made = trainer.learner.eval()
+    batch = made.stream.tasks[1].train.batch(range(12))
+    with torch.no_grad():
+        expected = made.scores(batch.x, 1, batch.lengths)
+        detach(trainer.method)
+        torch.testing.assert_close(
+            made.scores(batch.x, 1, batch.lengths), expected, rtol=1e-5, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fine_tuning_afterwards_is_bit_for_bit_that_of_a_fresh_learner(name):
+    results = []
+    for attached in (False, True):
+        made = made_for(name, "axonal")
+        if attached:
+            method = methods.get(name)()
+            method.attach(made)
+            detach(method)
+        torch.manual_seed(3)
+        trainer = ContinualTrainer(made, FineTuning(), RECIPE)
+        summary = trainer.run()
+        results.append((summary["matrix"], summary["parameters"], made.state_dict()))
+    (matrix, count, values), (again, count_again, found) = results
+    assert found.keys() == values.keys()
+    assert all(torch.equal(found[key], value) for key, value in values.items())
+    assert (again, count_again) == (matrix, count)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_learner_can_be_given_to_one_method_after_the_other(name):
+    made, first = made_for(name), methods.get(name)()
+    first.attach(made)
+    detach(first)
+    second = methods.get(name)()
+    torch.manual_seed(3)
+    ContinualTrainer(made, second, RECIPE)._run_task()
+    fresh = made_for(name)
+    torch.manual_seed(3)
+    ContinualTrainer(fresh, methods.get(name)(), RECIPE)._run_task()
+    assert made.state_dict().keys() == fresh.state_dict().keys()
+    assert all(torch.equal(v, fresh.state_dict()[k]) for k, v in made.state_dict().items())
+
+
+def test_detaching_twice_or_before_attaching_does_no_harm():
+    for name in NAMES:
+        method, made = methods.get(name)(), made_for(name)
+        detach(method)
+        before = structure(made)
+        method.attach(made)
+        detach(method)
+        detach(method)
+        assert_same(structure(made), before)
+
+
+@pytest.mark.parametrize("call", [2, 5, 9])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interrupted_run_can_be_detached_too(name, call):
+    torch.manual_seed(1)
+    made = made_for(name, "axonal")
+    before = structure(made)
+    trainer = ContinualTrainer(made, methods.get(name)(), RECIPE)
+    interrupt = Interrupt(made, call)
+    with contextlib.suppress(KeyboardInterrupt):
+        trainer.run()
+    interrupt.release()
+    detach(trainer.method)
+    assert_same(structure(made), before)
+
+
+def switches(trainer):
+    """Modes and switches that a look at the network may only turn for the moment."""
+    made, method = trainer.learner, trainer.method
+    inner = getattr(method, "inner", method)
+    return {
+        "observed": made.observed,
+        "learning now": getattr(inner, "learning_now", None),
+        "modes": {name: module.training for name, module in made.named_modules()},
+        "delays": [m.profile for m in made.modules() if isinstance(m, Delayed)],
+    }
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "fine-tuning"])
+def test_an_interruption_anywhere_leaves_no_switch_turned(name, call):
+    torch.manual_seed(1)
+    trainer = ContinualTrainer(made_for(name), methods.get(name)(), RECIPE)
+    trainer._run_task()
+    trainer.learner.train()
+    before = switches(trainer)
+    interrupt = Interrupt(trainer.learner, call)
+    with contextlib.suppress(KeyboardInterrupt):
+        trainer._run_task()
+    interrupt.release()
+    assert_same(switches(trainer), before)
+
+
+@pytest.mark.parametrize("on", ["hlop", "gpm", "owm", "ewc"])
+def test_subspaces_learn_on_after_an_interrupted_refresh(on):
+    torch.manual_seed(1)
+    trainer = ContinualTrainer(made_for(on), methods.get("refresh")(on=on), RECIPE)
+    trainer._run_task()
+    batch = trainer.stream.tasks[1].train.batch(range(12))
+    interrupt = Interrupt(trainer.learner, 1)
+    buffers = [b.clone() for b in trainer.learner.buffers()]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.method.before_step(batch, 1)
+    interrupt.release()
+    assert trainer.learner.observed
+    assert all(torch.equal(a, b) for a, b in zip(buffers, trainer.learner.buffers(), strict=True))

@@ -1,0 +1,151 @@
+"""Schedules of few epochs: kernels narrow to their end, and at rates by which a network learns."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "continual"))
+from small import CHANNELS, lif, stream
+from small_training import TRAIN, VALIDATION, changed, network, trainer
+
+import snnsim as sn
+from snnsim.continual import ContinualRecipe, ContinualTrainer, Learner, dense_head
+from snnsim.continual.methods.fine_tuning import FineTuning
+from snnsim.synapses import Delayed
+from snnsim.training import Recipe, Trainer, Watcher
+from snnsim.training.recipe import Optimizers
+from snnsim.training.schedules import cosine, one_cycle
+
+SHORT = (1, 2, 3)
+
+
+def delays_of(net):
+    return [m for m in net.modules() if isinstance(m, Delayed)]
+
+
+class Rates(Watcher):
+    """Notes rates and widths of every step."""
+
+    def __init__(self):
+        self.main, self.delays, self.widths = [], [], []
+
+    def step_done(self, epoch, step, loss):
+        optimizers = self.trainer.optimizers
+        self.main.append(optimizers.main.param_groups[0]["lr"])
+        self.delays.append(optimizers.delays.param_groups[0]["lr"])
+        self.widths.append([float(m.sigma) for m in delays_of(self.trainer.net)])
+
+
+def trained(**recipe):
+    watcher = Rates()
+    watcher.trainer = trainer(changed(sigma_share=0.25, **recipe), watcher=watcher)
+    watcher.trainer.run()
+    return watcher
+
+
+@pytest.mark.parametrize("epochs", SHORT)
+def test_no_epoch_of_a_short_one_cycle_is_wasted(epochs):
+    rates = [one_cycle(epoch, epochs, 5e-3)[0] for epoch in range(epochs)]
+    assert max(rates) >= 5e-3 / 2
+    assert max(rates) <= 5e-3
+    assert min(rates) >= 5e-3 / 25  # where a cycle starts
+    assert all(0.85 <= one_cycle(epoch, epochs, 5e-3)[1] <= 0.95 for epoch in range(epochs))
+
+
+@pytest.mark.parametrize("epochs", SHORT)
+def test_short_training_takes_the_rates_of_its_recipe(epochs):
+    watcher = trained(epochs=epochs)
+    assert max(watcher.main) >= 0.05 / 2  # of max_lr
+    assert min(watcher.main) >= 0.05 / 25
+    assert watcher.delays[0] == 0.5
+    assert min(watcher.delays) > 0
+
+
+@pytest.mark.parametrize("epochs", [*SHORT, 4, 5, 7])
+def test_kernels_are_at_their_end_when_training_ends(epochs):
+    watcher = trained(epochs=epochs)
+    end = watcher.trainer.recipe.sigma_end
+    for module in delays_of(watcher.trainer.net):
+        assert float(module.sigma) == pytest.approx(end, rel=1e-6)
+    widths = np.array(watcher.widths)
+    assert (np.diff(widths, axis=0) <= 0).all()  # they only fall
+    assert (widths[0] > end).all()  # from where they began
+
+
+@pytest.mark.parametrize("epochs", SHORT[1:])
+def test_the_last_of_several_epochs_is_trained_as_it_is_evaluated(epochs):
+    watcher = trained(epochs=epochs)
+    np.testing.assert_allclose(watcher.widths[-1], watcher.trainer.recipe.sigma_end, rtol=1e-6)
+
+
+def test_the_weights_kept_of_a_single_epoch_have_narrow_kernels(tmp_path):
+    t = Trainer(network(), TRAIN, VALIDATION, changed(epochs=1, sigma_share=0.25), out=tmp_path)
+    rows = t.run()
+    t.load_best()
+    assert [float(m.sigma) for m in delays_of(t.net)] == pytest.approx([0.23, 0.23], rel=1e-6)
+    assert rows[-1]["sigma"] == pytest.approx([0.23, 0.23], rel=1e-6)
+
+
+@pytest.mark.parametrize("epochs", SHORT)
+def test_a_width_is_left_alone_where_no_share_of_the_epochs_is_given_to_it(epochs):
+    net = network()
+    before = [float(m.sigma) for m in delays_of(net)]
+    optimizers = Optimizers(net, Recipe(epochs=epochs, sigma_share=0.0))
+    for epoch in range(epochs):
+        optimizers.start_epoch(epoch)
+    assert [float(m.sigma) for m in delays_of(net)] == before
+
+
+@pytest.mark.parametrize("epochs", [12, 60, 150])
+def test_long_schedules_are_the_published_ones_still(epochs):
+    optimizers = Optimizers(network(), Recipe(epochs=epochs))
+    narrowing = epochs // 4
+    for epoch in range(epochs):
+        optimizers.start_epoch(epoch)
+        for start, module in zip(optimizers.start_sigma, optimizers.connections, strict=True):
+            share = min(epoch, narrowing) / narrowing
+            expected = start * (0.23 / start) ** share
+            assert float(module.sigma) == pytest.approx(expected, rel=1e-6)
+        rate = optimizers.delays.param_groups[0]["lr"]
+        assert rate == pytest.approx(0.05 * (1 + np.cos(np.pi * epoch / epochs)), rel=1e-9)
+    assert optimizers.main.param_groups[0]["lr"] == pytest.approx(2e-8, rel=1e-6)
+
+
+@pytest.mark.parametrize("epochs", SHORT)
+def test_a_short_cosine_starts_at_its_rate_and_never_reaches_zero(epochs):
+    rates = [cosine(epoch, epochs, 0.1) for epoch in range(epochs)]
+    assert rates[0] == 0.1
+    assert min(rates) >= 0.1 / 4
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("epochs", SHORT)
+def test_a_short_task_of_a_stream_narrows_its_kernels_at_rates_that_train(epochs, schedule):
+    torch.manual_seed(0)
+    body = sn.Sequential(Delayed(CHANNELS, 10, dt=1.0, max_delay_ms=8.0), lif(10))
+    made = Learner(body, dense_head(10), stream("class"))
+    recipe = ContinualRecipe(epochs=epochs, batch_size=21, schedule=schedule)
+    t = ContinualTrainer(made, FineTuning(), recipe)
+    rates, widths = [], []
+
+    class Watch:
+        def task_started(self, *_): ...
+
+        def tested(self, *_): ...
+
+        def step_done(self, task, step, loss):
+            rates.append(t.optimizer.param_groups[0]["lr"])
+            widths.append(float(made.body[0].sigma))
+
+    t.watcher = Watch()
+    t._run_task()
+    assert rates[0] == 0.1 and min(rates) >= 0.1 / 4
+    assert float(made.body[0].sigma) == pytest.approx(0.23, rel=1e-6)
+    assert widths == sorted(widths, reverse=True) and widths[0] > 0.23
