@@ -110,7 +110,8 @@ def test_without_a_compiler_the_same_comes_out():
     program = (
         "import torch, snnsim as sn; torch.manual_seed(0); "
         "net = sn.Sequential(sn.Delayed(3, 4, dt=1.0, max_delay_ms=4, sigma=0.1, "
-        "backend='events'), sn.LIF(4, dt=1.0)); x = (torch.rand(9, 2, 3) < 0.5).float(); y, _ = net(x); "
+        "backend='events'), sn.LIF(4, dt=1.0)); x = (torch.rand(9, 2, 3) < 0.5).float(); "
+        "y, _ = net(x); "
         "y.sum().backward(); print(y.sum().item(), net[0].weight.grad.sum().item())"
     )
     results = []
