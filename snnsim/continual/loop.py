@@ -196,9 +196,9 @@ class ContinualTrainer:
         self.method.enter(place.task)
         for step in range(place.step, steps):
             began = time.monotonic()
+            self._narrow(place.task, place.epoch + step / steps)
             self.method.begin_step(place.task, place.epoch * steps + step, steps * recipe.epochs)
             chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            self._narrow(place.task, place.epoch + step / steps)
             loss = self._step(data, chosen)
             seconds = self.place.seconds + time.monotonic() - began
             self.place = replace(self.place, step=step + 1, seconds=seconds)

@@ -13,6 +13,7 @@ from torch import Tensor
 from snnsim.continual.method import freeze_statistics
 from snnsim.continual.methods.hlop import HLOP
 from snnsim.errors import check_number
+from snnsim.layer import start_training
 
 
 class GPM(HLOP):
@@ -35,13 +36,15 @@ class GPM(HLOP):
     def end_task(self, task: int) -> None:
         data = self.learner.stream.tasks[task].train
         chosen = torch.randperm(len(data))[: self.samples].numpy()
-        self.learner.train()
+        start_training(self.learner)
         self.enter(task)
         freeze_statistics(self, task + 1)  # activity as it is from now on
         self.learning_now = True
-        for part in range(0, len(chosen), 50):
-            batch = data.batch(chosen[part : part + 50])
-            self.look_at(batch)
-            self.learner.scores(batch.x.to(self.device), task, batch.lengths)
-        self.learning_now = False
+        try:
+            for part in range(0, len(chosen), 50):
+                batch = data.batch(chosen[part : part + 50])
+                self.look_at(batch)
+                self.learner.scores(batch.x.to(self.device), task, batch.lengths)
+        finally:
+            self.learning_now = False
         super().end_task(task)

@@ -104,7 +104,7 @@ class Hypernetwork(Method):
         self.on_detach(setattr, learner, "generate", learner.generate)
         self.on_detach(delattr, learner, "generator")
         learner.add_module("generator", self.generator.to(next(iter(targets.values()))))
-        learner.generate = self.generator
+        learner.generate = self.generator.__call__  # the module itself would be registered twice
         self.targets = {f"body.{name}" for name in targets}
 
     def enter(self, task: int) -> None:
