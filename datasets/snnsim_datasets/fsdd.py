@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from snnsim.errors import DataError, check_choice
-from snnsim_datasets.tools.audio import Recordings, read_audio
+from snnsim_datasets.tools.audio import Recordings, is_audio, read_audio, warn_passed_over
 from snnsim_datasets.tools.cochlear_sets import ENDINGS, load_by_speaker, locate
 from snnsim_datasets.tools.events import BinnedEvents
-from snnsim_datasets.tools.files import default_root, find
+from snnsim_datasets.tools.files import default_root, digest_all, find
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import check_split, held_out_speakers
@@ -34,7 +34,7 @@ INFO = Info(
     "part has the same speakers as the training part.",
 )
 
-_CLIP = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
+_CLIP = re.compile(r"(\d)_(.+)_(\d+)")
 
 
 def load(
@@ -70,8 +70,11 @@ def load(
 
 def _load_audio(split: str, folder: Path, n_mels: int) -> Recordings:
     folder = folder / "recordings" if (folder / "recordings").is_dir() else folder
-    paths = sorted(folder.glob("*.wav")) if folder.is_dir() else []
-    found = [(p, m) for p in paths if (m := _CLIP.fullmatch(p.name))]
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [(p, m) for p in paths if is_audio(p) and (m := _CLIP.fullmatch(p.stem))]
+    taken = {p for p, _ in found}
+    wanted = "<digit>_<speaker>_<index> with an ending that can be read"
+    warn_passed_over(folder, [p for p in paths if p not in taken], wanted)
     if not found:
         raise DataError(
             f"{folder} has neither fsdd_train.h5 nor <digit>_<speaker>_<index>.wav files; get the "
@@ -85,7 +88,8 @@ def _load_audio(split: str, folder: Path, n_mels: int) -> Recordings:
     if split in ("train", "validation"):
         held = np.isin(speakers, held_out_speakers(speakers[~test]))
         chosen = chosen & (held if split == "validation" else ~held)
-    clips = [_read(path) for (path, _), keep in zip(found, chosen, strict=True) if keep]
+    kept = [path for (path, _), keep in zip(found, chosen, strict=True) if keep]
+    clips = [_read(path) for path in kept]
     if not clips:
         raise DataError(f"{folder} has no recordings for split {split!r}")
     front_end = MelFrontEnd(RATE, RATE, n_mels)
@@ -98,6 +102,7 @@ def _load_audio(split: str, folder: Path, n_mels: int) -> Recordings:
         classes=INFO.classes,
         dt=front_end.hop_ms,
         front_end=front_end,
+        checksums={f"{folder.name}/": digest_all(folder, kept)},
     )
 
 

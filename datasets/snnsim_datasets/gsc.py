@@ -10,8 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from snnsim.errors import DataError, check_choice
-from snnsim_datasets.tools.audio import Recordings, read_audio
-from snnsim_datasets.tools.files import Remote, atomic, cache_root, default_root, fetch
+from snnsim_datasets.tools.audio import Recordings, is_audio, read_audio, warn_passed_over
+from snnsim_datasets.tools.files import (
+    Remote,
+    atomic,
+    cache_root,
+    default_root,
+    digest_all,
+    fetch,
+    stamp_of,
+    warn_uncached,
+)
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import check_split, hash_fraction
@@ -25,6 +34,7 @@ WORDS = (
     *("wow", "yes", "zero"),
 )
 PROTOCOLS = ("official", "speaker")
+VERSION = 2  # of what is cached of clips
 
 INFO = Info(
     name="gsc",
@@ -93,6 +103,7 @@ def load(
         classes=names,
         dt=front_end.hop_ms,
         front_end=front_end,
+        checksums={f"{folder.name}/": digest_all(folder, chosen)},
     )
 
 
@@ -127,7 +138,9 @@ def _folder(root: Path | str | None, download: bool, progress) -> Path:
 
 def _clips(folder: Path) -> list[Path]:
     words = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name != "_background_noise_"]
-    return [c for w in words for c in sorted(w.iterdir()) if c.suffix in (".wav", ".flac")]
+    files = [c for w in words for c in sorted(w.iterdir()) if c.is_file()]
+    warn_passed_over(folder, [c for c in files if not is_audio(c)], "recordings that can be read")
+    return [c for c in files if is_audio(c)]
 
 
 def _official(folder: Path, split: str) -> tuple[list[Path], list[Path]]:
@@ -139,16 +152,36 @@ def _official(folder: Path, split: str) -> tuple[list[Path], list[Path]]:
                 f"{path} is missing, so the official split cannot be made; use the complete "
                 "archive, or set data.protocol to 'speaker'"
             )
-        listed[name] = {
-            Path(entry).with_suffix("").as_posix() for entry in path.read_text().split()
-        }
-    clips = [c for c in _clips(folder) if c.parent.name in WORDS]
+        listed[name] = _entries(path)
+    clips = {_key(c): c for c in _clips(folder) if c.parent.name in WORDS}
+    for name, entries in listed.items():
+        if entries and not entries & clips.keys():
+            raise DataError(
+                f"no entry of {folder / LISTS[name]} is a clip in {folder}, so its clips would be "
+                "taken for training; get the list that belongs to them, or set data.protocol to "
+                "'speaker'"
+            )
+    both = listed["validation"] & listed["test"]
+    if both:
+        raise DataError(f"{sorted(both)[0]} is in both lists of {folder}, {' and '.join(LISTS)}")
 
     def part(clip: Path) -> str:
-        key = f"{clip.parent.name}/{clip.stem}"  # the lists say .wav, a copy may be .flac
-        return next((name for name, members in listed.items() if key in members), "train")
+        return next((name for name, members in listed.items() if _key(clip) in members), "train")
 
-    return [c for c in clips if part(c) == split], clips
+    return [c for c in clips.values() if part(c) == split], list(clips.values())
+
+
+def _key(clip: Path) -> str:
+    """How a clip is listed, without its ending: the lists say .wav, a copy may be .flac."""
+    return f"{clip.parent.name}/{clip.stem}"
+
+
+def _entries(path: Path) -> set[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is not a readable list of clips ({error})") from error
+    return {Path(entry).with_suffix("").as_posix() for entry in text.split()}
 
 
 def _by_speaker(folder: Path, split: str) -> tuple[list[Path], list[Path]]:
@@ -165,26 +198,35 @@ def _samples(folder: Path, clips: list[Path]) -> np.ndarray:
     """All clips as int16, one second each, memory-mapped from a cache file."""
     import hashlib
 
-    facts = ((c.relative_to(folder), c.stat()) for c in clips)
-    stamp = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in facts)
+    stamp = stamp_of([str(c.relative_to(folder)) for c in clips], clips)
     key = hashlib.sha256(f"{folder.resolve()}\n{stamp}".encode()).hexdigest()[:24]
-    cached = cache_root() / f"gsc-{key}.npy"
     size = len(clips) * SAMPLES
     try:
+        cached = cache_root() / f"gsc-{key}-v{VERSION}.npy"
         stored = np.load(cached, mmap_mode="r")
         if stored.shape == (size,) and stored.dtype == np.int16:
             return stored
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, RuntimeError):
         pass  # absent or damaged: read the clips again
-    with atomic(cached) as temporary:
-        out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=(size,))
-        for i, clip in enumerate(clips):
-            out[i * SAMPLES : (i + 1) * SAMPLES] = _one_second(clip)
-        out.flush()
-    return np.load(cached, mmap_mode="r")
+    try:
+        with atomic(cache_root() / f"gsc-{key}-v{VERSION}.npy") as temporary:
+            out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=(size,))
+            _fill(out, clips)
+            out.flush()
+        return np.load(cache_root() / f"gsc-{key}-v{VERSION}.npy", mmap_mode="r")
+    except (OSError, RuntimeError) as error:
+        warn_uncached(error)
+        return _fill(np.empty(size, np.int16), clips)
 
 
-def _one_second(clip: Path) -> np.ndarray:
+def _fill(out: np.ndarray, clips: list[Path]) -> np.ndarray:
+    for i, clip in enumerate(clips):
+        out[i * SAMPLES : (i + 1) * SAMPLES] = one_second(clip)
+    return out
+
+
+def one_second(clip: Path) -> np.ndarray:
+    """The first second of a clip, with silence behind a shorter one."""
     samples, rate = read_audio(clip)
     if rate != RATE:
         raise DataError(f"{clip} is sampled at {rate} Hz but {RATE} Hz was expected")

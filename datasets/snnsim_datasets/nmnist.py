@@ -9,22 +9,31 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from snnsim.errors import DataError
-from snnsim_datasets.tools.events import BinnedEvents, Events, bin_all, seconds
+from snnsim_datasets.tools.events import (
+    BinnedEvents,
+    Events,
+    bin_all,
+    in_range,
+    seconds,
+    whole_numbers,
+)
 from snnsim_datasets.tools.files import (
     DAMAGE,
     Remote,
-    atomic,
-    cache_root,
+    cached_arrays,
     default_root,
     digest,
     fetch,
     find,
 )
 from snnsim_datasets.tools.info import Info
+from snnsim_datasets.tools.limits import check_bytes
 from snnsim_datasets.tools.splits import check_split, hash_fraction
 
 SHAPE = (2, 34, 34)  # polarity, y, x
 CHANNELS = 2 * 34 * 34
+ARRAYS = ("times", "units", "offsets", "labels")
+VERSION = 2  # of what this reader makes of an archive, and so of what is cached
 _URL = "https://data.mendeley.com/public-files/datasets/468j46mzdv/files/"
 
 INFO = Info(
@@ -75,7 +84,7 @@ def load(
     part = "test" if split == "test" else "train"
     path = _locate(root, part, download, progress)
     checksum = digest(path)
-    events = _read_npz(path) if path.suffix == ".npz" else _read_archive(path, checksum)
+    events = _read(path, checksum)
     if split in ("train", "validation"):
         at = np.asarray([hash_fraction(str(i), "snnsim-nmnist") for i in range(len(events))])
         events = events.subset(at < 0.1 if split == "validation" else at >= 0.1)
@@ -115,59 +124,58 @@ def _locate(root: Path | str | None, part: str, download: bool, progress) -> Pat
     return fetch(remote, folder, progress)
 
 
-def _events(samples: Iterator[tuple[np.ndarray, np.ndarray, int]], path: Path) -> Events:
+def _events(samples: Iterator[tuple[np.ndarray, np.ndarray, int]]) -> dict[str, np.ndarray]:
     times, units, labels = [], [], []
     for t, u, label in samples:
         times.append(t)
         units.append(u)
         labels.append(label)
     if not labels:
-        raise DataError(f"{path} holds no recordings")
-    return Events(
-        times=np.concatenate(times).astype(np.float32),
-        units=np.concatenate(units).astype(np.uint16),
-        offsets=np.concatenate([[0], np.cumsum([len(t) for t in times])]).astype(np.int64),
-        labels=np.asarray(labels, dtype=np.int64),
-        speakers=np.full(len(labels), -1, dtype=np.int64),
-        channels=CHANNELS,
-        classes=INFO.classes,
-    )
+        raise DataError("it holds no recordings")
+    return {
+        "times": np.concatenate(times),
+        "units": np.concatenate(units).astype(np.uint16),
+        "offsets": np.concatenate([[0], np.cumsum([len(t) for t in times])]).astype(np.int64),
+        "labels": np.asarray(labels, dtype=np.int64),
+    }
 
 
-def _read_npz(path: Path) -> Events:
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    size = path.stat().st_size
     try:
+        with zipfile.ZipFile(path) as archive:
+            check_bytes(str(path), sum(i.file_size for i in archive.infolist()), size)
         with np.load(path) as stored:
             data = {name: stored[name] for name in ("x", "y", "p", "dt_us", "offsets", "labels")}
     except DAMAGE as error:
         raise DataError(f"{path} is not a readable N-MNIST .npz file ({error})") from error
-    for name, limit in (("x", 34), ("y", 34), ("p", 2), ("labels", 10)):
-        values = data[name].astype(np.int64)
-        if values.size and not 0 <= values.min() <= values.max() < limit:
-            raise DataError(
-                f"{path}: {name} has values {values.min()} .. {values.max()}, outside "
-                "34 x 34 pixels, 2 polarities and labels 0 .. 9"
-            )
-    units = data["p"].astype(np.int64) * 1156 + data["y"].astype(np.int64) * 34 + data["x"]
+    ranges = {"x": 34, "y": 34, "p": 2, "dt_us": 2**31}
+    count = np.size(data["x"])
+    x, y, p, steps = (
+        in_range(f"{name} values", whole_numbers(name, data[name], count), most)
+        for name, most in ranges.items()
+    )
+    offsets = whole_numbers("offsets", data["offsets"])
+    if not len(offsets) or offsets[0] or offsets[-1] != count or (np.diff(offsets) < 0).any():
+        raise DataError(f"offsets must rise from 0 to the {count} events")
+    labels = whole_numbers("labels", data["labels"], len(offsets) - 1)
+    units = p * 1156 + y * 34 + x
 
     def samples():
-        for i, label in enumerate(data["labels"]):
-            part = slice(int(data["offsets"][i]), int(data["offsets"][i + 1]))
-            yield seconds(np.cumsum(data["dt_us"][part].astype(np.int64))), units[part], int(label)
+        for label, first, last in zip(labels, offsets[:-1], offsets[1:], strict=True):
+            yield seconds(np.cumsum(steps[first:last])), units[first:last], int(label)
 
-    return _events(samples(), path)
+    return _events(samples())
 
 
-def _read_archive(path: Path, checksum: str) -> Events:
-    cached = cache_root() / f"nmnist-{checksum[:24]}.npz"
-    stored = _from_cache(cached)
-    if stored is not None:
-        return stored
-
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
     def samples():
         try:
             with zipfile.ZipFile(path) as archive:
-                names = sorted(n for n in archive.namelist() if n.endswith(".bin"))
-                for name in names:
+                members = [i for i in archive.infolist() if i.filename.endswith(".bin")]
+                held = sum(i.file_size for i in members)
+                check_bytes(str(path), held, path.stat().st_size)
+                for name in sorted(i.filename for i in members):
                     folder = PurePosixPath(name).parent.name
                     if folder not in INFO.classes:
                         raise DataError(f"{path}:{name} is not in a folder named by a digit")
@@ -176,24 +184,18 @@ def _read_archive(path: Path, checksum: str) -> Events:
         except DAMAGE as error:
             raise DataError(f"{path} is truncated or corrupt ({error})") from error
 
-    events = _events(samples(), path)
-    with atomic(cached) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            times=events.times,
-            units=events.units,
-            offsets=events.offsets,
-            labels=events.labels,
-        )
-    return events
+    return _events(samples())
 
 
-def _from_cache(path: Path) -> Events | None:
-    """Events from a cache file; ``None`` where it is absent or damaged."""
+def _read(path: Path, checksum: str) -> Events:
+    """The recordings of a file; what is slow to read is cached."""
     try:
-        with np.load(path) as stored:
-            arrays = {name: stored[name] for name in ("times", "units", "offsets", "labels")}
-    except (*DAMAGE, TypeError):
-        return None
-    speakers = np.full(len(arrays["labels"]), -1, dtype=np.int64)
-    return Events(**arrays, speakers=speakers, channels=CHANNELS, classes=INFO.classes)
+        if path.suffix == ".npz":
+            arrays = _read_npz(path)
+        else:
+            name = f"nmnist-{checksum[:24]}-v{VERSION}.npz"
+            arrays = cached_arrays(name, ARRAYS, lambda: _read_archive(path))
+        speakers = np.full(len(arrays["labels"]), -1, dtype=np.int64)
+        return Events(**arrays, speakers=speakers, channels=CHANNELS, classes=INFO.classes)
+    except DataError as error:
+        raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error

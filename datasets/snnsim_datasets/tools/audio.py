@@ -2,33 +2,104 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from snnsim.errors import ConfigError, DataError
 from snnsim_datasets.tools.events import Batch
+from snnsim_datasets.tools.limits import check_bytes
 from snnsim_datasets.tools.mel import MelFrontEnd
+
+AUDIO = (
+    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64"),
+    *(".rf64", ".snd"),
+)
+UNREADABLE = (".m4a", ".aac", ".wma", ".amr", ".webm", ".mka", ".3gp", ".ape", ".wv")  # but sound
+FASTEST = 768_000  # Hz, beyond which no recording is sampled
+WHOLE = ("PCM_S8", "PCM_U8", "PCM_16", "ULAW", "ALAW", "ALAC_16")  # exact as 16-bit numbers
+LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
+STREAMED = 0xFFFFFFFF  # the size that a header has whose writer could not go back
+_SIZE = re.compile(r"(?i)\b(?:riff|data|ssnd|form)[a-z ]*:\s*(\d+)\s*\(should be (\d+)\)")
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a file is sound by its ending, in capitals or not."""
+    return path.suffix.lower() in AUDIO
+
+
+def warn_passed_over(folder: Path, files: Sequence[Path], wanted: str) -> None:
+    """Say which files of a folder are sound but are not taken."""
+    over = [p.name for p in files if p.suffix.lower() in (*AUDIO, *UNREADABLE)]
+    if over:
+        warnings.warn(
+            f"{len(over)} recordings in {folder} are passed over: {', '.join(over[:5])}"
+            f"{' ...' if len(over) > 5 else ''}; expected {wanted}",
+            stacklevel=3,
+        )
 
 
 def read_audio(path: Path) -> tuple[np.ndarray, int]:
-    """Samples (int16, mono) and sampling rate of a WAV, FLAC or OGG file."""
+    """Samples (int16, mono) and sampling rate of a recording, of any kind that soundfile reads.
+
+    What was stored with more digits is rounded to 16 bits. Codecs that lose something may overshoot
+    the full scale a little, which is cut off; nothing else may.
+
+    Raises:
+        DataError: for a file that is damaged, cut short, of several channels, empty, or has samples
+            that are NaN, infinite or beyond full scale.
+    """
     import soundfile
 
     if not path.is_file():
         raise DataError(f"{path} does not exist")
+    size = path.stat().st_size
     try:
-        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+        with soundfile.SoundFile(path) as file:
+            rate, subtype, frames = file.samplerate, file.subtype, file.frames
+            _check_header(path, file, size)
+            kind = "int16" if subtype in WHOLE else "float64"
+            samples = file.read(dtype=kind, always_2d=True)
+    except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError) as error:
         raise DataError(f"{path} is not a readable recording ({error})") from error
-    if samples.shape[1] != 1:
-        raise DataError(f"{path} has {samples.shape[1]} channels but mono was expected")
+    except MemoryError as error:
+        raise DataError(f"{path} needs more memory than there is") from error
     if len(samples) == 0:
         raise DataError(f"{path} holds no samples")
-    return samples[:, 0], rate
+    if len(samples) < frames:
+        raise DataError(f"{path} is cut short: {len(samples)} of {frames} samples are there")
+    return _sixteen_bits(path, samples[:, 0], subtype), rate
+
+
+def _check_header(path: Path, file: Any, size: int) -> None:
+    """What the header says must be there, and no more than a file of that size can hold."""
+    if file.channels != 1:
+        raise DataError(f"{path} has {file.channels} channels but mono was expected")
+    if not 1 <= file.samplerate <= FASTEST:
+        raise DataError(f"{path} says that it is sampled at {file.samplerate} Hz; it is damaged")
+    check_bytes(str(path), 8.0 * file.frames, size)
+    for promised, held in _SIZE.findall(file.extra_info):
+        if int(promised) > int(held) + 1 and int(promised) != STREAMED:
+            raise DataError(f"{path} is cut short: {held} of {promised} bytes are there")
+
+
+def _sixteen_bits(path: Path, samples: np.ndarray, subtype: str) -> np.ndarray:
+    if samples.dtype == np.int16:
+        return samples
+    if not np.isfinite(samples).all():
+        raise DataError(f"{path} has samples that are NaN or infinite")
+    loudest = float(np.abs(samples).max())
+    if loudest > 1 and subtype not in LOSSY:
+        raise DataError(
+            f"{path} has samples up to {loudest:g}, beyond full scale (1); lower its volume"
+        )
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -75,7 +146,10 @@ class Recordings:
         return max(longest, self.front_end.samples(frames)) + self.front_end.samples(8)
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Features of some clips; shorter ones are padded with silence, then cut to ``steps``."""
+        """Features of some clips, padded to the longest (or to ``steps``) with zeros: no input.
+
+        Within a clip's steps its features are those of the clip followed by silence.
+        """
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) == 0:
             raise ConfigError("a batch needs at least one sample, but no indices were given")
@@ -88,4 +162,6 @@ class Recordings:
             row[: len(clip)] = torch.from_numpy(clip.astype(np.float32) / 32768.0)
         x = self.front_end(wave).transpose(0, 1)[:frames].contiguous()
         lengths = torch.tensor([self.front_end.steps(int(n)) for n in sizes])
+        over = torch.arange(len(x)).view(-1, 1, 1) >= lengths.view(1, -1, 1)
+        x = x.masked_fill_(over, 0.0)
         return Batch(x, torch.from_numpy(self.labels[indices]), lengths.clamp(max=x.shape[0]))

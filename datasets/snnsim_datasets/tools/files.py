@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import http.client
 import os
-import shutil
+import re
 import tempfile
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from snnsim.errors import DataError
+from snnsim_datasets.tools.limits import check_bytes
 
 CHUNK = 1 << 20
 
@@ -44,9 +49,50 @@ def default_root(name: str) -> Path:
 
 
 def cache_root() -> Path:
-    """Where converted data are cached: ``$SNNSIM_CACHE_DIR`` or ``~/.cache/snnsim``."""
+    """Where converted data are cached: ``data/`` in ``$SNNSIM_CACHE_DIR`` or ``~/.cache/snnsim``.
+
+    Raises:
+        RuntimeError: if there is no home folder.
+    """
     base = os.environ.get("SNNSIM_CACHE_DIR")
     return (Path(base) if base else Path.home() / ".cache" / "snnsim") / "data"
+
+
+def cached_arrays(
+    name: str, keys: Sequence[str], convert: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Arrays from the cache's ``.npz`` file of that name, or converted and kept there if it can be.
+
+    ``name`` must hold a checksum of what is converted, and the version of what converts it.
+    """
+    try:
+        with np.load(cache_root() / name) as stored:
+            return {key: stored[key] for key in keys}
+    except (*DAMAGE, TypeError):
+        pass  # absent or damaged: convert again
+    arrays = convert()
+    try:
+        with atomic(cache_root() / name) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    except (OSError, RuntimeError) as error:
+        warn_uncached(error)
+    return arrays
+
+
+@functools.cache
+def _warned() -> list[str]:
+    return []
+
+
+def warn_uncached(error: Exception) -> None:
+    """Say once in a process that converted data cannot be kept, which costs time only."""
+    if not _warned():
+        _warned().append(str(error))
+        warnings.warn(
+            f"converted data cannot be cached ({error}) and are converted anew each time; set "
+            "SNNSIM_CACHE_DIR to a folder that can be written",
+            stacklevel=3,
+        )
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
@@ -56,6 +102,37 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
         while block := file.read(CHUNK):
             state.update(block)
     return state.hexdigest()
+
+
+def digest_all(folder: Path, files: Sequence[Path]) -> str:
+    """One checksum of several files: of their places in the folder and their contents.
+
+    It is remembered in the cache for as long as no file's size or time of change is another.
+    """
+    ordered = sorted(files)
+    names = [file.relative_to(folder).as_posix() for file in ordered]
+    key = hashlib.sha256(f"{folder.resolve()}\n{stamp_of(names, ordered)}".encode()).hexdigest()
+    try:
+        known = (cache_root() / f"sha256-{key[:32]}.txt").read_text(encoding="ascii")
+        if re.fullmatch("[0-9a-f]{64}", known):
+            return known
+    except (OSError, ValueError, RuntimeError):
+        pass  # not known yet
+    state = hashlib.sha256()
+    for name, file in zip(names, ordered, strict=True):
+        state.update(f"{name}\0{digest(file)}\n".encode())
+    try:
+        with atomic(cache_root() / f"sha256-{key[:32]}.txt") as temporary:
+            temporary.write_text(state.hexdigest(), encoding="ascii")
+    except (OSError, RuntimeError) as error:
+        warn_uncached(error)
+    return state.hexdigest()
+
+
+def stamp_of(names: Sequence[str], files: Sequence[Path]) -> str:
+    """Names, sizes and times of change, a line for each file."""
+    facts = zip(names, (file.stat() for file in files), strict=True)
+    return "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in facts)
 
 
 @contextmanager
@@ -155,6 +232,7 @@ def unpacked(path: Path) -> Iterator[Path]:
     if path.suffix not in (".gz", ".zip"):
         yield path
         return
+    size = path.stat().st_size
     if path.stat().st_size == 0:
         raise DataError(
             f"{path} is truncated or corrupt (empty, 0 bytes); delete it and download it again"
@@ -163,7 +241,11 @@ def unpacked(path: Path) -> Iterator[Path]:
         target = Path(folder) / path.stem
         try:
             with _open_packed(path) as packed, target.open("wb") as out:
-                shutil.copyfileobj(packed, out, CHUNK)
+                held = 0
+                while block := packed.read(CHUNK):
+                    held += len(block)
+                    check_bytes(str(path), held, size)
+                    out.write(block)
         except DAMAGE as error:
             raise DataError(
                 f"{path} is truncated or corrupt ({error}); delete it and download it again"

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from snnsim.errors import DataError
-from snnsim_datasets.tools.events import Events
-from snnsim_datasets.tools.files import DAMAGE, atomic, cache_root, digest, unpacked
+from snnsim_datasets.tools.apart import run_apart
+from snnsim_datasets.tools.events import Events, in_range, whole_numbers
+from snnsim_datasets.tools.files import cached_arrays, digest, unpacked
+from snnsim_datasets.tools.limits import check_bytes, most_bytes, read_seconds
 
 CHANNELS = 700
 LAYOUT = "spikes/times, spikes/units, labels"
+SPEAKER = "extra/speaker"
 ARRAYS = ("times", "units", "sizes", "labels", "speakers")
+VERSION = 2  # of what this reader makes of a file, and so of what is cached
+BLOCK = 1000  # samples read at a time
+MANY_SAMPLES, MANY_SPIKES = 50, 1000  # from which it shows which channels a file has
 
 
 def read(path: Path, classes: Sequence[str], channels: int = CHANNELS) -> tuple[Events, str]:
     """Read a file (``.h5``, ``.h5.gz`` or ``.h5.zip``) and return its events and SHA-256.
 
     The flat arrays are cached under the checksum of the file, so that the slow reading of
-    variable-length HDF5 happens once.
+    variable-length HDF5 happens once. It happens in a process of its own, which is cut off where
+    the library hangs; what it unpacks or declares is bounded (:mod:`snnsim_datasets.tools.limits`).
 
     Raises:
         DataError: naming the file and what is wrong with it.
@@ -30,105 +38,127 @@ def read(path: Path, classes: Sequence[str], channels: int = CHANNELS) -> tuple[
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes); delete it and download it again")
     checksum = digest(path)
-    cached = cache_root() / f"{path.name.split('.')[0]}-{checksum[:24]}.npz"
-    arrays = _load_cached(cached)
-    if arrays is None:
+
+    def convert() -> dict[str, np.ndarray]:
         with unpacked(path) as plain:
-            arrays = _read_hdf5(plain, path)
-        _save_cached(cached, arrays)
-    return _checked(arrays, path, classes, channels), checksum
+            size = plain.stat().st_size
+            return run_apart(lambda: _read_hdf5(plain, size), read_seconds(size), str(path))
 
-
-def _load_cached(path: Path) -> dict[str, np.ndarray] | None:
     try:
-        with np.load(path) as stored:
-            return {name: stored[name] for name in ARRAYS}
-    except (*DAMAGE, TypeError):
-        return None  # absent or damaged: read the source again
+        name = f"{path.name.split('.')[0]}-{checksum[:24]}-v{VERSION}.npz"
+        arrays = cached_arrays(name, ARRAYS, convert)
+        return _events(arrays, classes, channels), checksum
+    except DataError as error:
+        text = " ".join(str(error).split())
+        raise DataError(text if str(path) in text else f"{path}: {text}") from error
 
 
-def _save_cached(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    try:
-        with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-    except OSError:
-        return  # a cache that cannot be written costs time, nothing else
-
-
-def _read_hdf5(plain: Path, path: Path) -> dict[str, np.ndarray]:
+def _read_hdf5(plain: Path, size: int) -> dict[str, np.ndarray]:
+    """The arrays of a file of ``size`` bytes; whatever goes wrong is a :class:`DataError`."""
     import h5py
 
     try:
         with h5py.File(plain, "r") as file:
-            missing = [name for name in LAYOUT.split(", ") if name not in file]
+            missing = [name for name in LAYOUT.split(", ") if not _there(file, name)]
             if missing:
-                raise DataError(f"{path} has no {', '.join(missing)}; expected {LAYOUT}")
-            times, units = file["spikes/times"][:], file["spikes/units"][:]
-            labels = np.asarray(file["labels"][:], dtype=np.int64)
-            speakers = np.full(len(labels), -1, dtype=np.int64)
-            if "extra/speaker" in file:
-                speakers = np.asarray(file["extra/speaker"][:], dtype=np.int64)
-    except OSError as error:
+                raise DataError(f"it has no {', '.join(missing)}; expected {LAYOUT}")
+            times, units = (_ragged(file, f"spikes/{name}", size) for name in ("times", "units"))
+            labels = _flat(file, "labels", size)
+            speakers = _flat(file, SPEAKER, size) if _there(file, SPEAKER) else None
+    except DataError:
+        raise
+    except BlockingIOError as error:
+        raise DataError("it is in use: another program has it open for writing (lock)") from error
+    except MemoryError as error:
+        raise DataError(f"it needs more memory than there is ({error})") from error
+    except Exception as error:  # whatever the library raises of a damaged file
+        kind = type(error).__name__
         raise DataError(
-            f"{path} is not a readable HDF5 file ({error}); delete it and download it again"
+            f"it is not a readable HDF5 file ({kind}: {error}); delete it and download it again"
         ) from error
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: {LAYOUT} are not arrays as expected ({error})") from error
-    if not len(times) == len(units) == len(labels) == len(speakers):
-        raise DataError(
-            f"{path} has {len(times)} times, {len(units)} units, {len(labels)} labels and "
-            f"{len(speakers)} speakers; the numbers must be equal"
-        )
     if len(labels) == 0:
-        raise DataError(f"{path} holds no samples")
-    for i, (t, u) in enumerate(zip(times, units, strict=True)):
-        if np.ndim(t) != 1 or np.ndim(u) != 1 or len(t) != len(u):
-            raise DataError(f"{path}: sample {i} has {np.size(t)} times but {np.size(u)} units")
+        raise DataError("it holds no samples")
+    counts = {"times": len(times[1]), "units": len(units[1]), "labels": len(labels)}
+    if speakers is not None:
+        counts["speakers"] = len(speakers)
+    if len(set(counts.values())) > 1:
+        *most, last = (f"{count} {name}" for name, count in counts.items())
+        found = f"{', '.join(most)} and {last}"
+        raise DataError(f"it has {found}; the numbers must be equal")
+    if not np.array_equal(times[1], units[1]):
+        i = int(np.flatnonzero(times[1] != units[1])[0])
+        raise DataError(f"sample {i} has {times[1][i]} times but {units[1][i]} units")
     return {
-        "times": np.concatenate(times).astype(np.float32),
-        "units": np.concatenate(units).astype(np.int64),
-        "sizes": np.asarray([len(t) for t in times], dtype=np.int64),
+        "times": times[0],
+        "units": units[0],
+        "sizes": times[1],
         "labels": labels,
-        "speakers": speakers,
+        "speakers": np.full(len(labels), -1) if speakers is None else speakers,
     }
 
 
-def _checked(arrays, path: Path, classes: Sequence[str], channels: int) -> Events:
-    times, units, labels = arrays["times"], arrays["units"], arrays["labels"]
-    if not (np.isfinite(times).all() and (times >= 0).all()):
-        raise DataError(f"{path} has spike times that are negative, NaN or infinite")
-    if len(units) and (units.min() < 0 or units.max() >= channels):
+def _there(file: Any, name: str) -> bool:
+    """Whether a part is in the file itself; a link that leads elsewhere is an error."""
+    import h5py
+
+    place = file
+    for part in name.split("/"):
+        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+        if link is None:
+            return False
+        if not isinstance(link, h5py.HardLink):
+            raise DataError(f"{name} is a link to something outside of this file, or to nothing")
+        place = place[part]
+    if not isinstance(place, h5py.Dataset):
+        raise DataError(f"{name} is a {type(place).__name__.lower()}, not an array")
+    if place.shape is None or place.is_virtual or place.external:
+        raise DataError(f"{name} is empty or kept in another file, which is not here")
+    return name in file
+
+
+def _array(file: Any, name: str, size: int) -> Any:
+    """A dataset with one axis that does not declare more than the file can hold."""
+    found = file[name]
+    check_bytes(name, found.size * max(found.dtype.itemsize, 1), size)
+    if found.ndim != 1:
+        raise DataError(f"{name} has shape {found.shape} but must have one entry for each sample")
+    return found
+
+
+def _flat(file: Any, name: str, size: int) -> np.ndarray:
+    values = _array(file, name, size)[:]
+    return whole_numbers(name.split("/")[-1].rstrip("s") + "s", values)
+
+
+def _ragged(file: Any, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """All values of a dataset of rows one after another, and the length of each row."""
+    dataset, rows, held = _array(file, name, size), [], 0
+    for first in range(0, len(dataset), BLOCK):
+        for row in dataset[first : first + BLOCK]:
+            if np.ndim(row) != 1:
+                raise DataError(f"{name} must hold a row of numbers for each sample")
+            held += row.nbytes
+            rows.append(row)
+        if held > most_bytes(size):
+            check_bytes(name, held, size)
+    lengths = np.asarray([len(row) for row in rows], dtype=np.int64)
+    flat = np.concatenate(rows) if rows else np.zeros(0)
+    if name.endswith("units"):
+        return whole_numbers("units", flat), lengths
+    if flat.dtype.kind not in "iuf":
+        raise DataError(f"{name} are {flat.dtype} but must be seconds")
+    return flat.astype(np.float32) if flat.dtype.itemsize <= 4 else flat, lengths
+
+
+def _events(arrays: dict[str, np.ndarray], classes: Sequence[str], channels: int) -> Events:
+    units = in_range("units", whole_numbers("units", arrays["units"]), channels)
+    labels = arrays["labels"]
+    if len(labels) >= MANY_SAMPLES and len(units) >= MANY_SPIKES and units.max() < channels // 4:
         raise DataError(
-            f"{path} has unit {_outside(units, channels)} but units must lie in 0 .. {channels - 1}"
+            f"no spike of its {len(labels)} samples is above unit {units.max()} of {channels}, so "
+            "it is probably a file of another data set, with fewer channels"
         )
-    if labels.min() < 0 or labels.max() >= len(classes):
-        raise DataError(
-            f"{path} has label {_outside(labels, len(classes))} but labels must lie in "
-            f"0 .. {len(classes) - 1}"
-        )
-    offsets = np.concatenate([[0], np.cumsum(arrays["sizes"])]).astype(np.int64)
-    times, units = _sorted_within(times, units, offsets)
+    offsets = np.concatenate([[0], np.cumsum(arrays["sizes"])])
     return Events(
-        times,
-        units.astype(np.uint16),
-        offsets,
-        labels,
-        arrays["speakers"],
-        channels,
-        tuple(classes),
+        arrays["times"], units, offsets, labels, arrays["speakers"], channels, tuple(classes)
     )
-
-
-def _outside(values: np.ndarray, limit: int) -> int:
-    """The value to name when not all lie in ``0 .. limit - 1``."""
-    return int(values.max() if values.max() >= limit else values.min())
-
-
-def _sorted_within(times, units, offsets):
-    """Bring each sample's events into ascending order of time, if they are not."""
-    falls = np.flatnonzero(np.diff(times) < 0) + 1
-    if np.isin(falls, offsets).all():
-        return times, units
-    sample = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    order = np.lexsort((times, sample))
-    return times[order], units[order]

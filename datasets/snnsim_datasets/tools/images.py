@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import tarfile
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +15,10 @@ import numpy as np
 import torch
 
 from snnsim.errors import ConfigError, DataError
-from snnsim_datasets.tools.events import Batch
+from snnsim_datasets.tools.events import Batch, whole_numbers
 from snnsim_datasets.tools.files import DAMAGE, default_root, digest, fetch, find
 from snnsim_datasets.tools.info import Info
+from snnsim_datasets.tools.limits import check_bytes, most_bytes
 from snnsim_datasets.tools.splits import check_split, hash_fraction
 
 SPLITS = ("train", "validation", "test", "train_all")
@@ -101,14 +104,16 @@ def _on_canvas(pixels: np.ndarray, canvas: tuple[int, int, int]) -> np.ndarray:
 
 def read_idx(path: Path) -> np.ndarray:
     """An array of bytes in the IDX format of MNIST, packed or not."""
+    size = path.stat().st_size
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read()
-        kind, axes = struct.unpack(">HBB", content[:4])[1:]
+            content = file.read(most_bytes(size) + 1)
+        check_bytes(str(path), len(content), size)
+        zero, kind, axes = struct.unpack(">HBB", content[:4])
         shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
-        if kind != 8 or values.size != int(np.prod(shape)):
-            raise ValueError(f"{values.size} bytes for an array of shape {shape}")
+        if zero or kind != 8 or not axes or values.size != math.prod(shape):
+            raise ValueError(f"{values.size} bytes for an array of shape {shape}, kind {kind}")
     except (*DAMAGE, struct.error) as error:
         raise DataError(f"{path} is not a readable IDX file ({error})") from error
     return values.reshape(shape)
@@ -117,17 +122,25 @@ def read_idx(path: Path) -> np.ndarray:
 def read_npz(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Images ``[n, C, H, W]`` and labels from arrays ``x_<part>`` and ``y_<part>``."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            held = sum(i.file_size for i in archive.infolist())
+            check_bytes(str(path), held, path.stat().st_size)
         with np.load(path) as stored:
             x, y = stored[f"x_{part}"], stored[f"y_{part}"]
     except (*DAMAGE, TypeError) as error:
         raise DataError(f"{path} is not a readable .npz file of images ({error})") from error
-    if x.dtype != np.uint8 or x.ndim not in (3, 4) or len(x) != len(y):
+    colours = 1 if x.ndim == 3 else x.shape[-1] if x.ndim == 4 else 0
+    if x.dtype != np.uint8 or colours not in (1, 3) or not x.size:
         raise DataError(
-            f"{path}: x_{part} is {x.dtype} of shape {x.shape} and y_{part} of shape {y.shape}, "
-            "but bytes [n, H, W] or [n, H, W, C] and [n] were expected"
+            f"{path}: x_{part} is {x.dtype} of shape {x.shape}, but bytes [n, H, W] or "
+            "[n, H, W, C] of 1 or 3 colours were expected"
         )
+    try:
+        labels = whole_numbers(f"y_{part} (labels)", y, len(x))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(x), y.astype(np.int64)
+    return np.ascontiguousarray(x), labels
 
 
 def read_cifar(
@@ -196,6 +209,11 @@ class ImageSet:
         pixels, labels, checksums = self._read(folder, part, download, progress)
         if labels.size and not 0 <= labels.min() <= labels.max() < len(info.classes):
             raise DataError(f"{folder}: labels {labels.min()} .. {labels.max()} of {info.title}")
+        if pixels.shape[1] != len(self.mean):
+            raise DataError(
+                f"{folder}: images of {pixels.shape[1]} colours, but {info.title} has "
+                f"{len(self.mean)}"
+            )
         flat = self.flat if flat is None else flat
         data = Images(
             pixels, labels, info.classes, self.mean, self.std, flat=flat, checksums=checksums
@@ -217,8 +235,8 @@ class ImageSet:
                     f"{self.packed} (arrays x_train, y_train, x_test, y_test) there"
                 )
             fetch(remote, folder, progress)
-        checksums = {r.name: r.checksum for r in self.info.remotes}
-        return *self.read(folder, part), checksums
+        files = [folder / r.name for r in self.info.remotes if (folder / r.name).is_file()]
+        return *self.read(folder, part), {file.name: digest(file) for file in files}
 
 
 def read_idx_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -226,8 +244,11 @@ def read_idx_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     name = {"train": "train", "test": "t10k"}[part]
     images = read_idx(_either(folder, f"{name}-images-idx3-ubyte"))
     labels = read_idx(_either(folder, f"{name}-labels-idx1-ubyte"))
-    if len(images) != len(labels):
-        raise DataError(f"{folder} has {len(images)} images but {len(labels)} labels")
+    if images.ndim != 3 or not images.size or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{folder}: images of shape {images.shape} and labels of shape {labels.shape}, but "
+            "[n, rows, columns] and [n] were expected"
+        )
     return images[:, None], labels.astype(np.int64)
 
 

@@ -200,13 +200,13 @@ def test_microseconds_are_binned_at_a_microsecond_however_late_or_refused(start)
 @pytest.mark.parametrize("start", [1.0, 17.0, 40.000001, 1000.0])
 def test_seconds_of_64_bits_keep_their_microseconds_or_are_refused(start):
     ticks = round(start * 1e6) + np.arange(0, 200, 7)
-    given = events(
-        times=ticks / 1e6,
-        units=np.zeros(len(ticks), int),
-        offsets=np.asarray([0, len(ticks), len(ticks)]),
-        channels=1,
-    )
     try:
+        given = events(
+            times=ticks / 1e6,
+            units=np.zeros(len(ticks), int),
+            offsets=np.asarray([0, len(ticks), len(ticks)]),
+            channels=1,
+        )
         binned = bin_all(given, 0.001)
     except SnnsimError:
         assert start > 1.0

@@ -198,4 +198,7 @@ def test_an_npz_with_values_out_of_range_is_named(tmp_path, changes):
     with np.load(write_npz(tmp_path)) as stored:
         array = stored[name].copy()
     array[5] = value
-    assert_refused(write_npz(tmp_path, **{name: array}), name if name == "labels" else "34 x 34")
+    assert_refused(
+        write_npz(tmp_path, **{name: array}),
+        name if name == "labels" else f"{name} values must lie in",
+    )
