@@ -219,8 +219,8 @@ class CompiledNetwork:
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One time step of a stream, ``[B, I] -> [B, O]``; memory and time do not grow.
 
-        A connection that lengthens its sequence does not know a stream's end: for the steps
-        after it, feed zeros.
+        A connection that lengthens its sequence does not know a stream's end; :meth:`finish`
+        gives the steps after it.
         """
         x = self._checked(x, "BI")
         z, after = x.contiguous().unsqueeze(0), []
@@ -229,6 +229,24 @@ class CompiledNetwork:
             z, new = stage.run(z, before, 0, self.check_finite)
             after.append(new)
         return z[0], tuple(after)
+
+    @torch.no_grad()
+    def finish(self, state: Any) -> Tensor:
+        """What the network says after the last step of a stream, ``[tail, B, O]``.
+
+        The steps by which connections with ``padding="lengthen"`` make a sequence longer, layer
+        by layer; none for a causal network. With those of :meth:`step` before them they are the
+        outputs of the whole sequence.
+        """
+        if not isinstance(state, tuple) or len(state) != len(self.stages):
+            raise ShapeError(f"the state is not one of this network; {START_AFRESH}")
+        first = state[0]["pending"]
+        y = first.new_zeros((0, first.shape[0], self.stages[0].weight.shape[1]))
+        for stage, before in zip(self.stages, self._states(y, state), strict=True):
+            x = torch.cat([y, y.new_zeros((stage.tail, *y.shape[1:]))])
+            empty = x.new_zeros((0, x.shape[1], stage.weight.shape[0]))
+            y = stage.run(x, before)[0] if len(x) else empty
+        return y
 
     @torch.no_grad()
     def report(self, x: Tensor) -> Report:

@@ -103,6 +103,7 @@ def load(
         classes=names,
         dt=front_end.hop_ms,
         front_end=front_end,
+        one_length=True,
         checksums={f"{folder.name}/": digest_all(folder, chosen)},
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,18 @@ import numpy as np
 import snnsim_datasets
 import torch
 from snnsim_datasets.tools import heidelberg
-from snnsim_datasets.tools.audio import read_audio
-from snnsim_datasets.tools.events import Events, bin_all
+from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio
+from snnsim_datasets.tools.events import BinnedEvents, Events, bin_all
+from snnsim_datasets.tools.files import DAMAGE
 from snnsim_datasets.tools.mel import MelFrontEnd
 
 from snnsim.errors import ConfigError, DataError
 from snnsim.training import predict as predict_scores
+from snnsim.training.evaluate import equally_padded
 from snnsim_experiments.config import Config
 from snnsim_experiments.run_folder import load_network
 
 SPIKES = (".h5", ".gz", ".zip", ".npz")
-AUDIO = (".wav", ".flac", ".ogg")
 
 
 def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> list[dict[str, Any]]:
@@ -36,10 +36,17 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
     Returns:
         For each sample ``{"index", "classes", "scores"}``, best first; scores sum to 1 over all.
     """
+    if top < 1:
+        raise ConfigError(f"--top is {top} but must be 1 or more")
     net, config, facts = load_network(run)
-    x, lengths = _input(file, index, config, facts)
-    recipe = config.recipe
-    scores = predict_scores(net, x, recipe.readout, lengths, recipe.mask_padding)
+    data, recipe = _input(file, index, config, facts), config.recipe
+    parts = torch.zeros(len(data), len(facts["classes"]))
+    for chosen, steps in equally_padded(data.lengths, facts["steps"], recipe.batch_size):
+        batch = data.batch(chosen, steps)  # as evaluation makes it of the test part
+        parts[torch.from_numpy(chosen)] = predict_scores(
+            net, batch.x, recipe.readout, batch.lengths, recipe.mask_padding
+        )
+    scores = parts
     # summed softmaxes are a distribution once normalised; other read-outs need a softmax
     summed = recipe.readout == "sum_softmax"
     share = scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)
@@ -57,18 +64,18 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
 
 def _input(
     file: Path, index: int | None, config: Config, facts: dict[str, Any]
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> BinnedEvents | Recordings:
+    """The sample(s) of a file as the data set that the network was trained on has them."""
     if not file.is_file():
         raise DataError(f"{file} does not exist")
-    if file.suffix in AUDIO:
-        x = _recording(file, config, facts)
-        return x, torch.tensor([len(x)])
-    if file.suffix not in SPIKES:
-        raise ConfigError(f"{file.name}: expected one of {', '.join(SPIKES + AUDIO)}")
-    if "pool" not in config.data:
+    if is_audio(file):
+        return _recording(file, config, facts)
+    if file.suffix.lower() not in SPIKES:
+        raise ConfigError(f"{file.name}: expected one of {', '.join((*SPIKES, *AUDIO))}")
+    if "pool" not in config.data or facts.get("audio"):
         raise ConfigError(f"this network was trained on {config.dataset}, not on cochlea spikes")
     channels = facts["channels"] * config.data["pool"]
-    if file.suffix == ".npz":
+    if file.suffix.lower() == ".npz":
         events = _npz(file, channels)
     else:
         info = snnsim_datasets.get(config.dataset).INFO
@@ -78,13 +85,7 @@ def _input(
             raise ConfigError(f"--index {index} but {file.name} has {len(events)} samples")
         events = events.subset([index])
     options = {k: config.data[k] for k in ("dt", "pool", "binning")}
-    batch = bin_all(events, **options).batch(np.arange(len(events)), _steps(events, facts))
-    return batch.x, batch.lengths
-
-
-def _steps(events: Events, facts: dict[str, Any]) -> int:
-    last = float(events.times.max()) * 1000 / facts["dt"] if len(events.times) else 0
-    return max(facts["steps"], int(last) + 1)
+    return bin_all(events, **options)
 
 
 def _npz(file: Path, channels: int) -> Events:
@@ -94,33 +95,27 @@ def _npz(file: Path, channels: int) -> Events:
                 times, units = stored["arr_0"]
             else:
                 times, units = stored["times"], stored["units"]
-        times, units = np.asarray(times, np.float32), np.asarray(units, np.int64)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, TypeError) as error:
         raise DataError(
             f"{file} must hold arrays 'times' (seconds) and 'units', or one array [times, units] "
             f"({error})"
         ) from error
-    if times.ndim != 1 or units.ndim != 1:
-        raise DataError(f"{file}: times and units must have one axis each")
-    if not (np.isfinite(times).all() and (times >= 0).all()):
-        raise DataError(f"{file} has spike times that are negative, NaN or infinite")
-    if len(times) != len(units):
-        raise DataError(f"{file} has {len(times)} times but {len(units)} units")
-    if len(units) and not 0 <= int(units.min()) <= int(units.max()) < channels:
-        raise DataError(f"{file} has units outside 0 .. {channels - 1}")
-    order = np.argsort(times, kind="stable")
-    return Events(
-        times=np.asarray(times, np.float32)[order],
-        units=np.asarray(units, np.uint16)[order],
-        offsets=np.asarray([0, len(times)], np.int64),
-        labels=np.zeros(1, np.int64),
-        speakers=np.full(1, -1, np.int64),
-        channels=channels,
-        classes=(),
-    )
+    try:
+        return Events(
+            times=times,
+            units=units,
+            offsets=np.asarray([0, np.size(times)], np.int64),
+            labels=np.zeros(1, np.int64),
+            speakers=np.full(1, -1, np.int64),
+            channels=channels,
+            classes=(),
+        )
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
-def _recording(file: Path, config: Config, facts: dict[str, Any]) -> torch.Tensor:
+def _recording(file: Path, config: Config, facts: dict[str, Any]) -> Recordings:
+    """A clip as a data set of one, made as the others of its kind are."""
     if not facts.get("audio"):
         raise ConfigError(
             f"this network was trained on cochlea spikes, and {file.name} is a recording; turn it "
@@ -128,7 +123,17 @@ def _recording(file: Path, config: Config, facts: dict[str, Any]) -> torch.Tenso
         )
     samples, rate = read_audio(file)
     front_end = MelFrontEnd(**{**facts["audio"], "rate": rate})
-    wave = torch.from_numpy(samples.astype(np.float32) / 32768.0).unsqueeze(0)
-    if config.dataset == "gsc":  # one second, as in training
-        wave = torch.nn.functional.pad(wave, (0, max(0, rate - wave.shape[1])))[:, :rate]
-    return front_end(wave).transpose(0, 1)
+    fixed = config.dataset == "gsc"  # one second, as in training
+    if fixed:
+        samples = np.pad(samples[:rate], (0, max(0, rate - len(samples))))
+    return Recordings(
+        samples=samples,
+        offsets=np.asarray([0, len(samples)], np.int64),
+        labels=np.zeros(1, np.int64),
+        speakers=np.full(1, -1, np.int64),
+        channels=facts["channels"],
+        classes=tuple(facts["classes"]),
+        dt=facts["dt"],
+        front_end=front_end,
+        one_length=fixed,
+    )

@@ -17,6 +17,7 @@ from snnsim.functional.readouts import get_readout
 from snnsim.layer import evaluating
 from snnsim.neurons import LI, Neuron
 from snnsim.synapses import Recurrent
+from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import distributed
 
 
@@ -57,17 +58,39 @@ def _silent(module: nn.Module) -> bool:
     return isinstance(getattr(module, "neuron", module), LI)
 
 
-def run_padded(net: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def run_padded(
+    net: nn.Module, x: Tensor, lengths: Tensor, masked: bool = False
+) -> tuple[Tensor, Tensor]:
     """Outputs of a padded batch, and their lengths.
 
     A network with ``output_lengths`` is told the lengths: it may look ahead, or merge steps.
-    Where delays make the output longer than the input, every sample's is longer by as much.
+    Where delays make the output longer than the input, every sample's is longer by as much. If it
+    is ``masked`` there, padding is added for all of it: what a layer says after the batch's end
+    would be cut off for the longest sample and not for the others.
     """
     if hasattr(net, "output_lengths"):
         own: Any = net
         return own(x, None, lengths)[0], own.output_lengths(lengths)
+    tails = [layer.tail for layer in delayed_layers(net)] if masked else []
+    if sum(tails[1:]):
+        x = torch.cat([x, x.new_zeros((sum(tails[1:]), *x.shape[1:]))])
     y, _ = net(x)
     return y, lengths + max(y.shape[0] - x.shape[0], 0)
+
+
+def equally_padded(
+    lengths: np.ndarray, steps: int, batch_size: int
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Batches ``(indices, steps)`` in which every sample is padded as it would be alone.
+
+    >>> [(chosen.tolist(), n) for chosen, n in equally_padded(np.array([3, 9, 4, 5]), 5, 2)]
+    [([0, 2], 5), ([3], 5), ([1], 9)]
+    """
+    padded = np.maximum(np.asarray(lengths), steps)
+    for size in np.unique(padded):
+        alike = np.flatnonzero(padded == size)
+        for first in range(0, len(alike), batch_size):
+            yield alike[first : first + batch_size], int(size)
 
 
 @torch.no_grad()
@@ -96,7 +119,7 @@ def predict(
     if lengths is None:
         lengths, masked = torch.full((x.shape[1],), x.shape[0]), False
     with evaluating(net):
-        y, ends = run_padded(net, x, lengths)
+        y, ends = run_padded(net, x, lengths, masked)
     return get_readout(readout)(y, ends if masked else None)
 
 
@@ -118,23 +141,23 @@ def evaluate(
         data: a data set with ``len`` and ``batch(indices, steps)``.
         readout, mask_padding: see :class:`snnsim.training.Recipe`.
         batch_size: samples at a time.
-        steps: pad every batch to at least so many steps. Unmasked read-outs depend on the
-            padding, so a fixed number makes a sample's result independent of its batch.
+        steps: pad every sample to so many steps, a longer one to its own; 0: all to the longest.
+            Unmasked read-outs depend on the padding, so a sample's result must not depend on its
+            batch.
         device: where the network lives.
         check_finite: whether batches are searched for NaN and infinities.
 
     Returns:
         Exact means over all samples (not means of batch means).
     """
-    longest = max(steps, int(np.max(data.lengths)))
+    steps = steps or int(np.max(data.lengths))
     totals = torch.zeros(5, dtype=torch.float64)  # correct, loss, samples, spikes, places
-    order = np.arange(len(data))
     with counting_spikes(net) as spikes:
-        for first in range(0, len(data), batch_size):
-            mine = distributed.share(order[first : first + batch_size])
+        for chosen, padded in equally_padded(data.lengths, steps, batch_size):
+            mine = distributed.share(chosen)
             if len(mine) == 0:
                 continue
-            batch = data.batch(mine, longest)
+            batch = data.batch(mine, padded)
             labels = batch.labels.to(device)
             x = batch.x.to(device)
             scores = predict(net, x, readout, batch.lengths, mask_padding, check_finite)

@@ -173,7 +173,9 @@ class Trainer:
             self._check(not self.recipe.check_finite or all_finite(x), "the input", x, step)
             labels = batch.labels[: len(mine)].to(self.device)
             with self._autocast(), auxiliary_losses() as extra:
-                y, ends = run_padded(self.net, x, batch.lengths[: len(mine)])
+                y, ends = run_padded(
+                    self.net, x, batch.lengths[: len(mine)], self.recipe.mask_padding
+                )
             lengths = ends if self.recipe.mask_padding else None
             scores = get_readout(self.recipe.readout)(y.float() if _half(y) else y, lengths)
             loss = cross_entropy_sum(scores, labels)

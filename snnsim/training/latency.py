@@ -63,7 +63,7 @@ def accuracy_over_time(
             batch = data.batch(range(first, min(first + batch_size, len(data))), longest)
             x = batch.x.to(device)
             check_input(x)
-            y, ends = run_padded(net, x, batch.lengths)
+            y, ends = run_padded(net, x, batch.lengths, mask_padding)
             for t in [*range(every, len(y), every), len(y)]:
                 scores = read(y[:t], ends.clamp(max=t) if mask_padding else None)
                 hits = int((scores.argmax(1).cpu() == batch.labels).sum())

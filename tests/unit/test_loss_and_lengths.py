@@ -175,7 +175,7 @@ def test_a_training_batch_is_as_long_as_its_own_longest_sample(parts):
     assert len({steps for _, steps in asked}) > 1
 
 
-def test_evaluation_pads_to_the_longest_of_all_and_of_training():
+def test_evaluation_pads_each_sample_to_the_longest_of_training_or_its_own():
     asked = []
 
     class Noting(Tiny):
@@ -186,9 +186,13 @@ def test_evaluation_pads_to_the_longest_of_all_and_of_training():
     data = Noting(13, seed=2)
     evaluate(network(0), data, batch_size=3)
     evaluate(network(0), data, batch_size=3, steps=40)
-    evaluate(network(0), data, batch_size=3, steps=2)
     longest = int(data.lengths.max())
-    assert asked == [longest] * 5 + [40] * 5 + [longest] * 5
+    assert asked == [longest] * 5 + [40] * 5
+    asked.clear()
+    evaluate(network(0), data, batch_size=3, steps=7)
+    padded, counts = np.unique(np.maximum(data.lengths, 7), return_counts=True)
+    expected = [int(p) for p, n in zip(padded, counts, strict=True) for _ in range(-(-n // 3))]
+    assert asked == expected and len(set(asked)) > 2
 
 
 def online(x, lengths, labels):

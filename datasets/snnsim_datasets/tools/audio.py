@@ -111,6 +111,8 @@ class Recordings:
         offsets: ``[n + 1]``.
         front_end: turns a waveform batch ``[B, samples]`` (float32 in -1 .. 1) into
             ``[B, T, channels]``.
+        one_length: whether all clips of the data set are of one length, and so are transformed as
+            they are; ``None`` to see.
     """
 
     samples: np.ndarray
@@ -121,6 +123,7 @@ class Recordings:
     classes: tuple[str, ...]
     dt: float
     front_end: MelFrontEnd
+    one_length: bool | None = None
     checksums: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -141,7 +144,8 @@ class Recordings:
         neighbours.
         """
         sizes = np.diff(self.offsets)
-        if (sizes == sizes[0]).all() and self.front_end.steps(longest) >= frames:
+        alike = (sizes == sizes[0]).all() if self.one_length is None else self.one_length
+        if alike and self.front_end.steps(longest) >= frames:
             return longest
         return max(longest, self.front_end.samples(frames)) + self.front_end.samples(8)
 
