@@ -111,9 +111,9 @@ def sound(place: Place, rng: Random) -> None:
 
 BOMBS = {
     **{f"declared-{n:.0e}": ("declared", {"samples": n}) for n in (2 * 10**8, 10**12, 2**62)},
-    "unpacking-gz": ("unpacking", {"ending": ".gz", "megabytes": 3072}),
-    "unpacking-zip": ("unpacking", {"ending": ".zip", "megabytes": 3072}),
-    "chunk": ("chunk", {"megabytes": 1024}),
+    "unpacking-gz": ("unpacking", {"ending": ".gz", "megabytes": 1024}),
+    "unpacking-zip": ("unpacking", {"ending": ".zip", "megabytes": 1024}),
+    "chunk": ("chunk", {"megabytes": 384}),
     **{f"late-{s:.0e}": ("late", {"seconds": s, "kind": "f4"}) for s in (1e5, 1e9, 1e30)},
     "late-1e300": ("late", {"seconds": 1e300, "kind": "f8"}),
     "camera": ("camera", {}),

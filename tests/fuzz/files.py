@@ -212,8 +212,10 @@ def nmnist_arrays(place: Place, rng: Random) -> None:
     good, old = True, arrays[name]
     if rng.random() < 0.8 and old.size:
         at = int(rng.integers(0, old.size))
-        changed = old.astype(one_of(rng, np.float64, np.int64))
-        changed[at] = one_of(rng, -1, 34, 0.5, np.nan, 1e18, total + 1, 2, 10)
+        value = one_of(rng, -1, 34, 0.5, np.nan, 1e18, total + 1, 2, 10)
+        whole = value == value // 1
+        changed = old.astype(one_of(rng, np.float64, np.int64) if whole else np.float64)
+        changed[at] = value
         arrays[name] = one_of(rng, changed, old[:-1], old[:, None], changed[::-1], old.astype("S4"))
         good = np.array_equal(arrays[name], old)
     path = place.folder / "nmnist_train.npz"

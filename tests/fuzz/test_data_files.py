@@ -33,7 +33,8 @@ def test_some_files_are_still_read_and_some_are_refused(outcomes, kind):
     assert what >= {"right", "error"}
 
 
-def test_files_in_which_the_library_never_ends_are_cut_off():
+def test_files_in_which_the_library_never_ends_are_cut_off(monkeypatch):
+    monkeypatch.setenv("SNNSIM_READ_SECONDS", "2")
     chosen = [case for kind, index in ENDLESS for case in cases(kind, 1, range(index, index + 1))]
     bad = [str(o) for o in run(chosen, seconds=8) if not o.good]
     assert not bad, "\n".join(bad)
