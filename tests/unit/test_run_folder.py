@@ -113,7 +113,7 @@ def test_a_failed_start_leaves_nothing_and_the_next_may_have_the_folder(
 @pytest.mark.parametrize("kind", RUNS)
 def test_what_a_kill_leaves_is_removed_at_the_next_resume(snnsim, tmp_path, monkeypatch, kind):
     out = tmp_path / "out"
-    start_and_interrupt(snnsim, monkeypatch, WRITERS[kind], out, steps=2)
+    start_and_interrupt(snnsim, monkeypatch, WRITERS[kind], out, steps=1)
     inner = next(iter(out.rglob("last.safetensors")), out / "x").parent
     for name in ("last.safetensorsab12.tmp", "metrics.jsonl.tmp", "summary.json.x9.tmp"):
         (inner / name).write_bytes(b"half")
@@ -145,7 +145,7 @@ def test_every_file_is_on_the_disk_before_it_gets_its_name(snnsim, tmp_path, mon
         return sync(file)
 
     def recording_replace(source, target, **options):
-        placed[Path(target).name] = os.stat(source).st_ino in synced
+        placed[Path(target).name] = Path(source).stat().st_ino in synced
         return replace(source, target, **options)
 
     monkeypatch.setattr(os, "fsync", recording_sync)
