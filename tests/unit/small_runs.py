@@ -49,15 +49,15 @@ class Source(NamedTuple):
 
 
 def write_shd(root: Path) -> None:
-    """Three speakers, twenty classes each in training; sixteen samples for the test."""
+    """Thirty samples of three speakers in training, twenty of two others for the test."""
     root.mkdir(parents=True, exist_ok=True)
     labels = np.arange(30) % 20
     write_heidelberg(root / "shd_train.h5", labels, np.arange(30) % 3)
-    write_heidelberg(root / "shd_test.h5", np.arange(6) % 20, np.arange(6) % 2 + 7)
+    write_heidelberg(root / "shd_test.h5", np.arange(20), np.arange(20) % 2 + 7)
 
 
 def other_shd_test(root: Path) -> None:
-    write_heidelberg(root / "shd_test.h5", np.arange(6) % 20 + 1, np.arange(6) % 2 + 7)
+    write_heidelberg(root / "shd_test.h5", (np.arange(20) + 1) % 20, np.arange(20) % 2 + 7)
 
 
 def write_fsdd(root: Path) -> None:

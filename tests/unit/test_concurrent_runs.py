@@ -179,8 +179,8 @@ def race(place: Path) -> None:
     for number in range(ROUNDS):
         out, moment = place / str(number), time.monotonic() + 0.1
 
-        def start(seed: int, out=out, moment=moment) -> int:
-            time.sleep(max(moment + 0.01 * seed * (number % 4) - time.monotonic(), 0))
+        def start(seed: int, out=out, moment=moment, apart=0.02 * number) -> int:
+            time.sleep(max(moment - time.monotonic(), 0) + apart * seed)
             return run([*DIGITS, "--seed", seed, "--out", out])
 
         children = [forked(lambda seed=seed: start(seed)) for seed in (0, 1)]
