@@ -39,6 +39,23 @@ WRITERS = {  # every command that writes a run folder or a folder of runs
 }  # fmt: skip
 
 
+TEXTS = {  # of JSON files that are damaged, or of something else
+    "empty": b"",
+    "half": b'{"config": {"data',
+    "null": b"null",
+    "a number": b"3",
+    "a list": b"[1]",
+    "an object": b"{}",
+    "deep": b'{"config":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep objects": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "not UTF-8": b'{"config": "\xff\xfe"}',
+    "zero bytes": b"\0" * 500,
+    "5000 digits": b'{"config": {}, "seed": ' + b"9" * 5000 + b"}",
+    "not finite": b'{"config": NaN, "dt": Infinity}',
+    "half a surrogate": rb'{"config": "\ud800"}',
+}
+
+
 class Source(NamedTuple):
     """Data of a kind: how they are written, the command that reads them, and a file to change."""
 
