@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,15 +46,23 @@ def setting(config: dict[str, Any], key: str, value: str) -> str:
 
 
 @contextmanager
-def little_memory(size: int = 2 << 30):
-    """Within this context so many bytes more can be had."""
+def bounded(size: int = 2 << 30, seconds: int = 5):
+    """Within this context so many bytes more can be had, and so many seconds."""
+
+    def stop(*_):
+        raise TimeoutError(f"no end after {seconds} s")
+
+    alarm = signal.signal(signal.SIGALRM, stop)
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + size
     resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    signal.alarm(seconds)
     try:
         yield
     finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, alarm)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
@@ -62,7 +71,7 @@ def refusals(use, changes: list[str]) -> list[str]:
     wrong = []
     for change in changes:
         try:
-            with little_memory():
+            with bounded():
                 use(change)
             wrong.append(f"{change[:60]}: taken")
         except SnnsimError:
@@ -240,7 +249,7 @@ TOO_LARGE = {
 
 @pytest.mark.parametrize("case", TOO_LARGE)
 def test_a_size_that_cannot_be_allocated_is_refused_before_it_writes(snnsim, tmp_path, case):
-    with little_memory():
+    with bounded(seconds=10):
         answer = snnsim(*TOO_LARGE[case], "--out", tmp_path / "out")
     assert_one_error(answer)
     assert contents(tmp_path) == {}
@@ -248,7 +257,7 @@ def test_a_size_that_cannot_be_allocated_is_refused_before_it_writes(snnsim, tmp
 
 def test_the_limit_of_memory_is_one(tmp_path):
     """So that the test above can fail."""
-    with little_memory(1 << 28), pytest.raises(MemoryError):
+    with bounded(1 << 28), pytest.raises(MemoryError):
         bytearray(1 << 30)
 
 
