@@ -3,11 +3,13 @@
 # no postponed annotations here: those of the commands below depend on the data set
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import snnsim_datasets
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from snnsim.errors import ConfigError, SnnsimError
@@ -95,7 +97,10 @@ def _dataset_app(name: str) -> typer.Typer:
         split: Annotated[str, typer.Option(help="Which part: " + ", ".join(info.splits))] = "test",
         checkpoint: Annotated[str, typer.Option(help="best, last or initial.")] = "best",
         every: Annotated[
-            int, typer.Option("--over-time", help="Also the accuracy after every so many steps.")
+            int,
+            typer.Option(
+                "--over-time", min=0, max=10**9, help="Also the accuracy after every so many steps."
+            ),
         ] = 0,
         device: Device = "cpu",
         as_json: Json = False,
@@ -118,7 +123,7 @@ def _dataset_app(name: str) -> typer.Typer:
                 f"{run} is a run on {config.dataset}: snnsim {config.dataset} evaluate"
             )
         place = device_of(device)
-        data = load_split(config, split, root)
+        data = load_split(config, split, facts.get("root") if root is None else root)
         scores = asdict(score(net.to(place), config, data, facts["steps"], place))
         if every:
             file = run / "plots" / f"accuracy_over_time-{split}.png"
@@ -173,7 +178,7 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     file: Annotated[Path, typer.Argument(help="Spike file (.h5, .h5.gz, .npz) or recording.")],
     index: Annotated[int | None, typer.Option(help="Only this sample of the file.")] = None,
-    top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     as_json: Json = False,
 ) -> None:
     """Classify the sample(s) of a spike file, or a recording, with a trained network.
@@ -189,7 +194,7 @@ def predict(
     table = Table("sample", "classes, best first", box=None, pad_edge=False)
     for row in rows:
         named = zip(row["classes"], row["scores"], strict=True)
-        table.add_row(str(row["index"]), ", ".join(f"{c} {s:.1%}" for c, s in named))
+        table.add_row(str(row["index"]), escape(", ".join(f"{c} {s:.1%}" for c, s in named)))
     output.print(table)
 
 
@@ -197,7 +202,7 @@ def predict(
 def similar(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     among: Annotated[Path, typer.Option(help="Folder with other runs below it.")] = Path("runs"),
-    top: Annotated[int, typer.Option(help="How many runs to name.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many runs to name.")] = 5,
     as_json: Json = False,
 ) -> None:
     """Find the runs whose configurations are most like a run's: what differs, and the result."""
@@ -211,18 +216,35 @@ def similar(
     for row in rows:
         result = "-" if row["result"] is None else f"{row['result']:.1f}"
         differs = ", ".join(f"{key}={value}" for key, value in row["differs"].items())
-        table.add_row(row["run"], f"{row['likeness']:.3f}", result, differs or "nothing")
+        cells = (row["run"], f"{row['likeness']:.3f}", result, differs or "nothing")
+        table.add_row(*map(escape, cells))
     output.print(table)
+
+
+def _say(what: str, text: str) -> None:
+    shown = text.encode("utf-8", "backslashreplace").decode()  # half a surrogate has no letter
+    messages.print(f"[red]error:[/] {what}: ", end="")
+    messages.print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     """Entry point: prints the project's own errors as one message and exits with 1."""
     logging.basicConfig(level=logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter shows its number
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SnnsimError as error:
-        messages.print(f"[red]error:[/] {type(error).__name__}: ", end="")
-        messages.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        _say(type(error).__name__, str(error))
+        raise SystemExit(1) from None
+    except OSError as error:
+        _say("cannot read or write", f"{error}")
+        raise SystemExit(1) from None
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloca" not in str(error):
+            raise
+        _say("not enough memory", f"{' '.join(str(error).split())[:300]}; take smaller sizes")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         messages.print("interrupted; continue with --resume and the same --out")

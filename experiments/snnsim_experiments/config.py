@@ -8,8 +8,10 @@ A configuration has three sections. ``data`` holds options of the data set's ``l
 from __future__ import annotations
 
 import inspect
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -22,6 +24,9 @@ from snnsim.networks import delay_network
 from snnsim.training import Recipe
 
 SECTIONS = ("data", "network", "training")
+MOST_TEXT, MOST_LINE = 1 << 20, 10_000  # of a TOML file
+LARGEST = 2**63 - 1
+MOST = 1e9  # of a number that describes a network; whole ones at most a million
 _NOT_CONFIGURED = {"download", "progress", "dt", "backend"}
 
 
@@ -127,10 +132,32 @@ def check_section(
     model = pydantic.create_model(
         section, __config__=pydantic.ConfigDict(extra="forbid", strict=False), **known
     )
+    check_numbers(section, given)
     try:
         return model(**given).model_dump()
     except pydantic.ValidationError as error:
         raise ConfigError(_readable(section, error)) from error
+
+
+def check_numbers(place: str, value: Any) -> None:
+    """Raise :class:`ConfigError` for a number that no setting can have: infinite, NaN, huge."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            check_numbers(f"{place}.{key}", each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            check_numbers(place, each)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{place} is {value} but must be a finite number")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        most: float = LARGEST
+        if place.startswith(("network.", "data.", "method.")):
+            most = 1e6 if isinstance(value, int) else MOST
+        if abs(value) > most:
+            shown = (
+                f"{value:g}" if isinstance(value, float) else f"of {len(str(abs(value)))} digits"
+            )
+            raise ConfigError(f"{place} is {shown} but at most {most:g} makes sense")
 
 
 def _recipe(given: dict[str, Any]) -> Recipe:
@@ -140,6 +167,7 @@ def _recipe(given: dict[str, Any]) -> Recipe:
             raise ConfigError(
                 f"unknown key training.{key}{nearest(key, known)}; known: {', '.join(known)}"
             )
+    check_numbers("training", given)
     try:
         return pydantic.TypeAdapter(Recipe).validate_python(given)
     except pydantic.ValidationError as error:
@@ -156,10 +184,10 @@ def _readable(section: str, error: pydantic.ValidationError) -> str:
 
 def _find(dataset: str, config: str) -> Path:
     named = folder_of(dataset) / f"{config}.toml"
-    if named.is_file():
-        return named
-    if Path(config).is_file():
-        return Path(config)
+    for path in (named, Path(config)):
+        with suppress(OSError, ValueError):  # a name that no file can have
+            if path.is_file():
+                return path
     raise ConfigError(
         f"there is no configuration {config!r}: neither a file nor one of "
         f"{', '.join(config_names(dataset))}{nearest(config, config_names(dataset))}"
@@ -169,8 +197,8 @@ def _find(dataset: str, config: str) -> Path:
 def read_toml(path: Path, sections: Sequence[str] = SECTIONS) -> dict[str, dict[str, Any]]:
     """A configuration file; only the given sections may be in it."""
     try:
-        content = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = parse_toml(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # not UTF-8 as well
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for section, entries in content.items():
         if section not in sections or not isinstance(entries, dict):
@@ -179,6 +207,16 @@ def read_toml(path: Path, sections: Sequence[str] = SECTIONS) -> dict[str, dict[
                 f"it may have the sections {_listed(sections)}"
             )
     return content
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """A TOML document; ``ValueError`` says what is wrong, also of one made to be slow or deep."""
+    if len(text) > MOST_TEXT or any(len(line) > MOST_LINE for line in text.splitlines()):
+        raise ValueError(f"a file has at most {MOST_TEXT} characters, {MOST_LINE} in a line")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _listed(sections: Sequence[str]) -> str:
@@ -207,6 +245,6 @@ def parse_changes(
 def _value(text: str) -> Any:
     """A TOML value, or the text itself where it is none."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except (ValueError, KeyError):
         return text

@@ -1,12 +1,12 @@
 """Options and output that the commands of ``snnsim`` share."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from snnsim.errors import ConfigError
@@ -20,9 +20,11 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one value: section.key=value. Repeatable."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of weights, order and dropout.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order and dropout.")
+]
 Seeds = Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the data.")]
+Epochs = Annotated[int | None, typer.Option(min=1, max=10**9, help="Passes over the data.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -39,7 +41,8 @@ def print_values(values: dict[str, Any], floats: str = ".4f") -> None:
     """A line for each value, with its name before it."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in values.items():
-        table.add_row(name, format(value, floats) if isinstance(value, float) else str(value))
+        text = format(value, floats) if isinstance(value, float) else str(value)
+        table.add_row(escape(name), escape(text))
     output.print(table)
 
 
@@ -59,5 +62,6 @@ def run_folder_of(out: Path | None, resume: bool, *parts: str, name: str) -> Pat
     check_resume(out, resume)
     if out is not None:
         return out
-    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs", *parts) / f"{time}-{name}"
+    from snnsim_experiments.run_folder import unique
+
+    return Path("runs", *parts) / unique(name)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,7 +20,7 @@ import torch
 
 from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.layer import Layer
-from snnsim.training import checkpoint
+from snnsim.training import checkpoint, distributed
 from snnsim_experiments.build import build_network
 from snnsim_experiments.config import Config
 
@@ -26,20 +29,110 @@ PACKAGES = ("snnsim", "torch", "numpy", "numba", "sympy", "h5py", "safetensors")
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+    checkpoint.write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
     """Read JSON; a :class:`CheckpointError` says what is wrong."""
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_a_number)
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{path} does not exist; is {path.parent} a run folder?") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, and numbers of 5000 digits, as well
         raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _not_a_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def unique(name: str) -> str:
+    """``<time>-<name>-<six digits>``: no two runs have the same."""
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{time}-{name}-{secrets.token_hex(3)}"
+
+
+LOCK = "run.lock"
+
+
+def ours_alone(folder: Path) -> list[Path]:
+    """What is in a folder besides its lock and what a run that was killed had not finished."""
+    if not folder.exists():
+        return []
+    return [p for p in folder.iterdir() if p.name != LOCK and p.suffix != ".tmp"]
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Hold a run folder: no other run can write to it meanwhile, and a failed start leaves none.
+
+    The lock is the operating system's and so ends with the process, however it ends.
+
+    Raises:
+        ConfigError: if another run holds it.
+    """
+    if distributed.rank() != 0:  # the first process holds it for all
+        yield
+        return
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; choose another --out")
+    made = _make(folder)
+    handle = _lock(folder)
+    try:
+        for left in folder.rglob("*.tmp"):
+            left.unlink(missing_ok=True)
+        yield
+    except BaseException:
+        if not (folder / "run.json").exists():
+            (folder / "initial.safetensors").unlink(missing_ok=True)
+        raise
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        os.close(handle)
+        for place in made:  # empty ones go
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and those above it; returns the new ones, the innermost first."""
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"{folder} lies below a file; choose another --out") from None
+    return missing
+
+
+def _lock(folder: Path) -> int:
+    import fcntl
+
+    while True:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise ConfigError(
+                f"another run is using {folder}; wait until it ends, or choose another --out"
+            ) from None
+        try:
+            if os.fstat(handle).st_ino == (folder / LOCK).stat().st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        os.close(handle)  # the run that held it has just ended and deleted it
+
+
+def check_same_data(folder: Path, now: dict[str, str]) -> None:
+    """Raise :class:`ConfigError` if a run was started with other files than those of now."""
+    before = read_json(folder / "run.json").get("data_checksums") or {}
+    for name in before.keys() & now.keys():
+        if before[name] != now[name]:
+            raise ConfigError(
+                f"{folder} was started with other data: {name} had the checksum {before[name]} and "
+                f"now has {now[name]}; resume with the same --root, or choose another --out"
+            )
 
 
 def device(name: str) -> torch.device:
@@ -55,9 +148,9 @@ def device(name: str) -> torch.device:
 
 
 def default_folder(config: Config) -> Path:
-    """``runs/<data set>/<time>-seed<seed>``."""
-    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / config.dataset / f"{time}-seed{config.seed}"
+    """``runs/<data set>/<time>-<network>-seed<seed>-<six digits>``."""
+    kind = config.network.get("model") or f"delays-{config.network.get('delays')}"
+    return Path("runs") / config.dataset / unique(f"{kind}-seed{config.seed}")
 
 
 def prepare(folder: Path, config: Config, resume: bool) -> Config:
@@ -71,7 +164,7 @@ def prepare(folder: Path, config: Config, resume: bool) -> Config:
         raise ConfigError(f"{folder} is a file; choose another --out")
     if not stored.exists():
         # what a run that was killed as it started leaves is no obstacle
-        left = [p.name for p in folder.iterdir()] if folder.exists() else []
+        left = [p.name for p in ours_alone(folder)]
         if any(not n.startswith(("initial.safetensors", "run.json")) for n in left):
             raise ConfigError(f"{folder} is not empty and not a run; choose another --out")
         return config
@@ -104,8 +197,12 @@ def stored_config(folder: Path) -> Config:
 
 def _config(folder: Path, facts: Any) -> Config:
     try:
-        return Config(**facts["config"])
-    except (KeyError, TypeError) as error:
+        config = Config(**facts["config"])
+        for section in ("data", "network", "training"):
+            if not isinstance(getattr(config, section), dict):
+                raise TypeError(f"{section} is not a section")
+        return config
+    except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / 'run.json'} is not that of a run ({error})") from error
 
 
@@ -146,10 +243,25 @@ def _commit() -> str | None:
     return answer.stdout.strip()
 
 
+def _check_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Raise unless run.json has what a network is built from."""
+    classes = facts.get("classes")
+    good = isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)
+    for name in ("channels", "steps"):
+        value = facts.get(name)
+        good = good and type(value) is int and 0 < value < 2**31
+    dt: Any = facts.get("dt")
+    if not good or type(dt) not in (int, float) or not 0 < dt < 1e9:
+        raise CheckpointError(
+            f"{folder / 'run.json'} is damaged: channels, classes, dt or steps are missing or wrong"
+        )
+
+
 def load_network(folder: Path, name: str = "best") -> tuple[Layer, Config, dict[str, Any]]:
     """The network of a run with the weights of a checkpoint, its configuration and run.json."""
     facts = read_json(folder / "run.json")
     config = _config(folder, facts)
+    _check_facts(folder, facts)
     net = build_network(config, facts["channels"], len(facts["classes"]), facts["dt"])
     path = folder / f"{name}.safetensors"
     tensors, _ = checkpoint.load(path)

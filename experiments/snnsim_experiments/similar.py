@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ def similar(run: Path, among: Path, count: int = 5) -> list[dict[str, Any]]:
     """
     own = _configuration(run)
     folders = [path.parent for path in sorted(among.rglob("run.json"))]
-    others = {f: _configuration(f) for f in folders if f.resolve() != run.resolve()}
+    others: dict[Path, dict[str, Any]] = {}
+    for folder in folders:
+        if folder.resolve() == run.resolve():
+            continue
+        try:
+            others[folder] = _configuration(folder)
+        except CheckpointError as error:  # one damaged run does not hide the others
+            warnings.warn(f"left out: {error}", stacklevel=2)
     if not others:
         raise ConfigError(f"there is no other run below {among}")
     encoder = RecordEncoder()
@@ -46,18 +54,25 @@ def similar(run: Path, among: Path, count: int = 5) -> list[dict[str, Any]]:
 def _configuration(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = read_json(folder / "run.json")["config"]
-    except KeyError:
+    except (KeyError, TypeError):
         raise CheckpointError(f"{folder / 'run.json'} has no configuration") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{folder / 'run.json'} has no configuration")
     return found
 
 
 def _result(folder: Path) -> float | None:
     if not (folder / "summary.json").exists():
         return None
-    summary = read_json(folder / "summary.json")
+    try:
+        summary = read_json(folder / "summary.json")
+    except CheckpointError as error:
+        warnings.warn(f"no result: {error}", stacklevel=2)
+        return None
     for key in RESULTS:
-        if summary.get(key) is not None:
-            return float(summary[key]) * (100 if key == "test_accuracy" else 1)
+        value = summary.get(key) if isinstance(summary, dict) else None
+        if isinstance(value, (int, float)):
+            return float(value) * (100 if key == "test_accuracy" else 1)
     return None
 
 

@@ -46,19 +46,24 @@ def train(
     place = distributed.start(run_folder.device(device))
     try:
         out = Path(distributed.agree(str(out or run_folder.default_folder(config))))
-        config = run_folder.prepare(out, config, resume)
-        said = quiet or distributed.rank() != 0
-        if resume and not (out / "run.json").exists() and not said:
-            console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
-        done = out / "summary.json"
-        if done.exists():
-            console.print(f"{out} is already complete")
-            summary = run_folder.read_json(done)
-        else:
-            summary = _train(config, root, out, place, resume, quiet, tensorboard, console)
-        return {"out": str(out), **summary} if distributed.rank() == 0 else {}
+        with run_folder.claim(out):
+            return _claimed(config, root, out, place, resume, quiet, tensorboard, console)
     finally:
         distributed.stop()
+
+
+def _claimed(config, root, out, place, resume, quiet, tensorboard, console) -> dict[str, Any]:
+    config = run_folder.prepare(out, config, resume)
+    said = quiet or distributed.rank() != 0
+    if resume and not (out / "run.json").exists() and not said:
+        console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
+    done = out / "summary.json"
+    if done.exists():
+        console.print(f"{out} is already complete")
+        summary = run_folder.read_json(done)
+    else:
+        summary = _train(config, root, out, place, resume, quiet, tensorboard, console)
+    return {"out": str(out), **summary} if distributed.rank() == 0 else {}
 
 
 def _train(config, root, out, device, resume, quiet, tensorboard, console) -> dict[str, Any]:
@@ -76,12 +81,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         some = range(0, len(train_set), max(len(train_set) // 256, 1))  # of all classes
         net.prepare(train_set.batch(some).x.to(device))
     distributed.barrier()  # nobody writes before everybody has looked at the folder
-    if first and not (out / "run.json").exists():
-        weights = checkpoint.prefixed("net", net.state_dict())
-        checkpoint.save(out / "initial.safetensors", weights, {})
-        facts = _facts(train_set) | {"delay_rungs": _rungs(net, config, train_set)}
-        run_folder.write_json(out / "run.json", run_folder.describe(config, facts))
-    distributed.barrier()
+    initial = checkpoint.prefixed("net", {k: v.clone() for k, v in net.state_dict().items()})
     terminal = TerminalWatcher(console, config.recipe.epochs, quiet or not first)
     watcher = (
         TensorBoardWatcher(terminal, out / "tensorboard") if tensorboard and first else terminal
@@ -90,6 +90,18 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         net, train_set, validation, config.recipe,
         out=out, seed=config.seed, device=device, watcher=watcher,
     )  # fmt: skip
+    sums = train_set.checksums | validation.checksums | test_set.checksums
+    if first and (out / "run.json").exists():
+        run_folder.check_same_data(out, sums)
+    elif first:  # last, so that what cannot start leaves nothing behind
+        checkpoint.save(out / "initial.safetensors", initial, {})
+        facts = _facts(train_set) | {"delay_rungs": _rungs(net, config, train_set)}
+        facts |= {
+            "data_checksums": sums,
+            "root": None if root is None else str(Path(root).absolute()),
+        }
+        run_folder.write_json(out / "run.json", run_folder.describe(config, facts))
+    distributed.barrier()
     if resume and trainer.resume() and not quiet and first:
         console.print(f"continuing at epoch {trainer.position.epoch + 1}")
     with terminal:

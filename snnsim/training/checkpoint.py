@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +39,40 @@ def save(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None
         NonFiniteError: for a tensor with NaN or an infinity; nothing is written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    os.close(handle)
-    try:
+    with _beside(path) as name:
         ready = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         lost = first_not_finite(ready.items())
         if lost is not None:
             raise NonFiniteError(f"{lost} is not finite, so {path} is left as it was")
         text = json.dumps(values)
         metadata = {"format": FORMAT, "values": text, "sha256": digest(ready, text)}
-        save_file(ready, name, metadata=metadata)
+        try:
+            save_file(ready, name, metadata=metadata)
+        except SafetensorError as error:  # such as a full disk
+            raise OSError(f"{path} cannot be written ({error})") from error
         with open(name, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(name, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file beside its name, synchronise it and move it there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path) as name:
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[str]:
+    """A new file in the same folder, under a name that nobody can foresee; gone afterwards."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    os.close(handle)
+    try:
+        yield name
     finally:
         Path(name).unlink(missing_ok=True)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -284,9 +284,7 @@ class Trainer:
             weights = checkpoint.prefixed("net", self.net.state_dict())
             checkpoint.save(self.out / "best.safetensors", weights, values)
         lines = "".join(json.dumps(row) + "\n" for row in self.rows)
-        temporary = self.out / "metrics.jsonl.tmp"
-        temporary.write_text(lines)
-        os.replace(temporary, self.out / "metrics.jsonl")
+        checkpoint.write_text(self.out / "metrics.jsonl", lines)
         self._save_last()
 
     def _save_last(self) -> None:
@@ -308,14 +306,25 @@ class Trainer:
         assert self.out is not None
         path = self.out / "metrics.jsonl"
         if not path.exists():
+            self._say_lost(path, 0)
             return []
         try:
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            return [row for row in rows if row["epoch"] < self.position.epoch]
-        except (ValueError, KeyError, TypeError) as error:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            kept = [row for row in rows if row["epoch"] < self.position.epoch]
+            self._say_lost(path, len(kept))
+            return kept
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointError(
                 f"{path} is damaged ({error}); mend or delete it: the weights do not depend on it"
             ) from error
+
+    def _say_lost(self, path: Path, kept: int) -> None:
+        if kept < self.position.epoch:
+            warnings.warn(
+                f"{path} has {kept} rows of the {self.position.epoch} epochs so far: metrics of "
+                "the others are lost, the weights are not",
+                stacklevel=4,
+            )
 
     def load_best(self) -> None:
         """Put the best weights so far into the network."""

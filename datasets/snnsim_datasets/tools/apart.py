@@ -82,7 +82,7 @@ def _plain(error: BaseException) -> BaseException:
 
 def _collect(reading: int, until: float) -> bytes | None:
     """All that the child sends, or ``None`` if it is not done in time."""
-    parts = []
+    parts: list[bytes] = []
     while True:
         ready, _, _ = select.select([reading], [], [], max(0.0, until - time.monotonic()))
         if not ready:

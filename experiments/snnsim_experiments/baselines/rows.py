@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from snnsim.errors import ConfigError, NonFiniteError
-from snnsim_experiments.run_folder import read_json, write_json
+from snnsim_experiments.run_folder import claim, read_json, write_json
 
 
 def side_by_side(
@@ -35,6 +35,13 @@ def side_by_side(
         out: folder of the comparison; rows of other networks in it are kept.
         resume: whether it may hold a comparison already.
     """
+    with claim(out):
+        return _measure_all(names, settings, make, measure, out, resume, quiet, console)
+
+
+def _measure_all(
+    names, settings, make, measure, out, resume, quiet, console
+) -> list[dict[str, Any]]:
     rows = _rows_before(out, resume, settings, names)
     if resume and not rows and not quiet:
         console.print(f"there is no comparison in {out}; starting one", markup=False)

@@ -32,8 +32,12 @@ def compare(
     console = console or Console(stderr=True)
     distributed.start(run_folder.device(device))
     out = Path(distributed.agree(str(out)))
-    table = out / "comparison.json"
-    first = distributed.rank() == 0
+    with run_folder.claim(out):
+        return _compare(configs, seeds, root, out, device, resume, quiet, console)
+
+
+def _compare(configs, seeds, root, out, device, resume, quiet, console) -> list[dict[str, Any]]:
+    table, first = out / "comparison.json", distributed.rank() == 0
     _check(out, resume)
     distributed.barrier()
     rows = {row["method"]: row for row in run_folder.read_json(table)} if table.exists() else {}
@@ -60,7 +64,7 @@ def _check(out: Path, resume: bool) -> None:
     """Refuse a folder with anything but runs and their table in it."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; choose another --out")
-    found = list(out.iterdir()) if out.exists() else []
+    found = run_folder.ours_alone(out)
     if found and not resume:
         raise ConfigError(f"{out} is not empty; go on with --resume or choose another --out")
     if any(p.name != "comparison.json" and not (p / "run.json").exists() for p in found):

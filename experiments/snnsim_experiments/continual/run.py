@@ -77,27 +77,33 @@ def run(
     console = console or Console(stderr=True)
     place = distributed.start(run_folder.device(device))
     try:
-        out, summaries = Path(distributed.agree(str(out))), []
-        first = distributed.rank() == 0
-        found = prepare(out, config, resume)
-        distributed.barrier()
-        if resume and not found and first and not quiet:
-            console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
-        for seed in seeds:
-            each = replace(config, seed=seed)
-            summaries.append(_run(each, root, out, place, resume, quiet, console))
-        summary = aggregate(summaries) | {
-            "stream": config.stream_name,
-            "method": config.method_name,
-            "learning": config.network["learning"],
-            "feedback": config.network["feedback"],
-        }
-        if first:
-            run_folder.write_json(out / "summary.json", summary)
-            _plot(summary, out)
-        return {"out": str(out), **summary} if first else {}
+        out = Path(distributed.agree(str(out)))
+        with run_folder.claim(out):
+            return _run_seeds(config, seeds, root, out, place, resume, quiet, console)
     finally:
         distributed.stop()
+
+
+def _run_seeds(config, seeds, root, out, place, resume, quiet, console) -> dict[str, Any]:
+    summaries: list[dict[str, Any]] = []
+    first = distributed.rank() == 0
+    found = prepare(out, config, resume)
+    distributed.barrier()
+    if resume and not found and first and not quiet:
+        console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
+    for seed in seeds:
+        each = replace(config, seed=seed)
+        summaries.append(_run(each, root, out, place, resume, quiet, console))
+    summary = aggregate(summaries) | {
+        "stream": config.stream_name,
+        "method": config.method_name,
+        "learning": config.network["learning"],
+        "feedback": config.network["feedback"],
+    }
+    if first:
+        run_folder.write_json(out / "summary.json", summary)
+        _plot(summary, out)
+    return {"out": str(out), **summary} if first else {}
 
 
 def prepare(out: Path, config: ContinualConfig, resume: bool) -> bool:
@@ -109,7 +115,7 @@ def prepare(out: Path, config: ContinualConfig, resume: bool) -> bool:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; choose another --out")
     if not stored.exists():
-        if out.exists() and any(out.iterdir()):
+        if run_folder.ours_alone(out):
             raise ConfigError(f"{out} is not empty and not a run; choose another --out")
         return False
     if not resume:
