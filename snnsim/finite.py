@@ -23,7 +23,7 @@ def all_finite(x: Tensor) -> bool:
     return math.isfinite(x.sum().item()) or bool(torch.isfinite(x).all())
 
 
-def check_input(x: Tensor, what: str = "x") -> None:
+def check_input(x: Tensor, what: str = "the input") -> None:
     """Raise :class:`NonFiniteError` if an input holds NaN or an infinity, and say where.
 
     >>> check_input(torch.zeros(2, 1, 3))

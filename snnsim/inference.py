@@ -103,6 +103,8 @@ class Stage:
                 )
             else:
                 event_scan.check_arguments(self.events, x, pending, neurons)
+                if check_finite:
+                    check_input(neurons, "the state of the neurons")
                 y, pending, neurons = self._run_block(x, pending, neurons, tail)
         except (ShapeError, AttributeError) as error:
             raise ShapeError(
@@ -223,6 +225,8 @@ class CompiledNetwork:
         gives the steps after it.
         """
         x = self._checked(x, "BI")
+        if self.check_finite and self.stages[0].length == 1:  # else its kernel looks
+            check_input(x)
         z, after = x.contiguous().unsqueeze(0), []
         states = self._states(z, state)
         for stage, before in zip(self.stages, states, strict=True):

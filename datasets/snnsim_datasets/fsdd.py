@@ -103,7 +103,7 @@ def _load_audio(split: str, folder: Path, n_mels: int) -> Recordings:
         dt=front_end.hop_ms,
         front_end=front_end,
         one_length=False,
-        checksums={f"{folder.name}/": digest_all(folder, kept)},
+        checksums={f"{folder.name}/": digest_all(folder, sorted(taken))},
     )
 
 

@@ -104,7 +104,7 @@ def load(
         dt=front_end.hop_ms,
         front_end=front_end,
         one_length=True,
-        checksums={f"{folder.name}/": digest_all(folder, chosen)},
+        checksums={f"{folder.name}/": digest_all(folder, clips[1])},
     )
 
 

@@ -42,6 +42,14 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object, such as a summary; a :class:`CheckpointError` for anything else."""
+    found = read_json(path)
+    if not isinstance(found, dict) or not found:
+        raise CheckpointError(f"{path} is damaged: it holds no results")
+    return found
+
+
 def _not_a_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
@@ -114,7 +122,8 @@ def _lock(folder: Path) -> int:
         except BlockingIOError:
             os.close(handle)
             raise ConfigError(
-                f"another run is using {folder}; wait until it ends, or choose another --out"
+                f"{folder} is taken: another run is using it; wait until it ends, or choose "
+                "another --out"
             ) from None
         try:
             if os.fstat(handle).st_ino == (folder / LOCK).stat().st_ino:
@@ -126,7 +135,9 @@ def _lock(folder: Path) -> int:
 
 def check_same_data(folder: Path, now: dict[str, str]) -> None:
     """Raise :class:`ConfigError` if a run was started with other files than those of now."""
-    before = read_json(folder / "run.json").get("data_checksums") or {}
+    before = read_object(folder / "run.json").get("data_checksums") or {}
+    if not isinstance(before, dict):
+        raise CheckpointError(f"{folder / 'run.json'} is damaged: its checksums are none")
     for name in before.keys() & now.keys():
         if before[name] != now[name]:
             raise ConfigError(
@@ -201,8 +212,9 @@ def _config(folder: Path, facts: Any) -> Config:
         for section in ("data", "network", "training"):
             if not isinstance(getattr(config, section), dict):
                 raise TypeError(f"{section} is not a section")
+        config.recipe  # noqa: B018 - or it is none
         return config
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise CheckpointError(f"{folder / 'run.json'} is not that of a run ({error})") from error
 
 
@@ -262,7 +274,12 @@ def load_network(folder: Path, name: str = "best") -> tuple[Layer, Config, dict[
     facts = read_json(folder / "run.json")
     config = _config(folder, facts)
     _check_facts(folder, facts)
-    net = build_network(config, facts["channels"], len(facts["classes"]), facts["dt"])
+    try:
+        net = build_network(config, facts["channels"], len(facts["classes"]), facts["dt"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder / 'run.json'} has no network that can be built ({error!r})"
+        ) from error
     path = folder / f"{name}.safetensors"
     tensors, _ = checkpoint.load(path)
     checkpoint.load_weights(net, checkpoint.without_prefix("net", tensors), path)

@@ -54,13 +54,13 @@ def train(
 
 def _claimed(config, root, out, place, resume, quiet, tensorboard, console) -> dict[str, Any]:
     config = run_folder.prepare(out, config, resume)
-    said = quiet or distributed.rank() != 0
+    said = distributed.rank() != 0
     if resume and not (out / "run.json").exists() and not said:
         console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
     done = out / "summary.json"
     if done.exists():
         console.print(f"{out} is already complete")
-        summary = run_folder.read_json(done)
+        summary = run_folder.read_object(done)
     else:
         summary = _train(config, root, out, place, resume, quiet, tensorboard, console)
     return {"out": str(out), **summary} if distributed.rank() == 0 else {}

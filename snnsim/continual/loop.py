@@ -383,6 +383,11 @@ class ContinualTrainer:
         if not path.is_file():
             return False
         tensors, values = checkpoint.load(path)
+        with checkpoint.reading(path):
+            self._continue_from(path, tensors, values)
+        return True
+
+    def _continue_from(self, path: Path, tensors: dict[str, Tensor], values: Any) -> None:
         mine = {"recipe": asdict(self.recipe), "seed": self.seed, **self._identity()}
         for what, value in mine.items():
             if values.get(what) != value:
@@ -400,7 +405,6 @@ class ContinualTrainer:
             named = checkpoint.without_prefix("optimizer", tensors)
             checkpoint.load_optimizer(self.optimizer, named)
         checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), self.device)
-        return True
 
 
 def _only_tensors(named: dict[str, Any]) -> dict[str, Tensor]:

@@ -49,6 +49,11 @@ class View:
         labels: np.ndarray = self.data.labels[self.indices]
         return labels if self.relabel is None else self.relabel[labels]
 
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Of the files that the data set was read from."""
+        return dict(getattr(self.data, "checksums", {}))
+
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Any:
         """Samples by their number within the view."""
         batch = self.data.batch(self.indices[np.asarray(indices)], steps)
@@ -97,6 +102,15 @@ class Stream:
         check_choice("scenario", self.scenario, SCENARIOS)
         if not self.tasks:
             raise ConfigError(f"the stream {self.name} has no tasks")
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Of all files that the tasks' data were read from."""
+        found: dict[str, str] = {}
+        for task in self.tasks:
+            for part in (task.train, task.validation, task.test):
+                found |= getattr(part, "checksums", {})
+        return found
 
     @property
     def outputs(self) -> int:

@@ -40,10 +40,12 @@ def code_folder() -> Path | None:
         return None
 
 
-@cache
 def _usable(folder: Path) -> Path | None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for place in (folder.parent, folder):
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.mkdir(mode=0o700, exist_ok=True)
         folder = folder.resolve()
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -52,13 +54,22 @@ def _usable(folder: Path) -> Path | None:
     reason = why_unsafe(folder)
     if reason is None:
         return folder
+    if reason not in _said:
+        _said.add(reason)
+        _warn(folder, reason)
+    return None
+
+
+_said: set[str] = set()  # warned of in this process
+
+
+def _warn(folder: Path, reason: str) -> None:
     warnings.warn(
         f"compiled kernels are not kept in {folder}, because {reason}; whoever can write there "
         "could run code as you. Kernels are compiled anew in each process until SNNSIM_CACHE_DIR "
         "names a folder that is yours alone",
-        stacklevel=2,
+        stacklevel=4,
     )
-    return None
 
 
 def why_unsafe(folder: Path) -> str | None:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from snnsim.errors import CheckpointError, NonFiniteError
+from snnsim.errors import CheckpointError, NonFiniteError, SnnsimError
 from snnsim.finite import first_not_finite
 
 FORMAT = "snnsim-checkpoint-1"
@@ -118,6 +118,20 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, json.loads(metadata["values"])
     except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: its values cannot be read ({error})") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with the content of a checkpoint is an error that names the file."""
+    try:
+        yield
+    except SnnsimError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or of another version: {type(error).__name__} "
+            f"({' '.join(str(error).split())[:200]})"
+        ) from error
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

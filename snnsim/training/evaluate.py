@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnsim.finite import check_input
+from snnsim.errors import NonFiniteError
+from snnsim.finite import check_input, first_not_finite
 from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import get_readout
 from snnsim.layer import evaluating
@@ -150,6 +151,9 @@ def evaluate(
     Returns:
         Exact means over all samples (not means of batch means).
     """
+    lost = first_not_finite([*net.named_parameters(), *net.named_buffers()])
+    if lost is not None:
+        raise NonFiniteError(f"{lost} of the network is NaN or infinite: its training diverged")
     steps = steps or int(np.max(data.lengths))
     totals = torch.zeros(5, dtype=torch.float64)  # correct, loss, samples, spikes, places
     with counting_spikes(net) as spikes:

@@ -121,6 +121,12 @@ class Trainer:
         if not path.is_file():
             return False
         tensors, values = checkpoint.load(path)
+        with checkpoint.reading(path):
+            self._continue_from(path, tensors, values)
+        self.rows = self._kept_rows()
+        return True
+
+    def _continue_from(self, path: Path, tensors: dict[str, Tensor], values: Any) -> None:
         if values["recipe"] != asdict(self.recipe) or values["seed"] != self.seed:
             raise CheckpointError(
                 f"{path} was written with another recipe or seed; resume with the same "
@@ -132,8 +138,8 @@ class Trainer:
             checkpoint.load_optimizer(optimizer, named)
         checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), self.device)
         self.position = Position(**values["position"])
-        self.rows = self._kept_rows()
-        return True
+        if not 0 <= self.position.epoch <= self.recipe.epochs or self.position.step < 0:
+            raise ValueError(f"position {self.position}")
 
     def _run_epoch(self) -> None:
         epoch, recipe = self.position.epoch, self.recipe

@@ -108,7 +108,9 @@ def test_weights_that_are_not_finite_are_one_sentence_naming_the_tensor(
     for name in [n for n, t in tensors.items() if t.is_floating_point()]:
         spoilt = {n: t.clone() for n, t in tensors.items()}
         spoilt[name].view(-1)[-1] = value
-        checkpoint.save(path, spoilt, values)
+        with pytest.MonkeyPatch.context() as patch:  # as no version of the program writes it now
+            patch.setattr(checkpoint, "first_not_finite", lambda named: None)
+            checkpoint.save(path, spoilt, values)
         answer = call(snnsim, reader, folder)
         assert_one_error(answer, str(path), name.partition(".")[2])
         path.write_bytes(whole)

@@ -168,6 +168,8 @@ def fetch(remote: Remote, root: Path, progress=None) -> Path:
     target = root / remote.name
     if target.is_file():
         return target
+    if not root.is_dir() and root != default_root(root.name):
+        raise DataError(f"{root} does not exist; give the folder of the data with --root")
     root.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     problems = []

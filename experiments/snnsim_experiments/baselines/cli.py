@@ -80,8 +80,8 @@ def list_command(as_json: Json = False) -> None:
 @app.command()
 def info(
     model: Annotated[str, typer.Argument(help="Model; see: snnsim baselines list.")],
-    channels: Annotated[int, typer.Option(help="Channels of the input.")] = 140,
-    classes: Annotated[int, typer.Option(help="Classes.")] = 10,
+    channels: Annotated[int, typer.Option(min=1, max=10**6, help="Channels of the input.")] = 140,
+    classes: Annotated[int, typer.Option(min=1, max=10**6, help="Classes.")] = 10,
     budget: Budget = "200k",
     by: By = "parameters",
     set_: Set = None,
@@ -130,7 +130,9 @@ def train(
     root: Root = None,
     budget: Budget = "200k",
     by: By = "parameters",
-    width: Annotated[int, typer.Option(help="Width of the layers, instead of a budget.")] = 0,
+    width: Annotated[
+        int, typer.Option(min=0, max=10**6, help="Width of the layers, instead of a budget.")
+    ] = 0,
     config: ConfigFile = None,
     set_: Set = None,
     seed: Seed = 0,
@@ -313,7 +315,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="A check, or all.")] = "all",
-    seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of data and weights.")] = 0,
     short: Annotated[bool, typer.Option("--short", help="Only show that it runs.")] = False,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
     as_json: Json = False,

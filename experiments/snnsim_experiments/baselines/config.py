@@ -147,7 +147,7 @@ def parse_budget(text: str) -> float:
         value = float(text[:-1] if factor > 1 else text) * factor
     except ValueError:
         value = 0.0
-    if not value > 0:
+    if not 0 < value <= 1e10:
         raise ConfigError(f"budget is {text!r} but must be a positive number, such as 50k or 1M")
     return value
 

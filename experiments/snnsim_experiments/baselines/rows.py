@@ -43,7 +43,7 @@ def _measure_all(
     names, settings, make, measure, out, resume, quiet, console
 ) -> list[dict[str, Any]]:
     rows = _rows_before(out, resume, settings, names)
-    if resume and not rows and not quiet:
+    if resume and not rows:
         console.print(f"there is no comparison in {out}; starting one", markup=False)
     for name in names:
         if not quiet:

@@ -39,6 +39,8 @@ def compare(
 def _compare(configs, seeds, root, out, device, resume, quiet, console) -> list[dict[str, Any]]:
     table, first = out / "comparison.json", distributed.rank() == 0
     _check(out, resume)
+    if resume and not table.exists() and first:
+        console.print(f"there is no comparison in {out}; starting one", markup=False)
     distributed.barrier()
     rows = {row["method"]: row for row in run_folder.read_json(table)} if table.exists() else {}
     _check_seeds(rows, {config.method_name for config in configs}, seeds, out)

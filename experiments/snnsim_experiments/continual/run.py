@@ -89,7 +89,7 @@ def _run_seeds(config, seeds, root, out, place, resume, quiet, console) -> dict[
     first = distributed.rank() == 0
     found = prepare(out, config, resume)
     distributed.barrier()
-    if resume and not found and first and not quiet:
+    if resume and not found and first:
         console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
     for seed in seeds:
         each = replace(config, seed=seed)
@@ -169,7 +169,7 @@ def _run(config, root, out, place, resume, quiet, console) -> dict[str, Any]:
     done = folder / "summary.json"
     first = distributed.rank() == 0
     if done.exists():
-        found: dict[str, Any] = run_folder.read_json(done)
+        found = run_folder.read_object(done)
         return found
     options = config.stream | {"seed": config.stream["seed"] + config.seed}
     with DownloadBar(console, quiet or not first) as bar:
@@ -185,8 +185,15 @@ def _run(config, root, out, place, resume, quiet, console) -> dict[str, Any]:
             )  # fmt: skip
         except ConfigError as error:
             raise Refused(str(error)) from error
-        if first and not (out / "run.json").exists():
-            facts = run_folder.describe(config, {"tasks": [task.name for task in stream.tasks]})
+        if first and (out / "run.json").exists():
+            run_folder.check_same_data(out, stream.checksums)
+        elif first:
+            told = {
+                "tasks": [task.name for task in stream.tasks],
+                "data_checksums": stream.checksums,
+                "root": None if root is None else str(Path(root).absolute()),
+            }
+            facts = run_folder.describe(config, told)
             run_folder.write_json(out / "run.json", facts | {"config": _as_json(config)})
         if resume and trainer.resume() and not quiet and first:
             console.print(f"continuing with task {trainer.place.task + 1} of seed {config.seed}")
@@ -225,6 +232,6 @@ def seeds_of(text: str) -> list[int]:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(f"--seeds is {text!r} but must be numbers such as 0,1,2") from None
-    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"--seeds is {text!r} but must be different numbers from 0 on")
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**63:
+        raise ConfigError(f"--seeds is {text!r} but must be different numbers from 0 to 2^63 - 1")
     return seeds

@@ -34,6 +34,10 @@ def forward(
         or _state.shape != ({n_states}, _x.shape[1], _params.shape[1])
     ):
         raise ValueError("shapes")
+    if _finite:
+        for _value in _state.flat:
+            if not np.isfinite(_value):
+                raise ValueError("not finite")
     _T, _I, _N = _x.shape[0], _x.shape[2], _state.shape[2]
     _rows, _fan = _pending.shape[1], np.uint64(_weight.shape[1])
     _currents = np.empty((_T + _rows) * _N, _x.dtype)
@@ -171,5 +175,6 @@ def forward(
     except ValueError:
         check_arguments(prepared, x, pending, state)
         check_input(x)
+        check_input(state, "the state of the neurons")
         raise
     return y, pending, state
