@@ -24,7 +24,7 @@ Seed = Annotated[
     int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order and dropout.")
 ]
 Seeds = Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")]
-Epochs = Annotated[int | None, typer.Option(min=1, max=10**9, help="Passes over the data.")]
+Epochs = Annotated[int | None, typer.Option(max=10**9, help="Passes over the data.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

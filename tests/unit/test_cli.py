@@ -182,7 +182,7 @@ def test_default_folder_is_below_runs(snnsim, tmp_path, monkeypatch):
     answer = snnsim(*TRAIN, "--epochs", 1, "--json")
     (folder,) = Path("runs/spoken-digits").iterdir()
     assert json.loads(answer.out)["out"] == str(folder)
-    assert folder.name.endswith("-seed0")
+    assert "-delays-learned-seed0-" in folder.name or "-delays-none-seed0-" in folder.name
 
 
 # --- existing runs ----------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_epoch_lost_between_its_files_is_repeated(tmp_path, monkeypatch, cut):
     t.resume()
     place = {
         "before best": "checkpoint.save",
-        "before metrics": "os.replace",
+        "before metrics": "checkpoint.write_text",
         "before last": "Trainer._save_last",
     }[cut]
 
