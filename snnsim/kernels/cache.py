@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-KEPT = 400  # kernels that stay; those not used for longest go first
+KEPT = 3000  # kernels that stay; those not used for longest go first
 
 
 def base_folder() -> Path:
@@ -40,6 +40,7 @@ def code_folder() -> Path | None:
         return None
 
 
+@cache  # looked at once in a process: what is ours alone stays so
 def _usable(folder: Path) -> Path | None:
     try:
         for place in (folder.parent, folder):

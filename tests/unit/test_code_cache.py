@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from snnsim.kernels import cache as kernel_cache
 from snnsim.kernels.compile import compile_numba
 
 pytestmark = pytest.mark.skipif(
@@ -40,6 +41,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 def answer(number: int, caplog=None) -> tuple[float, list[str]]:
     """What a kernel of that number gives for 3.0, and what was warned of."""
+    kernel_cache._usable.cache_clear()  # as a new process
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         kernel = getattr(compile_numba(BODY.format(n=number), "float64"), f"answer_{number}")
