@@ -43,7 +43,7 @@ def code_folder() -> Path | None:
 @cache  # looked at once in a process: what is ours alone stays so
 def _usable(folder: Path) -> Path | None:
     try:
-        for place in (folder.parent, folder):
+        for place in (folder.parent, folder, folder / "__pycache__"):
             if not place.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.mkdir(mode=0o700, exist_ok=True)

@@ -67,7 +67,7 @@ def split_state(state: Any, count: int) -> tuple[Any, ...]:
     if not isinstance(state, tuple) or len(state) != count:
         have = f"has {len(state)} entries" if isinstance(state, tuple) else f"is {type(state)}"
         raise ShapeError(
-            f"the state {have} but the network has {count} layers; pass the state that this "
+            f"the state {have} but the network {count} layers; pass the state that this "
             "network returned, or None to start afresh"
         )
     return state

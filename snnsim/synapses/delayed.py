@@ -197,11 +197,11 @@ class Delayed(Layer):
         self.delay.copy_(delays.round_delay(self.delay, self.length))
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        x = as_input(x, self.weight, "Delayed")
         if x.dim() != 3 or x.shape[2] != self.n_in:
             raise ShapeError(
                 f"x has shape {tuple(x.shape)} but Delayed was built for [T, B, {self.n_in}]"
             )
+        x = as_input(x, self.weight, "Delayed")
         if self.padding == "lengthen":
             if state is not None:
                 raise ConfigError(CANNOT_CONTINUE)

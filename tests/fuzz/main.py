@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from outcomes import Case, Outcome, run, table
 
-MODULES = ("files", "bombs", "settings")
+MODULES = ("files", "bombs")
 
 
 def kinds() -> dict[str, tuple[str, dict]]:

@@ -104,7 +104,8 @@ def listing(folder: Path) -> list[str]:
 @pytest.mark.parametrize("algorithm", ["md5", "sha256"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_right_download_is_the_only_thing_left_in_the_folder(serve, tmp_path, algorithm, chunked):
-    root = tmp_path / "new" / "folder"
+    root = tmp_path / "folder"
+    root.mkdir()
     path = fetch(remote(serve(Site(chunked=chunked)), algorithm=algorithm), root)
     assert path == root / "set.bin"
     assert path.read_bytes() == CONTENT
