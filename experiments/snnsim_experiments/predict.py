@@ -40,13 +40,12 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
         raise ConfigError(f"--top is {top} but must be 1 or more")
     net, config, facts = load_network(run)
     data, recipe = _input(file, index, config, facts), config.recipe
-    parts = torch.zeros(len(data), len(facts["classes"]))
+    scores = torch.zeros(len(data), len(facts["classes"]))
     for chosen, steps in equally_padded(data.lengths, facts["steps"], recipe.batch_size):
         batch = data.batch(chosen, steps)  # as evaluation makes it of the test part
-        parts[torch.from_numpy(chosen)] = predict_scores(
+        scores[torch.from_numpy(chosen)] = predict_scores(
             net, batch.x, recipe.readout, batch.lengths, recipe.mask_padding
         )
-    scores = parts
     # summed softmaxes are a distribution once normalised; other read-outs need a softmax
     summed = recipe.readout == "sum_softmax"
     share = scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)

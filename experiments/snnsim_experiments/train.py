@@ -159,7 +159,7 @@ def score(net, config: Config, data: Any, steps: int, device: torch.device) -> S
     return evaluate(
         net, data,
         readout=recipe.readout, mask_padding=recipe.mask_padding,
-        batch_size=recipe.batch_size, steps=steps, device=device,
+        batch_size=recipe.batch_size, steps=steps, device=device, check_finite=recipe.check_finite,
     )  # fmt: skip
 
 
