@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
+from pathlib import Path
 
 
 class SnnsimError(Exception):
@@ -36,13 +38,47 @@ class NonFiniteError(SnnsimError, ArithmeticError):
     """A loss, activation or gradient became NaN or infinite."""
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within this context an ``OSError`` that does not say which file it is about says this one.
+
+    >>> with naming(Path("a.png")):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    OSError: [Errno 28] No space left on device: 'a.png'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+LARGEST_SIZE = 10**9  # of anything that is counted: channels, steps, delays
+
+
+def short(value: object, most: int = 200) -> str:
+    """What a message shows of a value: its text, the middle of a long one left out.
+
+    >>> short("a" * 999, 20)
+    "'aaaaaaa...aaaaaaaa'"
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of too many digits
+        return "a number of thousands of digits"
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half - 1 :]}"
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest allowed name, or an empty string.
 
     >>> nearest("lerning_rate", ["learning_rate", "epochs"])
     "; did you mean 'learning_rate'?"
     """
-    match = difflib.get_close_matches(name, list(allowed), n=1)
+    match = difflib.get_close_matches(name[:100], list(allowed), n=1)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
@@ -54,10 +90,10 @@ def check_choice(what: str, given: object, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if given not in allowed:
         hint = nearest(str(given), allowed)
-        raise ConfigError(f"{what} is {given!r} but must be one of {', '.join(allowed)}{hint}")
+        raise ConfigError(f"{what} is {short(given)} but must be one of {', '.join(allowed)}{hint}")
 
 
-def check_size(what: str, given: object, least: int = 1) -> int:
+def check_size(what: str, given: object, least: int = 1, most: int = LARGEST_SIZE) -> int:
     """Return a number of channels, steps, ... as given; raise :class:`ConfigError` otherwise.
 
     >>> check_size("n_out", 20)
@@ -67,9 +103,11 @@ def check_size(what: str, given: object, least: int = 1) -> int:
     snnsim.errors.ConfigError: n_out is -1 but must be a whole number of at least 1
     """
     whole = isinstance(given, Integral) and not isinstance(given, bool)
-    if not whole or int(given) < least:  # type: ignore[call-overload]
-        raise ConfigError(f"{what} is {given!r} but must be a whole number of at least {least}")
-    return int(given)  # type: ignore[call-overload]
+    size = int(given) if whole else least - 1  # type: ignore[call-overload]
+    if not least <= size <= most:
+        limit = f"from {least} to {most:g}" if size > most else f"of at least {least}"
+        raise ConfigError(f"{what} is {short(given)} but must be a whole number {limit}")
+    return size
 
 
 def check_number(
@@ -102,4 +140,4 @@ def check_number(
     bounds += [f"at least {low:g}"] if above is None and math.isfinite(low) else []
     bounds += [f"at most {most:g}"] if math.isfinite(most) else []
     wanted = " and ".join(bounds)
-    raise ConfigError(f"{what} is {given!r} but must be a finite number {wanted}".rstrip())
+    raise ConfigError(f"{what} is {short(given)} but must be a finite number {wanted}".rstrip())

@@ -47,8 +47,8 @@ def check_tau(
 ) -> None:
     """Raise :class:`ConfigError` unless a time constant in ms can be discretised at ``dt``."""
     check_choice("discretization", discretization, DISCRETIZATIONS)
-    if not tau > 0:
-        raise ConfigError(f"{name} is {tau:g} ms but must be positive")
+    if not (tau > 0 and math.isfinite(tau)):
+        raise ConfigError(f"{name} is {tau:g} ms but must be positive and finite")
     if discretization == "euler" and tau < dt:
         raise ConfigError(
             f"{name} is {tau:g} ms but forward Euler needs {name} >= dt = {dt:g} ms; "

@@ -4,6 +4,7 @@
 import json
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -230,6 +231,7 @@ def _say(what: str, text: str) -> None:
 def main() -> None:
     """Entry point: prints the project's own errors as one message and exits with 1."""
     logging.basicConfig(level=logging.WARNING)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter shows its number
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

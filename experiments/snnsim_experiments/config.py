@@ -13,13 +13,14 @@ import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import date, time
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pydantic
 import snnsim_datasets
 
-from snnsim.errors import ConfigError, nearest
+from snnsim.errors import ConfigError, nearest, short
 from snnsim.networks import delay_network
 from snnsim.training import Recipe
 
@@ -80,8 +81,9 @@ def resolve(
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     layers = [read_toml(folder_of(dataset) / "default.toml")]
     if config is not None:
-        layers.append(read_toml(_find(dataset, config)))
+        layers.append(read_toml(given_file(config, folder_of(dataset))))
     layers.append(parse_changes(changes))
+    check_epochs(layers[-1], epochs)
     if epochs is not None:
         layers.append({"training": {"epochs": epochs}})
     for layer in layers:
@@ -93,13 +95,24 @@ def resolve(
     return Config(dataset, seed, backend, data, network, training)
 
 
+def check_epochs(changes: dict[str, dict[str, Any]], epochs: int | None) -> None:
+    """Refuse two numbers of epochs, one of which would be ignored."""
+    if epochs is not None and "epochs" in changes.get("training", {}):
+        raise ConfigError("give --epochs or --set training.epochs=..., not both")
+
+
 def data_and_training(
     dataset: str, data: dict[str, Any], training: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The two sections that every network shares, complete and checked."""
+    return check_data(dataset, data), asdict(_recipe(training))
+
+
+def check_data(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
+    """The section of a data set, complete and checked."""
     load = snnsim_datasets.get(dataset).load
     keep = ("dt",) if _takes_dt(load) else ()
-    return check_section("data", fields(load), data, keep), asdict(_recipe(training))
+    return check_section("data", fields(load), data, keep)
 
 
 def _takes_dt(load: Callable[..., Any]) -> bool:
@@ -126,21 +139,28 @@ def check_section(
     known = {k: v for k, v in known.items() if k not in _NOT_CONFIGURED or k in keep}
     for key in given:
         if key not in known:
-            raise ConfigError(
-                f"unknown key {section}.{key}{nearest(key, known)}; known: {', '.join(known)}"
-            )
+            raise _unknown(f"{section}.{key}", key, known)
     model = pydantic.create_model(
         section, __config__=pydantic.ConfigDict(extra="forbid", strict=False), **known
     )
     check_numbers(section, given)
     try:
-        return model(**given).model_dump()
+        found = model(**given).model_dump()
     except pydantic.ValidationError as error:
         raise ConfigError(_readable(section, error)) from error
+    check_numbers(section, found)  # a text may have become one
+    return found
+
+
+def _unknown(name: str, key: str, known: Iterable[str]) -> ConfigError:
+    shown = name if len(name) < 200 else short(name)
+    return ConfigError(f"unknown key {shown}{nearest(key, known)}; known: {', '.join(known)}")
 
 
 def check_numbers(place: str, value: Any) -> None:
-    """Raise :class:`ConfigError` for a number that no setting can have: infinite, NaN, huge."""
+    """Raise :class:`ConfigError` for what no setting can be: a date, a number without end."""
+    if isinstance(value, (date, time)):
+        raise ConfigError(f"{place} is the date or time {value} but must be something else")
     if isinstance(value, dict):
         for key, each in value.items():
             check_numbers(f"{place}.{key}", each)
@@ -154,44 +174,45 @@ def check_numbers(place: str, value: Any) -> None:
         if place.startswith(("network.", "data.", "method.")):
             most = 1e6 if isinstance(value, int) else MOST
         if abs(value) > most:
-            shown = (
-                f"{value:g}" if isinstance(value, float) else f"of {len(str(abs(value)))} digits"
-            )
-            raise ConfigError(f"{place} is {shown} but at most {most:g} makes sense")
+            raise ConfigError(f"{place} is {short(value, 30)} but at most {most:g} makes sense")
 
 
 def _recipe(given: dict[str, Any]) -> Recipe:
     known = list(Recipe.__dataclass_fields__)
     for key in given:
         if key not in known:
-            raise ConfigError(
-                f"unknown key training.{key}{nearest(key, known)}; known: {', '.join(known)}"
-            )
+            raise _unknown(f"training.{key}", key, known)
     check_numbers("training", given)
     try:
-        return pydantic.TypeAdapter(Recipe).validate_python(given)
+        found = pydantic.TypeAdapter(Recipe).validate_python(given)
     except pydantic.ValidationError as error:
         raise ConfigError(_readable("training", error)) from error
+    check_numbers("training", asdict(found))
+    return found
 
 
 def _readable(section: str, error: pydantic.ValidationError) -> str:
     lines = []
     for problem in error.errors():
         place = ".".join([section, *map(str, problem["loc"])])
-        lines.append(f"{place} is {problem['input']!r}: {problem['msg']}")
+        lines.append(f"{place} is {short(problem['input'])}: {problem['msg']}")
     return "; ".join(lines)
 
 
-def _find(dataset: str, config: str) -> Path:
-    named = folder_of(dataset) / f"{config}.toml"
-    for path in (named, Path(config)):
+def given_file(config: str, folder: Path | None = None) -> Path:
+    """A configuration by its path, or by the name of one in ``folder``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    places = [Path(config)] if folder is None else [folder / f"{config}.toml", Path(config)]
+    for path in places:
         with suppress(OSError, ValueError):  # a name that no file can have
             if path.is_file():
                 return path
-    raise ConfigError(
-        f"there is no configuration {config!r}: neither a file nor one of "
-        f"{', '.join(config_names(dataset))}{nearest(config, config_names(dataset))}"
-    )
+    names = [] if folder is None else sorted(path.stem for path in folder.glob("*.toml"))
+    among = f": neither a file nor one of {', '.join(names)}" if names else " file"
+    raise ConfigError(f"there is no configuration {short(config)}{among}{nearest(config, names)}")
 
 
 def read_toml(path: Path, sections: Sequence[str] = SECTIONS) -> dict[str, dict[str, Any]]:
@@ -206,6 +227,7 @@ def read_toml(path: Path, sections: Sequence[str] = SECTIONS) -> dict[str, dict[
                 f"{path} has {section!r} at its top level{nearest(section, sections)}; "
                 f"it may have the sections {_listed(sections)}"
             )
+        check_numbers(section, entries)
     return content
 
 
@@ -235,8 +257,8 @@ def parse_changes(
         section, dot, key = name.strip().partition(".")
         if not equals or not dot or section not in sections:
             raise ConfigError(
-                f"cannot understand --set {change!r}; write section.key=value with a section of "
-                f"{', '.join(sections)}{nearest(section, sections)}"
+                f"cannot understand --set {short(change)}; write section.key=value with a section "
+                f"of {', '.join(sections)}{nearest(section, sections)}"
             )
         parsed.setdefault(section, {})[key] = _value(text.strip())
     return parsed
@@ -245,6 +267,7 @@ def parse_changes(
 def _value(text: str) -> Any:
     """A TOML value, or the text itself where it is none."""
     try:
-        return parse_toml(f"value = {text}")["value"]
-    except (ValueError, KeyError):
+        found = parse_toml(f"value = {text}")
+    except ValueError:
         return text
+    return found["value"] if len(found) == 1 else text  # or it has lines of its own

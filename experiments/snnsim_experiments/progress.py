@@ -17,13 +17,16 @@ from rich.progress import (
 
 from snnsim.errors import ConfigError
 from snnsim.training import Watcher
+from snnsim_experiments.run_folder import Held
 
 
 class TerminalWatcher(Watcher):
     """A bar over all steps on a terminal; elsewhere a line per epoch (none when quiet)."""
 
-    def __init__(self, console: Console, epochs: int, quiet: bool = False):
-        self.console, self.epochs, self.quiet = console, epochs, quiet
+    def __init__(
+        self, console: Console, epochs: int, quiet: bool = False, held: Held | None = None
+    ):
+        self.console, self.epochs, self.quiet, self.held = console, epochs, quiet, held
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -40,6 +43,10 @@ class TerminalWatcher(Watcher):
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
+
+    def writing(self) -> None:
+        if self.held is not None:
+            self.held.check()
 
     def epoch_started(self, epoch: int, steps: int) -> None:
         if self.task is None:
@@ -95,6 +102,9 @@ class TensorBoardWatcher(Watcher):
                 "--tensorboard needs TensorBoard: pip install 'snnsim[tensorboard]'"
             ) from error
         self.inner, self.writer = inner, SummaryWriter(str(folder))
+
+    def writing(self) -> None:
+        self.inner.writing()
 
     def epoch_started(self, epoch: int, steps: int) -> None:
         self.inner.epoch_started(epoch, steps)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +22,7 @@ from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.layer import Layer
 from snnsim.training import checkpoint, distributed
 from snnsim_experiments.build import build_network
-from snnsim_experiments.config import Config
+from snnsim_experiments.config import Config, check_data
 
 PACKAGES = ("snnsim", "torch", "numpy", "numba", "sympy", "h5py", "safetensors")
 
@@ -70,8 +70,33 @@ def ours_alone(folder: Path) -> list[Path]:
     return [p for p in folder.iterdir() if p.name != LOCK and p.suffix != ".tmp"]
 
 
+@dataclass(frozen=True)
+class Held:
+    """A run folder held by its lock, which is ``None`` in all processes but the first."""
+
+    folder: Path
+    lock: int | None
+
+    def still(self) -> bool:
+        """Whether the folder that was locked is still the one of this name."""
+        if self.lock is None:
+            return True
+        try:
+            return os.fstat(self.lock).st_ino == (self.folder / LOCK).stat().st_ino
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Raise before anything is written into what is not this run's any more."""
+        if not self.still():
+            raise CheckpointError(
+                f"{self.folder} was removed or moved while this run was using it, so nothing more "
+                "is written there"
+            )
+
+
 @contextmanager
-def claim(folder: Path) -> Iterator[None]:
+def claim(folder: Path) -> Iterator[Held]:
     """Hold a run folder: no other run can write to it meanwhile, and a failed start leaves none.
 
     The lock is the operating system's and so ends with the process, however it ends.
@@ -80,22 +105,24 @@ def claim(folder: Path) -> Iterator[None]:
         ConfigError: if another run holds it.
     """
     if distributed.rank() != 0:  # the first process holds it for all
-        yield
+        yield Held(folder, None)
         return
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; choose another --out")
     made = _make(folder)
     handle = _lock(folder)
+    held = Held(folder, handle)
     try:
         for left in folder.rglob("*.tmp"):
             left.unlink(missing_ok=True)
-        yield
+        yield held
     except BaseException:
-        if not (folder / "run.json").exists():
+        if held.still() and not (folder / "run.json").exists():
             (folder / "initial.safetensors").unlink(missing_ok=True)
         raise
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
+        if held.still():
+            (folder / LOCK).unlink(missing_ok=True)
         os.close(handle)
         for place in made:  # empty ones go
             with suppress(OSError):
@@ -133,6 +160,11 @@ def _lock(folder: Path) -> int:
         os.close(handle)  # the run that held it has just ended and deleted it
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """The run folders in a folder, itself included."""
+    return sorted(path.parent for path in folder.rglob("run.json"))
+
+
 def check_same_data(folder: Path, now: dict[str, str]) -> None:
     """Raise :class:`ConfigError` if a run was started with other files than those of now."""
     before = read_object(folder / "run.json").get("data_checksums") or {}
@@ -142,7 +174,7 @@ def check_same_data(folder: Path, now: dict[str, str]) -> None:
         if before[name] != now[name]:
             raise ConfigError(
                 f"{folder} was started with other data: {name} had the checksum {before[name]} and "
-                f"now has {now[name]}; resume with the same --root, or choose another --out"
+                f"now has {now[name]}; give the same --root, or choose another --out"
             )
 
 
@@ -213,8 +245,9 @@ def _config(folder: Path, facts: Any) -> Config:
             if not isinstance(getattr(config, section), dict):
                 raise TypeError(f"{section} is not a section")
         config.recipe  # noqa: B018 - or it is none
+        check_data(config.dataset, config.data)
         return config
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / 'run.json'} is not that of a run ({error})") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import nn
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
+from snnsim.errors import CheckpointError
 from snnsim.synapses import Delayed
 from snnsim.training import (
     Scores,
@@ -29,6 +31,11 @@ from snnsim_experiments.build import build_network, load_split
 from snnsim_experiments.config import Config
 from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
+NUMBERS = (  # of a summary
+    "test_accuracy", "validation_accuracy", "parameters", "mean_firing_rate", "seconds",
+    "test_loss", "test_samples", "last_test_accuracy", "best_epoch", "epochs", "seed",
+)  # fmt: skip
+
 
 def train(
     config: Config,
@@ -40,33 +47,55 @@ def train(
     quiet: bool = False,
     tensorboard: bool = False,
     console: Console | None = None,
+    beside: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Run a configuration into the folder ``out``; returns the content of ``summary.json``."""
+    """Run a configuration into the folder ``out``; returns the content of ``summary.json``.
+
+    Runs in ``beside``, with which it will be compared, must have been on the same data.
+    """
     console = console or Console(stderr=True)
     place = distributed.start(run_folder.device(device))
     try:
         out = Path(distributed.agree(str(out or run_folder.default_folder(config))))
-        with run_folder.claim(out):
-            return _claimed(config, root, out, place, resume, quiet, tensorboard, console)
+        with run_folder.claim(out) as held:
+            return _claimed(config, root, held, place, resume, quiet, tensorboard, console, beside)
     finally:
         distributed.stop()
 
 
-def _claimed(config, root, out, place, resume, quiet, tensorboard, console) -> dict[str, Any]:
+def _claimed(
+    config, root, held, place, resume, quiet, tensorboard, console, beside
+) -> dict[str, Any]:
+    out = held.folder
     config = run_folder.prepare(out, config, resume)
     said = distributed.rank() != 0
     if resume and not (out / "run.json").exists() and not said:
         console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
     done = out / "summary.json"
     if done.exists():
-        console.print(f"{out} is already complete")
-        summary = run_folder.read_object(done)
+        summary = read_summary(done)
+        console.print(f"{out} is already complete", markup=False, highlight=False, soft_wrap=True)
     else:
-        summary = _train(config, root, out, place, resume, quiet, tensorboard, console)
+        summary = _train(config, root, held, place, resume, quiet, tensorboard, console, beside)
     return {"out": str(out), **summary} if distributed.rank() == 0 else {}
 
 
-def _train(config, root, out, device, resume, quiet, tensorboard, console) -> dict[str, Any]:
+def read_summary(path: Path) -> dict[str, Any]:
+    """The summary of a finished run; a :class:`CheckpointError` if it is not one."""
+    found = run_folder.read_object(path)
+    for name in NUMBERS:
+        value = found.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise CheckpointError(
+                f"{path} is damaged: its {name} is {value!r}; delete it and --resume makes it anew"
+            )
+    return found
+
+
+def _train(
+    config, root, held, device, resume, quiet, tensorboard, console, beside
+) -> dict[str, Any]:
+    out = held.folder
     first = distributed.rank() == 0
     if not first:
         distributed.barrier()  # one process downloads and converts; the others find it done
@@ -82,7 +111,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         net.prepare(train_set.batch(some).x.to(device))
     distributed.barrier()  # nobody writes before everybody has looked at the folder
     initial = checkpoint.prefixed("net", {k: v.clone() for k, v in net.state_dict().items()})
-    terminal = TerminalWatcher(console, config.recipe.epochs, quiet or not first)
+    terminal = TerminalWatcher(console, config.recipe.epochs, quiet or not first, held)
     watcher = (
         TensorBoardWatcher(terminal, out / "tensorboard") if tensorboard and first else terminal
     )
@@ -91,6 +120,8 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         out=out, seed=config.seed, device=device, watcher=watcher,
     )  # fmt: skip
     sums = train_set.checksums | validation.checksums | test_set.checksums
+    for other in beside if first else ():
+        run_folder.check_same_data(other, sums)
     if first and (out / "run.json").exists():
         run_folder.check_same_data(out, sums)
     elif first:  # last, so that what cannot start leaves nothing behind
@@ -124,6 +155,7 @@ def _train(config, root, out, device, resume, quiet, tensorboard, console) -> di
         "seed": config.seed,
     }
     if first:
+        held.check()
         _plot(out, net, trainer, test_set, console, quiet)
         run_folder.write_json(out / "summary.json", summary)
     distributed.barrier()  # nobody leaves the group while another still works in it

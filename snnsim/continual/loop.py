@@ -94,7 +94,12 @@ class Place:
 
 
 class ContinualWatcher:
-    """What the loop reports to; this one ignores everything."""
+    """What the loop reports to; this one ignores everything.
+
+    ``writing`` comes before every checkpoint, and may raise to stop it.
+    """
+
+    def writing(self) -> None: ...
 
     def task_started(self, task: int, steps: int) -> None: ...
 
@@ -353,6 +358,7 @@ class ContinualTrainer:
         """Store everything a resumption needs, if there is a folder."""
         if self.out is None or distributed.rank() != 0:
             return
+        self.watcher.writing()
         tensors = checkpoint.prefixed("learner", self.learner.state_dict())
         tensors |= checkpoint.prefixed("method", self.method.tensors())
         if self.optimizer is not None and self.place.started:
@@ -397,14 +403,25 @@ class ContinualTrainer:
                 )
         checkpoint.load_weights(self.learner, checkpoint.without_prefix("learner", tensors), path)
         self.method.load(checkpoint.without_prefix("method", tensors))
-        self.place, self.seconds = Place(**values["place"]), values["seconds"]
+        self.place, self.seconds = checkpoint.record(Place, values["place"]), values["seconds"]
         self.matrix = tensors["matrix"].numpy().copy()
         self.untrained = tensors["untrained"].numpy().copy()
         if self.place.started:
             self.optimizer = self._optimizer(self.place.task)
             named = checkpoint.without_prefix("optimizer", tensors)
             checkpoint.load_optimizer(self.optimizer, named)
+        self._check_place()
         checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), self.device)
+
+    def _check_place(self) -> None:
+        """Raise ``ValueError`` for a place at which no training can stand."""
+        here, count = self.place, len(self.stream)
+        inside = 0 <= here.task <= count and 0 <= here.epoch <= self.recipe.epochs
+        if not inside or here.step < 0:
+            raise ValueError(f"no training stands at {here}")
+        sizes = (self.matrix.shape, self.untrained.shape, np.shape(self.seconds))
+        if sizes != ((count, count), (count,), (count,)):
+            raise ValueError(f"its results are of {self.matrix.shape[0]} tasks and not {count}")
 
 
 def _only_tensors(named: dict[str, Any]) -> dict[str, Tensor]:

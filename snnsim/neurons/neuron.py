@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import ConfigError, ShapeError, check_choice, nearest
+from snnsim.errors import LARGEST_SIZE, ConfigError, ShapeError, check_choice, nearest, short
 from snnsim.kernels import dispatch
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.scan import reference
@@ -40,8 +40,11 @@ def _declared_name(argument: str) -> str:
 
 def _checked_shape(n: Any) -> tuple[int, ...]:
     shape = n if isinstance(n, (tuple, list, torch.Size)) else (n,)
-    if not shape or any(type(size) is not int or size < 0 for size in shape):
-        raise ShapeError(f"n is {n!r} but must be a number of neurons or a shape of whole numbers")
+    if not shape or any(type(size) is not int or not 0 <= size <= LARGEST_SIZE for size in shape):
+        raise ShapeError(
+            f"n is {short(n)} but must be a number of neurons or a shape of whole numbers, at most "
+            f"{LARGEST_SIZE:g}"
+        )
     return tuple(shape)
 
 

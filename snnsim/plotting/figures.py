@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import SnnsimError
+from snnsim.errors import SnnsimError, naming
 from snnsim.layer import evaluating
 from snnsim.neurons import LI, Neuron
 from snnsim.synapses import Delayed
@@ -28,7 +28,8 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, 
 def save(figure: Any, path: Path) -> None:
     """Write a figure to ``path``, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with naming(path):
+        figure.savefig(path, dpi=120)
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -9,13 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import ConfigError, ShapeError, check_choice, check_number, check_size
+from snnsim.errors import (
+    LARGEST_SIZE,
+    ConfigError,
+    ShapeError,
+    check_choice,
+    check_number,
+    check_size,
+)
 from snnsim.functional import delays
 from snnsim.kernels.delay_conv import BACKENDS, FUSED, choose_rung, delay_conv, most_spikes
 from snnsim.kernels.guard import check_profile
 from snnsim.layer import Layer, as_input, autocasting
 from snnsim.synapses.dense import kaiming_uniform
-from snnsim.units import ms_to_steps, steps_to_ms
+from snnsim.units import check_dt, ms_to_steps, steps_to_ms
 
 GRANULARITIES = ("synaptic", "axonal", "dendritic")
 PADDINGS = ("causal", "lengthen")
@@ -111,7 +118,7 @@ class Delayed(Layer):
             return 0.0
         if sigma is None:
             return float(self.length // 2)
-        check_number("sigma", sigma, 0)
+        check_number("sigma", sigma, 0, LARGEST_SIZE)
         return float(sigma)
 
     def _delay_shape(self, kernel_count: int) -> tuple[int, ...]:
@@ -313,6 +320,7 @@ def narrow_delays(
 
 def _length(max_delay_ms: float, dt: float) -> int:
     check_number("max_delay_ms", max_delay_ms)
+    check_number("max_delay_ms in steps", max_delay_ms / check_dt(dt), most=LARGEST_SIZE)
     steps = ms_to_steps(max_delay_ms, dt)
     if abs(max_delay_ms / dt - steps) > 1e-6:
         raise ConfigError(

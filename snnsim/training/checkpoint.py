@@ -13,18 +13,21 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from snnsim.errors import CheckpointError, NonFiniteError, SnnsimError
+from snnsim.errors import CheckpointError, NonFiniteError, SnnsimError, naming, short
 from snnsim.finite import first_not_finite
 
-FORMAT = "snnsim-checkpoint-1"
+Record = TypeVar("Record")
+FORMAT = "snnsim-checkpoint-2"
+WITHOUT_SUM = "snnsim-checkpoint-1"  # of earlier versions, which is read as well
 
 
 def save(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
@@ -69,12 +72,13 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def _beside(path: Path) -> Iterator[str]:
     """A new file in the same folder, under a name that nobody can foresee; gone afterwards."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    os.close(handle)
-    try:
-        yield name
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with naming(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        os.close(handle)
+        try:
+            yield name
+        finally:
+            Path(name).unlink(missing_ok=True)
 
 
 def digest(tensors: dict[str, Tensor], values: str) -> str:
@@ -100,13 +104,14 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint ({error})") from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, WITHOUT_SUM):
         raise CheckpointError(
             f"{path} is not a checkpoint of this program (its format is "
             f"{metadata.get('format')!r}, expected {FORMAT!r})"
         )
-    kept = metadata.get("sha256")  # files of earlier versions have none
-    if kept is not None and kept != digest(tensors, metadata.get("values", "")):
+    kept = metadata.get("sha256")
+    summed = kept is not None or metadata["format"] == FORMAT
+    if summed and kept != digest(tensors, metadata.get("values", "")):
         raise CheckpointError(f"{path} is damaged: its content is not what was written")
     lost = first_not_finite(tensors.items())
     if lost is not None:
@@ -115,9 +120,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "back to another checkpoint"
         )
     try:
-        return tensors, json.loads(metadata["values"])
+        values = json.loads(metadata["values"])
     except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: its values cannot be read ({error})") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} is damaged: its values are no table")
+    return tensors, values
 
 
 @contextmanager
@@ -132,6 +140,18 @@ def reading(path: Path) -> Iterator[None]:
             f"{path} is damaged or of another version: {type(error).__name__} "
             f"({' '.join(str(error).split())[:200]})"
         ) from error
+
+
+def record(cls: type[Record], values: dict[str, Any]) -> Record:
+    """A dataclass of plain values as stored; ``ValueError`` for values of another type."""
+    found = cls(**values)
+    for field in fields(cls):  # type: ignore[arg-type]
+        if field.name not in values:
+            raise ValueError(f"it has no {field.name}")
+        value, kind = getattr(found, field.name), type(field.default)
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ValueError(f"{field.name} is {short(value)}")
+    return found
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -158,11 +178,22 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor])
         i, key = name.split(".", 1)
         state.setdefault(int(i), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
+    parameters = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
+    for place, slot in state.items():
+        if place not in parameters:
+            raise ValueError(f"there is no parameter {place}, of which it has a state")
+        for name, tensor in slot.items():
+            if tensor.dim() and tensor.shape != parameters[place].shape:
+                raise ValueError(f"the optimiser's {name} of parameter {place} has another shape")
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Load a network's parameters and buffers, saying what does not fit."""
+    for name, own in net.state_dict().items():
+        kept = tensors.get(name, own)
+        if kept.is_floating_point() != own.is_floating_point():  # which torch would convert
+            raise CheckpointError(f"{path} does not fit: {name} is {kept.dtype}, not {own.dtype}")
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:

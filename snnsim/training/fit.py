@@ -27,7 +27,12 @@ from snnsim.training.recipe import Optimizers, Recipe
 
 
 class Watcher:
-    """What the loop reports to; this one ignores everything. ``row`` is a line of the metrics."""
+    """What the loop reports to; this one ignores everything. ``row`` is a line of the metrics.
+
+    ``writing`` comes before every checkpoint, and may raise to stop it.
+    """
+
+    def writing(self) -> None: ...
 
     def epoch_started(self, epoch: int, steps: int) -> None: ...
 
@@ -137,9 +142,21 @@ class Trainer:
             named = checkpoint.without_prefix(f"optimizer{i}", tensors)
             checkpoint.load_optimizer(optimizer, named)
         checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), self.device)
-        self.position = Position(**values["position"])
-        if not 0 <= self.position.epoch <= self.recipe.epochs or self.position.step < 0:
-            raise ValueError(f"position {self.position}")
+        self.position = checkpoint.record(Position, values["position"])
+        self._check_position()
+
+    def _check_position(self) -> None:
+        """Raise ``ValueError`` for a place at which no training can stand."""
+        here, samples = self.position, len(self.train)
+        steps = -(-samples // self.recipe.batch_size)
+        seen = min(here.step * self.recipe.batch_size, samples)
+        if not (0 <= here.epoch <= self.recipe.epochs and 0 <= here.step <= steps):
+            raise ValueError(f"no training stands at {here}")
+        if here.samples != seen or not 0 <= here.correct <= seen:
+            raise ValueError(f"{here.samples} samples cannot have been seen by {here}")
+        begun = here.epoch + here.step > 0
+        if begun and any(not checkpoint.optimizer_tensors(o) for o in self.optimizers.each):
+            raise ValueError("it has no state of the optimisers")
 
     def _run_epoch(self) -> None:
         epoch, recipe = self.position.epoch, self.recipe
@@ -285,6 +302,7 @@ class Trainer:
         """Best weights, then metrics, then the position: a kill in between repeats the epoch."""
         if self.out is None or distributed.rank() != 0:
             return
+        self.watcher.writing()
         if better:
             values = {"epoch": self.position.best_epoch, "steps": self.steps}
             weights = checkpoint.prefixed("net", self.net.state_dict())
@@ -296,6 +314,7 @@ class Trainer:
     def _save_last(self) -> None:
         if self.out is None or distributed.rank() != 0:
             return
+        self.watcher.writing()
         if self.position.step:  # the end of an epoch has been checked
             self._check_weights()
         tensors = dict(self._everything())

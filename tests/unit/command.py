@@ -35,10 +35,10 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
 
 def assert_one_error(answer: Answer, *texts: str) -> None:
     """Exit code 1, nothing on stdout and a single line that names all of ``texts``."""
-    assert answer.code == 1
-    assert answer.out == ""
+    assert answer.code == 1, answer
+    assert answer.out == "", answer
     lines = answer.err.strip().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
+    assert len(lines) == 1, answer
+    assert lines[0].startswith("error: "), answer
     for text in texts:
-        assert text in lines[0]
+        assert text in lines[0], (text, answer)

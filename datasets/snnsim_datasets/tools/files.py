@@ -132,7 +132,8 @@ def digest_all(folder: Path, files: Sequence[Path]) -> str:
 def stamp_of(names: Sequence[str], files: Sequence[Path]) -> str:
     """Names, sizes and times of change, a line for each file."""
     facts = zip(names, (file.stat() for file in files), strict=True)
-    return "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in facts)
+    # the time of change, unlike that of modification, nobody can set
+    return "\n".join(f"{n} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for n, s in facts)
 
 
 @contextmanager

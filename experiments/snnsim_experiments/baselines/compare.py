@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,13 @@ from snnsim.baselines import get, width_for
 from snnsim.baselines.size import cost_of
 from snnsim.errors import ConfigError
 from snnsim.networks import delay_network
-from snnsim_experiments.baselines.config import fit_budget
+from snnsim_experiments.baselines.config import allowed, fit_budget
 from snnsim_experiments.baselines.config import resolve as resolve_baseline
 from snnsim_experiments.baselines.rows import runs_at, side_by_side
 from snnsim_experiments.build import build_network, load_split
-from snnsim_experiments.config import Config
+from snnsim_experiments.config import Config, read_toml
 from snnsim_experiments.config import resolve as resolve_spiking
+from snnsim_experiments.run_folder import runs_below
 from snnsim_experiments.train import train
 
 ADAPTIVE = [
@@ -149,7 +149,8 @@ def compare(
             each = replace(config, seed=seed, training=training)
             again = resume and (folder / "run.json").exists()
             options: dict[str, Any] = {"device": device, "quiet": quiet, "console": console}
-            return train(each, root, folder, resume=again, **options)
+            others = runs_below(out)
+            return train(each, root, folder, resume=again, beside=others, **options)
 
         return _row(name, chosen, run, seeds, rates, facts)
 
@@ -191,8 +192,8 @@ def _settings(
 
 def _check_same_for_all(config: str | None) -> None:
     """Refuse a file that gives some networks other data, encoder or training than the rest."""
-    sections = [] if config is None else tomllib.loads(Path(config).read_text()).items()
-    for name, section in sections:
+    sections = {} if config is None else read_toml(Path(config), allowed())
+    for name, section in sections.items():
         kind, _, model = name.partition("-")
         wrong = [k for k in section if kind in ("data", "encoder") or k in (*SHARED, "dropout")]
         if model and kind in ("data", "encoder", "network", "training") and wrong:

@@ -19,9 +19,11 @@ from snnsim.baselines import RateEncoder, RateNetwork, get, multiple_of, names, 
 from snnsim.errors import ConfigError, check_number, nearest
 from snnsim_experiments.config import (
     Config,
+    check_epochs,
     check_section,
     data_and_training,
     fields,
+    given_file,
     parse_changes,
     read_toml,
 )
@@ -59,10 +61,9 @@ def resolve(
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     layers = _shipped(dataset)
     if config is not None:
-        if not Path(config).is_file():
-            raise ConfigError(f"there is no configuration file {config}")
-        layers.append(read_toml(Path(config), _allowed()))
+        layers.append(read_toml(given_file(config), allowed()))
     layers.append(parse_changes(changes, SECTIONS))
+    check_epochs(layers[-1], epochs)
     if epochs is not None:
         layers.append({"training": {"epochs": epochs}})
     _merge(values, layers, model)
@@ -103,14 +104,15 @@ def _checked(model: str, values: dict[str, dict[str, Any]]) -> dict[str, dict[st
     }
 
 
-def _allowed() -> tuple[str, ...]:
+def allowed() -> tuple[str, ...]:
+    """Sections that a file may have."""
     return (*SECTIONS, *(f"{section}-{name}" for section in SECTIONS for name in names()))
 
 
 def _shipped(dataset: str) -> list[dict[str, dict[str, Any]]]:
     """What comes along for all data, and for some."""
     files = (FOLDER / "default.toml", FOLDER / f"{dataset.replace('-', '_')}.toml")
-    return [read_toml(file, _allowed()) for file in files if file.exists()]
+    return [read_toml(file, allowed()) for file in files if file.exists()]
 
 
 def _merge(
@@ -165,7 +167,7 @@ def parse_rates(text: str) -> list[float]:
     if not factors or len(set(factors)) != len(factors):
         raise ConfigError(f"rates is {text!r} but must be different factors such as 0.3,1,3")
     for factor in factors:
-        check_number("a factor of rates", factor, above=0)
+        check_number("a factor of rates", factor, above=0, most=1e6)
     return factors
 
 

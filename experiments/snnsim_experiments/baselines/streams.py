@@ -23,6 +23,7 @@ from snnsim_experiments.continual.config import ContinualConfig
 from snnsim_experiments.continual.config import resolve as resolve_stream
 from snnsim_experiments.continual.run import Refused, run
 from snnsim_experiments.progress import DownloadBar
+from snnsim_experiments.run_folder import runs_below
 
 # spiking networks by name: what differs from the stream's own configuration
 SPIKING: dict[str, list[str]] = {
@@ -169,7 +170,8 @@ def compare(
             folder = out / name / (f"rate{factor:g}" + ("-validation" if held_out else ""))
             each = _at_rate(chosen[0], factor, held_out)
             these = seeds[:1] if held_out else seeds
-            return run(each, these, root, folder, resume=folder.exists(), **options)
+            others = runs_below(out)
+            return run(each, these, root, folder, resume=folder.exists(), beside=others, **options)
 
         lr = chosen[0].training["lr"]
         try:

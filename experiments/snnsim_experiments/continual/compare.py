@@ -51,7 +51,8 @@ def _compare(configs, seeds, root, out, device, resume, quiet, console) -> list[
         folder = out / name
         options: dict[str, Any] = {"device": device, "quiet": quiet, "console": console}
         try:
-            row = run(config, seeds, root, folder, resume=folder.exists(), **options)
+            others = run_folder.runs_below(out)
+            row = run(config, seeds, root, folder, resume=folder.exists(), beside=others, **options)
         except Refused as error:
             row = {"method": name, "refused": str(error)}
         except NonFiniteError as error:

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from snnsim.continual import ContinualRecipe, methods
-from snnsim.errors import ConfigError, nearest
 from snnsim_experiments.baselines.config import encoder_and_options
-from snnsim_experiments.config import check_section, fields, parse_changes, read_toml
+from snnsim_experiments.config import check_section, fields, given_file, parse_changes, read_toml
 from snnsim_experiments.continual import networks, streams
 
 SECTIONS = ("stream", "network", "encoder", "options", "training", "method")
@@ -81,7 +80,7 @@ def resolve(
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     layers = [read_toml(FOLDER / f"{default_config(stream)}.toml", allowed)]
     if config is not None:
-        layers.append(read_toml(_find(config), allowed))
+        layers.append(read_toml(given_file(config, FOLDER), allowed))
     layers.append(parse_changes(changes, SECTIONS))
     for layer in layers:
         for section in SECTIONS:
@@ -129,15 +128,3 @@ def _options_of(cls: Any) -> dict[str, Any]:
 def _recipe(given: dict[str, Any]) -> dict[str, Any]:
     known = fields(ContinualRecipe, keyword_only=False)
     return asdict(ContinualRecipe(**check_section("training", known, given)))
-
-
-def _find(config: str) -> Path:
-    named = FOLDER / f"{config}.toml"
-    if named.is_file():
-        return named
-    if Path(config).is_file():
-        return Path(config)
-    raise ConfigError(
-        f"there is no configuration {config!r}: neither a file nor one of "
-        f"{', '.join(config_names())}{nearest(config, config_names())}"
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ MEASURES = ("acc", "bwt", "fwt", "forgetting")
 class TerminalWatcher(ContinualWatcher):
     """A bar over the steps of a task on a terminal, and a line per task (none when quiet)."""
 
-    def __init__(self, console: Console, tasks: int, quiet: bool):
-        self.console, self.tasks, self.quiet = console, tasks, quiet
+    def __init__(self, console: Console, tasks: int, quiet: bool, held: run_folder.Held):
+        self.console, self.tasks, self.quiet, self.held = console, tasks, quiet, held
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         off = quiet or not console.is_terminal
         self.bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=off)
@@ -39,6 +40,9 @@ class TerminalWatcher(ContinualWatcher):
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
+
+    def writing(self) -> None:
+        self.held.check()
 
     def task_started(self, task: int, steps: int) -> None:
         if self.row is not None:
@@ -69,22 +73,25 @@ def run(
     resume: bool = False,
     quiet: bool = False,
     console: Console | None = None,
+    beside: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Run a configuration for each seed into ``out/seed<n>``; returns ``out/summary.json``.
 
-    The summary holds means over seeds, and under ``"std"`` their standard deviations.
+    The summary holds means over seeds, and under ``"std"`` their standard deviations. Runs in
+    ``beside``, with which it will be compared, must have been on the same data.
     """
     console = console or Console(stderr=True)
     place = distributed.start(run_folder.device(device))
     try:
         out = Path(distributed.agree(str(out)))
-        with run_folder.claim(out):
-            return _run_seeds(config, seeds, root, out, place, resume, quiet, console)
+        with run_folder.claim(out) as held:
+            return _run_seeds(config, seeds, root, held, place, resume, quiet, console, beside)
     finally:
         distributed.stop()
 
 
-def _run_seeds(config, seeds, root, out, place, resume, quiet, console) -> dict[str, Any]:
+def _run_seeds(config, seeds, root, held, place, resume, quiet, console, beside) -> dict[str, Any]:
+    out = held.folder
     summaries: list[dict[str, Any]] = []
     first = distributed.rank() == 0
     found = prepare(out, config, resume)
@@ -93,7 +100,7 @@ def _run_seeds(config, seeds, root, out, place, resume, quiet, console) -> dict[
         console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
     for seed in seeds:
         each = replace(config, seed=seed)
-        summaries.append(_run(each, root, out, place, resume, quiet, console))
+        summaries.append(_run(each, root, held, place, resume, quiet, console, beside))
     summary = aggregate(summaries) | {
         "stream": config.stream_name,
         "method": config.method_name,
@@ -101,6 +108,7 @@ def _run_seeds(config, seeds, root, out, place, resume, quiet, console) -> dict[
         "feedback": config.network["feedback"],
     }
     if first:
+        held.check()
         run_folder.write_json(out / "summary.json", summary)
         _plot(summary, out)
     return {"out": str(out), **summary} if first else {}
@@ -164,7 +172,8 @@ def aggregate(summaries: list[dict[str, Any]]) -> dict[str, Any]:
     return means | {"std": spread, "seeds": [s["seed"] for s in summaries]} | same
 
 
-def _run(config, root, out, place, resume, quiet, console) -> dict[str, Any]:
+def _run(config, root, held, place, resume, quiet, console, beside) -> dict[str, Any]:
+    out = held.folder
     folder = out / f"seed{config.seed}"
     done = folder / "summary.json"
     first = distributed.rank() == 0
@@ -177,7 +186,7 @@ def _run(config, root, out, place, resume, quiet, console) -> dict[str, Any]:
     set_seed(config.seed)
     learner = networks.build(stream, **config.network)
     method = methods.get(config.method_name)(**config.method)
-    with TerminalWatcher(console, len(stream), quiet or not first) as watcher:
+    with TerminalWatcher(console, len(stream), quiet or not first, held) as watcher:
         try:
             trainer = ContinualTrainer(
                 learner, method, config.recipe, out=folder, seed=config.seed, device=place,
@@ -185,6 +194,8 @@ def _run(config, root, out, place, resume, quiet, console) -> dict[str, Any]:
             )  # fmt: skip
         except ConfigError as error:
             raise Refused(str(error)) from error
+        for other in beside if first else ():
+            run_folder.check_same_data(other, stream.checksums)
         if first and (out / "run.json").exists():
             run_folder.check_same_data(out, stream.checksums)
         elif first:
@@ -199,6 +210,7 @@ def _run(config, root, out, place, resume, quiet, console) -> dict[str, Any]:
             console.print(f"continuing with task {trainer.place.task + 1} of seed {config.seed}")
         summary = trainer.run()
     if first:
+        held.check()
         run_folder.write_json(done, summary)
         (folder / "last.safetensors").unlink(missing_ok=True)
         _plot(summary, folder)
