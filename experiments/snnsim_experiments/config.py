@@ -10,8 +10,8 @@ from __future__ import annotations
 import inspect
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import date, time
 from pathlib import Path
@@ -61,7 +61,7 @@ def config_names(dataset: str) -> list[str]:
 def resolve(
     dataset: str,
     config: str | None = None,
-    changes: Iterable[str] = (),
+    changes: Collection[str] = (),
     *,
     seed: int = 0,
     epochs: int | None = None,
@@ -83,29 +83,24 @@ def resolve(
     if config is not None:
         layers.append(read_toml(given_file(config, folder_of(dataset))))
     layers.append(parse_changes(changes))
-    check_epochs(layers[-1], epochs)
-    if epochs is not None:
-        layers.append({"training": {"epochs": epochs}})
     for layer in layers:
         for section, entries in layer.items():
             values[section].update(entries)
     hidden = {"hidden": (list[int], [256, 256])}
-    data, training = data_and_training(dataset, values["data"], values["training"])
-    network = check_section("network", hidden | fields(delay_network), values["network"])
+    with given_by(config, changes):
+        data, training = data_and_training(dataset, values["data"], values["training"], epochs)
+        network = check_section("network", hidden | fields(delay_network), values["network"])
     return Config(dataset, seed, backend, data, network, training)
 
 
-def check_epochs(changes: dict[str, dict[str, Any]], epochs: int | None) -> None:
-    """Refuse two numbers of epochs, one of which would be ignored."""
-    if epochs is not None and "epochs" in changes.get("training", {}):
-        raise ConfigError("give --epochs or --set training.epochs=..., not both")
-
-
 def data_and_training(
-    dataset: str, data: dict[str, Any], training: dict[str, Any]
+    dataset: str, data: dict[str, Any], training: dict[str, Any], epochs: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The two sections that every network shares, complete and checked."""
-    return check_data(dataset, data), asdict(_recipe(training))
+    recipe = _recipe(training)  # right also where other epochs win
+    if epochs is not None:
+        recipe = _recipe(training | {"epochs": epochs})
+    return check_data(dataset, data), asdict(recipe)
 
 
 def check_data(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -197,6 +192,19 @@ def _readable(section: str, error: pydantic.ValidationError) -> str:
         place = ".".join([section, *map(str, problem["loc"])])
         lines.append(f"{place} is {short(problem['input'])}: {problem['msg']}")
     return "; ".join(lines)
+
+
+@contextmanager
+def given_by(config: str | None, changes: Collection[str]) -> Iterator[None]:
+    """Within this context an error of settings says where they were given."""
+    try:
+        yield
+    except ConfigError as error:
+        given = [] if config is None else [f"the configuration {short(config)}"]
+        given += ["--set " + ", ".join(short(c, 60) for c in changes)] if changes else []
+        if not given or (config is not None and config in str(error)):
+            raise
+        raise ConfigError(f"{error} (given: {' and '.join(given)})") from error
 
 
 def given_file(config: str, folder: Path | None = None) -> Path:

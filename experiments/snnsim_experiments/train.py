@@ -84,8 +84,9 @@ def read_summary(path: Path) -> dict[str, Any]:
     """The summary of a finished run; a :class:`CheckpointError` if it is not one."""
     found = run_folder.read_object(path)
     for name in NUMBERS:
-        value = found.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        value: Any = found.get(name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or (name.endswith("accuracy") and not 0 <= value <= 1):
             raise CheckpointError(
                 f"{path} is damaged: its {name} is {value!r}; delete it and --resume makes it anew"
             )

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import sys
 import time
 from collections.abc import Iterator
 
+import settings
 from outcomes import Case, Outcome, run, table
 
-MODULES = ("files", "bombs")
+MODULES = ("files", "bombs", "settings")
 
 
 def kinds() -> dict[str, tuple[str, dict]]:
     """Functions and arguments of all kinds of cases."""
     found: dict[str, tuple[str, dict]] = {}
     for name in MODULES:
-        if importlib.util.find_spec(name) is not None:
-            found |= importlib.import_module(name).KINDS
+        found |= importlib.import_module(name).KINDS
     return found
 
 
 def cases(kind: str, seed: int, indices: range) -> Iterator[Case]:
     """Cases of one kind."""
     function, args = kinds()[kind]
-    return (Case(kind, seed, i, function, args) for i in indices)
+    names = settings.NAMES.get(kind, ())
+    return (Case(kind, seed, i, function, args, names) for i in indices)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from outcomes import Case, Place, Silent
+from outcomes import Place, Silent
 from rich.console import Console
 from snnsim_experiments import run_folder
 from snnsim_experiments.baselines.config import resolve as resolve_baseline
@@ -26,7 +26,10 @@ from snnsim_experiments.train import train
 
 from snnsim.training import Trainer, checkpoint
 
-KINDS = ("toml", "change", "weights", "run json", "metrics", "summary", "resume")
+KINDS: dict[str, tuple[str, dict]] = {
+    f"settings-{kind.replace('_', '-')}": (f"settings:{kind}", {})
+    for kind in ("toml", "change", "weights", "run_json", "metrics", "summary", "resume")
+}
 NUMBERS = (
     "nan", "inf", "-inf", "1e300", "-1e300", "1e-320", "1e999", "-1", "0", "0.5", "9" * 20,
     "9" * 400, "9" * 5000, "0x1F", "1_0", "true", "'x'", "[]", "{}", "[1, 'a']", "1979-05-27", "",
@@ -35,17 +38,6 @@ TOKENS = (
     *NUMBERS, "[", "]", "[[", "]]", "{", "}", "=", ".", ",", '"', "'", '"""', "#", "\n", "\0",
     "\ufeff", "\ud800", "\\u", "ü", "[training]\n", "[network]\n", "epochs = ", "a.b.c = ", "[red]",
 )  # fmt: skip
-
-
-def cases(seed: int, count: int) -> list[Case]:
-    """So many cases of the kinds in turn."""
-    made = []
-    for index in range(count):
-        kind = KINDS[index % len(KINDS)]
-        names = ("--set", "data", "network", "training", *KEYS) if kind == "change" else ()
-        function = f"settings:{kind.replace(' ', '_')}"
-        made.append(Case(f"settings {kind}", seed, index, function, {}, names))
-    return made
 
 
 # --- changes of bytes and values ----------------------------------------------------------------
@@ -134,7 +126,15 @@ def keys() -> list[str]:
     return [f"{s}.{k}" for s in ("data", "network", "training") for k in values[s]]
 
 
-KEYS = [key.partition(".")[2] for key in keys()]
+NAMES = {  # what an error must name where there is no file
+    "settings-change": (
+        "--set",
+        "data",
+        "network",
+        "training",
+        *(key.partition(".")[2] for key in keys()),
+    )
+}
 
 
 def change(place: Place, rng: np.random.Generator) -> None:

@@ -8,7 +8,7 @@ that only one model takes: ``options-<model>``, ``training-<model>``, ... The re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from snnsim.baselines import RateEncoder, RateNetwork, get, multiple_of, names, 
 from snnsim.errors import ConfigError, check_number, nearest
 from snnsim_experiments.config import (
     Config,
-    check_epochs,
     check_section,
     data_and_training,
     fields,
+    given_by,
     given_file,
     parse_changes,
     read_toml,
@@ -38,7 +38,7 @@ def resolve(
     dataset: str,
     *,
     config: str | None = None,
-    changes: Iterable[str] = (),
+    changes: Collection[str] = (),
     seed: int = 0,
     epochs: int | None = None,
     width: int = 0,
@@ -63,23 +63,17 @@ def resolve(
     if config is not None:
         layers.append(read_toml(given_file(config), allowed()))
     layers.append(parse_changes(changes, SECTIONS))
-    check_epochs(layers[-1], epochs)
-    if epochs is not None:
-        layers.append({"training": {"epochs": epochs}})
     _merge(values, layers, model)
-    data, training = data_and_training(dataset, values["data"], values["training"])
+    known = {k: v for k, v in fields(RateNetwork.__init__).items() if k not in NOT_CONFIGURED}
+    with given_by(config, changes):
+        data, training = data_and_training(dataset, values["data"], values["training"], epochs)
+        network = check_section("network", known, values["network"])
+        network |= {"model": model, "width": width, **_checked(model, values)}
     if training["readout"] == "last" and not training["mask_padding"]:
         raise ConfigError(
             "training.readout is 'last' with mask_padding=false, but a baseline's outputs are 0 "
             "beyond a sample's end; set training.mask_padding=true"
         )
-    known = {k: v for k, v in fields(RateNetwork.__init__).items() if k not in NOT_CONFIGURED}
-    network = check_section("network", known, values["network"])
-    network |= {
-        "model": model,
-        "width": width,
-        **_checked(model, values),
-    }
     return Config(dataset, seed, "auto", data, network, training)
 
 

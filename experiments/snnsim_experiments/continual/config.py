@@ -10,14 +10,21 @@ baselines. A file may also have sections that only one method takes: ``method-<n
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from snnsim.continual import ContinualRecipe, methods
 from snnsim_experiments.baselines.config import encoder_and_options
-from snnsim_experiments.config import check_section, fields, given_file, parse_changes, read_toml
+from snnsim_experiments.config import (
+    check_section,
+    fields,
+    given_by,
+    given_file,
+    parse_changes,
+    read_toml,
+)
 from snnsim_experiments.continual import networks, streams
 
 SECTIONS = ("stream", "network", "encoder", "options", "training", "method")
@@ -64,7 +71,7 @@ def resolve(
     method: str,
     *,
     config: str | None = None,
-    changes: Iterable[str] = (),
+    changes: Collection[str] = (),
     learning: str | None = None,
     seed: int = 0,
 ) -> ContinualConfig:
@@ -88,22 +95,16 @@ def resolve(
             values[section].update(layer.get(f"{section}-{method}", {}))
     if learning is not None:
         values["network"]["learning"] = learning
-    chosen = check_section("stream", fields(streams.build), values["stream"])
-    streams.check_used(stream, layers[-1].get("stream", {}))  # a file may be of another stream
-    network = _network(stream, values)
-    used = [*layers[-1].get("network", {}), *(s for s in OF_BASELINES if values[s])]
-    networks.check_used(network, used, streams.is_still(stream))
-    options = check_section("method", _options_of(cls), values["method"])
-    cls(**options)  # refuses values out of range before any data is read
-    return ContinualConfig(
-        stream,
-        method,
-        seed,
-        chosen,
-        network,
-        _recipe(values["training"]),
-        options,
-    )
+    with given_by(config, changes):
+        chosen = check_section("stream", fields(streams.build), values["stream"])
+        streams.check_used(stream, layers[-1].get("stream", {}))  # a file may be of another stream
+        network = _network(stream, values)
+        used = [*layers[-1].get("network", {}), *(s for s in OF_BASELINES if values[s])]
+        networks.check_used(network, used, streams.is_still(stream))
+        options = check_section("method", _options_of(cls), values["method"])
+        cls(**options)  # refuses values out of range before any data is read
+        training = _recipe(values["training"])
+    return ContinualConfig(stream, method, seed, chosen, network, training, options)
 
 
 def _network(stream: str, values: dict[str, dict[str, Any]]) -> dict[str, Any]:
