@@ -20,7 +20,7 @@ from snnsim.functional.delays import EPSILON, round_delay
 from snnsim.kernels import dispatch
 from snnsim.kernels.delay_conv import one_tap
 from snnsim.kernels.event_scan import cpu as event_scan
-from snnsim.layer import as_input
+from snnsim.layer import as_input, is_plain
 from snnsim.networks import BatchNorm, Dropout, Sequential
 from snnsim.neurons.neuron import Neuron
 from snnsim.synapses import Delayed, Dense, Recurrent
@@ -29,6 +29,7 @@ from snnsim.synapses.delayed import CANNOT_CONTINUE
 STEPS = 256  # run at a time, so that a sample's currents stay in the cache
 SAMPLES = 64  # run at a time through all layers, so that their spikes do
 
+KINDS = (Sequential, Dense, Delayed, BatchNorm, Dropout, Recurrent, Neuron)
 STATE = {"pending", "neurons"}  # of a layer
 START_AFRESH = "pass what this network returned for the same samples, or state=None to start afresh"
 SUPPORTED = (
@@ -375,6 +376,8 @@ def compile(net: nn.Module, *, check_finite: bool = True) -> CompiledNetwork:
     if lost is not None:
         raise NonFiniteError(f"{lost} of the network is NaN or infinite: its training diverged")
     stages = []
+    for name, module in net.named_modules():
+        _check_plain(name or "the network", module)
     layers = list(_flatten(net, ""))
     while layers:
         name, connection = layers.pop(0)
@@ -391,6 +394,16 @@ def compile(net: nn.Module, *, check_finite: bool = True) -> CompiledNetwork:
     if not stages:
         raise ConfigError(f"the network has no layers: {SUPPORTED}")
     return CompiledNetwork(tuple(stages), check_finite)
+
+
+def _check_plain(name: str, module: nn.Module) -> None:
+    """Refuse what is more than its kind says: compiled, it would be without a word what it says."""
+    kind = next((k for k in KINDS if isinstance(module, k)), type(module))
+    if not is_plain(module, kind):
+        raise ConfigError(
+            f"{name} ({type(module).__name__}) has a hook or a forward of its own, which a "
+            "compiled network would pass over; remove it, or run the network itself with net.eval()"
+        )
 
 
 def _flatten(net: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:

@@ -72,6 +72,32 @@ def autocasting(x: Tensor) -> bool:
     return torch.is_autocast_enabled(x.device.type)
 
 
+_EVERYWHERE = [
+    getattr(nn.modules.module, f"_global_{kind}_hooks")
+    for kind in ("forward", "forward_pre", "backward", "backward_pre")
+]
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling a module does what ``kind.forward`` does, and nobody listens.
+
+    What runs several layers as one, or without calling them, asks this first: a hook, also one of
+    all modules, would not be called, and a ``forward`` of an instance or a subclass be passed over.
+
+    >>> layer = nn.Linear(2, 3)
+    >>> handle = layer.register_forward_hook(lambda *_: None)
+    >>> is_plain(layer, nn.Linear), is_plain(nn.Linear(2, 3), nn.Linear)
+    (False, True)
+    """
+    hooks = (
+        module._forward_hooks, module._forward_pre_hooks,
+        module._backward_hooks, module._backward_pre_hooks,
+    )  # fmt: skip
+    if any(hooks) or any(_EVERYWHERE):
+        return False
+    return "forward" not in vars(module) and type(module).forward is kind.forward
+
+
 def map_state(function, state: Any) -> Any:
     """Apply ``function`` to every tensor of a state.
 

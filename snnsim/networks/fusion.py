@@ -15,15 +15,10 @@ from torch import Tensor, distributed, nn
 from snnsim.kernels import dispatch
 from snnsim.kernels.guard import DTYPES
 from snnsim.kernels.normalised_scan import MASK, NORM, affine_scan, normalised_scan
+from snnsim.layer import is_plain
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
 from snnsim.neurons.neuron import Neuron
-
-
-def _plain(layer: nn.Module) -> bool:
-    """Whether nobody listens to or has wrapped this layer."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
-    return not any(hooks) and not layer._backward_pre_hooks
 
 
 def fusable(layers: Sequence[nn.Module]) -> int:
@@ -31,11 +26,13 @@ def fusable(layers: Sequence[nn.Module]) -> int:
     if len(layers) < 2 or type(layers[0]) is not BatchNorm or not isinstance(layers[1], Neuron):
         return 0
     neuron = layers[1]
-    own = type(neuron).forward is Neuron.forward and neuron.shape == (layers[0].n,)
     names = {*neuron.equations.states, *neuron.equations.params}
-    if not own or names & {*NORM, MASK} or not all(map(_plain, layers[:2])):
+    if neuron.shape != (layers[0].n,) or names & {*NORM, MASK}:
         return 0
-    return 3 if len(layers) > 2 and type(layers[2]) is Dropout and _plain(layers[2]) else 2
+    if not (is_plain(layers[0], BatchNorm) and is_plain(neuron, Neuron)):
+        return 0
+    with_dropout = len(layers) > 2 and type(layers[2]) is Dropout
+    return 3 if with_dropout and is_plain(layers[2], Dropout) else 2
 
 
 def _compiled(neuron: Any, x: Tensor) -> bool:

@@ -330,18 +330,21 @@ class Neuron(Layer):
         }
 
     def forward(
-        self, x: Tensor, state: dict[str, Tensor] | None = None
+        self,
+        x: Tensor,
+        state: dict[str, Tensor] | None = None,
+        feedback: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """``feedback``: a matrix ``[N, N]`` and the last output ``[B, N]``, by ``Recurrent``."""
         x = self.check_input(x)
-        packed = self.pack_state(x, state)
-        y, final = dispatch.scan(
-            self.equations,
-            x.reshape(*x.shape[:2], self.n),
-            packed,
-            self.packed_parameters(x),
-            self.learnt(),
-            self.backend,
-        )
+        flat, packed = x.reshape(*x.shape[:2], self.n), self.pack_state(x, state)
+        params, learnt = self.packed_parameters(x), self.learnt()
+        if feedback is None:
+            y, final = dispatch.scan(self.equations, flat, packed, params, learnt, self.backend)
+        else:
+            y, final = dispatch.recurrent_scan(
+                self.equations, flat, packed, params, *feedback, learnt, self.backend
+            )
         return y.view(x.shape), self.unpack_state(final)
 
     def trace(

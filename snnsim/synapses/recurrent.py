@@ -6,15 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.errors import ConfigError, ShapeError, check_number
-from snnsim.kernels import dispatch
 from snnsim.layer import Layer
 from snnsim.neurons.neuron import Neuron
+
+OWN_FORWARD = (
+    "{} a forward of their own, but Recurrent feeds the output of a step back into the next; write "
+    "the model as a step, or feed its output back yourself"
+)
 
 
 class Recurrent(Layer):
     """A layer of neurons whose outputs are fed back as input one step later.
 
-    The input of ``neuron`` is ``x[t] + w_rec @ z[t-1]``.
+    The input of ``neuron`` is ``x[t] + w_rec @ z[t-1]``. The neurons are called once for the whole
+    sequence, so that their hooks see their outputs.
 
     Args:
         neuron: the neurons; a flat layer (``n`` a number).
@@ -33,6 +38,8 @@ class Recurrent(Layer):
 
     def __init__(self, neuron: Neuron, gain: float = 1.0, self_connections: bool = True):
         super().__init__()
+        if type(neuron).forward is not Neuron.forward:
+            raise ConfigError(OWN_FORWARD.format(f"{type(neuron).__name__} has"))
         if len(neuron.shape) != 1:
             raise ConfigError(f"Recurrent needs a flat layer of neurons, not {neuron.shape}")
         if "z" in type(neuron).state:
@@ -51,6 +58,8 @@ class Recurrent(Layer):
         self, x: Tensor, state: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         neuron = self.neuron
+        if "forward" in vars(neuron):
+            raise ConfigError(OWN_FORWARD.format("these neurons have"))
         x = neuron.check_input(x)
         if state is not None and not (isinstance(state, dict) and "z" in state):
             raise ShapeError("the state of Recurrent must hold 'z', the last output")
@@ -61,14 +70,5 @@ class Recurrent(Layer):
                 f"state 'z' has shape {have} but x needs {tuple(x.shape[1:])}; pass state=None to "
                 "start afresh"
             )
-        y, final = dispatch.recurrent_scan(
-            neuron.equations,
-            x,
-            neuron.pack_state(x, state),
-            neuron.packed_parameters(x),
-            self.w_rec * self.mask,
-            y0,
-            neuron.learnt(),
-            neuron.backend,
-        )
-        return y, {**neuron.unpack_state(final), "z": y[-1] if y.shape[0] else y0}
+        y, after = neuron(x, state, (self.w_rec * self.mask, y0))
+        return y, {**after, "z": y[-1] if y.shape[0] else y0}

@@ -17,7 +17,6 @@ from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import get_readout
 from snnsim.layer import evaluating
 from snnsim.neurons import LI, Neuron
-from snnsim.synapses import Recurrent
 from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import distributed
 
@@ -45,18 +44,13 @@ def counting_spikes(net: nn.Module) -> Iterator[list[float]]:
         totals[0] += float(spikes.sum())
         totals[1] += spikes.numel()
 
-    # neurons within a recurrent layer are not called themselves
-    neurons = [m for m in net.modules() if isinstance(m, Neuron | Recurrent) and not _silent(m)]
+    neurons = [m for m in net.modules() if isinstance(m, Neuron) and not isinstance(m, LI)]
     handles = [m.register_forward_hook(count) for m in neurons]
     try:
         yield totals
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _silent(module: nn.Module) -> bool:
-    return isinstance(getattr(module, "neuron", module), LI)
 
 
 def run_padded(
@@ -92,6 +86,13 @@ def equally_padded(
         alike = np.flatnonzero(padded == size)
         for first in range(0, len(alike), batch_size):
             yield alike[first : first + batch_size], int(size)
+
+
+def check_weights(net: nn.Module) -> None:
+    """Raise :class:`NonFiniteError` for a parameter or buffer with NaN or an infinity."""
+    lost = first_not_finite([*net.named_parameters(), *net.named_buffers()])
+    if lost is not None:
+        raise NonFiniteError(f"{lost} of the network is NaN or infinite: its training diverged")
 
 
 @torch.no_grad()
@@ -151,9 +152,7 @@ def evaluate(
     Returns:
         Exact means over all samples (not means of batch means).
     """
-    lost = first_not_finite([*net.named_parameters(), *net.named_buffers()])
-    if lost is not None:
-        raise NonFiniteError(f"{lost} of the network is NaN or infinite: its training diverged")
+    check_weights(net)
     steps = steps or int(np.max(data.lengths))
     totals = torch.zeros(5, dtype=torch.float64)  # correct, loss, samples, spikes, places
     with counting_spikes(net) as spikes:

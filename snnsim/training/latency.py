@@ -12,7 +12,7 @@ from snnsim.errors import ConfigError, check_number
 from snnsim.finite import check_input
 from snnsim.functional.readouts import get_readout
 from snnsim.layer import evaluating
-from snnsim.training.evaluate import run_padded
+from snnsim.training.evaluate import check_weights, equally_padded, run_padded
 
 
 class Latency(NamedTuple):
@@ -37,7 +37,8 @@ def accuracy_over_time(
     """Accuracy if the read-out were taken after ``every``, ``2 every``, ... steps and at the end.
 
     A sample that has ended by then counts with its last answer (without ``mask_padding`` its
-    padding goes on to count, as in :func:`snnsim.training.evaluate`).
+    padding goes on to count). Samples are padded as in :func:`snnsim.training.evaluate`, so that
+    the last accuracy is the one found there.
 
     Args:
         net: a causal network: what looks ahead has no answer before the end.
@@ -48,6 +49,7 @@ def accuracy_over_time(
 
     Raises:
         ConfigError: the network looks ahead.
+        NonFiniteError: weights or inputs are not finite.
     """
     check_number("every", every, 1)
     ahead = [m for m in net.modules() if getattr(m, "causal", True) is False]
@@ -56,17 +58,23 @@ def accuracy_over_time(
             f"{type(ahead[-1]).__name__} looks ahead, so it has no answer before a sample's end; "
             "accuracy over time needs a causal network"
         )
-    longest, read = max(steps, int(np.max(data.lengths))), get_readout(readout)
-    right: dict[int, int] = {}
+    check_weights(net)
+    read, groups = get_readout(readout), []
     with evaluating(net):
-        for first in range(0, len(data), batch_size):
-            batch = data.batch(range(first, min(first + batch_size, len(data))), longest)
+        for chosen, padded in equally_padded(
+            data.lengths, steps or int(np.max(data.lengths)), batch_size
+        ):
+            batch = data.batch(chosen, padded)
             x = batch.x.to(device)
             check_input(x)
             y, ends = run_padded(net, x, batch.lengths, mask_padding)
+            right = {}
             for t in [*range(every, len(y), every), len(y)]:
                 scores = read(y[:t], ends.clamp(max=t) if mask_padding else None)
-                hits = int((scores.argmax(1).cpu() == batch.labels).sum())
-                right[t] = right.get(t, 0) + hits
+                right[t] = int((scores.argmax(1).cpu() == batch.labels).sum())
+            groups.append(right)
+    longest = max(max(right) for right in groups)
+    times = [*range(every, longest, every), longest]
+    hits = [sum(right.get(t, right[max(right)]) for right in groups) for t in times]
     bins = getattr(getattr(net, "encoder", None), "bins", 1)
-    return Latency([bins * t for t in right], [hits / len(data) for hits in right.values()])
+    return Latency([bins * t for t in times], [count / len(data) for count in hits])

@@ -251,8 +251,9 @@ def idx(place: Place, rng: Random) -> None:
     if rng.random() < 0.3:
         path.write_bytes(spoiled(path.read_bytes(), rng))
     values = read_idx(path)
+    content = path.read_bytes()
     if path.suffix == ".gz":
-        content = gzip.decompress(path.read_bytes())
+        content = gzip.decompress(content)
     check(content[:3] == b"\0\0\x08", f"magic number {content[:4]!r}")
     sizes = struct.unpack(f">{content[3]}I", content[4 : 4 + 4 * content[3]])
     check(values.shape == sizes and values.dtype == np.uint8, f"shape {values.shape}, not {sizes}")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import snnsim as sn
+from snnsim.errors import ConfigError
 from snnsim.kernels.normalised_scan import moments, normalised, normalised_scan
 from snnsim.networks import BatchNorm, Dropout, Sequential, fusion
 from snnsim.neurons import LI, LIF, AdLIF
@@ -117,3 +118,134 @@ def test_operator_follows_the_rules_of_torch():
     key = sn.kernels.dispatch.key_of(equations)
     arguments = (x, state, params, norm.weight, norm.bias, 1e-5, key, neuron.learnt(), "cpu")
     torch.library.opcheck(torch.ops.snnsim.normalised_scan.default, arguments)
+
+
+def listen(layer, heard):
+    """The ways in which somebody may want to know of a layer, or to replace what it does."""
+
+    def note(*_):
+        heard.append(1)
+
+    def instead(x, state=None):
+        heard.append(1)
+        return type(layer).forward(layer, x, state)
+
+    anywhere = torch.nn.modules.module
+    return {
+        "forward hook": lambda: layer.register_forward_hook(note),
+        "forward hook with keywords": lambda: layer.register_forward_hook(
+            lambda m, a, k, y: heard.append(1), with_kwargs=True
+        ),
+        "hook before": lambda: layer.register_forward_pre_hook(note),
+        "backward hook": lambda: layer.register_full_backward_hook(note),
+        "hook before backward": lambda: layer.register_full_backward_pre_hook(note),
+        "global hook": lambda: anywhere.register_module_forward_hook(note),
+        "global hook before": lambda: anywhere.register_module_forward_pre_hook(note),
+        "global backward hook": lambda: anywhere.register_module_full_backward_hook(note),
+        "forward of its own": lambda: setattr(layer, "forward", instead),
+    }
+
+
+WAYS = list(listen(torch.nn.Identity(), []))
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_of_listening_to_a_layer_is_passed_over(way, index, monkeypatch):
+    net, heard = block("LIF", 0.4), []
+    x = torch.randn(5, 2, 7, generator=torch.Generator().manual_seed(8)).double()
+    wanted, _ = run(block("LIF", 0.4), x, True, monkeypatch)
+    handle = listen(net[index], heard)[way]()
+    try:
+        found, _ = run(net, x, True, monkeypatch)
+    finally:
+        handle.remove() if handle is not None else None
+    assert heard
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.allclose(a, b, atol=1e-10, rtol=1e-9)
+
+
+class Doubled(LIF):
+    """A neuron with a forward around its step."""
+
+    def forward(self, x, state=None):
+        y, state = super().forward(x, state)
+        return 2 * y, state
+
+
+class Normed(BatchNorm):
+    def forward(self, x, state=None):
+        y, state = super().forward(x, state)
+        return y + 1, state
+
+
+class Wider(Sequential):
+    def forward(self, x, state=None):
+        y, state = super().forward(x, state)
+        return y + 1, state
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("index", [0, 1, 2, 3])
+def test_compiling_refuses_what_it_would_pass_over(way, index):
+    net = Sequential(sn.Dense(4, 7), BatchNorm(7), LIF(7, dt=1.0), Dropout(0.2)).eval()
+    sn.compile(net)
+    handle = listen(net[index], [])[way]()
+    try:
+        with pytest.raises(ConfigError, match="hook or a forward of its own"):
+            sn.compile(net)
+    finally:
+        handle.remove() if handle is not None else None
+
+
+@pytest.mark.parametrize("made", [
+    lambda: Sequential(sn.Dense(4, 7), Doubled(7, dt=1.0)),
+    lambda: Sequential(sn.Dense(4, 7), Normed(7), LIF(7, dt=1.0)),
+    lambda: Wider(sn.Dense(4, 7), LIF(7, dt=1.0)),
+    lambda: Sequential(Wider(sn.Dense(4, 7), LIF(7, dt=1.0))),
+])  # fmt: skip
+def test_compiling_refuses_a_subclass_with_a_forward_of_its_own(made):
+    with pytest.raises(ConfigError, match="forward of its own"):
+        sn.compile(made().eval())
+
+
+def test_a_recurrent_layer_refuses_what_it_would_pass_over():
+    with pytest.raises(ConfigError, match="forward of their own"):
+        sn.Recurrent(Doubled(7, dt=1.0))
+    layer = sn.Recurrent(LIF(7, dt=1.0))
+    layer.neuron.forward = lambda x, state=None: (x, state)
+    with pytest.raises(ConfigError, match="forward of their own"):
+        layer(torch.ones(3, 2, 7))
+
+
+@pytest.mark.parametrize("way", [w for w in WAYS if w != "forward of its own"])
+def test_hooks_of_the_neurons_within_a_recurrent_layer_are_called(way):
+    layer, heard = sn.Recurrent(LIF(7, dt=1.0)), []
+    x = torch.rand(9, 2, 7, requires_grad=True)
+    before, _ = layer(x)
+    handle = listen(layer.neuron, heard)[way]()
+    try:
+        y, _ = layer(x)
+        y.sum().backward()
+    finally:
+        handle.remove()
+    assert heard and torch.equal(y, before)
+
+
+def test_a_hook_sees_what_the_neurons_within_a_recurrent_layer_say():
+    layer, seen = sn.Recurrent(LIF(7, dt=1.0)), []
+    layer.neuron.register_forward_hook(lambda m, inputs, output: seen.append(output[0]))
+    y, _ = layer(torch.ones(9, 2, 7))
+    assert len(seen) == 1 and torch.equal(seen[0], y) and y.any()
+
+
+def test_a_raster_and_a_diagnosis_name_a_recurrent_layer():
+    pytest.importorskip("matplotlib")
+    from snnsim import plotting
+    from snnsim.training.finite import first_culprit
+
+    net = Sequential(sn.Dense(4, 7), sn.Recurrent(LIF(7, dt=1.0)))
+    figure = plotting.raster(net, torch.rand(9, 2, 4), 1.0)
+    assert [axis.get_ylabel() for axis in figure.axes] == ["input", "LIF"]
+    torch.nn.init.constant_(net[1].w_rec, float("nan"))
+    assert "layers.1" in first_culprit(net, torch.rand(9, 2, 4))

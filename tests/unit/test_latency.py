@@ -61,6 +61,44 @@ def test_an_early_answer_is_that_to_the_beginning_alone(readout):
         assert found.accuracy[-1] == pytest.approx(whole.accuracy)
 
 
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize("steps", [0, 4, 7, 12])
+def test_the_last_answer_is_that_of_evaluation_however_samples_are_padded(steps, mask):
+    for net in networks():
+        options = {"mask_padding": mask, "batch_size": 2, "steps": steps, "readout": "mean"}
+        found = accuracy_over_time(net, Few(), every=2, **options)
+        assert found.accuracy[-1] == pytest.approx(evaluate(net, Few(), **options).accuracy)
+        assert found.steps == sorted(found.steps) and found.steps[-1] >= max(9, steps)
+
+
+def test_a_sample_that_has_ended_counts_with_its_last_answer():
+    """Known by hand: each sample's answer is its own class up to its end, unmasked."""
+
+    class Echo(torch.nn.Module):
+        def forward(self, x):
+            return x, None
+
+    class OneHot(Few):
+        def batch(self, indices, steps=None):
+            pick = np.asarray(indices)
+            x = torch.zeros(steps, len(pick), 3)
+            for i, sample in enumerate(pick):
+                half = int(self.lengths[sample]) // 2
+                x[:half, i, (self.labels[sample] + 1) % 3] = 1.0  # wrong for the first half
+                x[half : self.lengths[sample], i, self.labels[sample]] = 1.0
+            lengths, labels = self.lengths[pick], self.labels[pick]
+            return SimpleNamespace(
+                x=x, lengths=torch.from_numpy(lengths), labels=torch.from_numpy(labels)
+            )
+
+    found = accuracy_over_time(
+        Echo(), OneHot(), every=1, readout="last", mask_padding=True, steps=5
+    )
+    halves = OneHot.lengths // 2
+    wanted = [float(np.mean(halves < t)) for t in range(1, 10)]
+    assert found.steps == list(range(1, 10)) and found.accuracy == pytest.approx(wanted)
+
+
 def test_steps_are_those_of_the_input_where_bins_are_merged():
     net = RateNetwork(4, 3, "gru", width=8, encoder={"bins": 3})
     assert accuracy_over_time(net, Few(), every=1, mask_padding=True).steps == [3, 6, 9]
