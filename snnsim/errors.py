@@ -110,6 +110,15 @@ def check_size(what: str, given: object, least: int = 1, most: int = LARGEST_SIZ
     return size
 
 
+def check_seed(given: object) -> int:
+    """Return a seed as given; raise :class:`ConfigError` unless it is one of numpy and torch.
+
+    >>> check_seed(0)
+    0
+    """
+    return check_size("seed", given, 0, 2**63 - 1)
+
+
 def check_number(
     what: str,
     given: float,

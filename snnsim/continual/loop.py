@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, options_of
-from snnsim.errors import CheckpointError, ConfigError, NonFiniteError, check_choice, check_number
+from snnsim.errors import (
+    CheckpointError,
+    ConfigError,
+    NonFiniteError,
+    check_choice,
+    check_number,
+    check_seed,
+)
 from snnsim.finite import check_input, first_not_finite
 from snnsim.layer import auxiliary_losses, start_training
 from snnsim.synapses import narrow_delays
@@ -133,7 +140,7 @@ class ContinualTrainer:
         watcher: ContinualWatcher | None = None,
     ):
         self.learner, self.method, self.recipe = learner.to(device), method, recipe
-        self.stream, self.out, self.seed = learner.stream, out, seed
+        self.stream, self.out, self.seed = learner.stream, out, check_seed(seed)
         self.device, self.watcher = torch.device(device), watcher or ContinualWatcher()
         self.place = Place()
         count = len(self.stream)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnsim.errors import ConfigError, check_choice
+from snnsim.errors import ConfigError, check_choice, check_seed
 
 SCENARIOS = ("task", "domain", "class")
 Transform = Callable[[Tensor], Tensor]
@@ -145,7 +145,7 @@ def transformed(name: str, parts: Parts, transforms: Sequence[Transform]) -> Str
 
 def permuted(name: str, parts: Parts, tasks: int, seed: int = 0) -> Stream:
     """The same data with its channels permuted, at random in each task (the first, too)."""
-    channels = parts[2].channels
+    channels, seed = parts[2].channels, check_seed(seed)
     orders = [
         torch.from_numpy(np.random.default_rng([seed, task]).permutation(channels))
         for task in range(tasks)
@@ -211,7 +211,9 @@ def split_by_class(
     if isinstance(per_task, int):
         if per_task < 1 or count % per_task:
             raise ConfigError(f"{per_task} classes per task do not divide the {count} classes")
-        order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
+        order = np.arange(count)
+        if seed is not None:
+            order = np.random.default_rng(check_seed(seed)).permutation(count)
         groups: list[list[int]] = order.reshape(-1, per_task).tolist()
     else:
         groups = [list(group) for group in per_task]

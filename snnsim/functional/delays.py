@@ -114,7 +114,7 @@ def round_delay(delay: Tensor, length: int) -> Tensor:
 def uniform_delay(shape: tuple[int, ...], length: int) -> Tensor:
     """Random initial delays: uniform over the kernel and one step beyond its end, clamped.
 
-    The step beyond is the reference system's; it starts about ``1 / (length + 1)`` of the
+    The step beyond is the reference system's; it starts ``1 / length`` of the
     delays exactly at the maximum.
     """
     return clamp_delay(torch.rand(shape) * length, length)

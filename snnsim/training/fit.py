@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import CheckpointError, NonFiniteError
+from snnsim.errors import CheckpointError, NonFiniteError, check_seed
 from snnsim.finite import all_finite, first_not_finite
 from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import get_readout
@@ -59,7 +59,7 @@ class Position:
 
 def set_seed(seed: int) -> None:
     """Seed every random generator that training uses."""
-    torch.manual_seed(seed)
+    torch.manual_seed(check_seed(seed))
 
 
 def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:

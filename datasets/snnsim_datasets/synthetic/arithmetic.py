@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_seed
 from snnsim_datasets.tools.events import Batch
 
 DIGITS = 10
@@ -45,6 +45,7 @@ class SpokenSums:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.pairs < 1 or self.gap < 0 or len(self.data.classes) < DIGITS:
             raise ConfigError(
                 f"pairs is {self.pairs} (1 or more), gap {self.gap} (not negative), and the data "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_seed
 from snnsim_datasets.synthetic.sequences import Sequences
 
 
@@ -47,7 +47,7 @@ def match_to_sample(memory: int, samples: int, seed: int = 0) -> Sequences:
 def _lengths(memory: int, samples: int, seed: int):
     if memory < 1 or samples < 1:
         raise ConfigError(f"memory is {memory} and samples {samples}, but both must be 1 or more")
-    random = np.random.default_rng([seed, memory])
+    random = np.random.default_rng([check_seed(seed), memory])
     lengths = random.integers(memory + 2, 4 * memory + 3, samples)
     return random, lengths, int(lengths.max())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_seed
 from snnsim_datasets.synthetic.sequences import Sequences
 
 
@@ -41,7 +41,7 @@ def counting(
             f"most is {most}, lengths are {shortest} .. {longest}, samples {samples}, chunk "
             f"{chunk}; all must be 1 or more, the first three in order, and chunk at most 8"
         )
-    random = np.random.default_rng([seed, longest])
+    random = np.random.default_rng([check_seed(seed), longest])
     sizes = random.integers(shortest, longest + 1, samples)
     width = -(-longest // chunk) * chunk
     labels = random.integers(0, most + 1, samples)

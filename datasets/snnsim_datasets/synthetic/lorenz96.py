@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_seed
 
 LYAPUNOV_TIME = 0.6  # of the slow system with K = 8 or more and F = 8, about, in its time units
 
@@ -39,12 +39,15 @@ def lorenz96(
         forcing: ``F``.
         fast: fast variables per slow one; 0 for the system with one scale.
         h, b, c: coupling, ratio of amplitudes and of time scales.
-        dt: step of the integration.
+        dt: step of the integration; 0.01 is small enough with the values above.
         every: integration steps between those returned.
         seed: of the starting points.
 
     Returns:
         ``[samples, steps, size]`` float32.
+
+    Raises:
+        ConfigError: for values out of range, or a step so large that the integration diverges.
 
     >>> lorenz96(2, 5).shape
     (2, 5, 8)
@@ -54,7 +57,7 @@ def lorenz96(
             f"samples {samples}, steps {steps}, every {every} must be 1 or more, size {size} 4 or "
             f"more, fast {fast} not negative and dt {dt} positive"
         )
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(check_seed(seed))
     x = forcing + random.standard_normal((samples, size))
     state = np.concatenate([x, 0.1 * random.standard_normal((samples, size * fast))], axis=1)
 
@@ -69,13 +72,16 @@ def lorenz96(
 
     found = np.empty((samples, steps, size), dtype=np.float32)
     settle = int(10 / dt)
-    for step in range(-settle, steps * every):
-        if step >= 0 and step % every == 0:
-            found[:, step // every] = state[:, :size]
-        k1 = slope(state)
-        k2 = slope(state + dt / 2 * k1)
-        k3 = slope(state + dt / 2 * k2)
-        state = state + dt / 6 * (k1 + 2 * k2 + 2 * k3 + slope(state + dt * k3))
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        for step in range(-settle, steps * every):
+            if step >= 0 and step % every == 0:
+                found[:, step // every] = state[:, :size]
+            k1 = slope(state)
+            k2 = slope(state + dt / 2 * k1)
+            k3 = slope(state + dt / 2 * k2)
+            state = state + dt / 6 * (k1 + 2 * k2 + 2 * k3 + slope(state + dt * k3))
+    if not np.isfinite(found).all():
+        raise ConfigError(f"with dt = {dt:g} the integration diverges; take a smaller dt")
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_seed
 from snnsim_datasets.synthetic.sequences import Sequences
 
 
@@ -42,7 +42,7 @@ def moving_bar(
             f"samples {samples}, steps {steps}: 1 or more; width {width}: less than channels "
             f"{channels}; first {first}: a range within 0 .. 1"
         )
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(check_seed(seed))
     labels = np.arange(samples) % 2
     random.shuffle(labels)
     middle = random.uniform(*first, samples) * channels

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_seed
 from snnsim_datasets.synthetic.sequences import Sequences
 
 SHOWN = 3  # steps that a pattern lasts
@@ -42,7 +42,7 @@ def delayed_recall(
             f"{noise}; needed are 0, 1, 1, 2 or more and a noise between 0 and 1"
         )
     shapes = np.random.default_rng(99).random((patterns, SHOWN, channels)) < 0.4
-    random = np.random.default_rng([seed, lag])
+    random = np.random.default_rng([check_seed(seed), lag])
     labels = np.arange(samples) % patterns
     random.shuffle(labels)
     x = np.zeros((samples, SHOWN + lag + 1, channels + 1), dtype=np.float32)

@@ -10,7 +10,7 @@ from itertools import permutations, product
 
 import numpy as np
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_seed
 
 CELLS, DIGITS = 16, 4
 
@@ -74,7 +74,7 @@ def sudoku(samples: int, part: str = "train", seed: int = 0) -> tuple[np.ndarray
     order = np.random.default_rng(0).permutation(len(every))
     cut = len(order) * 4 // 5
     mine = order[:cut] if part == "train" else order[cut:]
-    random = np.random.default_rng([seed, len(mine)])
+    random = np.random.default_rng([check_seed(seed), len(mine)])
     chosen = every[random.choice(mine, samples)]
     return np.stack([_minimal(grid, every, random) for grid in chosen]), chosen
 

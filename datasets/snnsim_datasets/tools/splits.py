@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from snnsim.errors import ConfigError, check_choice
+from snnsim.errors import ConfigError, check_choice, check_seed
 
 
 def held_out_speakers(speakers: np.ndarray, fraction: float = 0.2, seed: int = 0) -> np.ndarray:
@@ -26,7 +26,7 @@ def held_out_speakers(speakers: np.ndarray, fraction: float = 0.2, seed: int = 0
         raise ConfigError(
             f"a split by speaker needs at least 2 speakers, but the data have {len(names)}"
         )
-    order = np.random.default_rng(seed).permutation(len(names))
+    order = np.random.default_rng(check_seed(seed)).permutation(len(names))
     reached = np.cumsum(sizes[order]) / sizes.sum()
     number = min(int(np.searchsorted(reached, fraction - 1e-9)) + 1, len(names) - 1)
     return np.sort(names[order[:number]])
