@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -168,14 +169,41 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     return _events(samples())
 
 
+def _recordings(archive: zipfile.ZipFile, path: Path) -> list[str]:
+    """Names of all recordings of an archive, in which there must be nothing else but notes.
+
+    A list of contents that is damaged may lack some of them, or have them under other names.
+    """
+    held = archive.infolist()
+    check_bytes(str(path), sum(i.file_size for i in held), path.stat().st_size)
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - (1 << 16), 0))
+        end = file.read()
+    end = end[end.rfind(b"PK\5\6") :]
+    (count,) = struct.unpack("<H", end[10:12])
+    if count not in (len(held), 0xFFFF):  # the latter: more than fit there
+        raise DataError(f"{path} is corrupt: it lists {len(held)} files of {count}")
+    names = [
+        i.filename for i in held if not i.is_dir() and not _is_beside(PurePosixPath(i.filename))
+    ]
+    for name in names:
+        if not name.endswith(".bin"):
+            raise DataError(f"{path}:{name} is no recording, which ends in .bin")
+    return names
+
+
+def _is_beside(name: PurePosixPath) -> bool:
+    """Whether a file is a note, or one that a system puts beside others."""
+    hidden = name.name.startswith(".") or "__MACOSX" in name.parts or name.name == "Thumbs.db"
+    return hidden or name.suffix.lower() in (".txt", ".md", ".pdf", ".html")
+
+
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
     def samples():
         try:
             with zipfile.ZipFile(path) as archive:
-                members = [i for i in archive.infolist() if i.filename.endswith(".bin")]
-                held = sum(i.file_size for i in members)
-                check_bytes(str(path), held, path.stat().st_size)
-                for name in sorted(i.filename for i in members):
+                names = _recordings(archive, path)
+                for name in sorted(names):
                     folder = PurePosixPath(name).parent.name
                     if folder not in INFO.classes:
                         raise DataError(f"{path}:{name} is not in a folder named by a digit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -424,7 +425,7 @@ class ContinualTrainer:
         """Raise ``ValueError`` for a place at which no training can stand."""
         here, count = self.place, len(self.stream)
         inside = 0 <= here.task <= count and 0 <= here.epoch <= self.recipe.epochs
-        if not inside or here.step < 0:
+        if not inside or here.step < 0 or not 0 <= here.seconds < math.inf:
             raise ValueError(f"no training stands at {here}")
         sizes = (self.matrix.shape, self.untrained.shape, np.shape(self.seconds))
         if sizes != ((count, count), (count,), (count,)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -152,6 +153,8 @@ class Trainer:
         seen = min(here.step * self.recipe.batch_size, samples)
         if not (0 <= here.epoch <= self.recipe.epochs and 0 <= here.step <= steps):
             raise ValueError(f"no training stands at {here}")
+        if not (math.isfinite(here.loss) and 0 <= here.seconds < math.inf):
+            raise ValueError(f"the loss {here.loss} or the seconds {here.seconds} are no numbers")
         if here.samples != seen or not 0 <= here.correct <= seen:
             raise ValueError(f"{here.samples} samples cannot have been seen by {here}")
         begun = here.epoch + here.step > 0

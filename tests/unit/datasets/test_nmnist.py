@@ -179,6 +179,34 @@ def test_an_archive_without_recordings_is_named(tmp_path):
     assert_refused(tmp_path / "Train.zip", "holds no recordings")
 
 
+BESIDE = ["README.txt", ".DS_Store", "__MACOSX/Train/1/._00001.bin", "Train/1/Thumbs.db", "a.PDF"]
+
+
+@pytest.mark.parametrize("name", ["Train", "Train/1/00002.bil", "Train/1/00002", "x.csv"])
+def test_a_file_that_is_no_recording_is_named(tmp_path, name):
+    """A damaged list of contents may have recordings under other names."""
+    path = write_archive(tmp_path)
+    with zipfile.ZipFile(path, "a") as archive:
+        for note in BESIDE:
+            archive.writestr(note, "nothing")
+    known = len(nmnist.load("train_all", tmp_path, download=False))
+    assert known == len(nmnist.load("train_all", write_archive(tmp_path).parent, download=False))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, recording(1))
+    assert_refused(path, f"Train.zip:{name} is no recording")
+
+
+def test_a_list_of_contents_that_lacks_some_is_noticed(tmp_path):
+    path = write_archive(tmp_path)
+    whole = bytearray(path.read_bytes())
+    second = whole.find(b"PK\1\2", whole.find(b"PK\1\2") + 4)
+    third = whole.find(b"PK\1\2", second + 4)
+    comment = whole.find(b"PK\1\2", third + 4) - third  # which the third becomes of the second
+    whole[second + 32 : second + 34] = comment.to_bytes(2, "little")
+    path.write_bytes(whole)
+    assert_refused(path, "it lists")
+
+
 @pytest.mark.parametrize("name", ["00001.bin", "Train/12/00001.bin", "Train/x/00001.bin"])
 def test_an_archive_with_a_recording_outside_the_ten_digit_folders_is_named(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "Train.zip", "w") as archive:
