@@ -1,5 +1,6 @@
 """Learning rules: what carries the weight update and what carries the error."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -173,3 +174,18 @@ def test_the_rate_of_a_dsr_neuron_is_near_its_clamped_input():
     rate = weighted_mean(neuron(drive)[0], neuron.decay)[0]
     expected = drive[0, 0].clamp(0, 6)
     assert (rate - expected).abs().max() < 0.5
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (8, 5, 3, 3), (4, 2, 7)])
+def test_feedback_is_as_large_as_its_formula(shape):
+    from snnsim.training.rules.feedback import random_feedback, sign_feedback
+
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    outputs, entering = shape[0], weight[0].numel()
+    size = {2: entering**-0.5}.get(len(shape), (2 / (math.prod(shape[2:]) * outputs)) ** 0.5)
+    sign = sign_feedback(weight)
+    assert torch.equal(sign.sign(), weight.sign())
+    assert torch.allclose(sign.abs(), torch.full(shape, size))
+    bound, drawn = entering**-0.5, torch.stack([random_feedback(weight) for _ in range(50)])
+    assert 0.97 * bound < float(drawn.abs().max()) <= bound
+    assert float(drawn.std()) == pytest.approx(bound / 3**0.5, rel=0.1)

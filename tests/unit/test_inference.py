@@ -158,3 +158,14 @@ def test_event_kernel_equals_its_reference(recurrent):
     for a, b in zip(found, expected, strict=True):
         assert torch.allclose(a, b, atol=1e-12)
     assert found[0].count_nonzero() > 0  # or nothing was compared
+
+
+def test_a_recurrent_layer_must_keep_one_step_of_currents():
+    """They are under way from one step to the next; with no row they would be written outside."""
+    neuron, n = sn.LIF(4, dt=1.0), 4
+    tensors = (neuron.packed_parameters(torch.zeros(1)).detach(), torch.zeros(n), torch.ones(3, n))
+    target = torch.arange(n).expand(3, n)
+    with pytest.raises(ShapeError, match="rows is 0"):
+        cpu.prepare(neuron.equations, *tensors, target, torch.ones(n, n), 0)
+    cpu.prepare(neuron.equations, *tensors, target, torch.ones(n, n), 1)
+    cpu.prepare(neuron.equations, *tensors, target, torch.ones(0, n), 0)

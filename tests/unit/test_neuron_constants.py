@@ -116,3 +116,22 @@ def test_the_multi_gaussian_is_the_published_mixture():
 def test_a_surrogate_by_name_has_the_stated_constants(name, constants):
     made = SURROGATES[name]()
     assert {key: getattr(made, key) for key in constants} == constants
+
+
+def test_a_parameter_that_is_learnt_by_name_stays_one_per_neuron_if_it_was_declared_so():
+    class Own(sn.LIF):
+        tau_mem = sn.Tau(5.0, per_neuron=True)
+
+    assert Own(4, dt=1.0).tau_mem.shape == (4,)
+    learnt = Own(4, dt=1.0, learn=("tau_mem",))
+    assert learnt.raw_tau_mem.shape == (4,) and learnt.raw_tau_mem.requires_grad
+
+
+@pytest.mark.parametrize("value", [0.3, 0.1, 7.7])
+def test_float64_gives_back_the_digits_of_a_fixed_value_but_not_over_one_that_was_set(value):
+    layer = sn.LIF(3, dt=1.0, v_threshold=value)
+    assert float(layer.double().v_threshold) == value
+    layer = sn.LIF(3, dt=1.0, v_threshold=value)
+    layer.fixed_v_threshold.fill_(0.7)
+    kept = float(layer.fixed_v_threshold)
+    assert float(layer.double().v_threshold) == kept != value

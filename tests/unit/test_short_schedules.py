@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +155,25 @@ def test_a_short_task_of_a_stream_narrows_its_kernels_at_rates_that_train(epochs
     assert rates[0] == 0.1 and min(rates) >= 0.1 / 4
     assert float(made.body[0].sigma) == pytest.approx(0.23, rel=1e-6)
     assert widths == sorted(widths, reverse=True) and widths[0] > 0.23
+
+
+def wide_after_training():
+    """A connection whose kernels are wide and that has been trained so."""
+    layer = sn.Delayed(3, 2, dt=1.0, max_delay_ms=24)
+    layer(torch.ones(5, 1, 3))[0].sum().backward()
+    assert float(layer.sigma) > 1
+    return layer.eval()
+
+
+def test_evaluating_wide_kernels_is_warned_of_once_and_not_where_somebody_sees_to_the_width():
+    layer = wide_after_training()
+    with pytest.warns(UserWarning, match="narrow_delays"):
+        layer(torch.ones(5, 1, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(torch.ones(5, 1, 3))  # said before
+        seen_to = wide_after_training()
+        seen_to.narrow_(5.0)  # early in a training whose epochs narrow it
+        seen_to(torch.ones(5, 1, 3))
+        fresh = sn.Delayed(3, 2, dt=1.0, max_delay_ms=24).eval()
+        fresh(torch.ones(5, 1, 3))  # never trained

@@ -20,13 +20,24 @@ from small_training import (
     trainer,
     without_seconds,
 )
+from snnsim_datasets import load
 from torch import Tensor
 
+from snnsim.continual import View
 from snnsim.errors import ConfigError
-from snnsim.networks import Sequential
+from snnsim.networks import Sequential, shd_network
 from snnsim.neurons import LIF
 from snnsim.synapses import Delayed
-from snnsim.training import Optimizers, Recipe, Scores, Trainer, Watcher, checkpoint
+from snnsim.training import (
+    Optimizers,
+    Recipe,
+    Scores,
+    Trainer,
+    Watcher,
+    checkpoint,
+    evaluate,
+    set_seed,
+)
 from snnsim.training.schedules import cosine, one_cycle
 
 # --- repeatable -------------------------------------------------------------------------------
@@ -327,3 +338,17 @@ def test_decay_alone_shrinks_weights_and_nothing_else():
 def test_recipe_refuses_what_cannot_be(key, value, text):
     with pytest.raises(ConfigError, match=text):
         Recipe(**{key: value})
+
+
+def test_validation_is_padded_like_every_evaluation_of_the_run():
+    """To the longest of training, however short its own samples are: padding is counted too."""
+    train, held = load("spoken-digits", "train"), load("spoken-digits", "validation")
+    held = View(held, np.argsort(held.lengths)[:40])
+    longest = int(np.max(train.lengths))
+    assert int(np.max(held.lengths)) < longest
+    set_seed(0)
+    net = shd_network(delays="none")
+    (row,) = Trainer(net, train, held, Recipe(epochs=1)).run()
+    alike, alone = evaluate(net, held, steps=longest), evaluate(net, held)
+    assert row["firing_rate"] == pytest.approx(alike.firing_rate, rel=1e-6)
+    assert alike.firing_rate < 0.8 * alone.firing_rate

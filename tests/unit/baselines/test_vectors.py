@@ -62,3 +62,14 @@ def test_the_reservoir_can_be_run_backwards():
     for frame in x.flip(0):
         h = (h - frame @ net.entry.t()) @ net.transition
     assert h.abs().max() < 1e-10
+
+
+def test_numbers_of_other_signs_are_others_and_those_near_zero_are_near():
+    encoder = RecordEncoder(1024)
+
+    def like(a, b):
+        return float(encoder.encode(a) @ encoder.encode(b))
+
+    assert like(5.0, -5.0) < 0.3 < 0.9 < like(5.0, 5.2)
+    assert like(1e-6, -1e-6) > 0.99
+    assert like(-1000.0, -1e-3) < 0.3 and like(-7, -7.0) > 0.999
