@@ -219,8 +219,12 @@ def given_file(config: str, folder: Path | None = None) -> Path:
             if path.is_file():
                 return path
     names = [] if folder is None else sorted(path.stem for path in folder.glob("*.toml"))
-    among = f": neither a file nor one of {', '.join(names)}" if names else " file"
-    raise ConfigError(f"there is no configuration {short(config)}{among}{nearest(config, names)}")
+    if not names:
+        raise ConfigError(f"there is no configuration file {short(config)}")
+    raise ConfigError(
+        f"there is no configuration {short(config)}: neither a file nor one of "
+        f"{', '.join(names)}{nearest(config, names)}"
+    )
 
 
 def read_toml(path: Path, sections: Sequence[str] = SECTIONS) -> dict[str, dict[str, Any]]:

@@ -366,7 +366,7 @@ class ContinualTrainer:
         """Store everything a resumption needs, if there is a folder."""
         if self.out is None or distributed.rank() != 0:
             return
-        self.watcher.writing()
+        getattr(self.watcher, "writing", ContinualWatcher().writing)()  # some of old have none
         tensors = checkpoint.prefixed("learner", self.learner.state_dict())
         tensors |= checkpoint.prefixed("method", self.method.tensors())
         if self.optimizer is not None and self.place.started:

@@ -305,7 +305,7 @@ class Trainer:
         """Best weights, then metrics, then the position: a kill in between repeats the epoch."""
         if self.out is None or distributed.rank() != 0:
             return
-        self.watcher.writing()
+        self._announce_writing()
         if better:
             values = {"epoch": self.position.best_epoch, "steps": self.steps}
             weights = checkpoint.prefixed("net", self.net.state_dict())
@@ -314,10 +314,13 @@ class Trainer:
         checkpoint.write_text(self.out / "metrics.jsonl", lines)
         self._save_last()
 
+    def _announce_writing(self) -> None:
+        getattr(self.watcher, "writing", Watcher().writing)()  # watchers of old have no such method
+
     def _save_last(self) -> None:
         if self.out is None or distributed.rank() != 0:
             return
-        self.watcher.writing()
+        self._announce_writing()
         if self.position.step:  # the end of an epoch has been checked
             self._check_weights()
         tensors = dict(self._everything())
