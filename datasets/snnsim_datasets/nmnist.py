@@ -183,9 +183,8 @@ def _recordings(archive: zipfile.ZipFile, path: Path) -> list[str]:
     (count,) = struct.unpack("<H", end[10:12])
     if count not in (len(held), 0xFFFF):  # the latter: more than fit there
         raise DataError(f"{path} is corrupt: it lists {len(held)} files of {count}")
-    names = [
-        i.filename for i in held if not i.is_dir() and not _is_beside(PurePosixPath(i.filename))
-    ]
+    files = (i.filename for i in held if not i.filename.endswith("/"))
+    names = [name for name in files if not _is_beside(PurePosixPath(name))]
     for name in names:
         if not name.endswith(".bin"):
             raise DataError(f"{path}:{name} is no recording, which ends in .bin")

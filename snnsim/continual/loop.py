@@ -282,6 +282,7 @@ class ContinualTrainer:
             further = self.method.loss(loss.new_zeros(()), batch, None, task, mine)
             if further.requires_grad:
                 (share * further).backward()
+            loss = loss + share * further.detach()
         else:
             with auxiliary_losses() as extra:
                 scores = learner.scores(batch.x, task, batch.lengths)

@@ -77,4 +77,6 @@ def accuracy_over_time(
     times = [*range(every, longest, every), longest]
     hits = [sum(right.get(t, right[max(right)]) for right in groups) for t in times]
     bins = getattr(getattr(net, "encoder", None), "bins", 1)
-    return Latency([bins * t for t in times], [count / len(data) for count in hits])
+    whole = max(steps, int(np.max(data.lengths)))  # the last bin may reach beyond it
+    seen = [min(bins * t, max(whole, t)) for t in times]
+    return Latency(seen, [count / len(data) for count in hits])

@@ -196,6 +196,14 @@ def test_a_file_that_is_no_recording_is_named(tmp_path, name):
     assert_refused(path, f"Train.zip:{name} is no recording")
 
 
+def test_a_file_without_a_name_is_refused(tmp_path):
+    path = write_archive(tmp_path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("Q/00.bin", recording(1))
+    path.write_bytes(path.read_bytes().replace(b"Q/00.bin", b"\0/00.bin"))
+    assert_refused(path, "is no recording")
+
+
 def test_a_list_of_contents_that_lacks_some_is_noticed(tmp_path):
     path = write_archive(tmp_path)
     whole = bytearray(path.read_bytes())
