@@ -165,6 +165,12 @@ def runs_below(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob("run.json"))
 
 
+def is_elsewhere(folder: Path, root: str | None) -> bool:
+    """Whether a run's data were in another folder than is named now: then they may be others."""
+    before = read_object(folder / "run.json").get("root")
+    return root is not None and before != str(Path(root).absolute())
+
+
 def check_same_data(folder: Path, now: dict[str, str]) -> None:
     """Raise :class:`ConfigError` if a run was started with other files than those of now."""
     before = read_object(folder / "run.json").get("data_checksums") or {}

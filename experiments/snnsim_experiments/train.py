@@ -74,10 +74,18 @@ def _claimed(
     done = out / "summary.json"
     if done.exists():
         summary = read_summary(done)
+        if run_folder.is_elsewhere(out, root):
+            run_folder.check_same_data(out, checksums_of(config, root))
         console.print(f"{out} is already complete", markup=False, highlight=False, soft_wrap=True)
     else:
         summary = _train(config, root, held, place, resume, quiet, tensorboard, console, beside)
     return {"out": str(out), **summary} if distributed.rank() == 0 else {}
+
+
+def checksums_of(config: Config, root: str | None) -> dict[str, str]:
+    """Of all files that a run reads."""
+    parts = (load_split(config, split, root) for split in ("train", "validation", "test"))
+    return {name: total for part in parts for name, total in part.checksums.items()}
 
 
 def read_summary(path: Path) -> dict[str, Any]:

@@ -142,3 +142,23 @@ def test_a_comparison_does_not_mix_runs_on_different_data(snnsim, tmp_path):
     answer = snnsim(*command, "--models", "elman", "--root", tmp_path / "b")
     assert_one_error(answer, "shd_test.h5")
     assert (out / "comparison.json").read_bytes() == before
+
+
+@each_source
+def test_a_complete_run_is_not_taken_for_one_on_other_data(snnsim, tmp_path, kind):
+    source, out = SOURCES[kind], tmp_path / "out"
+    for name in ("a", "b", "c"):
+        source.write(tmp_path / name)
+    for path in (tmp_path / "a").rglob("*.h5"):  # HDF5 files hold no two alike by themselves
+        (tmp_path / "b" / path.name).write_bytes(path.read_bytes())
+    source.other(tmp_path / "c")
+    assert snnsim(*source.command, "--root", tmp_path / "a", "--out", out).code == 0
+    before = contents(out)
+    for root in ("a", "b"):
+        answer = snnsim(*source.command, "--root", tmp_path / root, "--out", out, "--resume")
+        assert answer.code == 0, answer.err
+    answer = snnsim(*source.command, "--root", tmp_path / "c", "--out", out, "--resume")
+    assert_one_error(answer, "started with other data")
+    assert {k: v for k, v in contents(out).items() if "plots" not in k} == {
+        k: v for k, v in before.items() if "plots" not in k
+    }

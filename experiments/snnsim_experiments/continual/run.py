@@ -179,6 +179,10 @@ def _run(config, root, held, place, resume, quiet, console, beside) -> dict[str,
     first = distributed.rank() == 0
     if done.exists():
         found = run_folder.read_object(done)
+        if run_folder.is_elsewhere(out, root):
+            options = config.stream | {"seed": config.stream["seed"] + config.seed}
+            stream = streams.build(config.stream_name, root, **options)
+            run_folder.check_same_data(out, stream.checksums)
         return found
     options = config.stream | {"seed": config.stream["seed"] + config.seed}
     with DownloadBar(console, quiet or not first) as bar:
