@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import CheckpointError, NonFiniteError, check_seed
+from snnsim.errors import CheckpointError, NonFiniteError, check_seed, short
 from snnsim.finite import all_finite, first_not_finite
 from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import get_readout
@@ -25,6 +26,11 @@ from snnsim.training import checkpoint, distributed
 from snnsim.training.evaluate import evaluate, run_padded
 from snnsim.training.finite import first_culprit, gradients_finite
 from snnsim.training.recipe import Optimizers, Recipe
+
+ROW = (  # of the metrics
+    "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "firing_rate", "lr",
+    "sigma", "seconds",
+)  # fmt: skip
 
 
 class Watcher:
@@ -157,6 +163,9 @@ class Trainer:
             raise ValueError(f"the loss {here.loss} or the seconds {here.seconds} are no numbers")
         if here.samples != seen or not 0 <= here.correct <= seen:
             raise ValueError(f"{here.samples} samples cannot have been seen by {here}")
+        best = 0 <= here.best_epoch < here.epoch and 0 <= here.best_accuracy <= 1
+        if here.epoch and not (best and math.isfinite(here.best_loss)):
+            raise ValueError(f"no epoch can have been the best of {here}")
         begun = here.epoch + here.step > 0
         if begun and any(not checkpoint.optimizer_tensors(o) for o in self.optimizers.each):
             raise ValueError("it has no state of the optimisers")
@@ -340,11 +349,14 @@ class Trainer:
             self._say_lost(path, 0)
             return []
         try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = path.read_text(encoding="utf-8").splitlines()
+            rows = [_checked_row(json.loads(line)) for line in lines]
             kept = [row for row in rows if row["epoch"] < self.position.epoch]
+            if any(a["epoch"] >= b["epoch"] for a, b in itertools.pairwise(rows)):
+                raise ValueError("its epochs do not follow one another")
             self._say_lost(path, len(kept))
             return kept
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise CheckpointError(
                 f"{path} is damaged ({error}); mend or delete it: the weights do not depend on it"
             ) from error
@@ -363,6 +375,17 @@ class Trainer:
         path = self.out / "best.safetensors"
         tensors, _ = checkpoint.load(path)
         checkpoint.load_weights(self.net, checkpoint.without_prefix("net", tensors), path)
+
+
+def _checked_row(row: Any) -> dict[str, Any]:
+    """A row of the metrics; ``ValueError`` or ``KeyError`` if it is none."""
+    if not isinstance(row, dict) or type(row["epoch"]) is not int or row["epoch"] < 0:
+        raise ValueError("a row without an epoch")
+    for name in ROW:
+        for value in row[name] if name == "sigma" else [row[name]]:
+            if type(value) not in (int, float) or not math.isfinite(value):
+                raise ValueError(f"{name} of epoch {row['epoch']} is {short(value, 40)}")
+    return row
 
 
 def _half(y: Tensor) -> bool:

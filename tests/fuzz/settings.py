@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import tempfile
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -241,8 +242,10 @@ def metrics(place: Place, rng: np.random.Generator) -> None:
     folder = copied(place)
     spoil(folder / "metrics.jsonl", rng)
     resumed = trainer(folder, run_folder.stored_config(folder))
-    resumed.resume()
-    if [row["epoch"] for row in resumed.rows] not in ([0, 1], []):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        resumed.resume()
+    if [row["epoch"] for row in resumed.rows] != [0, 1] and not said:
         raise Silent(f"rows {resumed.rows} were taken")
     if not all(math.isfinite(n) for n in numbers(resumed.rows)):
         raise Silent(f"rows {resumed.rows} were taken")
