@@ -379,6 +379,10 @@ def test_foreign_events_at_the_same_time_keep_their_order():
     assert events.units.tolist() == [1, 9, 3, 0, 4]
     assert events.labels.tolist() == [1] and events.classes == ("a", "b")
     assert events.offsets.tolist() == [0, 5]
+    ticks = np.random.default_rng(2).integers(0, 5, 400).tolist()
+    many = from_tonic([(np.asarray(list(zip(ticks, range(400), strict=True)), STRUCTURE), 0)],
+                      400, ("a",))  # fmt: skip
+    assert many.units.tolist() == sorted(range(400), key=lambda i: ticks[i])
 
 
 @pytest.mark.parametrize(("unit", "good"), [(0, True), (9, True), (10, False), (-1, False)])

@@ -304,7 +304,7 @@ def test_a_file_is_read_in_blocks_of_samples_without_loss(tmp_path, monkeypatch,
     ("kind", "kept"),
     [
         *((np.float16, np.float32), (np.float32, np.float32), (np.float64, np.float64)),
-        *((np.int16, np.float32), (np.int64, np.float64)),
+        *((np.int16, np.float32), (np.int32, np.float32), (np.int64, np.float64)),
     ],
 )
 def test_times_of_up_to_32_bits_become_32_and_others_64(tmp_path, kind, kept):
