@@ -423,6 +423,14 @@ def test_speech_commands_do_without_a_cache(commands, monkeypatch, tmp_path):
     np.testing.assert_array_equal(first, without)
 
 
+@pytest.mark.parametrize("size", [15_998, 16_000, 16_003])
+def test_of_a_clip_the_first_second_is_taken_with_silence_behind(tmp_path, size):
+    ramp = (np.arange(size) + 1).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", ramp, 16_000, subtype="PCM_16")
+    found = gsc.one_second(tmp_path / "a.wav")
+    assert found.tolist() == [*ramp.tolist(), 0, 0][:16_000] and found.dtype == np.int16
+
+
 def test_a_folder_that_is_being_unpacked_is_no_word_and_a_given_root_is_not_downloaded_to(tmp_path):
     (tmp_path / "speech_commands_v0.02.unpacking").mkdir()
     with pytest.raises(DataError, match="has no word folders"):

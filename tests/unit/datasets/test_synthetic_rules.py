@@ -423,7 +423,7 @@ def sequences() -> Sequences:
     return Sequences(x, np.asarray([7, 8, 9]), lengths, ("a", "b"), dt=4.0)
 
 
-@pytest.mark.parametrize("steps", [None, 0, 1, 3, 5, 8])
+@pytest.mark.parametrize("steps", [None, 0, 1, 3, 5, 6, 8])
 @pytest.mark.parametrize("order", [[0], [2, 0], [1, 1, 2]])
 def test_a_batch_of_sequences_is_cut_or_padded_and_keeps_the_order(order, steps):
     data = sequences()
