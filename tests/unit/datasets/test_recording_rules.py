@@ -190,6 +190,24 @@ def test_the_samples_that_clips_are_padded_to():
         assert alike._extent(480, frames) == expected
 
 
+def test_waves_are_the_samples_in_units_of_full_scale_and_silence(monkeypatch):
+    heard = []
+
+    def listen(self, wave):
+        heard.append(wave.clone())
+        return torch.zeros(len(wave), self.steps(wave.shape[1]), self.n_mels)
+
+    monkeypatch.setattr(MelFrontEnd, "__call__", listen)
+    data = recordings([480, 900, 333])
+    data.batch([2, 0])
+    (wave,) = heard
+    assert wave.shape == (2, 560 + 640) and wave.dtype == torch.float32
+    for row, i in zip(wave, (2, 0), strict=True):
+        clip = data.samples[data.offsets[i] : data.offsets[i + 1]]
+        assert (row[: len(clip)] * 2**15).tolist() == clip.tolist()
+        assert not row[len(clip) :].any()
+
+
 def test_a_batch_of_no_clips_is_refused():
     data = recordings([480])
     assert len(data) == 1 and data.checksums == {}
