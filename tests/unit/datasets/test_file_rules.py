@@ -1,0 +1,699 @@
+"""Caches, checksums, reading in a process of its own, Heidelberg and camera files, facts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import signal
+import time
+import warnings
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import snnsim_datasets
+from dataset_files import PARTS, identities, load_all, write_heidelberg
+from snnsim_datasets import nmnist, shd, ssc
+from snnsim_datasets.tools import apart, cochlear_sets, files, heidelberg
+from snnsim_datasets.tools.apart import run_apart
+from snnsim_datasets.tools.files import cached_arrays, digest_all, stamp_of
+from snnsim_datasets.tools.splits import held_out_speakers
+
+from snnsim.errors import ConfigError, DataError
+
+# --- caches -----------------------------------------------------------------------------------
+
+
+def counted(arrays):
+    """A conversion, and how often it was made."""
+    calls = []
+
+    def convert():
+        calls.append(1)
+        return arrays
+
+    return convert, calls
+
+
+def test_arrays_are_converted_once_and_kept_under_their_name():
+    convert, calls = counted({"a": np.arange(3), "b": np.asarray([0.5], np.float32)})
+    for _ in range(3):
+        found = cached_arrays("some.npz", ("a", "b"), convert)
+        assert found["a"].tolist() == [0, 1, 2] and found["a"].dtype == np.int64
+        assert found["b"].tolist() == [0.5] and found["b"].dtype == np.float32
+    assert len(calls) == 1
+    assert sorted(p.name for p in files.cache_root().iterdir()) == ["some.npz"]
+    cached_arrays("other.npz", ("a",), convert)
+    assert len(calls) == 2
+    assert set(cached_arrays("some.npz", ("a",), convert)) == {"a"}
+    cached_arrays("some.npz", ("a", "c"), convert)  # of another version
+    assert len(calls) == 3
+
+
+def test_a_cached_file_that_would_run_something_is_not_read():
+    files.cache_root().mkdir(parents=True)
+    np.savez(files.cache_root() / "some.npz", a=np.asarray([{}], dtype=object))
+    convert, calls = counted({"a": np.arange(3)})
+    assert cached_arrays("some.npz", ("a",), convert)["a"].tolist() == [0, 1, 2]
+    assert len(calls) == 1
+
+
+def test_that_nothing_can_be_cached_is_said_once_in_a_process(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SNNSIM_CACHE_DIR", str(tmp_path / "file"))
+    files._warned.cache_clear()
+    convert, calls = counted({"a": np.arange(3)})
+    with pytest.warns(UserWarning, match="cannot be cached .* set SNNSIM_CACHE_DIR"):
+        cached_arrays("some.npz", ("a",), convert)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cached_arrays("some.npz", ("a",), convert)["a"].tolist() == [0, 1, 2]
+    files._warned.cache_clear()
+    assert len(calls) == 2
+
+
+def test_the_cache_and_the_data_have_their_places(monkeypatch, tmp_path):
+    assert files.cache_root() == tmp_path / "cache" / "data"
+    for name in ("SNNSIM_CACHE_DIR", "SNNSIM_DATA"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.cache_root() == tmp_path / ".cache" / "snnsim" / "data"
+    assert files.default_root("shd") == tmp_path / ".local" / "share" / "snnsim" / "shd"
+    monkeypatch.setenv("SNNSIM_CACHE_DIR", "")
+    monkeypatch.setenv("SNNSIM_DATA", "")
+    assert files.cache_root() == tmp_path / ".cache" / "snnsim" / "data"
+    assert files.default_root("shd") == tmp_path / ".local" / "share" / "snnsim" / "shd"
+
+
+# --- checksums of folders ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name, content in (("b/1.wav", b"one"), ("a/2.wav", b"two"), ("a/1.wav", b"three")):
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "folder"
+
+
+def sum_of(folder: Path, names) -> str:
+    state = hashlib.sha256()
+    for name in sorted(names):
+        inner = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        state.update(name.encode() + b"\0" + inner.encode() + b"\n")
+    return state.hexdigest()
+
+
+NAMES = ["b/1.wav", "a/2.wav", "a/1.wav"]
+
+
+def test_one_checksum_of_several_files_is_of_places_and_contents_in_any_order(folder):
+    paths = [folder / name for name in NAMES]
+    expected = sum_of(folder, NAMES)
+    assert digest_all(folder, paths) == digest_all(folder, paths[::-1]) == expected
+    assert digest_all(folder, paths[:2]) == sum_of(folder, NAMES[:2]) != expected
+    kept = sorted(files.cache_root().iterdir())
+    assert len(kept) == 2 and expected in [path.read_text() for path in kept]
+
+
+def test_a_checksum_is_remembered_until_a_file_changes(folder, monkeypatch):
+    paths = [folder / name for name in NAMES]
+    expected = digest_all(folder, paths)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "digest", lambda *_: pytest.fail("was computed again"))
+        assert digest_all(folder, paths) == expected
+    before = paths[0].stat()
+    paths[0].write_bytes(b"two")
+    os.utime(paths[0], ns=(before.st_atime_ns, before.st_mtime_ns))  # as if nothing had happened
+    assert digest_all(folder, paths) == sum_of(folder, NAMES) != expected
+
+
+@pytest.mark.parametrize("text", ["", "hello", "0" * 63, "g" * 64, "0" * 65, "ü" * 64])
+def test_a_remembered_checksum_that_is_none_is_not_believed(folder, text):
+    paths = [folder / name for name in NAMES]
+    expected = digest_all(folder, paths)
+    (kept,) = files.cache_root().iterdir()
+    kept.write_text(text, encoding="utf-8")
+    assert digest_all(folder, paths) == expected == kept.read_text()
+
+
+def test_a_checksum_does_not_need_a_cache(folder, monkeypatch):
+    monkeypatch.setenv("SNNSIM_CACHE_DIR", str(folder / "a/1.wav"))
+    files._warned.cache_clear()
+    with pytest.warns(UserWarning, match="cannot be cached"):
+        assert digest_all(folder, [folder / name for name in NAMES]) == sum_of(folder, NAMES)
+    files._warned.cache_clear()
+
+
+def test_a_stamp_has_a_line_of_name_size_and_times_for_each_file(folder):
+    paths = [folder / name for name in NAMES]
+    lines = stamp_of(["x", "y", "z"], paths).split("\n")
+    for line, name, path in zip(lines, "xyz", paths, strict=True):
+        facts = path.stat()
+        assert line == f"{name} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+
+
+def test_a_download_needs_a_folder_that_was_given_but_makes_the_default_one(tmp_path, monkeypatch):
+    remote = files.Remote("set.bin", ("http://nowhere",), hashlib.md5(b"x").hexdigest())
+    assert remote.algorithm == "md5"
+    monkeypatch.setattr(
+        files, "_continue_download", lambda url, part, progress: part.write_bytes(b"x")
+    )
+    with pytest.raises(DataError, match="does not exist; give the folder of the data"):
+        files.fetch(remote, tmp_path / "absent")
+    home = files.default_root("shd")
+    assert files.fetch(remote, home) == home / "set.bin"
+    assert (home / "set.bin").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zip"])
+def test_what_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, ending):
+    import gzip
+
+    monkeypatch.setattr(files, "CHUNK", 1000)
+    monkeypatch.setenv("SNNSIM_MAX_SMALL_MB", "0.01")
+    monkeypatch.setenv("SNNSIM_MAX_RATIO", "1")
+    path = tmp_path / f"a.h5{ending}"
+    for size in (10_000, 11_000):
+        if ending == ".gz":
+            path.write_bytes(gzip.compress(bytes(size)))
+        else:
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("a.h5", bytes(size))
+        if size == 10_000:
+            with files.unpacked(path) as plain:
+                assert plain.stat().st_size == size
+        else:
+            with pytest.raises(DataError, match="SNNSIM_MAX_RATIO"), files.unpacked(path):
+                pass
+
+
+# --- a process of its own ---------------------------------------------------------------------
+
+
+def test_what_a_child_computes_or_raises_arrives():
+    big = os.urandom(3 * apart.BLOCK + 5)
+    assert run_apart(lambda: big, 20.0, "it") == big
+    assert run_apart(lambda: None, 20.0, "it") is None
+    assert run_apart(os.getpid, 20.0, "it") != os.getpid()
+
+    def fail(error):
+        raise error
+
+    with pytest.raises(DataError, match=r"^it is damaged$"):
+        run_apart(lambda: fail(DataError("it is damaged")), 20.0, "it")
+    for error in (KeyError("a"), KeyboardInterrupt("a"), OSError("a")):
+        said = f"^{type(error).__name__}: .*a"
+        with pytest.raises(RuntimeError, match=said):
+            run_apart(lambda error=error: fail(error), 20.0, "it")
+    with pytest.raises(RuntimeError, match="(?i)pickle"):
+        run_apart(lambda: lambda: 1, 20.0, "it")
+
+
+@pytest.mark.parametrize(
+    ("function", "seconds", "match"),
+    [
+        (lambda: time.sleep(60), 0.2, "reading it took more than the limit of 0 s and was cut off"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), 20.0, "reading it ended the process"),
+        (lambda: os._exit(3), 20.0, "reading it ended the process that read it: it is damaged"),
+    ],
+    ids=["hangs", "is killed", "leaves"],
+)
+def test_a_child_that_hangs_or_dies_is_a_data_error(function, seconds, match):
+    began = time.monotonic()
+    with pytest.raises(DataError, match=match):
+        run_apart(function, seconds, "it")
+    assert time.monotonic() - began < 30
+
+
+def test_a_child_may_compute_five_seconds_longer_than_it_is_waited_for():
+    limits = run_apart(lambda: resource.getrlimit(resource.RLIMIT_CPU), 33.7, "it")
+    assert limits == (38, 38)
+    assert resource.getrlimit(resource.RLIMIT_CPU) != (38, 38)
+
+
+def test_no_child_and_no_open_pipe_is_left_behind(monkeypatch):
+    children, ends = [], []
+    fork, pipe = os.fork, os.pipe
+
+    def forked():
+        children.append(fork())
+        return children[-1]
+
+    def piped():
+        ends.extend(pipe())
+        return ends[-2:]
+
+    monkeypatch.setattr(os, "fork", forked)
+    monkeypatch.setattr(os, "pipe", piped)
+    assert run_apart(lambda: 1, 20.0, "it") == 1
+    with pytest.raises(DataError):
+        run_apart(lambda: time.sleep(60), 0.1, "it")
+    assert len(children) == 2 and len(ends) == 4
+    for child in children:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
+    for end in ends:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(end)
+
+
+def test_without_children_it_is_read_in_the_same_process(monkeypatch):
+    monkeypatch.delattr(os, "fork")
+    assert run_apart(os.getpid, 20.0, "it") == os.getpid()
+
+
+# --- Heidelberg files -------------------------------------------------------------------------
+
+
+def write_rows(path: Path, number: int, kind, unit_kind=np.uint16, speakers=True) -> Path:
+    """Sample i has i % 3 spikes of units i and i + 1, and is of class i % 4 and speaker i % 5."""
+    with h5py.File(path, "w") as file:
+        times = file.create_dataset("spikes/times", number, h5py.vlen_dtype(kind))
+        units = file.create_dataset("spikes/units", number, h5py.vlen_dtype(unit_kind))
+        for i in range(number):
+            times[i] = (np.arange(i % 3) + 1).astype(kind)
+            units[i] = (np.arange(i % 3) + i).astype(unit_kind)
+        file["labels"] = np.arange(number) % 4
+        if speakers:
+            file["extra/speaker"] = np.arange(number) % 5
+    return path
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 1000])
+def test_a_file_is_read_in_blocks_of_samples_without_loss(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(heidelberg, "BLOCK", block)
+    path = write_rows(tmp_path / "set.h5", 7, np.float32)
+    events, checksum = heidelberg.read(path, tuple("abcd"))
+    assert checksum == hashlib.sha256(path.read_bytes()).hexdigest()
+    for i in range(7):
+        assert events.sample(i)[0].tolist() == [1, 2][: i % 3]
+        assert events.sample(i)[1].tolist() == [i, i + 1][: i % 3]
+    assert events.labels.tolist() == [i % 4 for i in range(7)]
+    assert events.speakers.tolist() == [i % 5 for i in range(7)]
+    (kept,) = files.cache_root().iterdir()
+    assert kept.name == f"set-{checksum[:24]}-v2.npz"
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        *((np.float16, np.float32), (np.float32, np.float32), (np.float64, np.float64)),
+        *((np.int16, np.float32), (np.int32, np.float32), (np.int64, np.float64)),
+    ],
+)
+def test_times_of_up_to_32_bits_become_32_and_others_64(tmp_path, kind, kept):
+    path = write_rows(tmp_path / "set.h5", 7, kind)
+    assert heidelberg.read(path, tuple("abcd"))[0].times.dtype == kept
+
+
+def test_a_thousand_samples_are_read_at_a_time():
+    assert heidelberg.BLOCK == 1000 and heidelberg.CHANNELS == 700
+
+
+def test_speakers_that_are_not_given_are_unknown(tmp_path):
+    path = write_rows(tmp_path / "set.h5", 3, np.float32, speakers=False)
+    assert heidelberg.read(path, tuple("abcd"))[0].speakers.tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("samples", "spikes", "largest", "good"),
+    [
+        *((50, 1000, 174, False), (49, 1000, 174, True), (50, 999, 174, True)),
+        *((50, 1000, 175, True), (80, 2000, 20, False)),
+    ],
+)
+def test_many_spikes_of_the_lowest_quarter_of_the_channels_only_are_of_another_set(
+    samples, spikes, largest, good
+):
+    sizes = np.zeros(samples, int)
+    sizes[0] = spikes
+    units = np.zeros(spikes, int)
+    units[5] = largest
+    arrays = {
+        "times": np.zeros(spikes, np.float32),
+        "units": units,
+        "sizes": sizes,
+        "labels": np.zeros(samples, int),
+        "speakers": np.full(samples, -1),
+    }
+    if good:
+        events = heidelberg._events(arrays, ["a", "b"], 700)
+        assert events.offsets.tolist() == [0] + [spikes] * samples
+        assert events.classes == ("a", "b")
+    else:
+        match = f"no spike of its {samples} samples is above unit {largest} of 700"
+        with pytest.raises(DataError, match=match):
+            heidelberg._events(arrays, ["a", "b"], 700)
+
+
+def test_the_first_sample_of_unequal_times_and_units_is_named(tmp_path):
+    path = write_rows(tmp_path / "set.h5", 7, np.float32)
+    with h5py.File(path, "a") as file:
+        for i, size in ((2, 3), (5, 1)):
+            file["spikes/units"][i] = np.zeros(size, np.uint16)
+    with pytest.raises(DataError, match="sample 2 has 2 times but 3 units"):
+        heidelberg.read(path, tuple("abcd"))
+
+
+def test_what_a_file_declares_is_bounded_before_it_is_read(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        for name in ("times", "units"):
+            file.create_dataset(f"spikes/{name}", 3, h5py.vlen_dtype(np.float32))
+        file.create_dataset("labels", 2**26, np.uint64, chunks=(2**20,))  # 512 MB of nothing
+    with pytest.raises(DataError, match=r"labels holds 5.37e\+08 bytes.*SNNSIM_MAX_RATIO"):
+        heidelberg.read(tmp_path / "set.h5", tuple("abcd"))
+
+
+def test_what_the_rows_of_a_file_hold_is_bounded(tmp_path, monkeypatch):
+    path = tmp_path / "set.h5"
+    with h5py.File(path, "w") as file:
+        for name, kind in (("times", np.float32), ("units", np.uint16)):
+            rows = file.create_dataset(f"spikes/{name}", 30, h5py.vlen_dtype(kind))
+            for i in range(30):
+                rows[i] = np.zeros(1000, kind)
+        file["labels"] = np.zeros(30, np.uint8)
+    monkeypatch.setenv("SNNSIM_MAX_RATIO", "0.001")
+    for megabytes, good in ((120_000 / 2**20, True), (119_999 / 2**20, False)):
+        monkeypatch.setenv("SNNSIM_MAX_SMALL_MB", repr(megabytes + 1e-9))
+        if good:
+            assert len(heidelberg._read_hdf5(path, path.stat().st_size)["times"]) == 30_000
+        else:
+            with pytest.raises(DataError, match="spikes/times holds 1.2e"):
+                heidelberg._read_hdf5(path, path.stat().st_size)
+
+
+# --- sets of two files ------------------------------------------------------------------------
+
+
+def test_a_plain_file_is_taken_before_a_packed_one_and_gz_before_zip(tmp_path):
+    for ending in (".h5.zip", ".h5.gz", ".h5"):
+        (tmp_path / f"shd_train{ending}").touch()
+        found = cochlear_sets.locate(shd.INFO, "shd_train", tmp_path, False)
+        assert found == tmp_path / f"shd_train{ending}"
+
+
+def test_an_absent_file_is_fetched_to_the_folder_or_named(tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(*arguments):
+        asked.append(arguments)
+        return Path("fetched")
+
+    monkeypatch.setattr(cochlear_sets, "fetch", fetch)
+    for root, folder in ((tmp_path, tmp_path), (None, files.default_root("shd"))):
+        found = cochlear_sets.locate(shd.INFO, "shd_test", root, True, "told")
+        assert found == Path("fetched")
+        assert asked.pop() == (shd.INFO.remotes[1], folder, "told")
+    with pytest.raises(DataError, match=r"no shd_test\.h5, .*allow the download or give the fol"):
+        cochlear_sets.locate(shd.INFO, "shd_test", tmp_path, False)
+    fsdd = snnsim_datasets.get("fsdd").INFO
+    with pytest.raises(DataError, match=r"fsdd_test\.h5\.zip in .*; give the folder") as caught:
+        cochlear_sets.locate(fsdd, "fsdd_test", tmp_path, True)
+    assert str(tmp_path) in str(caught.value) and not asked
+
+
+def held_by_a_loop(speakers, fraction, seed):
+    names = sorted(set(speakers.tolist()))
+    taken: list[int] = []
+    for i in np.random.default_rng(seed).permutation(len(names)):
+        owned = sum(s in taken for s in speakers.tolist())
+        if taken and (owned >= fraction * len(speakers) or len(taken) == len(names) - 1):
+            break
+        taken.append(names[i])
+    return sorted(taken)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.2, 0.25, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_held_out_speakers_are_those_of_a_loop(fraction, seed):
+    random = np.random.default_rng(4)
+    for speakers in (random.integers(3, 15, 90), np.arange(40) % 8, np.asarray([5, 5, 5, 9])):
+        found = held_out_speakers(speakers, fraction, seed)
+        assert found.tolist() == held_by_a_loop(speakers, fraction, seed)
+
+
+def test_a_fifth_is_held_out_with_seed_0_unless_told_otherwise():
+    speakers = np.random.default_rng(4).integers(0, 30, 400)
+    expected = held_by_a_loop(speakers, 0.2, 0)
+    assert held_out_speakers(speakers).tolist() == expected
+    assert expected not in (held_by_a_loop(speakers, 0.25, 0), held_by_a_loop(speakers, 0.2, 1))
+    with pytest.raises(ConfigError, match="seed"):
+        held_out_speakers(speakers, 0.2, -1)
+
+
+@pytest.mark.parametrize("options", [{}, {"fraction": 0.5, "seed": 3}])
+def test_speakers_of_the_training_file_are_held_out_for_validation(tmp_path, options):
+    paths = [tmp_path / "set_train.h5", tmp_path / "set_test.h5"]
+    speakers = np.arange(40) % 8
+    write_heidelberg(paths[0], np.arange(40) % 20, speakers)
+    write_heidelberg(paths[1], np.arange(6), np.arange(6) % 2)
+    held = held_by_a_loop(speakers, options.get("fraction", 0.2), options.get("seed", 0))
+    parts = {
+        split: cochlear_sets.load_by_speaker(
+            shd.INFO, split, *paths, dt=5.0, pool=10, binning="grid", **options
+        )
+        for split in (*PARTS, "train_all")
+    }
+    assert identities(parts["validation"]) == [i for i in range(40) if speakers[i] in held]
+    assert identities(parts["train"]) == [i for i in range(40) if speakers[i] not in held]
+    assert identities(parts["train_all"]) == list(range(40))
+    assert identities(parts["test"]) == list(range(6))
+    for split, part in parts.items():
+        path = paths[split == "test"]
+        assert (part.dt, part.channels) == (5.0, 70)
+        sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+        assert part.checksums == sums
+    with pytest.raises(ConfigError, match="split of shd"):
+        cochlear_sets.load_by_speaker(shd.INFO, "all", *paths, dt=5.0, pool=1, binning="grid")
+
+
+@pytest.mark.parametrize("name", ["shd", "ssc"])
+def test_sets_of_spikes_are_binned_at_10_ms_and_5_channels_unless_told_otherwise(tmp_path, name):
+    for part in ("train", "test", "valid"):
+        write_heidelberg(tmp_path / f"{name}_{part}.h5", np.arange(12), np.arange(12) % 4)
+    plain = load_all(name, tmp_path)
+    stated = load_all(name, tmp_path, dt=10.0, pool=5, binning="grid")
+    other = load_all(name, tmp_path, dt=4.0, pool=7, binning="event_anchored")
+    for split in PARTS:
+        assert (plain[split].dt, plain[split].channels) == (10.0, 140)
+        assert plain[split].cells.tolist() == stated[split].cells.tolist()
+        assert set(plain[split].lengths.tolist()) == {3}
+        assert (other[split].dt, other[split].channels) == (4.0, 100)
+        assert set(other[split].lengths.tolist()) == {1}
+
+
+@pytest.mark.parametrize("module", [shd, ssc], ids=["shd", "ssc"])
+def test_absent_files_of_a_set_are_fetched_with_what_was_given(tmp_path, monkeypatch, module):
+    asked = []
+
+    def fetch(remote, folder, progress):
+        asked.append((remote.name, folder, progress))
+        write_heidelberg(folder / "made.h5", np.arange(12), np.arange(12) % 4)
+        return folder / "made.h5"
+
+    monkeypatch.setattr(cochlear_sets, "fetch", fetch)
+    assert len(module.load("test", tmp_path, progress="told")) == 12
+    name = module.INFO.name
+    assert (f"{name}_test.h5.zip", tmp_path, "told") in asked
+    assert {folder for _, folder, _ in asked} == {tmp_path}
+    if module is ssc:
+        module.load("validation", tmp_path)
+        assert asked[-1] == ("ssc_valid.h5.zip", tmp_path, None)
+    else:
+        assert asked[0] == ("shd_train.h5.zip", tmp_path, "told")
+
+
+# --- N-MNIST ----------------------------------------------------------------------------------
+
+
+def write_camera(folder: Path, part: str, number: int) -> Path:
+    """Recording i has an event of polarity i % 2 at (x, y) = (i % 34, 33 - i % 34) every 7 ms."""
+    sizes = np.arange(number) % 3 + 1
+    owner = np.repeat(np.arange(number), sizes)
+    np.savez(
+        folder / f"nmnist_{part}.npz",
+        x=(owner % 34).astype(np.uint8), y=(33 - owner % 34).astype(np.uint8),
+        p=(owner % 2).astype(np.uint8), dt_us=np.full(sizes.sum(), 7000, np.int32),
+        offsets=np.concatenate([[0], np.cumsum(sizes)]), labels=np.arange(number) % 10,
+    )  # fmt: skip
+    return folder / f"nmnist_{part}.npz"
+
+
+def test_times_of_a_camera_are_summed_within_each_recording(tmp_path):
+    path = write_camera(tmp_path, "test", 40)
+    events = nmnist._read(path, "unused")
+    for i in range(40):
+        times, units = events.sample(i)
+        np.testing.assert_allclose(times, [0.007, 0.014, 0.021][: i % 3 + 1], rtol=1e-6)
+        assert set(units.tolist()) == {i % 2 * 1156 + (33 - i % 34) * 34 + i % 34}
+    assert events.labels.tolist() == [i % 10 for i in range(40)]
+    assert events.speakers.tolist() == [-1] * 40
+    assert (events.channels, events.classes) == (2312, tuple("0123456789"))
+    binned = nmnist.load("test", tmp_path, dt=7.0)
+    assert binned.lengths.tolist() == [i % 3 + 2 for i in range(40)]
+    assert (binned.channels, binned.dt) == (2312, 7.0)
+    assert nmnist.load("test", tmp_path).dt == 10.0
+    anchored = nmnist.load("test", tmp_path, binning="event_anchored")
+    assert anchored.lengths.tolist() == [i % 3 // 2 + 1 for i in range(40)]
+    assert binned.checksums == {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_validation_of_the_camera_is_a_tenth_by_a_hash_of_the_number(tmp_path):
+    write_camera(tmp_path, "train", 80)
+
+    def share(i):
+        name = f"snnsim-nmnist:{i}".encode()
+        return int(hashlib.sha1(name).hexdigest()[:12], 16) / 16**12
+
+    held = [i for i in range(80) if share(i) < 0.1]
+    assert 3 < len(held) < 15
+    whole = nmnist.load("train_all", tmp_path)
+    assert len(whole) == 80
+    for split, mine in (
+        ("validation", held),
+        ("train", [i for i in range(80) if i not in held]),
+    ):
+        part = nmnist.load(split, tmp_path)
+        assert part.labels.tolist() == [i % 10 for i in mine]
+        expected = np.concatenate([np.split(whole.cells, whole.offsets[1:-1])[i] for i in mine])
+        np.testing.assert_array_equal(part.cells, expected)
+
+
+def test_arrays_of_the_camera_are_taken_before_an_archive_in_capitals_before_one_without(tmp_path):
+    for name in ("train.zip", "Train.zip", "nmnist_train.npz"):
+        (tmp_path / name).touch()
+        assert nmnist._locate(tmp_path, "train", False, None) == tmp_path / name
+
+
+def test_an_absent_archive_of_the_camera_is_fetched(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(nmnist, "fetch", lambda *arguments: asked.append(arguments))
+    for part, remote in (("train", 0), ("test", 1)):
+        nmnist._locate(tmp_path, part, True, "told")
+        assert asked.pop() == (nmnist.INFO.remotes[remote], tmp_path, "told")
+    nmnist._locate(None, "train", True, None)
+    assert asked.pop()[1] == files.default_root("nmnist")
+
+
+def test_recordings_of_an_archive_come_in_the_order_of_their_names_and_are_cached(
+    tmp_path, monkeypatch
+):
+    with zipfile.ZipFile(tmp_path / "Train.zip", "w") as archive:
+        for name, x in (("Train/7/00002.bin", 4), ("Train/3/00009.bin", 1), ("Train/7/00001.bin", 2)):  # fmt: skip # noqa: E501
+            archive.writestr(name, bytes([x, 0, 0, 0, 9]))
+    binned = nmnist.load("train_all", tmp_path)
+    assert (binned.labels.tolist(), binned.cells.tolist()) == ([3, 7, 7], [1, 2, 4])
+    checksum = hashlib.sha256((tmp_path / "Train.zip").read_bytes()).hexdigest()
+    (kept,) = files.cache_root().iterdir()
+    assert kept.name == f"nmnist-{checksum[:24]}-v2.npz"
+    monkeypatch.setattr(nmnist, "read_bin", lambda *_: pytest.fail("was read again"))
+    assert nmnist.load("train_all", tmp_path).cells.tolist() == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        *(("a/README.TXT", True), ("a/.hidden.bin", True), ("__MACOSX/a/1.bin", True)),
+        *(("a/Thumbs.db", True), ("a.md", True), ("a.pdf", True), ("a.html", True)),
+        *(("Train/1/00001.bin", False), ("a/thumbs.db", False), ("a.json", False)),
+    ],
+)
+def test_notes_and_what_a_system_puts_beside_are_no_recordings(name, beside):
+    from pathlib import PurePosixPath
+
+    assert nmnist._is_beside(PurePosixPath(name)) is beside
+
+
+def test_an_event_has_40_bits():
+    """x, y, then polarity and 23 bits of microseconds, the highest first."""
+    times, units = nmnist.read_bin(bytes([33, 0, 0b1000_0001, 2, 3]) + bytes([0, 33, 1, 0, 0]))
+    assert units.tolist() == [33 * 34, 1156 + 33]
+    np.testing.assert_allclose(times, [0.065536, 0.066051], rtol=1e-6)
+    shifted = bytes([0, 240, 0, 0, 0]) * 3 + bytes([1, 1, 0, 0, 5])
+    np.testing.assert_allclose(nmnist.read_bin(shifted)[0], [3 * 0.008192 + 5e-6], rtol=1e-6)
+    with pytest.raises(DataError, match="^recording has 6 bytes"):
+        nmnist.read_bin(bytes(6))
+
+
+# --- facts ------------------------------------------------------------------------------------
+
+HOW = {  # channels, number of classes, splits with train_all or not
+    "fsdd": (700, 10, True),
+    "gsc": (140, 35, False),
+    "nmnist": (2312, 10, True),
+    "shd": (700, 20, True),
+    "spoken-digits": (700, 20, True),
+    "ssc": (700, 35, False),
+}
+SUMS = {
+    "Train.zip": "20959b8e626244a1b502305a9e6e2031",
+    "Test.zip": "69ca8762b2fe404d9b9bad1103e97832",
+    "shd_train.h5.zip": "f3252aeb598ac776c1b526422d90eecb",
+    "shd_test.h5.zip": "1503a5064faa34311c398fb0a1ed0a6f",
+    "speech_commands_v0.02.tar.gz": (
+        "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
+    ),
+    "ssc_train.h5.zip": "d102be95e7144fcc0553d1f45ba94170",
+    "ssc_valid.h5.zip": "b4eee3516a4a90dd0c71a6ac23a8ae43",
+    "ssc_test.h5.zip": "a35ff1e9cffdd02a20eb850c17c37748",
+}
+
+
+def test_the_data_sets_are_these_in_alphabetical_order():
+    assert snnsim_datasets.names() == list(HOW)
+
+
+@pytest.mark.parametrize("name", HOW)
+def test_a_data_set_has_the_channels_classes_and_parts_that_are_stated(name):
+    channels, classes, whole = HOW[name]
+    info = snnsim_datasets.get(name).INFO
+    assert (info.channels, len(info.classes)) == (channels, classes)
+    assert info.splits == (*PARTS, "train_all")[: 4 if whole else 3]
+
+
+def test_official_files_have_their_official_checksums():
+    infos = [snnsim_datasets.get(name).INFO for name in HOW]
+    remotes = [remote for info in infos for remote in info.remotes]
+    assert {remote.name: remote.checksum for remote in remotes} == SUMS
+    for remote in remotes:
+        assert remote.algorithm == ("sha256" if len(remote.checksum) == 64 else "md5")
+        assert len(remote.urls) == 1
+        if remote.name.endswith((".h5.zip", ".tar.gz")):
+            assert remote.urls[0].endswith("/" + remote.name)
+
+
+def test_digits_are_named_in_the_order_of_their_labels():
+    english = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    german = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")
+    assert shd.INFO.classes == english + german
+    assert snnsim_datasets.get("spoken-digits").INFO.classes == english + german
+    assert snnsim_datasets.get("fsdd").INFO.classes == english
+    assert ssc.INFO.classes == snnsim_datasets.get("gsc").WORDS
+
+
+def test_a_data_set_is_loaded_with_root_and_options(monkeypatch):
+    seen = []
+    module = SimpleNamespace(load=lambda *given, **options: seen.append((given, options)) or "it")
+    monkeypatch.setattr(snnsim_datasets, "get", lambda name: module)
+    assert snnsim_datasets.load("any", "test", "folder", dt=3.0) == "it"
+    assert snnsim_datasets.load("any", "train") == "it"
+    assert seen == [(("test", "folder"), {"dt": 3.0}), (("train", None), {})]
+
+
+def test_the_embedded_digits_take_step_pool_and_binning():
+    plain = snnsim_datasets.load("spoken-digits", "validation")
+    assert (plain.dt, plain.channels) == (10.0, 140)
+    other = snnsim_datasets.load("spoken-digits", "validation", dt=20.0, pool=10)
+    assert (other.dt, other.channels) == (20.0, 70)
+    assert [int(n) for n in (plain.lengths + 1) // 2] == other.lengths.tolist()
+    single = snnsim_datasets.load("spoken-digits", "validation", binning="events")
+    assert single.lengths.max() <= 512 and single.lengths.tolist() != plain.lengths.tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert plain.batch([0, 1]).x.sum() == plain.counts[: plain.offsets[2]].sum()
