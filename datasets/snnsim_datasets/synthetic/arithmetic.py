@@ -102,7 +102,8 @@ class SpokenSums:
         if len(indices) == 0:
             raise ConfigError("a batch needs at least one pair, but no indices were given")
         lengths = self.lengths[indices]
-        x = torch.zeros(steps or int(lengths.max()), len(indices), self.channels)
+        frames = int(lengths.max()) if steps is None else steps
+        x = torch.zeros(frames, len(indices), self.channels)
         for b, (one, two) in enumerate(self.places[indices]):
             heard = [self.data.batch([place]).x[:, 0] for place in (one, two)]
             whole = torch.cat([heard[0], heard[0].new_zeros(self.gap, self.channels), heard[1]])

@@ -15,7 +15,7 @@ DEFAULTS = {
     "SNNSIM_MAX_CELLS": 2.0**28,  # steps times channels of one recording: 1 GiB of float32
     "SNNSIM_MAX_RATIO": 100.0,  # of what a file holds to its own size
     "SNNSIM_MAX_SMALL_MB": 256.0,  # that any file may hold, however small
-    "SNNSIM_READ_SECONDS": 20.0,  # for a file of 1 MB; larger ones have longer
+    "SNNSIM_READ_SECONDS": 20.0,  # for a file of up to 20 MB; longer for larger ones
 }
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from snnsim_datasets import load
 from snnsim_datasets.synthetic import (
     Sequences,
     SpokenSums,
@@ -546,3 +547,9 @@ def test_labels_of_a_task_are_evenly_frequent():
     tasks = SimpleNamespace(bar=moving_bar(10, seed=1), recall=delayed_recall(2, 12, seed=1))
     assert np.bincount(tasks.bar.labels).tolist() == [5, 5]
     assert np.bincount(tasks.recall.labels).tolist() == [3, 3, 3, 3]
+
+
+def test_a_batch_of_sums_of_no_steps_has_none():
+    data = load("spoken-digits", "validation")
+    assert data.batch([0, 1], 0).x.shape[0] == 0
+    assert SpokenSums(data, 4).batch([0, 1], 0).x.shape[0] == 0
