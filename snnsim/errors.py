@@ -68,8 +68,9 @@ def short(value: object, most: int = 200) -> str:
         text = repr(value)
     except ValueError:  # a whole number of too many digits
         return "a number of thousands of digits"
-    half = (most - 3) // 2
-    return text if len(text) <= most else f"{text[:half]}...{text[-half - 1 :]}"
+    head = (most - 3) // 2
+    tail = most - 3 - head
+    return text if len(text) <= most else f"{text[:head]}...{text[-tail:]}"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
