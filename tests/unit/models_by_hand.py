@@ -96,9 +96,7 @@ def torch_gru(p, prefix, x, h):
                                                      "bias_hh"))  # fmt: skip
     outputs = []
     for now in x:
-        (r, z, n), (r_h, z_h, n_h) = (
-            np.split(a, 3, -1) for a in (now @ w.T + b, h @ u.T + b_rec)
-        )
+        (r, z, n), (r_h, z_h, n_h) = (np.split(a, 3, -1) for a in (now @ w.T + b, h @ u.T + b_rec))
         z = sigmoid(z + z_h)
         h = (1 - z) * np.tanh(n + sigmoid(r + r_h) * n_h) + z * h
         outputs.append(h)
