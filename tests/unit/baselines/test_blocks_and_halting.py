@@ -205,6 +205,12 @@ def test_a_place_stops_where_its_sum_reaches_one_less_epsilon_or_depths_end():
     weight, after, goes_on = halting.weight(h, given, running, True)
     torch.testing.assert_close(weight, torch.tensor([[0.3, 0.31, 0.5, 0.9, 0.0]]))
     assert not goes_on.any()
+    half = AdaptiveHalting(2, epsilon=0.5)
+    with torch.no_grad():
+        half.score.weight.zero_()
+        half.score.bias.zero_()
+    weight, _, goes_on = half.weight(normal(1, 1, 2), *half.begin(normal(1, 1, 2)), False)
+    assert weight.item() == 1.0 and not goes_on.item()  # exactly there is enough
     given, running = halting.begin(normal(3, 2, 2))
     assert given.shape == running.shape == (3, 2) and not given.any() and bool(running.all())
 

@@ -138,7 +138,7 @@ def test_gates_and_weights_start_where_they_are_said_to():
     assert peephole.peephole.shape == (3, 5) and not peephole.peephole.any()
     original = PeepholeLSTM(3, 5, forget_gate=False)
     assert original.peephole.shape == (2, 5)
-    assert original.w_in.weight.shape == original.w_rec.weight.shape[:1] + (3,) == (15, 3)
+    assert original.w_in.weight.shape == (*original.w_rec.weight.shape[:1], 3) == (15, 3)
     assert bool((original.w_in.bias.abs() < 3**-0.5).all())
     para = ParaLSTM(3, 5)
     assert para.w_in.bias[:5].tolist() == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
