@@ -518,6 +518,9 @@ def test_an_lrcn_refuses_images_that_do_not_fit_its_pooling():
         LRCN(3, 3, pool=2, layers=2)
     with pytest.raises(ConfigError, match="kernel is 2 and must be odd"):
         LRCN(3, 3, pool=0, kernel=2)
+    for name in ("layers", "frames", "filters"):  # also where one is the default
+        with pytest.raises(ConfigError, match=f"{name} is 0"):
+            LRCN(12, 5, **{name: 0})
     net = LRCN(12, 5)
     assert net.convolutions[0].module.weight.shape == (16, 1, 5)
     assert (net.pool, net.frames, len(net.convolutions)) == (2, 1, 1)
