@@ -25,6 +25,7 @@ from snnsim.continual.methods.gpm import GPM
 from snnsim.continual.methods.owm import OWM
 from snnsim.continual.methods.refresh import Refresh
 from snnsim.continual.methods.replay import Replay
+from snnsim.continual.methods.si import SI
 from snnsim.errors import ConfigError
 from snnsim.training import checkpoint, distributed
 
@@ -37,6 +38,7 @@ METHODS = {
     "owm": OWM,
     "ewc": lambda: EWC(strength=10.0),
     "refresh": lambda: Refresh("fine-tuning", size=0.01, noise=0.1),
+    "online": lambda: SI(strength=10.0),
 }
 
 
@@ -45,7 +47,9 @@ def train(name: str, out: Path) -> None:
     torch.manual_seed(5 + distributed.rank())  # different weights, which the start makes equal
     data = tuple(p and dataclasses.replace(p, x=p.x.double()) for p in parts())
     stream = split_by_class("blobs", data, 2, "task")
-    learner = Learner(body("recurrent"), dense_head(10), stream).double()
+    online = {"training": "ottt"} if name.startswith("online") else {}
+    kind = "dense" if online else "recurrent"
+    learner = Learner(body(kind), dense_head(10), stream, **online).double()
     recipe = ContinualRecipe(epochs=2, batch_size=10, lr=0.2)
     trainer = ContinualTrainer(learner, METHODS[name](), recipe)
     torch.manual_seed(3 + distributed.rank())  # what the processes draw is made equal, too
