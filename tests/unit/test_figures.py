@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_bars_of_delays_stand_on_whole_steps_and_count_before_and_after():
     assert [bar.get_height() for bar in bars] == [2, 2, 1, 0, 1]
     (outline,) = (p for p in axis.patches if not hasattr(p, "get_height"))
     corners = outline.get_xy()
-    tops = {(a, b): y for (a, y), (b, z) in zip(corners, corners[1:], strict=False) if y == z}
+    tops = {(a, b): y for (a, y), (b, z) in itertools.pairwise(corners) if y == z}
     assert [tops[a, a + 10] for a in (-5, 5, 15, 25, 35)] == [1, 0, 0, 2, 3]
     assert labels(axis) == ("delay in ms", "synapses")
     assert axis.get_title() == "layers.0"
