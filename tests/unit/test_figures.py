@@ -97,8 +97,7 @@ def test_bars_of_delays_stand_on_whole_steps_and_count_before_and_after():
     assert [bar.get_height() for bar in bars] == [2, 2, 1, 0, 1]
     (outline,) = (p for p in axis.patches if not hasattr(p, "get_height"))
     corners = outline.get_xy()
-    pairs = itertools.pairwise(corners)
-    tops = {(a, b): y for (a, y), (b, z) in pairs if y == z}
+    tops = {(a, b): y for (a, y), (b, z) in itertools.pairwise(corners) if y == z}
     assert [tops[a, a + 10] for a in (-5, 5, 15, 25, 35)] == [1, 0, 0, 2, 3]
     assert labels(axis) == ("delay in ms", "synapses")
     assert axis.get_title() == "layers.0"
