@@ -369,7 +369,8 @@ def test_metrics_that_were_lost_are_counted_in_a_warning(tmp_path):
         warnings.simplefilter("error")
         t = trainer(out=tmp_path)
         assert t.resume() and [row["epoch"] for row in t.rows] == [0, 1, 2, 3]
-        path.write_text("".join(lines) + json.dumps({"epoch": 4}) + "\n")
+        again = json.loads(lines[-1]) | {"epoch": 4}
+        path.write_text("".join(lines) + json.dumps(again) + "\n")
         t = trainer(out=tmp_path)
         assert t.resume() and len(t.rows) == 4  # one too many is of a repeated epoch
     path.write_text("".join(lines[1:]))
@@ -385,7 +386,8 @@ def test_metrics_that_were_lost_are_counted_in_a_warning(tmp_path):
 def position(**changes):
     t = trainer(changed(epochs=4))
     t.run()  # so that the optimisers have a state
-    t.position = fit.Position(**{"epoch": 2, "step": 3, "samples": 15, **changes})
+    best = {"best_epoch": 1, "best_accuracy": 0.5, "best_loss": 1.0}
+    t.position = fit.Position(**{"epoch": 2, "step": 3, "samples": 15, **best, **changes})
     return t
 
 
@@ -404,6 +406,11 @@ def position(**changes):
         ({"step": 5, "samples": 25}, "25 samples"),
         ({"correct": 16}, "15 samples"),
         ({"correct": -1}, "15 samples"),
+        ({"best_epoch": 2}, "the best"),
+        ({"best_epoch": -1}, "the best"),
+        ({"best_accuracy": 1.1}, "the best"),
+        ({"best_accuracy": float("nan")}, "the best"),
+        ({"best_loss": float("inf")}, "the best"),
     ],
 )
 def test_places_at_which_no_training_can_stand(changes, reason):
@@ -422,7 +429,7 @@ def test_places_at_which_a_training_can_stand():
     t.position = fit.Position(epoch=0, step=1, samples=5)
     with pytest.raises(ValueError, match="no state of the optimisers"):
         t._check_position()
-    t.position = fit.Position(epoch=1)
+    t.position = fit.Position(epoch=1, best_epoch=0, best_accuracy=0.5, best_loss=1.0)
     with pytest.raises(ValueError, match="no state of the optimisers"):
         t._check_position()
 
