@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import os
 import shutil
 import stat
@@ -20,6 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def text_of(module: str) -> str:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        spec = importlib.util.find_spec(name)
+        spec = find_spec(name)
         if name in found or spec is None or spec.origin is None:
             continue
         found[name] = Path(spec.origin).read_text(encoding="utf-8")
@@ -135,12 +135,14 @@ def text_of(module: str) -> str:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("snnsim."):
                 names = [f"{node.module}.{each.name}" for each in node.names]
                 waiting += [str(node.module), *(n for n in names if _is_module(n))]
+    if module not in found:  # else a kernel would be kept under the digest of nothing
+        raise ImportError(f"the source of {module} cannot be found", name=module)
     return "\n".join(f"# {name}\n{found[name]}" for name in sorted(found))
 
 
 def _is_module(name: str) -> bool:
     try:
-        return importlib.util.find_spec(name) is not None
+        return find_spec(name) is not None
     except ModuleNotFoundError:
         return False
 

@@ -250,7 +250,7 @@ def test_covariance_sums_over_batches_and_is_forgotten_after_the_task():
     x = torch.cat(batches)
     torch.testing.assert_close(found.covariance, x.t() @ x)
     found.finish(most=2, share=0.0)
-    values, axes = torch.linalg.eigh(x.t() @ x)
+    _, axes = torch.linalg.eigh(x.t() @ x)
     expected = axes.t()[-2:].flip(0)
     torch.testing.assert_close((found.rows * expected).sum(1).abs(), torch.ones(2).double())
     assert found.momentum.shape == (2, 6) and len(found.covariance) == 0

@@ -124,3 +124,14 @@ def test_without_a_compiler_the_same_comes_out():
         results.append([float(v) for v in done.stdout.split()])
     assert results[0] == pytest.approx(results[1], rel=1e-4)
     assert results[0][0] > 0
+
+
+def test_a_source_that_cannot_be_found_is_no_empty_text(monkeypatch):
+    """A kernel under the digest of nothing would be taken for any other."""
+    import importlib.util
+
+    with pytest.raises(ImportError, match="no_such_kernel"):
+        cache.text_of("snnsim.kernels.no_such_kernel")
+    cache.text_of.cache_clear()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # as tests of plots do
+    assert "def accumulate" in cache.text_of("snnsim.kernels.delay_conv.spikes")
