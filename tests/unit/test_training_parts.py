@@ -635,6 +635,23 @@ def test_outputs_shorter_than_their_input_have_its_lengths():
     assert len(y) == 4 and ends.tolist() == [6, 3]
 
 
+def test_predicting_without_lengths_adds_no_padding():
+    torch.manual_seed(0)
+    options = {"dt": 1.0, "padding": "lengthen"}
+    layers = (sn.Delayed(3, 3, max_delay_ms=4, **options) for _ in range(2))
+    net, x = sn.Sequential(*layers).eval(), torch.rand(5, 2, 3)
+    y = net(x)[0].detach()
+    assert len(y) == 9
+    assert torch.allclose(predict(net, x, "mean"), y.mean(0), atol=1e-6)
+
+
+def test_spikes_of_integrators_are_none():
+    net = sn.Sequential(sn.Dense(6, 4), sn.LIF(4, dt=1.0), sn.Dense(4, 3), sn.LI(3, dt=1.0))
+    with counting_spikes(net) as totals:
+        net(torch.ones(5, 2, 6))
+    assert totals[1] == 5 * 2 * 4
+
+
 def test_predicting_without_lengths_counts_all_steps_and_looks_at_the_input():
     net = sn.Sequential(sn.Dense(3, 2)).train()
     x = torch.rand(4, 2, 3)
@@ -733,6 +750,7 @@ def test_what_the_first_process_has_is_taken_from_it(group, monkeypatch):
         tensor.fill_(7)
 
     monkeypatch.setattr(torch.distributed, "broadcast", from_first)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
     net = sn.Sequential(sn.BatchNorm(3))
     distributed.broadcast(net)
     assert all(bool((t == 7).all()) for t in net.state_dict().values())
