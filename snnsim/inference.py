@@ -243,11 +243,10 @@ class CompiledNetwork:
         by layer; none for a causal network. With those of :meth:`step` before them they are the
         outputs of the whole sequence.
         """
-        if not isinstance(state, tuple) or len(state) != len(self.stages):
-            raise ShapeError(f"the state is not one of this network; {START_AFRESH}")
-        first = state[0]["pending"]
-        y = first.new_zeros((0, first.shape[0], self.stages[0].weight.shape[1]))
-        for stage, before in zip(self.stages, self._states(y, state), strict=True):
+        weight = self.stages[0].weight
+        first = self._states(weight, () if state is None else state)[0]["pending"]
+        y = first.new_zeros((0, first.shape[0], weight.shape[1]))
+        for stage, before in zip(self.stages, state, strict=True):
             x = torch.cat([y, y.new_zeros((stage.tail, *y.shape[1:]))])
             empty = x.new_zeros((0, x.shape[1], stage.weight.shape[0]))
             y = stage.run(x, before)[0] if len(x) else empty

@@ -37,7 +37,9 @@ class Printer:
         """Assignments of all constants used so far."""
         numbers = ((name, repr(value)) for value, name in self._constants.items())
         # infinity and NaN are names of numpy's
-        typed = ((name, f"np.{text}" if "n" in text else text) for name, text in numbers)
+        typed = (
+            (name, text.replace("inf", "np.inf").replace("nan", "np.nan")) for name, text in numbers
+        )
         return "".join(f"{indent}{name} = F({text})\n" for name, text in typed)
 
     def lines(self, lines: tuple[Line, ...], indent: str) -> str:

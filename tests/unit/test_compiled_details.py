@@ -359,3 +359,13 @@ def test_compiling_wide_kernels_that_were_trained_is_warned_of():
     net(torch.ones(4, 1, 5))[0].sum().backward()
     with pytest.warns(UserWarning, match="6 steps wide"):
         sn.compile(net)
+
+
+@pytest.mark.parametrize("state", [(), (1, 2), ({}, {}), [1], "ab", ({"pending": 1}, {})])
+def test_finishing_what_is_no_state_is_refused(state):
+    net = sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0), sn.Dense(4, 2), sn.LIF(2, dt=1.0)).eval()
+    fast = sn.compile(net)
+    with pytest.raises(ShapeError, match="state"):
+        fast.finish(state)
+    _, good = fast.step(torch.ones(1, 3))
+    assert fast.finish(good).shape == (0, 1, 2)

@@ -171,3 +171,14 @@ def test_numbers_that_a_step_returns_become_tensors_of_the_inputs_kind():
     assert y.tolist() == [[1] * 3] * 2 and v.tolist() == [[2] * 3] * 2
     assert y.dtype == v.dtype == torch.float64
     assert equations(0.0, (0.0,), ()) == (1, (2.0,))
+
+
+def test_constants_that_are_not_finite_are_those_of_numpy():
+    from snnsim.kernels.printer import Printer
+    from snnsim.surrogate import ATan
+
+    printer = Printer(ATan())
+    printer._constants = {float("inf"): "A", float("-inf"): "B", 0.5: "C"}
+    scope = {"np": __import__("numpy"), "F": float}
+    exec(printer.constants(""), scope)
+    assert (scope["A"], scope["B"], scope["C"]) == (float("inf"), float("-inf"), 0.5)
