@@ -498,3 +498,12 @@ def test_published_networks_take_changes(build, classes, layers, width, tau, tap
     if build is not sn.shd_network:
         one = build(4, 1, delays="none")
         assert [layer.n_out for layer in one if isinstance(layer, sn.Dense)] == [512, 4]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_state_of_another_number_of_layers_is_refused(count):
+    from snnsim.networks.sequential import split_state
+
+    assert split_state((1, 2, 3), 3) == (1, 2, 3)
+    with pytest.raises(ShapeError, match="3 entries"):
+        split_state((1, 2, 3), count)
