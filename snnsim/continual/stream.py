@@ -254,7 +254,7 @@ def split_by_speaker(name: str, parts: Parts) -> Stream:
         if not (views[2] and len(views[2])):
             mine = np.flatnonzero(parts[0].speakers == speaker)
             held = every_fifth(parts[0].labels[mine], len(tasks))
-            if held.all():
+            if held.all() or not held.any():
                 raise ConfigError(f"speaker {speaker} of {name} has too few recordings to test")
             views = [View(parts[0], mine[~held]), None, View(parts[0], mine[held])]
         tasks.append(_task(f"speaker {speaker}", views, len(parts[2].classes)))

@@ -70,7 +70,11 @@ class Units:
         self.sizes: list[int] = []
         self.blocks: list[Block] = []
         for module in connections_of("body", net).values():
-            assert not isinstance(module, Part)  # those are in rate-coded networks only
+            if isinstance(module, Part):  # of a layer that holds several connections
+                raise ConfigError(
+                    "units are known of layers with one connection each, but this network has a "
+                    "recurrent layer of torch's; use snnsim.Recurrent"
+                )
             self.blocks.append(self._block(module))
 
     def _block(self, module: nn.Module) -> Block:

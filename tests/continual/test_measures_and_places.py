@@ -17,6 +17,8 @@ from snnsim.continual.methods.fine_tuning import FineTuning
 from snnsim.continual.presynaptic import rows_of
 from snnsim.continual.stream import every_fifth
 from snnsim.continual.subspace import Subspace
+from snnsim.continual.units import Units
+from snnsim.errors import ConfigError
 from snnsim.training.rules import PlasticConnection, prepare
 
 # what is right before a task is learnt, above the diagonal, is the largest of its column
@@ -140,3 +142,15 @@ def test_a_task_has_its_own_samples_only():
     for number, task in enumerate(made.tasks):
         assert set(data.speakers[task.train.indices]) == {number}
     assert body("dense")[0].weight.shape == (16, CHANNELS)
+
+
+def test_a_speaker_of_whom_nothing_would_be_tested_is_refused_too():
+    train = replace(blobs(7, 0), speakers=np.array([0] * 6 + [1]))
+    test = replace(blobs(6, 1), speakers=np.array([0] * 6))
+    with pytest.raises(ConfigError, match="too few recordings"):
+        split_by_speaker("s", (train, None, test))
+
+
+def test_a_layer_of_torch_is_refused_with_a_reason():
+    with pytest.raises(ConfigError):
+        Units(sn.Sequential(sn.baselines.get("gru")(4, 3)))
