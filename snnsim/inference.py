@@ -243,9 +243,8 @@ class CompiledNetwork:
         by layer; none for a causal network. With those of :meth:`step` before them they are the
         outputs of the whole sequence.
         """
-        weight = self.stages[0].weight
-        first = self._states(weight, () if state is None else state)[0]["pending"]
-        y = first.new_zeros((0, first.shape[0], weight.shape[1]))
+        first = self._checked_state(state)[0]["pending"]
+        y = first.new_zeros((0, first.shape[0], self.stages[0].weight.shape[1]))
         for stage, before in zip(self.stages, state, strict=True):
             x = torch.cat([y, y.new_zeros((stage.tail, *y.shape[1:]))])
             empty = x.new_zeros((0, x.shape[1], stage.weight.shape[0]))
@@ -275,6 +274,10 @@ class CompiledNetwork:
     def _states(self, x: Tensor, state: Any) -> Any:
         if state is None:
             return tuple(stage.initial_state(x) for stage in self.stages)
+        return self._checked_state(state)
+
+    def _checked_state(self, state: Any) -> Any:
+        """A state as given, or an error if it is not one of a network of so many layers."""
         if not isinstance(state, tuple) or len(state) != len(self.stages):
             raise ShapeError(f"the state is not one of this network; {START_AFRESH}")
         if any(type(layer) is not dict or layer.keys() != STATE for layer in state):

@@ -177,7 +177,7 @@ def _recordings(archive: zipfile.ZipFile, path: Path) -> list[str]:
     held = archive.infolist()
     check_bytes(str(path), sum(i.file_size for i in held), path.stat().st_size)
     with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - (1 << 16), 0))
+        file.seek(max(path.stat().st_size - (1 << 16) - 22, 0))  # its record and any comment
         end = file.read()
     end = end[end.rfind(b"PK\5\6") :]
     (count,) = struct.unpack("<H", end[10:12])

@@ -44,7 +44,7 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
     for chosen, steps in equally_padded(data.lengths, facts["steps"], recipe.batch_size):
         batch = data.batch(chosen, steps)  # as evaluation makes it of the test part
         scores[torch.from_numpy(chosen)] = predict_scores(
-            net, batch.x, recipe.readout, batch.lengths, recipe.mask_padding
+            net, batch.x, recipe.readout, batch.lengths, recipe.mask_padding, recipe.check_finite
         )
     # summed softmaxes are a distribution once normalised; other read-outs need a softmax
     summed = recipe.readout == "sum_softmax"

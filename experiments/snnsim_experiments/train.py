@@ -212,7 +212,7 @@ def score_over_time(
     found = accuracy_over_time(
         net, data, every=every,
         readout=recipe.readout, mask_padding=recipe.mask_padding,
-        batch_size=recipe.batch_size, steps=steps, device=device,
+        batch_size=recipe.batch_size, steps=steps, device=device, check_finite=recipe.check_finite,
     )  # fmt: skip
     ms = [step * data.dt for step in found.steps]
     if importlib.util.find_spec("matplotlib") is not None:

@@ -33,6 +33,7 @@ def accuracy_over_time(
     batch_size: int = 256,
     steps: int = 0,
     device: torch.device | str = "cpu",
+    check_finite: bool = True,
 ) -> Latency:
     """Accuracy if the read-out were taken after ``every``, ``2 every``, ... steps and at the end.
 
@@ -44,7 +45,7 @@ def accuracy_over_time(
         net: a causal network: what looks ahead has no answer before the end.
         data: a data set with ``len`` and ``batch(indices, steps)``.
         every: steps of the output between answers; of a network that merges bins, merged ones.
-        readout, mask_padding, batch_size, steps, device: as in
+        readout, mask_padding, batch_size, steps, device, check_finite: as in
             :func:`snnsim.training.evaluate`.
 
     Raises:
@@ -59,24 +60,24 @@ def accuracy_over_time(
             "accuracy over time needs a causal network"
         )
     check_weights(net)
+    longest = int(np.max(data.lengths))
     read, groups = get_readout(readout), []
     with evaluating(net):
-        for chosen, padded in equally_padded(
-            data.lengths, steps or int(np.max(data.lengths)), batch_size
-        ):
+        for chosen, padded in equally_padded(data.lengths, steps or longest, batch_size):
             batch = data.batch(chosen, padded)
             x = batch.x.to(device)
-            check_input(x)
+            if check_finite:
+                check_input(x)
             y, ends = run_padded(net, x, batch.lengths, mask_padding)
             right = {}
             for t in [*range(every, len(y), every), len(y)]:
                 scores = read(y[:t], ends.clamp(max=t) if mask_padding else None)
                 right[t] = int((scores.argmax(1).cpu() == batch.labels).sum())
             groups.append(right)
-    longest = max(max(right) for right in groups)
-    times = [*range(every, longest, every), longest]
+    last = max(max(right) for right in groups)
+    times = [*range(every, last, every), last]
     hits = [sum(right.get(t, right[max(right)]) for right in groups) for t in times]
     bins = getattr(getattr(net, "encoder", None), "bins", 1)
-    whole = max(steps, int(np.max(data.lengths)))  # the last bin may reach beyond it
+    whole = max(steps, longest)  # the last bin may reach beyond it
     seen = [min(bins * t, max(whole, t)) for t in times]
     return Latency(seen, [count / len(data) for count in hits])

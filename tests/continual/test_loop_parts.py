@@ -398,6 +398,22 @@ def test_the_loss_told_is_the_mean_entropy_of_the_batch(training):
     assert found == pytest.approx(float(entropy), rel=1e-5)
 
 
+@pytest.mark.parametrize("training", ["bptt", "ottt"])
+def test_the_loss_told_holds_what_a_method_adds(training):
+    class Further(Method):
+        def loss(self, ce, batch, scores, task, chosen):
+            return ce + 0.3 * sum(p.square().sum() for p in self.learner.body.parameters())
+
+    told, added = [], 0.0
+    for method in (Method(), Further()):
+        trainer = trainer_of(method=method, options={"training": training})
+        trainer.optimizer = trainer._optimizer(0)
+        added = 0.3 * sum(float(p.square().sum()) for p in trainer.learner.body.parameters())
+        told.append(trainer._step(trainer.stream.tasks[0].train, np.array([3, 9, 1, 12, 30])))
+    assert added > 1
+    assert told[1] - told[0] == pytest.approx(added, rel=1e-4)
+
+
 # --- results ---
 
 

@@ -473,3 +473,8 @@ def test_spikes_are_stored_in_one_process_only(monkeypatch):
     monkeypatch.setattr(distributed, "size", lambda: 2)
     with pytest.raises(ConfigError, match="SHARP stores spikes and runs in one process"):
         methods.get("sharp")().attach(learner("task"))
+
+
+def test_a_recurrent_layer_of_torch_has_no_units():
+    with pytest.raises(ConfigError, match="one connection each"):
+        Units(sn.Sequential(sn.baselines.get("gru")(4, 3)))

@@ -306,6 +306,12 @@ def test_a_speaker_with_one_recording_is_refused():
         split_by_speaker("s", (alone, None, speakers(blobs(6, 1), [5] * 6)))
 
 
+def test_a_speaker_of_whom_nothing_would_be_tested_is_refused_too():
+    train = speakers(blobs(7, 0), [0] * 6 + [1])
+    with pytest.raises(ConfigError, match="speaker 1 of s has too few recordings"):
+        split_by_speaker("s", (train, None, speakers(blobs(6, 1), [0] * 6)))
+
+
 def test_unknown_speakers_are_refused():
     train = speakers(blobs(6, 0), [-1] * 6)
     with pytest.raises(ConfigError, match="the speakers of s are unknown; split it by class"):

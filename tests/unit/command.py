@@ -33,6 +33,16 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
     )
 
 
+def assert_refused(answer: Answer, *texts: str) -> None:
+    """One error, or what the command line itself says of an option that is out of its range."""
+    if answer.code != 2:
+        return assert_one_error(answer, *texts)
+    assert answer.out == "", answer
+    assert "Invalid value" in answer.err and "Traceback" not in answer.err, answer
+    for text in texts:
+        assert text in answer.err, (text, answer)
+
+
 def assert_one_error(answer: Answer, *texts: str) -> None:
     """Exit code 1, nothing on stdout and a single line that names all of ``texts``."""
     assert answer.code == 1, answer

@@ -11,7 +11,7 @@ import torch
 
 import snnsim as sn
 from snnsim.baselines import RateNetwork
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.functional.readouts import get_readout
 from snnsim.training import accuracy_over_time, evaluate
 
@@ -139,3 +139,19 @@ def test_the_command_says_how_soon_a_network_knows(snnsim, tmp_path):
     code, _, err = snnsim("spoken-digits", "evaluate", tmp_path / "bidirectional", "--over-time",
                           "20")  # fmt: skip
     assert code == 1 and "looks ahead" in err
+
+
+def test_inputs_that_are_not_finite_are_refused_unless_nobody_is_to_look():
+    class Lost(Few):
+        def batch(self, indices, steps=None):
+            found = super().batch(indices, steps)
+            found.x[0, 0, 0] = float("nan")
+            return found
+
+    net = next(networks())
+    with pytest.raises(NonFiniteError, match="the input is nan"):
+        accuracy_over_time(net, Lost(), every=3, mask_padding=True)
+    assert accuracy_over_time(net, Lost(), every=3, mask_padding=True, check_finite=False).steps
+    torch.nn.init.constant_(next(net.parameters()), float("inf"))
+    with pytest.raises(NonFiniteError, match="diverged"):
+        accuracy_over_time(net, Few(), every=3, mask_padding=True, check_finite=False)

@@ -177,14 +177,13 @@ def _run(config, root, held, place, resume, quiet, console, beside) -> dict[str,
     folder = out / f"seed{config.seed}"
     done = folder / "summary.json"
     first = distributed.rank() == 0
+    options = config.stream | {"seed": config.stream["seed"] + config.seed}
     if done.exists():
         found = run_folder.read_object(done)
         if run_folder.is_elsewhere(out, root):
-            options = config.stream | {"seed": config.stream["seed"] + config.seed}
             stream = streams.build(config.stream_name, root, **options)
             run_folder.check_same_data(out, stream.checksums)
         return found
-    options = config.stream | {"seed": config.stream["seed"] + config.seed}
     with DownloadBar(console, quiet or not first) as bar:
         stream = streams.build(config.stream_name, root, bar, **options)
     set_seed(config.seed)

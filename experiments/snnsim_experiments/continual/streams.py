@@ -23,7 +23,7 @@ from snnsim.continual import (
     split_by_speaker,
 )
 from snnsim.continual.stream import every_fifth
-from snnsim.errors import ConfigError, check_choice, check_number
+from snnsim.errors import ConfigError, check_choice, check_seed
 
 ALIASES = {"pmnist": "permuted-mnist", "spoken-digits": "split-spoken-digits"}
 FIVE = ("cifar10", "mnist", "svhn", "fashion-mnist", "notmnist")
@@ -132,7 +132,7 @@ def build(
             lists of its official split.
     """
     kind, name = parse(stream)
-    check_number("seed", seed, 0)
+    check_seed(seed)
     check_choice("evaluate", evaluate, EVALUATED)
     if evaluate == "validation":
         if not validation:

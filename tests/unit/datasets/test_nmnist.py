@@ -196,6 +196,14 @@ def test_a_file_that_is_no_recording_is_named(tmp_path, name):
     assert_refused(path, f"Train.zip:{name} is no recording")
 
 
+def test_an_archive_may_have_a_comment_of_any_length(tmp_path):
+    path = write_archive(tmp_path)
+    known = len(nmnist.load("train_all", tmp_path, download=False))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"x" * 65535
+    assert len(nmnist.load("train_all", tmp_path, download=False)) == known
+
+
 def test_a_file_without_a_name_is_refused(tmp_path):
     path = write_archive(tmp_path)
     with zipfile.ZipFile(path, "a") as archive:
