@@ -72,6 +72,17 @@ def test_networks_of_every_model_stream_and_pad(name):
         torch.testing.assert_close(y[:length, i], alone[:, 0])
 
 
+@pytest.mark.parametrize("bins", [2, 3, 4])
+def test_what_is_behind_a_samples_end_does_not_reach_its_last_merged_bin(bins):
+    torch.manual_seed(0)
+    net = RateNetwork(6, 3, "gru", width=8, encoder={"bins": bins}).eval()
+    x, lengths = torch.rand(13, 4, 6), torch.tensor([13, 8, 7, 5])
+    y, _ = net(x, None, lengths)  # what is padding is not silent
+    for i, length in enumerate(lengths.tolist()):
+        alone, _ = net(x[:length, i : i + 1], None, lengths[i : i + 1])
+        assert torch.allclose(y[: len(alone), i], alone[:, 0], atol=1e-6)
+
+
 def test_merged_bins_shorten_the_outputs_and_their_lengths():
     net = RateNetwork(6, 3, "gru", width=8, encoder={"bins": 4})
     y, ends = run_padded(net, counts(), torch.tensor([9, 4, 5]))
