@@ -231,7 +231,16 @@ def _say(what: str, text: str) -> None:
 def main() -> None:
     """Entry point: prints the project's own errors as one message and exits with 1."""
     logging.basicConfig(level=logging.WARNING)
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    with warnings.catch_warnings():  # whoever else listens to warnings hears them again afterwards
+        warnings.showwarning = _warn
+        _run()
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _run() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter shows its number
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
