@@ -100,6 +100,8 @@ def test_what_lies_within_frozen_rows_is_dropped_and_the_rest_is_orthonormal():
     assert float(left.abs().max()) < 0.02 and float(free.abs().max()) > 0.5
     assert len(functions.outside(torch.cat([free, inside]), frozen, least=1e-5)) == 3
     assert functions.outside(torch.zeros(0, 8), frozen).shape == (0, 8)
+    just_enough = frozen[1] + 0.02 * found[0]
+    assert len(functions.outside(just_enough[None], frozen)) == 1
 
 
 @pytest.mark.parametrize(("share", "most", "count"), [
