@@ -1,14 +1,10 @@
 """I-LoRA's slow weights and the hypernetwork's normalisation against closed forms."""
 
 import copy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import learner, precise
 
 from snnsim.continual import ContinualRecipe, ContinualTrainer

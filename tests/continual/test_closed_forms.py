@@ -1,14 +1,9 @@
 """Methods against what their equations say, computed another way."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-from torch.nn import functional
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import learner, precise
+from torch.nn import functional
 
 from snnsim.continual import ContinualRecipe, ContinualTrainer, methods
 from snnsim.continual.buffer import Buffer

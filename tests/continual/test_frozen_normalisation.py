@@ -1,13 +1,8 @@
 """A normalisation that the user froze stays frozen: no look at a network thaws it, no training
 moves it, and every module's mode comes back, also where a look breaks off."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import CHANNELS, blobs, lif, stream
 
 import snnsim as sn

@@ -1,13 +1,9 @@
 """What projection guarantees, and that the fast paths equal the published rule."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import body, lif, stream
 
 import snnsim as sn

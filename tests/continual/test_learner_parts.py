@@ -1,15 +1,11 @@
 """The learner: its heads, its classes, its answers."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import CHANNELS, STEPS, body, learner, lif, name_of, stream
 
 import snnsim as sn

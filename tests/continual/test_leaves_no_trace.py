@@ -2,13 +2,9 @@
 
 import contextlib
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import learner
 
 from snnsim.continual import ContinualRecipe, ContinualTrainer, ContinualWatcher, methods

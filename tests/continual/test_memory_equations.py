@@ -2,17 +2,13 @@
 
 import copy
 import itertools
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import named_copy, precise
+from torch.nn import functional
 
 from snnsim.continual.buffer import Buffer
 from snnsim.continual.methods.der import DER

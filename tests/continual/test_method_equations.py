@@ -1,14 +1,10 @@
 """EWC, SI and LwF against closed forms, computed in double precision."""
 
 import copy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import CHANNELS, name_of, named_copy, precise, stream
 
 import snnsim as sn

@@ -3,14 +3,10 @@
 import copy
 import dataclasses
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import learner, stream
 
 import snnsim as sn

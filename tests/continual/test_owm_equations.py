@@ -1,12 +1,7 @@
 """OWM's projectors against the closed form of their recursion, in double precision."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import CHANNELS, precise
 
 from snnsim.continual.methods.owm import OWM

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import body, parts
 
 from snnsim.continual import (

@@ -1,15 +1,11 @@
 """Learning rules step by step, against plain loops."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import lif
+from torch import nn
 
 import snnsim as sn
 from snnsim.errors import ConfigError

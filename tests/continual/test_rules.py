@@ -1,15 +1,11 @@
 """Learning rules: what carries the weight update and what carries the error."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import stream
+from torch import nn
 
 import snnsim as sn
 from snnsim.continual import Learner, dense_head

@@ -1,16 +1,12 @@
 """Training on a stream reads no test data: no method, no early end and no part held out; scores
 reach the loss as they are, and batches are as long as their own longest sample."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 import snnsim_datasets
+import torch
 from small import blobs, learner
 from snnsim_experiments.continual import networks, streams
 

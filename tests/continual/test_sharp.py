@@ -1,13 +1,9 @@
 """SHARP: what settles, what is constant, what is replayed."""
 
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import CHANNELS, blobs, learner, lif, stream
 
 import snnsim as sn

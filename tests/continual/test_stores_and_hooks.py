@@ -1,13 +1,8 @@
 """What methods are made of: codes, units, stored spikes, buffers, wrappers, hooks."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import CHANNELS, STEPS, learner, lif
 
 import snnsim as sn

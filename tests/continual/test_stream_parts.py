@@ -1,16 +1,12 @@
 """Streams and what is measured of them, on data small enough to write down."""
 
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from snnsim_datasets.tools.events import Batch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import blobs, parts
+from snnsim_datasets.tools.events import Batch
 
 from snnsim.continual import (
     Stream,

@@ -1,16 +1,12 @@
 """Subspaces, and what enters a connection, against plain computations."""
 
 import inspect
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import lif
+from torch import nn
 
 import snnsim as sn
 from snnsim.continual import Subspace, subspace

@@ -1,14 +1,9 @@
 """What a stream's trainer shares with that of one task: kernels that narrow, layers' own losses,
 and no decay of what is no weight; and that methods protect delays as well."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import CHANNELS, lif, name_of, stream
 
 import snnsim as sn

@@ -1,12 +1,7 @@
 """Methods on top of others, and what they may not change."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small import CHANNELS, lif, stream
 
 import snnsim as sn

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import torch
+from models import drive, make, neuron_classes
 
 from snnsim.functional.delays import EPSILON
 from snnsim.kernels import dispatch
 from snnsim.kernels.delay_conv import one_tap, one_tap_cuda
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import drive, make, neuron_classes
 
 T, B, N = 5, 2, 4
 

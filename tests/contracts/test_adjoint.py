@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from models import drive, make, neuron_classes
 
 from snnsim.kernels.compile import interpret
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.scan import cpu, reference
 from snnsim.surrogate import SURROGATES
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import drive, make, neuron_classes
 
 T, B, N = 7, 2, 3
 

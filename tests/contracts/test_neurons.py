@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import copy
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 import torch
+from models import drive, make, neuron_classes
 
 import snnsim.neurons
 from snnsim.errors import ConfigError, ShapeError
 from snnsim.surrogate import ATan, get_surrogate
-
-sys.path.insert(0, str(Path(__file__).parent))
-from models import drive, make, neuron_classes
 
 MODELS = neuron_classes()
 each_model = pytest.mark.parametrize("cls", MODELS, ids=lambda c: c.__name__)

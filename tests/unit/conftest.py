@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
+import torch
 from command import TRAIN, Answer, command
 from snnsim_experiments import cli
+
+from snnsim.training import distributed
 
 
 @pytest.fixture
@@ -38,3 +39,13 @@ def run(tmp_path_factory) -> Path:
     assert printed.pop("out") == str(folder)
     assert printed == json.loads((folder / "summary.json").read_text())
     return folder
+
+
+@pytest.fixture
+def group():
+    """A group of one process."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    distributed.stop()
+    assert not distributed.active()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent / "datasets"))
 from dataset_files import write_clip, write_heidelberg
 
 TINY = ("--set", "network.hidden=[4]", "-q")

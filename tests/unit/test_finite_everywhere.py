@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small
 import torch
 from small_training import CHANNELS, VALIDATION, Tiny, changed, network, trainer
 
 import snnsim as sn
+from snnsim.continual import ContinualRecipe, ContinualTrainer, ContinualWatcher, methods
 from snnsim.errors import NonFiniteError, SnnsimError
 from snnsim.training import Watcher, checkpoint, evaluate, predict
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "continual"))
-import small
-
-from snnsim.continual import ContinualRecipe, ContinualTrainer, ContinualWatcher, methods
 
 VALUES = (float("nan"), float("inf"), -float("inf"))
 STEPS = 5  # of an epoch of 22 samples in batches of 5

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "continual"))
 from small import CHANNELS, lif, stream
 from small_training import TRAIN, VALIDATION, changed, network, trainer
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +16,12 @@ def no_network_and_a_cache_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", opened)
     monkeypatch.setenv("SNNSIM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("SNNSIM_DATA", str(tmp_path / "default"))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name, content in (("b/1.wav", b"one"), ("a/2.wav", b"two"), ("a/1.wav", b"three")):
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "folder"
