@@ -330,9 +330,9 @@ def _rows(state: Any, samples: slice, of: int) -> Any:
     if state is None:
         return None
     for layer in state:
-        have = layer["pending"].shape[0], layer["neurons"].shape[1]
-        if have != (of, of):
-            raise ShapeError(f"x has {of} samples but the state {have[0]}; {START_AFRESH}")
+        for have in (layer["pending"].shape[0], layer["neurons"].shape[1]):
+            if have != of:
+                raise ShapeError(f"x has {of} samples but the state {have}; {START_AFRESH}")
     return tuple(
         {"pending": layer["pending"][samples], "neurons": layer["neurons"][:, samples]}
         for layer in state

@@ -183,7 +183,7 @@ def test_what_is_no_state_of_the_network_is_refused_everywhere():
     with pytest.raises(ShapeError, match="x has 3 samples but the state 2"):
         fast(x, (few,))
     for name in few:  # either is enough
-        with pytest.raises(ShapeError, match="x has 3 samples"):
+        with pytest.raises(ShapeError, match="x has 3 samples but the state 2"):
             fast(x, ({**state[0], name: few[name]},))
 
 
