@@ -12,6 +12,7 @@ import numpy as np
 from snnsim.errors import DataError, check_choice
 from snnsim_datasets.tools.audio import Recordings, is_audio, read_audio, warn_passed_over
 from snnsim_datasets.tools.files import (
+    DAMAGE,
     Remote,
     atomic,
     cache_root,
@@ -207,7 +208,7 @@ def _samples(folder: Path, clips: list[Path]) -> np.ndarray:
         stored = np.load(cached, mmap_mode="r")
         if stored.shape == (size,) and stored.dtype == np.int16:
             return stored
-    except (OSError, ValueError, EOFError, RuntimeError):
+    except DAMAGE:
         pass  # absent or damaged: read the clips again
     try:
         with atomic(cache_root() / f"gsc-{key}-v{VERSION}.npy") as temporary:

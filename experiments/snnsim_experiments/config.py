@@ -239,7 +239,10 @@ def read_toml(path: Path, sections: Sequence[str] = SECTIONS) -> dict[str, dict[
                 f"{path} has {section!r} at its top level{nearest(section, sections)}; "
                 f"it may have the sections {_listed(sections)}"
             )
-        check_numbers(section, entries)
+        try:
+            check_numbers(section, entries)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
     return content
 
 

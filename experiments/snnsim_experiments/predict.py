@@ -94,7 +94,7 @@ def _npz(file: Path, channels: int) -> Events:
                 times, units = stored["arr_0"]
             else:
                 times, units = stored["times"], stored["units"]
-    except (*DAMAGE, TypeError) as error:
+    except DAMAGE as error:
         raise DataError(
             f"{file} must hold arrays 'times' (seconds) and 'units', or one array [times, units] "
             f"({error})"

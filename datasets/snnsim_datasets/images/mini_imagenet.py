@@ -58,7 +58,7 @@ def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
             stored = _ArraysOnly(file, encoding="latin1").load()
         pixels = np.asarray(stored["images"]).reshape(-1, 84, 84, 3)
         labels = np.asarray(stored["labels"], dtype=np.int64)
-    except (*DAMAGE, pickle.UnpicklingError, TypeError) as error:
+    except (*DAMAGE, AttributeError) as error:
         raise DataError(f"{path} is not a readable pickle of images ({error})") from error
     if pixels.dtype != np.uint8 or len(pixels) != len(labels):
         raise DataError(

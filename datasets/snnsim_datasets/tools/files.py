@@ -6,9 +6,14 @@ import functools
 import gzip
 import hashlib
 import http.client
+import lzma
 import os
+import pickle
 import re
+import struct
+import tarfile
 import tempfile
+import tokenize
 import urllib.error
 import urllib.request
 import warnings
@@ -27,9 +32,13 @@ from snnsim_datasets.tools.limits import check_bytes
 
 CHUNK = 1 << 20
 
-# what reading a damaged archive may raise; a flipped bit can make it look encrypted
-# (RuntimeError) or compressed in an unknown way (NotImplementedError)
-DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, KeyError)
+# what reading a damaged file may raise; a flipped bit can make an archive look encrypted
+# (RuntimeError) or compressed in another way (lzma), and an array's header is parsed as Python
+DAMAGE = (
+    OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError,
+    SyntaxError, tokenize.TokenError, struct.error, zlib.error, lzma.LZMAError,
+    zipfile.BadZipFile, tarfile.TarError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ def cached_arrays(
     try:
         with np.load(cache_root() / name) as stored:
             return {key: stored[key] for key in keys}
-    except (*DAMAGE, TypeError):
+    except DAMAGE:
         pass  # absent or damaged: convert again
     arrays = convert()
     try:

@@ -114,7 +114,7 @@ def read_idx(path: Path) -> np.ndarray:
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
         if zero or kind != 8 or not axes or values.size != math.prod(shape):
             raise ValueError(f"{values.size} bytes for an array of shape {shape}, kind {kind}")
-    except (*DAMAGE, struct.error) as error:
+    except DAMAGE as error:
         raise DataError(f"{path} is not a readable IDX file ({error})") from error
     return values.reshape(shape)
 
@@ -127,7 +127,7 @@ def read_npz(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
             check_bytes(str(path), held, path.stat().st_size)
         with np.load(path) as stored:
             x, y = stored[f"x_{part}"], stored[f"y_{part}"]
-    except (*DAMAGE, TypeError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path} is not a readable .npz file of images ({error})") from error
     colours = 1 if x.ndim == 3 else x.shape[-1] if x.ndim == 4 else 0
     if x.dtype != np.uint8 or colours not in (1, 3) or not x.size:
@@ -156,7 +156,7 @@ def read_cifar(
                 file = archive.extractfile(names[member])
                 assert file is not None
                 parts.append(np.frombuffer(file.read(), np.uint8).reshape(-1, size))
-    except (*DAMAGE, tarfile.TarError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path} is not a readable binary CIFAR archive ({error})") from error
     rows = np.concatenate(parts)
     labels = rows[:, label_bytes - 1].astype(np.int64)
