@@ -1,0 +1,90 @@
+"""What every shipped configuration says, in a table of its own: a change here alters results."""
+
+from __future__ import annotations
+
+import pytest
+import snnsim_datasets
+from snnsim_experiments.config import config_names, resolve
+
+# hidden layers, tau in ms, longest delay in ms, dropout; epochs, samples per batch, padding masked
+USUAL = {
+    "fsdd": ([256, 256], 10.05, 240.0, 0.4, 150, 256, True),
+    "gsc": ([512, 512, 512], 15.0, 300.0, 0.25, 100, 128, False),
+    "nmnist": ([256, 256], 20.0, 100.0, 0.25, 20, 64, True),
+    "shd": ([256, 256], 10.05, 240.0, 0.4, 150, 256, False),
+    "spoken-digits": ([256, 256], 10.05, 240.0, 0.4, 50, 64, False),
+    "ssc": ([512, 512, 512], 15.0, 300.0, 0.25, 60, 128, False),
+}
+SPIKES = {"dt": 10.0, "pool": 5, "binning": "grid"}
+DATA = {
+    "fsdd": {"form": "auto", **SPIKES, "n_mels": 140},
+    "gsc": {"protocol": "official", "n_mels": 140, "f_max": None},
+    "nmnist": {"dt": 10.0, "binning": "grid"},
+    "shd": SPIKES,
+    "spoken-digits": SPIKES,
+    "ssc": SPIKES,
+}
+CHANGES = {
+    "default": ("network", {}),
+    "none": ("network", {"delays": "none"}),
+    "fixed": ("network", {"delays": "fixed"}),
+    "none_tau55": ("network", {"delays": "none", "tau_mem": 55.0}),
+    "event_anchored": ("data", {"binning": "event_anchored"}),
+    "published_mel": ("data", {"f_max": 14_000.0}),
+}
+FILES = {
+    "fsdd": ["default", "fixed", "none", "none_tau55"],
+    "gsc": ["default", "fixed", "none", "published_mel"],
+    "nmnist": ["default", "fixed", "none"],
+    "shd": ["default", "event_anchored", "fixed", "none", "none_tau55"],
+    "spoken-digits": ["default", "fixed", "none", "none_tau55"],
+    "ssc": ["default", "event_anchored", "fixed", "none"],
+}
+each_data_set = pytest.mark.parametrize("name", USUAL)
+each_file = pytest.mark.parametrize(("name", "file"), [(n, f) for n in FILES for f in FILES[n]])
+
+
+def test_this_table_is_of_all_data_sets():
+    assert sorted(USUAL) == sorted(DATA) == sorted(FILES) == sorted(snnsim_datasets.names())
+
+
+@each_data_set
+def test_a_data_set_has_these_configurations_in_the_order_of_their_names(name):
+    assert config_names(name) == FILES[name]
+
+
+@each_data_set
+def test_the_network_of_a_data_set_is_of_these_sizes_and_times(name):
+    hidden, tau, longest, dropout, *_ = USUAL[name]
+    network = resolve(name).network
+    assert network["hidden"] == hidden
+    assert (network["tau_mem"], network["max_delay_ms"]) == (tau, longest)
+    assert network["dropout"] == dropout
+    assert (network["delays"], network["neuron"], network["recurrent"]) == ("learned", "lif", False)
+    assert (network["padding"], network["kernel_count"]) == ("lengthen", 1)
+
+
+@each_data_set
+def test_the_recipe_of_a_data_set_is_the_published_one_but_for_its_length(name):
+    *_, epochs, batch, masked = USUAL[name]
+    assert resolve(name).training == {
+        "epochs": epochs, "batch_size": batch, "mask_padding": masked,
+        "max_lr": 0.005, "schedule": "one_cycle", "lr_delay": 0.1, "weight_decay": 1e-5,
+        "sigma_end": 0.23, "sigma_share": 0.25, "readout": "sum_softmax", "accumulate": 1,
+        "patience": 0, "precision": "auto", "checkpoint_steps": 0, "check_finite": True,
+    }  # fmt: skip
+
+
+@each_data_set
+def test_the_samples_of_a_data_set_are_made_with_these_settings(name):
+    assert resolve(name).data == DATA[name]
+
+
+@each_file
+def test_a_configuration_changes_what_it_is_for_and_nothing_else(name, file):
+    usual, found = resolve(name), resolve(name, file)
+    section, changed = CHANGES[file]
+    for each in ("data", "network", "training"):
+        wanted = getattr(usual, each) | (changed if each == section else {})
+        assert getattr(found, each) == wanted, each
+    assert (found.dataset, found.seed, found.backend) == (name, 0, "auto")
