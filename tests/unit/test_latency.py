@@ -104,10 +104,11 @@ def test_steps_are_those_of_the_input_where_bins_are_merged():
     assert accuracy_over_time(net, Few(), every=1, mask_padding=True).steps == [3, 6, 9]
 
 
+@pytest.mark.parametrize("steps", [0, 4])
 @pytest.mark.parametrize("bins", [2, 4, 5])
-def test_no_more_steps_are_seen_than_there_are(bins):
+def test_no_more_steps_are_seen_than_there_are(bins, steps):
     net = RateNetwork(4, 3, "gru", width=8, encoder={"bins": bins})
-    found = accuracy_over_time(net, Few(), every=1, mask_padding=True)
+    found = accuracy_over_time(net, Few(), every=1, mask_padding=True, steps=steps)
     assert found.steps == [*range(bins, 9, bins), 9]
 
 

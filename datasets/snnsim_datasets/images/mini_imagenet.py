@@ -69,6 +69,12 @@ def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 SET = ImageSet(
-    INFO, "mini_imagenet.npz", _read, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), flat=False
+    INFO,
+    "mini_imagenet.npz",
+    _read,
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+    flat=False,
+    files=("train.pkl", "test.pkl"),
 )
 load = SET.load

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from snnsim_datasets.tools.files import find
-from snnsim_datasets.tools.images import SPLITS, ImageSet, read_idx_pair
+from snnsim_datasets.tools.images import IDX_FILES, SPLITS, ImageSet, read_idx_pair
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.splits import hash_fraction
 
@@ -38,5 +38,5 @@ def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return pixels[chosen], labels[chosen]
 
 
-SET = ImageSet(INFO, "notmnist.npz", _read, (0.4254,), (0.4501,), flat=True)
+SET = ImageSet(INFO, "notmnist.npz", _read, (0.4254,), (0.4501,), flat=True, files=IDX_FILES)
 load = SET.load

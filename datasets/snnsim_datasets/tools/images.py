@@ -175,6 +175,7 @@ class ImageSet:
         packed: name of an ``.npz`` file with ``x_train`` and so on, which is taken first.
         read: from the folder and ``"train"`` or ``"test"`` to images and labels.
         mean, std, flat: see :class:`Images`.
+        files: names of those that have no official address.
     """
 
     info: Info
@@ -183,6 +184,7 @@ class ImageSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flat: bool
+    files: tuple[str, ...] = ()
 
     def load(
         self,
@@ -229,14 +231,17 @@ class ImageSet:
         if path is not None:
             return *read_npz(path, part), {path.name: digest(path)}
         for remote in self.info.remotes:
-            if find(folder, [remote.name]) is None and not download:
+            there = find(folder, _forms(remote.name))
+            if there is None and not download:
                 raise DataError(
                     f"no {remote.name} in {folder}; allow the download, give --root, or put "
                     f"{self.packed} (arrays x_train, y_train, x_test, y_test) there"
                 )
-            fetch(remote, folder, progress)
-        files = [folder / r.name for r in self.info.remotes if (folder / r.name).is_file()]
-        return *self.read(folder, part), {file.name: digest(file) for file in files}
+            if there is None or there.name == remote.name:  # what is there is checked as well
+                fetch(remote, folder, progress)
+        names = [*(remote.name for remote in self.info.remotes), *self.files]
+        found = [path for name in names if (path := find(folder, _forms(name))) is not None]
+        return *self.read(folder, part), {file.name: digest(file) for file in found}
 
 
 def read_idx_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -252,8 +257,20 @@ def read_idx_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return images[:, None], labels.astype(np.int64)
 
 
+IDX_FILES = tuple(
+    f"{part}-{what}-ubyte.gz"
+    for part in ("train", "t10k")
+    for what in ("images-idx3", "labels-idx1")
+)
+
+
+def _forms(name: str) -> list[str]:
+    """A file's name, and that of its content where it is packed."""
+    return list(dict.fromkeys([name, name.removesuffix(".gz")]))
+
+
 def _either(folder: Path, name: str) -> Path:
-    path = find(folder, [f"{name}.gz", name])
+    path = find(folder, _forms(f"{name}.gz"))
     if path is None:
         raise DataError(f"no {name}.gz in {folder}; put it there or give --root")
     return path

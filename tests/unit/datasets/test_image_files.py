@@ -189,8 +189,17 @@ def test_the_four_files_of_mnist_and_its_likes_are_its_parts(tmp_path, name):
         found = images.load(name, part, tmp_path, download=False)
         np.testing.assert_array_equal(found.pixels, pixels[:, None])
         assert found.labels.tolist() == [i * 3 % 10 for i in range(len(pixels))]
-        files = [tmp_path / r.name for r in images.get(name).INFO.remotes]
-        assert found.checksums == {file.name: sha256(file) for file in files}
+        assert found.checksums == {file.name: sha256(file) for file in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "notmnist"])
+def test_the_four_files_may_be_unpacked(tmp_path, name):
+    wanted = {"train_all": write_digits(tmp_path, "train", 4, 7, "")}
+    wanted["test"] = write_digits(tmp_path, "t10k", 5, 3, "")
+    for part, pixels in wanted.items():
+        found = images.load(name, part, tmp_path, download=False)
+        np.testing.assert_array_equal(found.pixels, pixels[:, None])
+        assert found.checksums == {file.name: sha256(file) for file in tmp_path.iterdir()}
 
 
 def test_a_packed_idx_file_is_taken_before_a_plain_one_and_an_absent_one_is_named(tmp_path):
@@ -211,6 +220,7 @@ def test_a_fifth_of_the_only_files_of_notmnist_is_its_test_part(tmp_path):
         found = images.load("notmnist", part, tmp_path, download=False)
         np.testing.assert_array_equal(found.pixels[:, 0], pixels[mine])
         assert found.labels.tolist() == [i * 3 % 10 for i in mine]
+        assert found.checksums == {file.name: sha256(file) for file in tmp_path.iterdir()}
     validation = images.load("notmnist", "validation", tmp_path, download=False)
     mine = [rest[i] for i in range(len(rest)) if fraction(i, "snnsim-notmnist") < 0.1]
     np.testing.assert_array_equal(validation.pixels[:, 0], pixels[mine])
@@ -315,6 +325,7 @@ def test_mini_imagenet_is_read_from_its_pickles(tmp_path, form, protocol):
         np.testing.assert_array_equal(found.pixels, pixels[mine].transpose(0, 3, 1, 2))
         assert found.pixels.flags.c_contiguous
         assert found.labels.tolist() == labels[mine]
+        assert found.checksums == {file.name: sha256(file) for file in tmp_path.iterdir()}
 
 
 class Harmful:
