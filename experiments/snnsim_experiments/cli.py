@@ -136,7 +136,8 @@ def _dataset_app(name: str) -> typer.Typer:
         else:
             over_time = scores.pop("over_time", {})
             print_summary(f"{run} on {split}", scores)
-            print_values({f"after {ms} ms": share for ms, share in over_time.items()})
+            if over_time:
+                print_values({f"after {ms} ms": share for ms, share in over_time.items()})
 
     @sub.command(name="info")
     def info_command(root: Root = None, as_json: Json = False) -> None:

@@ -21,7 +21,7 @@ from snnsim_experiments.run_folder import Held
 
 
 class TerminalWatcher(Watcher):
-    """A bar over all steps on a terminal; elsewhere a line per epoch (none when quiet)."""
+    """A line per epoch, and on a terminal a bar over all steps; nothing when quiet."""
 
     def __init__(
         self, console: Console, epochs: int, quiet: bool = False, held: Held | None = None
@@ -36,6 +36,7 @@ class TerminalWatcher(Watcher):
             disable=quiet or not console.is_terminal,
         )
         self.task: Any = None
+        self.steps = 0
 
     def __enter__(self) -> TerminalWatcher:
         self.bar.start()
@@ -49,14 +50,15 @@ class TerminalWatcher(Watcher):
             self.held.check()
 
     def epoch_started(self, epoch: int, steps: int) -> None:
+        self.steps = steps
         if self.task is None:
             total = steps * self.epochs
             self.task = self.bar.add_task("training", total=total, completed=epoch * steps)
 
     def step_done(self, epoch: int, step: int, loss: float) -> None:
-        self.bar.update(
-            self.task, advance=1, description=f"epoch {epoch + 1}/{self.epochs} loss {loss:.3f}"
-        )
+        done = epoch * self.steps + step + 1  # not one more: a run may go on within an epoch
+        text = f"epoch {epoch + 1}/{self.epochs} loss {loss:.3f}"
+        self.bar.update(self.task, completed=done, description=text)
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
         if not self.quiet:

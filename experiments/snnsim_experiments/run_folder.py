@@ -135,7 +135,9 @@ def _make(folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise ConfigError(f"{folder} lies below a file; choose another --out") from None
+        lost = [p for p in (folder, *folder.parents) if p.is_symlink() and not p.exists()]
+        why = f"{lost[0]} is a link to nothing" if lost else f"{folder} lies below a file"
+        raise ConfigError(f"{why}; choose another --out") from None
     return missing
 
 

@@ -225,7 +225,9 @@ def score_over_time(
 def _plot(out: Path, net, trainer: Trainer, data: Any, console: Console, quiet: bool) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         if not quiet:
-            console.print("no plots: matplotlib is missing (pip install 'snnsim[viz]')")
+            console.print(
+                "no plots: matplotlib is missing (pip install 'snnsim[viz]')", markup=False
+            )
         return
     from snnsim import plotting
 

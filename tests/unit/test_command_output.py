@@ -24,6 +24,7 @@ CHANGES = ("network.hidden=[4]", "data.pool=50", "training.epochs=2")
 @pytest.fixture(autouse=True)
 def wide(monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(options.output, "_width", 300)  # it may have looked before
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,7 @@ def test_evaluate_prints_its_split_its_scores_and_if_asked_how_soon(snnsim, smal
     wanted = [[k, f"{v:.4f}" if isinstance(v, float) else str(v)] for k, v in scores.items()]
     title = f"{small} on validation"
     assert rows_of(snnsim(*plain).out, title) == wanted
+    assert not snnsim(*plain).out.endswith("\n\n")
     assert [name for name, _ in wanted] == ["accuracy", "loss", "firing_rate", "samples"]
     assert not list(small.rglob("accuracy_over_time*"))
     soon = json.loads(snnsim(*plain, "--over-time", 50, "--json").out)["over_time"]

@@ -83,6 +83,15 @@ def test_the_bar_says_the_epoch_the_loss_and_the_steps_of_all_epochs():
     assert text.startswith("epoch 2/3 loss 0.123 ") and "11/30" in text
 
 
+def test_the_bar_of_a_run_that_goes_on_within_an_epoch_gets_full():
+    watcher = TerminalWatcher(screen(), epochs=2)
+    watcher.epoch_started(1, 10)
+    for step in range(6, 10):
+        watcher.step_done(1, step, 1.0)
+    (task,) = watcher.bar.tasks
+    assert (task.completed, task.total) == (20, 20)
+
+
 def test_a_bar_is_on_the_screen_within_its_context_only():
     watcher = TerminalWatcher(screen(), epochs=1)
     with watcher as entered:

@@ -246,7 +246,7 @@ def test_a_run_without_matplotlib_says_that_it_draws_nothing_unless_it_is_quiet(
 ):
     without_pictures(monkeypatch)
     text = run(configured(epochs=1), tmp_path / "a", quiet=False)
-    assert text.splitlines()[-1].startswith("no plots: matplotlib is missing (pip install ")
+    assert text.endswith("no plots: matplotlib is missing (pip install 'snnsim[viz]')\n")
     assert run(configured(epochs=1), tmp_path / "b") == ""
     assert not list(tmp_path.rglob("plots"))
 
