@@ -81,6 +81,12 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Add up the gradients of all processes; afterwards all hold the joint batch's."""
     if not active():
         return
+    parameters = list(parameters)
+    present = torch.tensor([float(p.grad is not None) for p in parameters])
+    device = parameters[0].device
+    for parameter, wanted in zip(parameters, sum_over_processes(present, device), strict=True):
+        if parameter.grad is None and wanted:  # what another process has found a gradient of
+            parameter.grad = torch.zeros_like(parameter)
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.reshape(-1) for g in gradients])
     distributed.all_reduce(flat)

@@ -212,6 +212,44 @@ def stopped(out, at, scenario="domain", **rest):
     return trainer
 
 
+ALL = [*methods.names(), "refresh on hlop", "refresh on hypernetwork"]
+
+
+def method_of(name):
+    kind, _, inner = name.partition(" on ")
+    strong = {"size": 0.01, "noise": 0.1, "damping": 1e3}  # what it measures changes the weights
+    return methods.get(kind)(**({"on": inner, **strong} if inner else {}))
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if n not in ("sharp", "rehearsal")])
+def test_a_run_that_was_stopped_before_the_end_of_a_task_goes_on_the_same(name, tmp_path):
+    """All epochs are done, but what the method makes of the task is not."""
+
+    def made(out=None):
+        options = {"scenario": "task", "kind": "axonal", "recipe": RECIPE, "out": out}
+        return trainer_of(method=method_of(name), **options)
+
+    whole, first = made(), made(tmp_path)
+    torch.manual_seed(2)
+    whole.run()
+    end = first.method.end_task
+
+    def stop(task):
+        if task == 1:
+            raise StopError
+        end(task)
+
+    first.method.end_task = stop
+    torch.manual_seed(2)
+    with pytest.raises(StopError):
+        first.run()
+    again = made(tmp_path)
+    assert again.resume() and (again.place.task, again.place.epoch) == (1, RECIPE.epochs)
+    again.run()
+    for key, tensor in again.learner.state_dict().items():
+        assert torch.equal(tensor, whole.learner.state_dict()[key]), key
+
+
 @pytest.mark.parametrize("at", [(0, 2), (1, 3), (2, 5)])
 def test_a_resumed_run_has_the_results_of_one_that_was_not_stopped(at, tmp_path):
     """The transfer forward, too: what an untrained network scores is measured once."""

@@ -20,6 +20,9 @@ from snnsim.continual import (
 )
 from snnsim.continual.methods.ewc import EWC
 from snnsim.continual.methods.gpm import GPM
+from snnsim.continual.methods.hypernetwork import Hypernetwork
+from snnsim.continual.methods.joint import Joint
+from snnsim.continual.methods.lwf import LwF
 from snnsim.continual.methods.owm import OWM
 from snnsim.continual.methods.refresh import Refresh
 from snnsim.continual.methods.replay import Replay
@@ -37,18 +40,27 @@ METHODS = {
     "ewc": lambda: EWC(strength=10.0),
     "refresh": lambda: Refresh("fine-tuning", size=0.01, noise=0.1),
     "online": lambda: SI(strength=10.0),
+    "joint": Joint,
+    "lwf": LwF,
+    "joint of few": Joint,
+    "lwf of few": LwF,
+    "ewc of few": lambda: EWC(strength=10.0),
+    "hypernetwork of few": Hypernetwork,
 }
 
 
 def train(name: str, out: Path) -> None:
-    """Three tasks in batches of 10: the last one has two samples, one for each process."""
+    """Three tasks in batches of 10: the last one has two samples, one for each process.
+
+    In batches of 41 the last one has a single sample, and a process none.
+    """
     torch.manual_seed(5 + distributed.rank())  # different weights, which the start makes equal
     data = tuple(p and dataclasses.replace(p, x=p.x.double()) for p in parts())
     stream = split_by_class("blobs", data, 2, "task")
     online = {"training": "ottt"} if name.startswith("online") else {}
     kind = "dense" if online else "recurrent"
     learner = Learner(body(kind), dense_head(10), stream, **online).double()
-    recipe = ContinualRecipe(epochs=2, batch_size=10, lr=0.2)
+    recipe = ContinualRecipe(epochs=2, batch_size=41 if "of few" in name else 10, lr=0.2)
     trainer = ContinualTrainer(learner, METHODS[name](), recipe)
     torch.manual_seed(3 + distributed.rank())  # what the processes draw is made equal, too
     trainer.run()
@@ -73,7 +85,7 @@ def folder(tmp_path_factory):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -108,6 +108,7 @@ def test_a_width_is_that_given_and_learnt_only_if_asked_for():
         ({"max_delay_ms": 5.0}, "max_delay_ms = 5 is not a whole number of steps of 2 ms"),
         ({"max_delay_ms": 4.0001}, "max_delay_ms = 4.0001 is not a whole number"),
         ({"max_delay_ms": 10.0}, "max_delay_ms = 10 is 5 steps of 2 ms.* 6 taps.*=8 or 12"),
+        ({"max_delay_ms": 2.0}, "max_delay_ms = 2 is 1 steps of 2 ms.* 2 taps.*=0 or 4"),
         ({"max_delay_ms": math.inf}, "max_delay_ms is inf"),
         ({"max_delay_ms": 1e30}, "max_delay_ms in steps is 5e.29 but must be .* at most 1e.09"),
     ],

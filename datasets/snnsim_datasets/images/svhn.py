@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from snnsim.errors import DataError
 from snnsim_datasets.tools.files import DAMAGE, Remote
 from snnsim_datasets.tools.images import SPLITS, ImageSet
 from snnsim_datasets.tools.info import Info
+from snnsim_datasets.tools.limits import check_bytes
 
 _URL = "http://ufldl.stanford.edu/housenumbers/"
 
@@ -33,12 +35,14 @@ INFO = Info(
 
 def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     try:
-        from scipy.io import loadmat
+        from scipy.io import loadmat, whosmat
     except ImportError as error:
         raise DataError("SVHN's .mat files need scipy: pip install scipy") from error
     path = folder / f"{part}_32x32.mat"
     try:
-        content = loadmat(path)
+        for _, shape, _ in whosmat(path):
+            check_bytes(str(path), math.prod(shape), path.stat().st_size)
+        content = loadmat(path, variable_names=("X", "y"))
         pixels, labels = content["X"].transpose(3, 2, 0, 1), content["y"].ravel() % 10
     except DAMAGE as error:
         raise DataError(f"{path} is not a readable SVHN file ({error})") from error

@@ -150,10 +150,15 @@ def read_cifar(
     size = label_bytes + 3 * 32 * 32
     try:
         with tarfile.open(path) as archive:
-            names = {Path(m.name).name: m for m in archive.getmembers() if m.isfile()}
+            names, held = {}, 0
+            for member in archive:  # each is looked at before it is unpacked
+                held += member.size
+                check_bytes(str(path), held, path.stat().st_size)
+                if member.isfile():
+                    names[Path(member.name).name] = member
             parts = []
-            for member in members:
-                file = archive.extractfile(names[member])
+            for name in members:
+                file = archive.extractfile(names[name])
                 assert file is not None
                 parts.append(np.frombuffer(file.read(), np.uint8).reshape(-1, size))
     except DAMAGE as error:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnsim.continual.method import Method
+from snnsim.training import distributed
 
 
 class Joint(Method):
@@ -21,15 +22,23 @@ class Joint(Method):
     def loss(
         self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
-        past = [self._any(earlier, len(chosen)) for earlier in range(task)]
+        joint = torch.tensor(float(len(chosen)))  # as many as there are in all processes
+        count = int(distributed.sum_over_processes(joint, self.device)) if task else 0
+        past = [self._any(earlier, count) for earlier in range(task)]
         scored = self.learner.scores_of(past, range(task), task)
         for each, found in zip(past, scored, strict=True):
-            ce = ce + functional.cross_entropy(found, each.labels.to(ce.device))
+            total = functional.cross_entropy(found, each.labels.to(ce.device), reduction="sum")
+            ce = ce + total / max(len(each.labels), 1)
         return ce / (task + 1)
 
     def _any(self, task: int, count: int) -> Any:
+        """This process's share of samples that all processes draw alike."""
         data = self.learner.stream.tasks[task].train
-        return data.batch(torch.randint(len(data), (count,)).numpy())
+        drawn = torch.randint(len(data), (count,)).numpy()
+        mine = distributed.share(drawn)
+        batch = data.batch(mine if len(mine) else drawn[:1])
+        parts = {"labels": batch.labels[: len(mine)], "lengths": batch.lengths[: len(mine)]}
+        return batch._replace(x=batch.x[:, : len(mine)], **parts)
 
     def memory_bytes(self) -> int:
         """All samples of earlier tasks, a byte per value."""

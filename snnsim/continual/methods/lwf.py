@@ -54,9 +54,10 @@ class LwF(Method):
             distance = functional.kl_div(
                 (now / self.temperature).log_softmax(1),
                 (then / self.temperature).log_softmax(1),
-                reduction="batchmean",
+                reduction="sum",
                 log_target=True,
             )
+            distance = distance / max(len(now), 1)  # a process may have no sample
             ce = ce + self.strength * self.temperature**2 * distance / len(pasts)
         return ce
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import pickle
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from snnsim_datasets import nmnist
+from snnsim_datasets.images import mini_imagenet, svhn
 from snnsim_datasets.tools import files
-from snnsim_datasets.tools.images import read_npz
+from snnsim_datasets.tools.images import read_cifar, read_npz
 from snnsim_experiments import predict
 
 from snnsim.errors import DataError
@@ -101,3 +104,64 @@ def test_a_damaged_cache_is_made_again(how):
     SPOILT[how](path)
     again = files.cached_arrays("some.npz", keys, lambda: {"offsets": np.arange(4)})
     assert made["offsets"].tolist() == [0, 1, 2] and again["offsets"].tolist() == [0, 1, 2, 3]
+
+
+# --- what unpacks to more than it should ---------------------------------------------------------
+
+
+ZEROS = 5 * 2**20  # bytes, that compress to less than a hundredth
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    monkeypatch.setenv("SNNSIM_MAX_SMALL_MB", "1")
+
+
+def tar_of_zeros(path: Path, name: str) -> None:
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        member = tarfile.TarInfo(name)
+        member.size = ZEROS
+        archive.addfile(member, Zeros(ZEROS))
+
+
+class Zeros(io.RawIOBase):
+    """A file of so many zeros that takes no memory."""
+
+    def __init__(self, size: int):
+        self.left = size
+
+    def read(self, size: int = -1) -> bytes:
+        given = min(self.left, size if size >= 0 else self.left)
+        self.left -= given
+        return bytes(given)
+
+
+@pytest.mark.parametrize("name", ["data_batch_1.bin", "readme.txt"])
+def test_a_cifar_archive_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    narrow, tmp_path, name
+):
+    path = tmp_path / "cifar.tar.gz"
+    tar_of_zeros(path, name)
+    with pytest.raises(DataError, match=r"cifar\.tar\.gz holds .* more than the limit"):
+        read_cifar(path, ["data_batch_1.bin"], 1)
+
+
+def test_a_matlab_file_of_too_many_pixels_is_refused_before_they_are_unpacked(narrow, tmp_path):
+    matlab = pytest.importorskip("scipy.io")
+    path = tmp_path / "test_32x32.mat"
+    pixels = np.zeros((32, 32, 3, ZEROS // 3072), np.uint8)
+    matlab.savemat(path, {"X": pixels, "y": np.zeros((1, 1), np.uint8)}, do_compression=True)
+    with pytest.raises(DataError, match=r"test_32x32\.mat holds .* more than the limit"):
+        svhn._read(tmp_path, "test")
+
+
+def test_a_pickle_that_asks_for_a_large_array_is_refused_before_it_is_made(tmp_path):
+    from numpy._core.multiarray import _reconstruct
+
+    class Large:
+        def __reduce__(self):
+            return _reconstruct, (np.ndarray, (10**13,), b"b")
+
+    (tmp_path / "test.pkl").write_bytes(pickle.dumps({"images": Large(), "labels": [0]}))
+    with pytest.raises(DataError, match=r"test\.pkl .*it asks for an array of shape"):
+        mini_imagenet._read(tmp_path, "test")
