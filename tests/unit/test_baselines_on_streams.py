@@ -107,3 +107,29 @@ def test_encoder_and_options_belong_to_a_baseline():
     assert resolve("spoken-digits", "ewc").network["options"] is None
     decibels = resolve("split-gsc", "ewc", changes=["network.baseline=gru"]).network["encoder"]
     assert decibels["norm"] == "layer"
+
+
+def test_learning_rates_are_tried_with_the_first_seed_and_the_best_has_them_all(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    def run(config, seeds, root, folder, **options):
+        asked.append((config.training["lr"], config.stream["evaluate"], list(seeds), folder.name))
+        acc = 50.0 + 10 * config.training["lr"]
+        return {
+            "acc": acc, "bwt": 0.0, "std": {"acc": 1.0, "bwt": 0.0}, "memory_bytes": 0,
+            "seconds_per_task": [1.0, 2.0], "seeds": list(seeds),
+        }  # fmt: skip
+
+    monkeypatch.setattr(streams, "run", run)
+    changes = ["stream.tasks=2", "stream.samples=8", "training.lr=0.1"]
+    (row,) = streams.compare(
+        ["snn-none"], "parity", "fine-tuning", 2000, "parameters", [4, 7], None, tmp_path,
+        changes=changes, rates=[1.0, 3.0], quiet=True,
+    )  # fmt: skip
+    tried = [(0.1, "validation", [4]), (0.3, "validation", [4]), (0.3, "test", [4, 7])]
+    found = [(pytest.approx(lr), part, seeds) for lr, part, seeds, _ in asked]
+    assert found == tried
+    assert [name for *_, name in asked] == ["rate1-validation", "rate3-validation", "rate3"]
+    assert row["lr"] == pytest.approx(0.3) and row["seeds"] == [4, 7] and row["seconds"] == 3.0
