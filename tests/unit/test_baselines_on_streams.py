@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 from snnsim_experiments.baselines import streams
 from snnsim_experiments.continual.config import resolve
 
@@ -133,3 +134,50 @@ def test_learning_rates_are_tried_with_the_first_seed_and_the_best_has_them_all(
     assert found == tried
     assert [name for *_, name in asked] == ["rate1-validation", "rate3-validation", "rate3"]
     assert row["lr"] == pytest.approx(0.3) and row["seeds"] == [4, 7] and row["seconds"] == 3.0
+
+
+@pytest.mark.parametrize("by", ["parameters", "operations"])
+def test_the_parameters_of_a_network_on_a_stream_are_those_of_all_heads(by):
+    changes = ["stream.tasks=3", "stream.samples=8"]
+    config = resolve("parity", "fine-tuning", changes=["network.connections=dense", *changes])
+    tasks = streams.load(config, None, Console(quiet=True), True)
+    chosen, cost = streams.fit_budget(config, tasks, 3000, by)
+    learner = streams.networks.build(tasks, **chosen.network)
+    assert len(learner.heads) == 3
+    assert cost.parameters == sum(p.numel() for p in learner.parameters())
+    assert getattr(cost, by) <= 3000
+
+
+@pytest.mark.parametrize("seeds", [[3], [3, 5]])
+@pytest.mark.parametrize("name", ["snn-none", "fsmn"])
+def test_a_row_says_what_a_stream_gave_and_the_network_costs(name, seeds):
+    config = streams.configure(name, "parity", "fine-tuning", changes=["stream.tasks=2"], epochs=6)
+    assert config.training["epochs"] == 6 and config.stream["tasks"] == 2
+    config = streams.with_width(config, 12)
+    cost = streams.Cost(parameters=10, operations=20, state=30)
+    summary = {
+        "acc": 61.0, "bwt": -7.0, "std": {"acc": 1.5, "bwt": 2.5}, "memory_bytes": 99,
+        "seconds_per_task": [1.0, 2.5], "seeds": seeds,
+    }  # fmt: skip
+    several, spiking = len(seeds) > 1, name == "snn-none"
+    assert streams.row_of(name, (config, cost), summary) == {
+        "test": 61.0, "test_std": 1.5 if several else None, "bwt": -7.0,
+        "bwt_std": 2.5 if several else None, "parameters": 10, "operations": 20, "state": 30,
+        "width": 12, "memory_bytes": 99, "seconds": 3.5, "causal": True, "spiking": spiking,
+        "left_out": "" if spiking else streams.get(name).left_out, "seeds": seeds,
+    }  # fmt: skip
+
+
+def test_a_spiking_network_gets_of_the_changes_what_is_for_all():
+    changes = ["training.lr=0.25", "options.order=3", "network.depth=4", "stream.tasks=2"]
+    chosen = streams.configure("snn-recurrent", "parity", "fine-tuning", changes=changes)
+    assert (chosen.training["lr"], chosen.stream["tasks"]) == (0.25, 2)
+    assert chosen.network["connections"] == "recurrent" and not chosen.network["baseline"]
+    assert streams.with_width(chosen, 9).network["hidden"] == [9] * len(chosen.network["hidden"])
+    rated = streams.configure("fsmn", "parity", "fine-tuning", changes=changes)
+    assert rated.network["baseline"] == "fsmn" and rated.network["depth"] == 4
+    assert rated.network["options"]["order"] == 3
+    assert streams.width_of(streams.with_width(rated, 9)) == 9
+    pictures = streams.configure("snn-none", "split-cifar100", "fine-tuning")
+    with pytest.raises(ConfigError, match="a budget sizes fully connected layers"):
+        streams.with_width(pictures, 9)
