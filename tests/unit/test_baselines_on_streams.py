@@ -6,9 +6,13 @@ import json
 
 import pytest
 from rich.console import Console
+from small import stream
 from snnsim_experiments.baselines import streams
 from snnsim_experiments.continual.config import resolve
 
+import snnsim as sn
+from snnsim.baselines import cost_of
+from snnsim.continual import Learner, dense_head
 from snnsim.errors import ConfigError
 
 SMALL = ("--stream", "spoken-digits", "--budget", "4k", "--epochs", "1", "-q", "--set",
@@ -181,3 +185,14 @@ def test_a_spiking_network_gets_of_the_changes_what_is_for_all():
     pictures = streams.configure("snn-none", "split-cifar100", "fine-tuning")
     with pytest.raises(ConfigError, match="a budget sizes fully connected layers"):
         streams.with_width(pictures, 9)
+
+
+def test_a_network_that_repeats_still_images_costs_what_it_does_at_one_step():
+    costs = []
+    for times in (2, 7):
+        body = sn.Sequential(sn.Dense(12, 6), sn.Repeat(times), sn.LIF(6, dt=1.0), sn.Dense(6, 5))
+        learner = Learner(body, dense_head(5), stream("task"))
+        costs.append(cost_of(streams._OfOneTask(learner), 12))
+    assert costs[0] == costs[1]
+    plain = sn.Sequential(sn.Dense(12, 6), sn.LIF(6, dt=1.0), sn.Dense(6, 5), learner.head(0))
+    assert costs[0] == cost_of(plain, 12)
