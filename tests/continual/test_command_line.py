@@ -428,3 +428,20 @@ def test_a_comparison_does_not_mix_seeds(tmp_path):
     assert isinstance(mixed.exception, ConfigError)
     assert "holds owm with the seeds [0]" in str(mixed.exception)
     assert snnsim(*both, "fine-tuning,owm", "--seeds", "0,1", "--resume").exit_code == 0
+
+
+def test_every_seed_has_a_stream_of_its_own(tmp_path, monkeypatch):
+    from snnsim_experiments.continual import run
+
+    asked, original = [], run.streams.build
+
+    def noting(name, root, *rest, **options):
+        asked.append(options["seed"])
+        return original(name, root, *rest, **options)
+
+    changes = ["stream.tasks=2", "stream.samples=8", "stream.seed=10", "training.epochs=1"]
+    config = resolve("parity", "fine-tuning", changes=changes, learning="ottt")
+    assert config.network["learning"] == "ottt"
+    monkeypatch.setattr(run.streams, "build", noting)
+    run.run(config, [2, 5], None, tmp_path / "run", quiet=True)
+    assert asked == [12, 15]
