@@ -1,0 +1,231 @@
+"""Networks that only the checks of baselines have: routers, solvers, curricula and listeners."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from snnsim_datasets.synthetic.sudoku import edges, sudoku
+from snnsim_experiments.baselines.checks import (
+    few_shot,
+    parity,
+    rrn,
+    spoken_sums,
+    workspace,
+)
+from torch import nn
+
+from snnsim.training import set_seed
+
+
+def one_hot(items, count):
+    return nn.functional.one_hot(torch.as_tensor(items), count).float()
+
+
+# --- routing ------------------------------------------------------------------------------------
+
+
+class Routes(nn.Module):
+    """Scores of the gates, one row per step, given by hand."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows, self.step = rows, 0
+
+    def forward(self, h):
+        self.step += 1
+        return 50 * one_hot(self.rows[(self.step - 1) % 13], 3).expand(len(h), 3)
+
+
+@pytest.mark.parametrize("added", [0, 1, 7, 9])
+def test_a_workspace_that_loads_and_increments_adds(added):
+    net = workspace.Adder()
+    net.gates = Routes([2, 0, *[1] * added, *[2] * (11 - added)])
+    scores = net(torch.eye(10), torch.eye(10)[added].expand(10, 10))
+    assert scores.argmax(1).tolist() == [(a + added) % 10 for a in range(10)]
+    torch.testing.assert_close(scores.exp().sum(1), torch.ones(10), rtol=1e-4, atol=0)
+    assert net.gates.step == 13
+
+
+def test_a_workspace_that_loads_nothing_knows_nothing():
+    net = workspace.Adder()
+    net.gates = Routes([1, 2] * 7)
+    scores = net(torch.eye(10), torch.eye(10))
+    torch.testing.assert_close(scores, torch.full((10, 10), 0.1).log(), rtol=1e-4, atol=0)
+
+
+def test_the_router_sees_the_second_digit_and_the_step_and_not_the_first_digit():
+    torch.manual_seed(0)
+    net, heard = workspace.Adder(), []
+    net.control.register_forward_pre_hook(lambda module, given: heard.append(given[0]))
+    net(torch.eye(10)[[1, 2]], torch.eye(10)[[3, 4]])
+    for step, x in enumerate(heard):
+        assert torch.equal(x[:, :10], torch.eye(10)[[3, 4]])
+        assert torch.equal(x[:, 10:], torch.eye(10)[[min(step, 9)] * 2])
+    assert len(heard) == 13
+
+
+def test_gates_of_a_cold_router_are_sharper():
+    torch.manual_seed(0)
+    net = workspace.Adder()
+    spread = []
+    for net.temperature in (1.0, 0.05):
+        scores = net(torch.eye(10), torch.eye(10))
+        spread.append(scores.exp().max(1).values.mean().item())
+    assert spread[1] > 1.2 * spread[0]
+
+
+def test_the_controls_of_sums_hear_both_digits():
+    torch.manual_seed(0)
+    a, b = torch.eye(10)[[1, 2, 1]], torch.eye(10)[[3, 3, 4]]
+    for net in (workspace.Plain(), spoken_sums.Perceptron()):
+        scores = net(a, b)
+        assert scores.shape == (3, 10)
+        assert not torch.allclose(scores[0], scores[1])
+        assert not torch.allclose(scores[0], scores[2])
+        assert not torch.allclose(scores, net(b, a))
+
+
+def test_a_listener_adds_the_shares_of_the_digits_it_hears():
+    torch.manual_seed(0)
+    kept = []
+
+    class Adder(nn.Module):
+        def forward(self, a, b):
+            kept.append((a, b))
+            return a - b
+
+    net = spoken_sums.Listener(6, Adder()).eval()
+    x = torch.poisson(torch.ones(9, 4, 6))
+    lengths = torch.tensor([9, 3, 5, 9])
+    first, second = SimpleNamespace(x=x, lengths=lengths), SimpleNamespace(x=x + 1, lengths=lengths)
+    scores, heard = net(first, second)
+    assert len(heard) == 2 and heard[0].shape == (4, 10)
+    for given, shares, batch in zip(heard, kept[0], (first, second), strict=True):
+        y = net.hear(batch.x)[0]
+        expected = torch.stack([y[:n, i].mean(0) for i, n in enumerate(lengths.tolist())])
+        torch.testing.assert_close(given, expected)
+        torch.testing.assert_close(shares, expected.softmax(1))
+    torch.testing.assert_close(scores, kept[0][0] - kept[0][1])
+
+
+# --- puzzles ------------------------------------------------------------------------------------
+
+
+def test_a_solver_scores_every_cell_after_every_step_from_what_is_given():
+    torch.manual_seed(0)
+    net = rrn.Solver().eval()
+    puzzles = torch.from_numpy(sudoku(3, "train", 1)[0]).long()
+    with torch.no_grad():
+        found = net(puzzles, 5)
+        assert [scores.shape for scores in found] == [(3, 16, 4)] * 5
+        x = torch.relu(net.enter(net.digit(puzzles))[0])
+        h, c = x, torch.zeros_like(x)
+        for scores in found:
+            h, c = net.relate(x, h, c)
+            torch.testing.assert_close(scores, net.answer(h)[0])
+    near = torch.zeros(16, 16, dtype=torch.bool)
+    near[tuple(torch.tensor(edges()).T)] = True
+    embedded = net.digit(puzzles[:1]).detach().requires_grad_()
+    net.digit = nn.Identity()
+    net(embedded, 1)[0][0, 3].sum().backward()
+    reached = embedded.grad[0].abs().sum(-1) > 0
+    assert reached.tolist() == (near[3] | (torch.arange(16) == 3)).tolist()
+
+
+# --- curricula ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_curriculum_goes_on_when_its_worst_head_has_been_right_for_long(several):
+    made = parity._Curriculum(several, 0)
+
+    class Knows(nn.Module):
+        """Gives every label away, but is wrong in a quarter for one N."""
+
+        def __init__(self, i):
+            super().__init__()
+            self.i, self.weight = i, nn.Parameter(torch.ones(1))
+
+        def forward(self, h):
+            labels = kept["labels"][self.i if several else -1]
+            wrong = torch.arange(128) < (32 if kept["bad"] == self.i else 0)
+            return 9 * self.weight * one_hot(labels ^ wrong.long(), 2)
+
+    made.heads = nn.ModuleList(Knows(i) for i in range(23))
+    kept = {"bad": -1}
+    bits = parity.bits
+
+    def noting(memory, random):
+        x, kept["labels"] = bits(memory, random)
+        return x, kept["labels"]
+
+    reached = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "bits", noting)
+        for _ in range(77 + 77 + 76):
+            made.step()
+            reached.append(made.memory)
+        # 1 - 0.95 ** n is above 0.98 from the 77th step on
+        assert reached == [2] * 76 + [3] * 77 + [4] * 77
+        kept["bad"] = 1 if several else 0
+        for _ in range(90):
+            made.step()
+        assert made.memory == 4 and made.recent < 0.98
+        made.memory, made.recent, kept["bad"] = 24, 0.99, -1
+        made.step()
+        assert made.memory == 24
+
+
+def test_every_number_of_a_curriculum_has_its_head_or_all_have_one():
+    several, one = parity._Curriculum(True, 0), parity._Curriculum(False, 0)
+    assert len(several.heads) == 23
+    assert [several._head(i) for i in range(23)] == list(several.heads)
+    assert {one._head(i) for i in range(23)} == {one.heads[0]}
+    rates = several.optimizer.param_groups[0]
+    assert (rates["lr"], rates["momentum"], rates["nesterov"]) == (0.05, 0.1, True)
+    assert len(rates["params"]) == len(list(several.net.parameters())) + 2 * 23
+    assert several.net.n_out == 128
+
+
+def test_only_the_heads_of_a_curriculum_so_far_are_trained():
+    for several, trained in ((True, [0, 1, 2]), (False, [0])):
+        made = parity._Curriculum(several, 1)
+        made.memory = 4
+        before = [head.weight.detach().clone() for head in made.heads]
+        made.step()
+        moved = [i for i, w in enumerate(before) if not torch.equal(w, made.heads[i].weight)]
+        assert moved == trained
+
+
+def test_the_accuracy_of_a_curriculum_is_that_of_the_head_of_the_number():
+    made = parity._Curriculum(True, 0)
+    for memory in (2, 5):
+        x, labels = parity.bits(memory, np.random.default_rng(memory))
+        with torch.no_grad():
+            scores = made.heads[memory - 2](made.net(x)[0][-1])
+        right = (scores.argmax(1) == labels[-1]).double().mean()
+        assert made.accuracy(memory) == pytest.approx(100 * float(right))
+
+
+# --- a new speaker ------------------------------------------------------------------------------
+
+
+def test_queries_are_answered_from_the_same_context_each():
+    set_seed(0)
+    model = few_shot._Model().eval()
+    x, labels = few_shot.utterances(12, np.random.default_rng(0))
+    query = x[:, 4:]
+    with torch.no_grad():
+        state = model.body.observe(model.body.initial_state(1), x[:, :4], labels[:4])
+        together = model((x[:, :4], labels[:4]), query)
+        for i in range(8):
+            alone, _ = model.body(query[:, i : i + 1], state)
+            torch.testing.assert_close(together[i : i + 1], model.head(alone[-1]), rtol=1e-4,
+                                       atol=1e-5)  # fmt: skip
+        nothing = model((x[:, :0], labels[:0]), query)
+        alone, _ = model.body(query, model.body.initial_state(8))
+    torch.testing.assert_close(nothing, model.head(alone[-1]), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(nothing, together)
