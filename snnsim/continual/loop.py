@@ -187,8 +187,9 @@ class ContinualTrainer:
         data = self.method.training_data(task)
         steps = -(-len(data) // self.recipe.batch_size)
         self.watcher.task_started(task, steps * self.recipe.epochs)
-        start_training(self.learner)
-        self.method.enter(task)  # also where all epochs were done before an interruption
+        if self.place.epoch == self.recipe.epochs:  # all done before an interruption
+            start_training(self.learner)
+            self.method.enter(task)
         while self.place.epoch < self.recipe.epochs:
             self._run_epoch(data, steps)
         self._narrow(task, self.recipe.epochs)

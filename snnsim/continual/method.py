@@ -62,7 +62,7 @@ class Method:
     def begin_task(self, task: int) -> None: ...
 
     def enter(self, task: int) -> None:
-        """Called before every epoch, and so also after a resumption."""
+        """Called before every epoch, and after a resumption in any case."""
 
     def training_data(self, task: int) -> Any:
         """What a task is trained on."""

@@ -440,8 +440,11 @@ def test_every_seed_has_a_stream_of_its_own(tmp_path, monkeypatch):
         return original(name, root, *rest, **options)
 
     changes = ["stream.tasks=2", "stream.samples=8", "stream.seed=10", "training.epochs=1"]
-    config = resolve("parity", "fine-tuning", changes=changes, learning="ottt")
-    assert config.network["learning"] == "ottt"
+    config = resolve("parity", "fine-tuning", changes=changes)
+    other = [*changes, "network.connections=dense"]
+    assert (
+        resolve("parity", "fine-tuning", changes=other, learning="dsr").network["learning"] == "dsr"
+    )
     monkeypatch.setattr(run.streams, "build", noting)
     run.run(config, [2, 5], None, tmp_path / "run", quiet=True)
     assert asked == [12, 15]

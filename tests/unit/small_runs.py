@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "datasets"))  # for those who run it as a script
 from dataset_files import write_clip, write_heidelberg
 
 TINY = ("--set", "network.hidden=[4]", "-q")

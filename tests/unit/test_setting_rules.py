@@ -282,7 +282,7 @@ def test_a_file_is_told_the_sections_it_may_have(tmp_path):
     path.write_text("[training-gru]\na = 1\n")
     assert read_toml(path, sections) == {"training-gru": {"a": 1}}
     path.write_text("[network]\na = nan\n")
-    assert refusal(read_toml, path) == "network.a is nan but must be a finite number"
+    assert refusal(read_toml, path) == f"{path}: network.a is nan but must be a finite number"
 
 
 # --- single changes -----------------------------------------------------------------------------
