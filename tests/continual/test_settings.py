@@ -170,4 +170,4 @@ def test_a_baseline_has_its_encoder_and_options_complete():
     assert network["encoder"] == {"bins": 1, "clip": 3.0, "norm": "sqrt", "pool": 1}
     assert network["options"] == {} and network["baseline"] == "gru"
     with pytest.raises(ConfigError, match="network.encoder"):
-        resolve("spoken-digits", "ewc", changes=["network.encoder={}"])
+        resolve("spoken-digits", "ewc", changes=["network.baseline=gru", "network.encoder={}"])

@@ -208,7 +208,7 @@ def test_a_file_of_settings_gives_spiking_networks_what_all_share(tmp_path):
     assert theirs.training["max_lr"] == 0.5
 
 
-@pytest.mark.parametrize("by", ["parameters", "operations"])
+@pytest.mark.parametrize("by", ["parameters", "operations", "state"])
 def test_all_hidden_layers_of_a_spiking_network_are_as_wide_as_the_budget_allows(by):
     chosen = configure("snn-learned", "spoken-digits", 9000, by, FACTS)
     network = dict(chosen.network)
