@@ -14,6 +14,7 @@ from snnsim_experiments.baselines.config import fit_budget, resolve
 from snnsim_experiments.baselines.rows import runs_at, side_by_side
 from snnsim_experiments.continual.run import Refused
 
+from snnsim import plotting
 from snnsim.baselines import Cost, RateNetwork, cost_of, get
 from snnsim.errors import ConfigError, NonFiniteError
 
@@ -81,6 +82,14 @@ def test_what_has_no_place_is_refused_what_diverges_has_failed_and_the_rest_goes
     assert found[1]["failed"] == "wild is not finite" and "refused" not in found[1]
     assert found[2]["test"] == 50.0 and all("settings" in row for row in found)
     assert told.file.getvalue() == ""
+
+
+def test_the_picture_is_of_the_rows_with_results(tmp_path, monkeypatch):
+    drawn, draw = [], plotting.accuracy_by_cost
+    monkeypatch.setattr(plotting, "accuracy_by_cost", lambda rows: drawn.append(rows) or draw(rows))
+    rows_of(["a"], tmp_path, measure=diverges)
+    found = rows_of(["b", "c"], tmp_path, resume=True)
+    assert drawn == [[], found[1:]] and [row["name"] for row in found] == ["a", "b", "c"]
 
 
 def test_only_a_network_that_does_not_fit_is_a_row_and_another_error_in_its_run_is_raised(tmp_path):
@@ -196,7 +205,11 @@ def test_every_run_has_the_seed_and_rate_of_its_folder(tmp_path, monkeypatch):
     assert (row["parameters"], row["operations"], row["state"]) == tuple(
         getattr(cost, key) for key in ("parameters", "operations", "state")
     )
-    assert row["width"] == network["width"] and row["left_out"] == get("elman").left_out
+    assert (
+        row["causal"] is True
+        and row["width"] == network["width"]
+        and row["left_out"] == get("elman").left_out
+    )
     calls.clear()
     comparison.compare(*arguments, **options, resume=True)
     assert [resume for *_, resume, _ in calls] == [True] * 4
