@@ -238,6 +238,7 @@ def test_a_row_of_a_stream_has_its_averages_spread_and_cost():
         "operations": 13.0, "width": 9, "memory_bytes": 77, "seconds": 3.5, "causal": True,
         "spiking": False, "left_out": get("gru").left_out, "seeds": [4, 5],
     }  # fmt: skip
+    assert "sampled negatives" in streams.row_of("sasrec", chosen, SUMMARY)["left_out"]
     alone = streams.row_of("gru", chosen, SUMMARY | {"seeds": [4]})
     assert (alone["test_std"], alone["bwt_std"]) == (None, None)
     config = streams.configure("snn-axonal", "spoken-digits", "ewc")
