@@ -1,0 +1,314 @@
+"""Claims of checks of baselines, whose networks are stood for by ones of known answers."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import snnsim_datasets
+import torch
+from snnsim_datasets.synthetic.sudoku import sudoku
+from snnsim_experiments.baselines.checks import (
+    events,
+    few_shot,
+    forecast,
+    ponder,
+    rrn,
+    workspace,
+)
+from snnsim_experiments.baselines.checks.outcome import batches
+from torch import nn
+
+
+def untrained(monkeypatch, module):
+    """No steps; what was to be optimised, with its loss."""
+    found = []
+
+    def optimise(net, loss, *arguments, each=None):
+        found.append(SimpleNamespace(net=net, loss=loss, arguments=arguments, each=each))
+
+    monkeypatch.setattr(module, "optimise", optimise)
+    return found
+
+
+def one_hot(items, count):
+    return nn.functional.one_hot(torch.as_tensor(items), count).float()
+
+
+# --- routing ------------------------------------------------------------------------------------
+
+
+class Knows(nn.Module):
+    """Answers so many of the trained pairs of digits and of the others right."""
+
+    def __init__(self, trained, new, seed):
+        super().__init__()
+        order = np.random.default_rng(seed).permutation(100)
+        self.right = {divmod(int(c), 10) for c in [*order[:trained], *order[60 : 60 + new]]}
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, a, b):
+        pairs = zip(a.argmax(1).tolist(), b.argmax(1).tolist(), strict=True)
+        answers = [(i + j + ((i, j) not in self.right)) % 10 for i, j in pairs]
+        return self.weight * one_hot(answers, 10)
+
+
+@pytest.mark.parametrize(
+    ("ours", "control", "passed"),
+    [((60, 40), (60, 0), True), ((60, 39), (60, 19), True), ((60, 38), (60, 0), False),
+     ((60, 40), (0, 20), False)],
+)  # fmt: skip
+def test_new_pairs_must_be_added_by_routing_and_not_by_an_lstm(monkeypatch, ours, control, passed):
+    trained = untrained(monkeypatch, workspace)
+    monkeypatch.setattr(workspace, "Adder", lambda: Knows(*ours, 3))
+    monkeypatch.setattr(workspace, "Plain", lambda: Knows(*control, 3))
+    monkeypatch.setattr(workspace, "isinstance", lambda *_: True, raising=False)
+    found = workspace.run(seed=3)
+    assert found.passed is passed
+    for name, (old, new), part in (("workspace", ours, found.figures),
+                                   ("lstm", control, found.control)):  # fmt: skip
+        assert part == pytest.approx(
+            {f"{name}, trained pairs": 100 * old / 60, f"{name}, new pairs": 100 * new / 40}
+        )
+    assert [t.arguments for t in trained] == [(600, 1e-2), (600, 3e-3)]
+    for step, temperature in ((0, 1.0), (300, 0.65), (599, 1 - 0.7 * 599 / 600)):
+        trained[0].each(step)
+        assert trained[0].net.temperature == pytest.approx(temperature)
+    wrong = (60 - ours[0]) / 60  # of 60 pairs that are trained, and no other
+    right = torch.tensor([1.0, *[0.0] * 9]).log_softmax(0)
+    expected = -(1 - wrong) * right[0] - wrong * right[1]
+    assert float(trained[0].loss().detach()) == pytest.approx(float(expected), rel=1e-5)
+
+
+# --- puzzles ------------------------------------------------------------------------------------
+
+
+class Solves(nn.Module):
+    """Solves the first of 300 test puzzles, so many after each step; but one cell of others."""
+
+    def __init__(self, solved, seed):
+        super().__init__()
+        self.solved, self.answers = solved, sudoku(300, "test", seed)[1]
+
+    def forward(self, puzzles, steps):
+        found = []
+        for step in range(1, steps + 1):
+            known = self.solved[min(s for s in self.solved if s >= step)]
+            answers = torch.from_numpy(self.answers).long() - 1
+            answers[known:, 15] = (answers[known:, 15] + 1) % 4
+            found.append(one_hot(answers, 4))
+        return found
+
+
+@pytest.mark.parametrize(
+    ("solved", "passed"),
+    [((0, 150, 181, 300), True), ((0, 150, 179, 300), False), ((0, 200, 240, 235), True),
+     ((0, 200, 240, 233), False), ((200, 200, 240, 240), False), ((0, 240, 240, 240), False)],
+)  # fmt: skip
+def test_more_steps_must_solve_more_puzzles_and_more_than_trained_no_fewer(
+    monkeypatch, solved, passed
+):
+    untrained(monkeypatch, rrn)
+    table = dict(zip((1, 4, 8, 16), solved, strict=True))
+    monkeypatch.setattr(rrn, "Solver", lambda: Solves(table, 2))
+    found = rrn.run(seed=2)
+    assert found.passed is passed
+    shares = {n: pytest.approx(count / 3) for n, count in table.items()}
+    assert found.figures == {f"solved %, {n} steps": shares[n] for n in (4, 8, 16)}
+    assert found.control == {"solved %, 1 step": shares[1]}
+
+
+# --- forecasts of coupled channels --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("whole", "alone", "graph", "passed"),
+    [("mean", 9.0, "coupling", True), ("mean", 9.0, "none", False),
+     (9.0, "mean", "coupling", False), ("mean", "mean", "coupling", False)],
+)  # fmt: skip
+def test_the_graph_must_make_the_best_forecasts_and_be_the_coupling(
+    monkeypatch, whole, alone, graph, passed
+):
+    trained = untrained(monkeypatch, forecast)
+
+    class Mixer(forecast.GraphMixer):
+        def graph(self):
+            noise = 0.01 * torch.from_numpy(np.random.default_rng(0).random((12, 12)))
+            return noise - (torch.from_numpy(forecast.coupling()) if graph == "coupling" else 0)
+
+    class Forecaster(nn.Module):
+        def __init__(self, core, window, stride, mixer):
+            super().__init__()
+            self.core, self.mixer = core, mixer
+            assert (window, stride) == (20, 5)
+
+        def forward(self, past):
+            if self.mixer is None:
+                return torch.zeros(5, *past.shape[1:])
+            by_itself = not self.mixer.scale.requires_grad
+            assert bool(self.mixer.scale.any()) != by_itself
+            how = alone if by_itself else whole
+            value = 1.9 if how == "mean" else how  # their mean is 2
+            return torch.full((5, *past.shape[1:]), value)
+
+    monkeypatch.setattr(forecast, "GraphMixer", Mixer)
+    monkeypatch.setattr(forecast, "Forecaster", Forecaster)
+    found = forecast.run(seed=1)
+    assert found.passed is passed
+    past, following = forecast.windows(forecast.counts(2000, 3))
+    past, following = past.numpy(), following.numpy()
+
+    def error(how):
+        return float(np.abs(following - (1.9 if how == "mean" else how)).mean())
+
+    assert found.figures["error, with the graph"] == pytest.approx(error(whole), rel=1e-4)
+    assert found.figures["error, LSTM of all channels"] == pytest.approx(error(0.0), rel=1e-4)
+    assert (found.figures["correlation of graph and coupling"] > 0.99) == (graph == "coupling")
+    assert abs(found.control["correlation, shuffled"]) < 0.25
+    known = {
+        "error, each channel by itself": error(alone),
+        "error, persistence": np.abs(past[-1:] - following).mean(),
+        "error, each channel's own mean": np.abs(past.mean(0) - following).mean(),
+    }
+    assert {k: v for k, v in found.control.items() if k in known} == pytest.approx(known, rel=1e-4)
+    assert [t.arguments for t in trained] == [(800, 3e-3)] * 3
+    sizes = [(t.net.core.n_in, t.net.core.n_out) for t in trained]
+    assert sizes == [(1, 16), (1, 16), (12, 48)]
+    x, _ = forecast.windows(forecast.counts(6000, 2))
+    active = (x.numpy() > 0).reshape(-1, 12).astype(float)
+    norms = np.sqrt(active.sum(0))
+    together = active.T @ active / np.outer(norms, norms)
+    np.testing.assert_allclose(trained[0].net.mixer.together.numpy(), together, rtol=1e-4)
+
+
+# --- a new speaker ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right", "passed"),
+    [((6, 12, 18), True), ((6, 9, 10), True), ((6, 12, 12.5), False), ((6, 8, 18), False)],
+)
+def test_accuracy_must_grow_with_the_utterances_of_a_speaker(monkeypatch, right, passed):
+    trained, sizes, asked = untrained(monkeypatch, few_shot), [], []
+    shares = dict(zip((0, 2, 8), right, strict=True))
+
+    def utterances(count, random):
+        labels = torch.from_numpy(random.integers(0, 4, count))
+        return one_hot(labels, 16).expand(8, count, 16), labels
+
+    class Model(nn.Module):
+        def forward(self, context, query):
+            sizes.append((context[0].shape[1], len(context[1])))
+            asked.append(query[0].argmax(-1).tolist())
+            wrong = torch.arange(24) >= int(shares[len(context[1])] + len(sizes) % 2 / 2)
+            return one_hot((query[0].argmax(-1) + wrong) % 4, 4)
+
+    monkeypatch.setattr(few_shot, "utterances", utterances)
+    monkeypatch.setattr(few_shot, "_Model", Model)
+    found = few_shot.run(seed=1)
+    assert found.passed is passed
+    expected = {f"accuracy %, {n} utterances": 100 * r / 24 for n, r in shares.items()}
+    assert found.figures | found.control == pytest.approx(expected)
+    assert set(found.control) == {"accuracy %, 0 utterances"}
+    assert sizes == [(n, n) for n in (0, 2, 8) for _ in range(150)]
+    test = np.random.default_rng([1, 10**6])  # the same speakers for every size
+    speakers = [test.integers(0, 4, 32)[8:].tolist() for _ in range(150)]
+    assert asked == 3 * speakers
+    assert trained[0].arguments == (1000, 3e-3)
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ahead", "passed"), [(0.11, True), (0.09, False), (-0.2, False)])
+def test_events_must_be_foretold_better_than_by_the_last_channel(monkeypatch, ahead, passed):
+    trained = untrained(monkeypatch, events)
+    train, test = (
+        snnsim_datasets.load("spoken-digits", part, binning="events", pool=10)
+        for part in ("train", "test")
+    )
+    items = train.batch(range(len(train))).x.numpy()
+    tested = test.batch(range(len(test))).x.numpy()
+    there = tested[1:].sum(-1) > 0
+    shares = (items.sum((0, 1)) + 1) / (items.sum((0, 1)) + 1).sum()
+    alone = -np.log(shares[tested[1:].argmax(-1)])[there].mean()
+    pairs = 0.1 + items[:-1].reshape(-1, train.channels).T @ items[1:].reshape(-1, train.channels)
+    pairs /= pairs.sum(1, keepdims=True)
+    before = -np.log(pairs[tested[:-1].argmax(-1), tested[1:].argmax(-1)])[there].mean()
+    loss = events._loss
+
+    def known(net, items):
+        if items.shape[1] == len(test):
+            np.testing.assert_array_equal(items.numpy(), tested)
+            return torch.tensor(before - ahead)
+        return loss(net, items)
+
+    monkeypatch.setattr(events, "_loss", known)
+    found = events.run(seed=2)
+    assert found.passed is passed
+    assert found.figures == pytest.approx({"SASRec": before - ahead})
+    expected = {"the last channel alone": before, "how often each spikes": alone}
+    assert found.control == pytest.approx(expected, rel=1e-4)
+    assert before < alone and trained[0].arguments == (300, 3e-3)
+    chosen = next(batches(len(train), 16, 2))
+    net = trained[0].net
+    assert (net.n_out, net.blocks[0].attention.reach) == (48, 32)
+    with torch.no_grad():
+        expected = loss(net, train.batch(chosen).x[:200])
+    assert float(trained[0].loss().detach()) == pytest.approx(float(expected), rel=1e-4)
+
+
+# --- sums since a mark --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "passed"),
+    [({}, True), ({("tied", 0): 94}, False), ({("tied", 4): 94}, False),
+     ({"thought": 0.9}, False), ({"thought": 1.1}, True), ({("untied", 6): 76}, False),
+     ({("untied", 6): 74}, True), ({("tied, no halting", 6): 0}, True)],
+)  # fmt: skip
+def test_longer_lags_must_be_thought_about_longer_and_a_tied_block_be_better(
+    monkeypatch, change, passed
+):
+    names = {0.03: "tied", 0.0: "tied, no halting", None: "untied"}
+    known = {(n, g): 97.0 for n in names.values() for g in (0, 2, 4)}
+    known |= {("tied", 6): 80.0, ("tied, no halting", 6): 65.0, ("untied", 6): 50.0}
+    known |= {"thought": 3.4} | change
+    asked = []
+
+    class Net(nn.Module):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+            self.layers = [SimpleNamespace(think=lambda x: SimpleNamespace(ponder=thought(x)))]
+
+        def forward(self, x):
+            _, totals, lags = ponder.sums(2000, 24, 8, 10**9 + 7)
+            wrong = torch.zeros_like(totals)
+            for lag in range(9):
+                share = 1 - known[self.name, min(lag // 2 * 2, 6)] / 100
+                places = (lags == lag).nonzero()
+                wrong[tuple(places[: round(share * len(places))].T)] = 1
+            return one_hot((totals + wrong) % 4, 4), None
+
+    def thought(x):
+        lags = ponder.sums(2000, 24, 8, 10**9 + 7)[2]
+        return 2.0 + known["thought"] * (lags >= 4).float() + (lags >= 6).float()
+
+    def train(weight, seed, steps):
+        asked.append((weight, seed, steps))
+        return Net(names[weight])
+
+    monkeypatch.setattr(ponder, "_train", train)
+    found = ponder.run(seed=7)
+    assert found.passed is passed
+    assert asked == [(weight, 7, 600) for weight in names]
+    groups = {0: "0 to 1", 2: "2 to 3", 4: "4 to 5", 6: "6 to 8"}
+    expected = {f"accuracy %, {name}, lags {group}": known[name, first]
+                for name in names.values() for first, group in groups.items()}  # fmt: skip
+    more = known["thought"]
+    expected |= {"ponder, lags 0 to 1": 2, "ponder, lags 2 to 3": 2,
+                 "ponder, lags 4 to 5": 2 + more, "ponder, lags 6 to 8": 3 + more}  # fmt: skip
+    assert found.figures | found.control == pytest.approx(expected, abs=0.1)
+    assert set(found.control) == {f"accuracy %, untied, lags {group}" for group in groups.values()}

@@ -1,0 +1,334 @@
+"""Rows of a comparison, kept in a file from one network to the next, and its runs by folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from types import SimpleNamespace
+
+import pytest
+import snnsim_experiments.baselines.compare as comparison
+from rich.console import Console
+from snnsim_experiments.baselines import streams
+from snnsim_experiments.baselines.config import fit_budget, resolve
+from snnsim_experiments.baselines.rows import runs_at, side_by_side
+from snnsim_experiments.continual.run import Refused
+
+from snnsim import plotting
+from snnsim.baselines import Cost, RateNetwork, cost_of, get
+from snnsim.errors import ConfigError, NonFiniteError
+
+SETTINGS = {"budget": 5000.0, "by": "state", "seeds": [0, 1], "rates": [1.0]}
+COST = {"parameters": 10, "operations": 20.0, "state": 3, "test": 50.0, "test_std": None}
+
+
+def console():
+    return Console(file=io.StringIO(), width=200)
+
+
+def rows_of(names, out, *, make=str, measure=None, settings=SETTINGS, resume=False, quiet=False,
+            told=None):  # fmt: skip
+    measure = measure or (lambda name, chosen: COST | {"of": chosen})
+    return side_by_side(names, settings, make, measure, out, resume, quiet, told or console())
+
+
+def stored(out):
+    return json.loads((out / "comparison.json").read_text())
+
+
+def diverges(name, chosen):
+    raise NonFiniteError(f"{name} is not finite")
+
+
+# --- one row after the other --------------------------------------------------------------------
+
+
+def test_a_row_says_what_it_was_measured_with(tmp_path):
+    told = console()
+    found = rows_of(["b", "a"], tmp_path / "c", make=str.upper, told=told)
+    assert [(row["name"], row["of"]) for row in found] == [("b", "B"), ("a", "A")]
+    for row in found:
+        assert (row["budget"], row["by"], row["settings"]) == (5000.0, "state", SETTINGS)
+    assert stored(tmp_path / "c") == found
+    assert told.file.getvalue().split() == ["b", "a"]
+    assert (tmp_path / "c" / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_file_is_written_after_every_network(tmp_path):
+    seen = []
+
+    def measure(name, chosen):
+        path = tmp_path / "comparison.json"
+        seen.append([row["name"] for row in json.loads(path.read_text())] if path.exists() else [])
+        return COST
+
+    rows_of(["a", "b", "c"], tmp_path, measure=measure)
+    assert seen == [[], ["a"], ["a", "b"]]
+
+
+def test_what_has_no_place_is_refused_what_diverges_has_failed_and_the_rest_goes_on(tmp_path):
+    def make(name):
+        if name == "wide":
+            raise ConfigError("too small")
+        return name
+
+    def measure(name, chosen):
+        return diverges(name, chosen) if name == "wild" else COST
+
+    told = console()
+    found = rows_of(["wide", "wild", "tame"], tmp_path, make=make, measure=measure, quiet=True,
+                    told=told)  # fmt: skip
+    assert found[0]["refused"] == "too small" and "failed" not in found[0]
+    assert found[1]["failed"] == "wild is not finite" and "refused" not in found[1]
+    assert found[2]["test"] == 50.0 and all("settings" in row for row in found)
+    assert told.file.getvalue() == ""
+
+
+def test_the_picture_is_of_the_rows_with_results(tmp_path, monkeypatch):
+    drawn, draw = [], plotting.accuracy_by_cost
+    monkeypatch.setattr(plotting, "accuracy_by_cost", lambda rows: drawn.append(rows) or draw(rows))
+    rows_of(["a"], tmp_path, measure=diverges)
+    found = rows_of(["b", "c"], tmp_path, resume=True)
+    assert drawn == [[], found[1:]] and [row["name"] for row in found] == ["a", "b", "c"]
+
+
+def test_only_a_network_that_does_not_fit_is_a_row_and_another_error_in_its_run_is_raised(tmp_path):
+    def measure(name, chosen):
+        raise ConfigError("another data set")
+
+    with pytest.raises(ConfigError, match="another data set"):
+        rows_of(["a"], tmp_path, measure=measure)
+
+
+def test_rows_of_other_networks_are_kept_and_a_row_measured_again_comes_last(tmp_path):
+    rows_of(["a", "b"], tmp_path)
+    found = rows_of(["a", "c"], tmp_path, resume=True, make=str.upper)
+    assert [row["name"] for row in found] == ["b", "a", "c"]
+    assert [row["of"] for row in found] == ["b", "A", "C"]
+
+
+def test_a_row_that_failed_may_be_refused_later_but_one_with_results_is_not_lost(tmp_path):
+    def refuse(name):
+        raise ConfigError("no place")
+
+    rows_of(["a"], tmp_path, measure=diverges)
+    assert rows_of(["a"], tmp_path, make=refuse, resume=True)[0]["refused"] == "no place"
+    rows_of(["a"], tmp_path, resume=True)
+    with pytest.raises(ConfigError, match="no place"):
+        rows_of(["a"], tmp_path, make=refuse, resume=True)
+    assert stored(tmp_path)[0]["test"] == 50.0
+
+
+def test_going_on_without_rows_says_so_even_if_quiet(tmp_path):
+    told = console()
+    rows_of(["a"], tmp_path / "c", resume=True, quiet=True, told=told)
+    assert f"there is no comparison in {tmp_path / 'c'}; starting one" in told.file.getvalue()
+    again = console()
+    rows_of(["b"], tmp_path / "c", resume=True, quiet=True, told=again)
+    assert again.file.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "said"),
+    [
+        ({"budget": 6.0}, ["a"], r"a in .* was run with another budget, 5000.0 and not 6.0"),
+        ({"by": "parameters"}, ["b"], "another by, state and not parameters"),
+        ({"seeds": [0]}, ["b"], r"another seeds, \[0, 1\] and not \[0\]"),
+        ({"seeds": [0], "rates": [2.0]}, ["a"], "another seeds"),
+        ({"new": 1}, ["a"], "another new, None and not 1"),
+        ({"seeds": [0]}, ["a"], None),  # all rows there are will have the new seeds
+    ],
+)
+def test_rows_of_other_settings_are_not_put_side_by_side(tmp_path, change, names, said):
+    rows_of(["a"], tmp_path)
+    if said is None:
+        assert rows_of(names, tmp_path, settings=SETTINGS | change, resume=True)
+        return
+    before = stored(tmp_path)
+    with pytest.raises(ConfigError, match=said):
+        rows_of(names, tmp_path, settings=SETTINGS | change, resume=True)
+    assert stored(tmp_path) == before
+
+
+def test_a_comparison_that_is_there_is_gone_on_with_only_if_asked(tmp_path):
+    rows_of(["a"], tmp_path)
+    with pytest.raises(ConfigError, match="already holds a comparison; go on with --resume"):
+        rows_of(["b"], tmp_path)
+
+
+def test_rates_at_which_training_diverges_are_left_out():
+    def run(factor):
+        if factor > 1:
+            raise NonFiniteError(f"at {factor}")
+        return {"factor": factor}
+
+    assert runs_at([0.3, 3.0, 1.0], run) == {0.3: {"factor": 0.3}, 1.0: {"factor": 1.0}}
+    with pytest.raises(NonFiniteError, match="at 9"):
+        runs_at([3.0, 9.0], run)
+    with pytest.raises(NonFiniteError, match="no learning rate"):
+        runs_at([], run)
+
+
+# --- runs of a comparison on a data set ---------------------------------------------------------
+
+
+def test_every_run_has_the_seed_and_rate_of_its_folder(tmp_path, monkeypatch):
+    calls, found = [], {}
+
+    def train(config, root, folder, **options):
+        calls.append((folder.relative_to(tmp_path).as_posix(), config.seed,
+                      round(config.training["max_lr"], 9), options["resume"], root))  # fmt: skip
+        assert options["device"] == "cpu" and options["quiet"] is True
+        accuracy = {0.0003: 0.5, 0.003: 0.4, 0.03: 0.2}[round(config.training["max_lr"], 9)]
+        if (folder.name, found.get("stop")) == ("seed0", True):
+            raise NonFiniteError("far off")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text("{}")
+        return {"validation_accuracy": accuracy, "test_accuracy": accuracy / 2, "seconds": 4.0,
+                "last_test_accuracy": 0.25, "seed": config.seed}  # fmt: skip
+
+    monkeypatch.setattr(comparison, "train", train)
+    options = {"rates": (0.1, 1.0, 10.0), "quiet": True, "changes": ["data.pool=50"], "epochs": 1}
+    arguments = (["elman"], "spoken-digits", 2000, "parameters", [3, 5], "there", tmp_path)
+    monkeypatch.setattr(comparison, "data_facts", lambda config, root: (14, 20, 10.0))
+    (row,) = comparison.compare(*arguments, **options)
+    names = ["rate0.1-seed3", "seed3", "rate10-seed3", "rate0.1-seed5"]
+    rates, seeds = [0.0003, 0.003, 0.03, 0.0003], [3, 3, 3, 5]
+    assert calls == [(f"elman/{name}", seed, rate, False, "there")
+                     for name, seed, rate in zip(names, seeds, rates, strict=True)]  # fmt: skip
+    assert row["max_lr"] == pytest.approx(0.0003)
+    assert row["tried"] == {"0.0003": 50.0, "0.003": 40.0, "0.03": 20.0}
+    assert (row["test"], row["validation"], row["seconds"]) == (25.0, 50.0, 4.0)
+    assert row["seeds"] == [3, 5] and row["test_std"] == 0.0 and row["rate"] is None
+    network = fit_budget(resolve("elman", "spoken-digits"), 14, 20, 2000, "parameters").network
+    cost = cost_of(RateNetwork(14, 20, **network), 14)
+    assert (row["parameters"], row["operations"], row["state"]) == tuple(
+        getattr(cost, key) for key in ("parameters", "operations", "state")
+    )
+    assert (
+        row["causal"] is True
+        and row["width"] == network["width"]
+        and row["left_out"] == get("elman").left_out
+    )
+    calls.clear()
+    comparison.compare(*arguments, **options, resume=True)
+    assert [resume for *_, resume, _ in calls] == [True] * 4
+
+
+def test_a_row_of_what_leaves_something_out_says_so():
+    config = fit_budget(resolve("sasrec", "spoken-digits"), 14, 20, 9000, "parameters")
+    summary = {"test_accuracy": 0.5, "validation_accuracy": 0.5, "last_test_accuracy": 0.5,
+               "seconds": 1.0, "seed": 0, "mean_firing_rate": None}  # fmt: skip
+    row = comparison.row_of("sasrec", config, [summary], (14, 20, 10.0))
+    assert "sampled negatives" in row["left_out"] and row["test_std"] is None
+
+
+# --- runs of a comparison on a stream -----------------------------------------------------------
+
+SUMMARY = {"acc": 60.0, "bwt": -5.0, "std": {"acc": 2.0, "bwt": 1.0}, "memory_bytes": 77,
+           "seconds_per_task": [1.0, 2.5], "seeds": [4, 5]}  # fmt: skip
+
+
+def test_a_row_of_a_stream_has_its_averages_spread_and_cost():
+    config = streams.configure("gru", "spoken-digits", "ewc")
+    chosen = streams.with_width(config, 9), Cost(11, 12, 13.0)
+    row = streams.row_of("gru", chosen, SUMMARY)
+    assert row == {
+        "test": 60.0, "test_std": 2.0, "bwt": -5.0, "bwt_std": 1.0, "parameters": 11, "state": 12,
+        "operations": 13.0, "width": 9, "memory_bytes": 77, "seconds": 3.5, "causal": True,
+        "spiking": False, "left_out": get("gru").left_out, "seeds": [4, 5],
+    }  # fmt: skip
+    assert "sampled negatives" in streams.row_of("sasrec", chosen, SUMMARY)["left_out"]
+    alone = streams.row_of("gru", chosen, SUMMARY | {"seeds": [4]})
+    assert (alone["test_std"], alone["bwt_std"]) == (None, None)
+    config = streams.configure("snn-axonal", "spoken-digits", "ewc")
+    row = streams.row_of("snn-axonal", (streams.with_width(config, 6), chosen[1]), SUMMARY)
+    assert row["spiking"] is True and row["left_out"] == "" and row["width"] == 6
+
+
+def test_what_networks_of_a_stream_are_configured_with():
+    changes = ["stream.per_task=10", "training.lr=0.5", "method.strength=7", "network.depth=1",
+               "encoder.clip=2"]  # fmt: skip
+    theirs = streams.configure("gru", "spoken-digits", "ewc", changes=changes, epochs=3)
+    ours = streams.configure("snn-recurrent", "spoken-digits", "ewc", changes=changes, epochs=3)
+    for chosen in (theirs, ours):
+        assert chosen.stream["per_task"] == 10 and chosen.training["lr"] == 0.5
+        assert chosen.method["strength"] == 7 and chosen.training["epochs"] == 3
+    assert theirs.network["depth"] == 1 and theirs.network["encoder"]["clip"] == 2.0
+    assert ours.network["baseline"] == "" and ours.network["encoder"] is None
+    for name, depth in (("gru", 2), ("lrcn", 1)):
+        assert streams.configure(name, "spoken-digits", "ewc").network["depth"] == depth
+    assert streams.configure("gru", "spoken-digits", "ewc").training["epochs"] == 20
+    assert changes[-1] == "encoder.clip=2"  # what was given is not written to
+
+
+def test_a_width_is_that_of_all_hidden_layers():
+    ours = streams.with_width(streams.configure("snn-none", "spoken-digits", "ewc"), 7)
+    assert ours.network["hidden"] == [7, 7] and streams.width_of(ours) == 7
+    theirs = streams.with_width(streams.configure("gru", "spoken-digits", "ewc"), 8)
+    assert theirs.network["width"] == 8 and streams.width_of(theirs) == 8
+    assert theirs.network["hidden"] == [256, 256]  # of which a baseline takes no notice
+
+
+def test_a_rate_on_a_stream_is_a_factor_of_its_own():
+    config = streams.configure("gru", "spoken-digits", "ewc")
+    tried, final = (streams._at_rate(config, 3.0, held) for held in (True, False))
+    assert tried.training == final.training == config.training | {"lr": 0.003}
+    assert tried.stream == config.stream | {"evaluate": "validation"}
+    assert final.stream == config.stream and tried.network == config.network
+
+
+def test_a_stream_is_compared_without_choosing_where_there_is_one_rate(tmp_path, monkeypatch):
+    calls = []
+
+    def run(config, seeds, root, folder, **options):
+        calls.append((folder.relative_to(tmp_path).as_posix(), config.training["lr"], seeds,
+                      config.stream["evaluate"], root, options["resume"]))  # fmt: skip
+        return SUMMARY
+
+    monkeypatch.setattr(streams, "run", run)
+    arguments = ("spoken-digits", "ewc", 4000, "parameters", [4, 5], None, tmp_path)
+    changes = ["stream.per_task=10", "network.dropout=0.1", "method.strength=7"]
+    options = {"changes": changes, "quiet": True, "epochs": 2}
+    (row,) = streams.compare(["gru"], *arguments, **options)
+    assert calls == [("gru/rate1", 0.001, [4, 5], "test", None, False)]
+    assert (row["lr"], row["tried"], row["test"], row["bwt"]) == (0.001, {}, 60.0, -5.0)
+    settings = row["settings"]
+    base = streams.configure("gru", "spoken-digits", "ewc", changes=changes, epochs=2)
+    assert settings == {
+        "stream": "spoken-digits", "method": "ewc", "options": [base.stream, base.method],
+        "training": base.training, "budget": 4000, "by": "parameters", "seeds": [4, 5],
+        "rates": [1.0], "encoder": base.network["encoder"], "network": ["network.dropout=0.1"],
+    }  # fmt: skip
+    calls.clear()
+    (tmp_path / "gru" / "rate3").mkdir(parents=True)
+    found = streams.compare(["gru"], *arguments[:-1], tmp_path / "other", **options, rates=[3.0])
+    assert found[0]["lr"] == pytest.approx(0.003) and found[0]["tried"] == {}
+    assert len(calls) == 1 and calls[0][0].endswith("other/gru/rate3")
+
+
+def test_a_network_that_a_method_refuses_has_a_row_that_says_so(tmp_path, monkeypatch):
+    def run(*_, **__):
+        raise Refused("not this one")
+
+    monkeypatch.setattr(streams, "run", run)
+    found = streams.compare(
+        ["gru"], "spoken-digits", "ewc", 4000, "parameters", [0], None, tmp_path, quiet=True,
+        changes=["stream.per_task=10"],
+    )  # fmt: skip
+    assert found[0]["refused"] == "not this one" and "test" not in found[0]
+
+
+def test_the_cost_on_a_stream_is_of_all_heads_in_parameters_and_of_one_in_the_rest():
+    config = streams.configure("elman", "spoken-digits", "ewc", changes=["network.depth=1"])
+    tasks = streams.load(config, None, console(), True)
+    chosen, cost = streams.fit_budget(config, tasks, 5000, "parameters")
+    width = streams.width_of(chosen)
+    heads = 10 * 2 * width
+    one = cost_of(RateNetwork(140, 2, "elman", width=width, depth=1), 140)
+    assert cost.state == one.state == width
+    assert cost.parameters <= 5000 < cost.parameters + 2 * (160 + 2 * width) + heads
+    operations = 140 * width + width * width + 2 * width
+    assert operations <= cost.operations <= 1.1 * operations
+    kinds = SimpleNamespace(heads=heads, body=cost.parameters - heads)
+    assert kinds.body >= 140 * width + width * width
