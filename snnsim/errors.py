@@ -120,6 +120,20 @@ def check_seed(given: object) -> int:
     return check_size("seed", given, 0, 2**63 - 1)
 
 
+def is_number(given: object) -> bool:
+    """Whether it is a real number that a float can hold, and neither NaN nor infinite.
+
+    >>> is_number(3), is_number(True), is_number("3"), is_number(10**400)
+    (True, False, False, False)
+    """
+    if not isinstance(given, Real) or isinstance(given, bool):
+        return False
+    try:
+        return math.isfinite(given)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
 def check_number(
     what: str,
     given: float,
@@ -142,8 +156,7 @@ def check_number(
     snnsim.errors.ConfigError: lr is -1.0 but must be a finite number above 0
     """
     low = least if above is None else above
-    number = isinstance(given, Real) and not isinstance(given, bool)
-    inside = number and math.isfinite(given) and least <= given <= most
+    inside = is_number(given) and least <= given <= most
     if inside and (above is None or given > above):
         return
     bounds = [f"above {above:g}"] if above is not None else []

@@ -248,7 +248,7 @@ class CompiledNetwork:
         for stage, before in zip(self.stages, state, strict=True):
             x = torch.cat([y, y.new_zeros((stage.tail, *y.shape[1:]))])
             empty = x.new_zeros((0, x.shape[1], stage.weight.shape[0]))
-            y = stage.run(x, before)[0] if len(x) else empty
+            y = stage.run(x, before, 0, self.check_finite)[0] if len(x) else empty
         return y
 
     @torch.no_grad()

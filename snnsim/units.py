@@ -7,20 +7,19 @@ simulation step and is always given explicitly.
 from __future__ import annotations
 
 import math
-from numbers import Real
 
 import torch
 from torch import Tensor
 
-from snnsim.errors import ConfigError, check_choice
+from snnsim.errors import ConfigError, check_choice, is_number, short
 
 DISCRETIZATIONS = ("exponential", "euler")
 
 
 def check_dt(dt: float) -> float:
     """Return ``dt`` as a float; raise :class:`ConfigError` unless it is positive and finite."""
-    if not (isinstance(dt, Real) and math.isfinite(dt) and dt > 0):
-        raise ConfigError(f"dt is {dt!r} but must be a positive number of milliseconds")
+    if not (is_number(dt) and dt > 0):
+        raise ConfigError(f"dt is {short(dt)} but must be a positive number of milliseconds")
     return float(dt)
 
 

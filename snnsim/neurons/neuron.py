@@ -16,7 +16,7 @@ from snnsim.kernels import dispatch
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.scan import reference
 from snnsim.layer import Layer, as_input, autocasting
-from snnsim.neurons.parameters import Parameter, Tau, as_parameter
+from snnsim.neurons.parameters import Parameter, Tau, as_parameter, numbers
 from snnsim.neurons.reset import RESETS, Reset
 from snnsim.surrogate import Surrogate, get_surrogate
 from snnsim.units import DISCRETIZATIONS, check_dt
@@ -215,7 +215,7 @@ class Neuron(Layer):
         return {"dt": self.dt, "discretization": self.discretization} if is_tau else {}
 
     def _broadcastable(self, name: str, spec: Parameter) -> Tensor:
-        value = torch.as_tensor(spec.default, dtype=torch.get_default_dtype()).detach().clone()
+        value = numbers(name, spec.default).detach().clone()
         if spec.per_neuron and value.dim() == 0:
             value = value.expand(self.shape).clone()
         try:

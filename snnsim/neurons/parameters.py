@@ -6,13 +6,14 @@ range at every use, so that no optimiser step can leave it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, short
 from snnsim.units import check_tau, logit_to_tau, tau_to_decay, tau_to_logit
 
 
@@ -116,6 +117,16 @@ def as_parameter(declared: Parameter, given: Any) -> Parameter:
         highs = [p.high for p in (declared, given) if p.high is not None]
         return replace(given, low=max(lows, default=None), high=min(highs, default=None))
     return replace(declared, default=given)
+
+
+def numbers(name: str, given: Any) -> Tensor:
+    """A number, or an array of them, as a tensor; :class:`ConfigError` for anything else."""
+    dtype = torch.get_default_dtype()
+    with suppress(TypeError, ValueError, RuntimeError, OverflowError):
+        kind = torch.as_tensor(given).dtype
+        if kind != torch.bool and not kind.is_complex:
+            return torch.as_tensor(given, dtype=dtype)
+    raise ConfigError(f"{name} is {short(given)} but must be a number or a tensor of numbers")
 
 
 def _inverse_softplus(value: Tensor) -> Tensor:

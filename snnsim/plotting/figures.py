@@ -86,7 +86,7 @@ def delay_histogram(net: nn.Module, before: Mapping[str, Tensor]) -> Any | None:
     figure, axes = _figure(1, len(layers), 3.4 * len(layers), 3)
     for axis, (name, layer) in zip(axes[0], layers, strict=True):
         edges = [steps_to_ms(d - 0.5, layer.dt) for d in range(layer.length + 1)]
-        start = steps_to_ms(before[f"{name}.delay"].flatten(), layer.dt)
+        start = steps_to_ms(before[f"{name}.delay".removeprefix(".")].flatten(), layer.dt)
         axis.hist(start.cpu(), edges, label="before", color="0.8")
         axis.hist(layer.delay_ms().flatten().cpu(), edges, label="after", histtype="step")
         axis.set(xlabel="delay in ms", title=name)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from snnsim.layer import Layer
+from snnsim.layer import Layer, as_input
+
+POOLING = (nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d)
 
 
 class OverTime(Layer):
     """Apply a module without memory to every time step: ``[T, B, ...]`` as one big batch.
+
+    Spikes kept as bool or whole numbers become numbers of the module's type, for pooling of torch's
+    default one.
 
     >>> import torch
     >>> y, _ = OverTime(nn.Conv2d(1, 4, 3))(torch.zeros(5, 2, 1, 8, 8))
@@ -23,6 +29,11 @@ class OverTime(Layer):
         self.module = module
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
+        like = next(self.module.parameters(), None)
+        if like is not None:
+            x = as_input(x, like, type(self.module).__name__)
+        elif isinstance(self.module, POOLING) and not x.is_floating_point():
+            x = x.to(torch.get_default_dtype())
         return self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2]), None
 
 

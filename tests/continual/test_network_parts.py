@@ -367,7 +367,7 @@ BOTH = {"learning", "feedback", "readout", "baseline", "steps"}
         ({"learning": "dsr"}, True, RATED | {"stem", "max_delay_steps", "readout", "tau_mem"}),
         ({"learning": "ottt"}, True, RATED | {"stem", "max_delay_steps"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_options_without_effect_are_these(options, still, unused):
     for name in SPIKING | RATED | BOTH:

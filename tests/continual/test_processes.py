@@ -46,6 +46,8 @@ METHODS = {
     "lwf of few": LwF,
     "ewc of few": lambda: EWC(strength=10.0),
     "hypernetwork of few": Hypernetwork,
+    "hebbian of few": HLOP,
+    "refresh of few": lambda: Refresh("fine-tuning", size=0.01, noise=0.1),
 }
 
 
@@ -104,6 +106,23 @@ def test_two_processes_learn_as_one(name, folder, tmp_path):
                 torch.testing.assert_close(tensor, alone[key], rtol=0, atol=1e-8, msg=key)
 
 
+def gradients(out: Path) -> None:
+    """Three parameters: all processes, the last one, and none have found a gradient of them."""
+    rank = distributed.rank()
+    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
+    parameters[0].grad = torch.ones(2) * (1 + rank)
+    if rank == 1:
+        parameters[1].grad = torch.tensor([5.0, 7.0])
+    distributed.sum_gradients(parameters)
+    found = [None if p.grad is None else p.grad.tolist() for p in parameters]
+    (out / f"gradients-{rank}").write_text(repr(found))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_gradient_that_one_process_has_found_is_that_of_all(rank, folder):
+    assert (folder / f"gradients-{rank}").read_text() == repr([[3.0, 3.0], [5.0, 7.0], None])
+
+
 def test_a_buffer_is_refused_in_several_processes(monkeypatch):
     monkeypatch.setattr(distributed, "size", lambda: 2)
     learner = Learner(body(), dense_head(10), split_by_class("blobs", parts(), 2, "task"))
@@ -115,4 +134,5 @@ if __name__ == "__main__":
     distributed.start(torch.device("cpu"))
     for each in METHODS:
         train(each, Path(sys.argv[1]))
+    gradients(Path(sys.argv[1]))
     distributed.stop()

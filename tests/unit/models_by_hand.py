@@ -20,6 +20,10 @@ def normal(*shape: int, seed: int = 1, scale: float = 1.0) -> torch.Tensor:
     return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def one_hot(items, count: int) -> torch.Tensor:
+    return nn.functional.one_hot(torch.as_tensor(items), count).float()
+
+
 def arrays(net: nn.Module) -> dict[str, np.ndarray]:
     """Parameters by name."""
     return {name: value.detach().numpy() for name, value in net.named_parameters()}

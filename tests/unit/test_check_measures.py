@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from models_by_hand import one_hot
 from snnsim_experiments.baselines.checks import (
     associative_recall,
     events,
@@ -22,11 +23,6 @@ from torch import nn
 from snnsim.baselines import RateNetwork
 from snnsim.layer import auxiliary_losses
 from snnsim.training import set_seed
-
-
-def one_hot(items, count):
-    return nn.functional.one_hot(torch.as_tensor(items), count).float()
-
 
 # --- the training that all share ----------------------------------------------------------------
 

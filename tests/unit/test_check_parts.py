@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from models_by_hand import one_hot
 from snnsim_datasets.synthetic.sudoku import edges, sudoku
 from snnsim_experiments.baselines.checks import (
     few_shot,
@@ -18,11 +19,6 @@ from snnsim_experiments.baselines.checks import (
 from torch import nn
 
 from snnsim.training import set_seed
-
-
-def one_hot(items, count):
-    return nn.functional.one_hot(torch.as_tensor(items), count).float()
-
 
 # --- routing ------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from snnsim.kernels import cache as kernel_cache
+from snnsim.kernels import compile
 from snnsim.kernels.compile import compile_numba
 
 pytestmark = pytest.mark.skipif(
@@ -228,3 +229,18 @@ def test_an_unsafe_folder_is_warned_of_once_for_all_kernels(cache, caplog):
     said = [text for number in (9, 10, 11) for text in answer(number)[1]]
     said += [r.getMessage() for r in caplog.records if "cache" in r.getMessage().lower()]
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_kernel_leaves_numbas_own_setting_as_it_was(tmp_path, monkeypatch, fails):
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "before")
+    seen = []
+    try:
+        with compile._numba_caches_in(tmp_path / "kernel"):
+            seen.append(numba.config.CACHE_DIR)
+            if fails:
+                raise OSError("the disk is full")
+    except OSError:
+        assert fails
+    assert seen == [str(tmp_path / "kernel")] and numba.config.CACHE_DIR == "before"

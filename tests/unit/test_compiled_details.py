@@ -369,3 +369,18 @@ def test_finishing_what_is_no_state_is_refused(state):
         fast.finish(state)
     _, good = fast.step(torch.ones(1, 3))
     assert fast.finish(good).shape == (0, 1, 2)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_the_end_of_a_stream_is_searched_as_its_steps_are(checked):
+    torch.manual_seed(0)
+    options = {"dt": 1.0, "max_delay_ms": 4.0, "padding": "lengthen", "learn_delay": False}
+    net = sn.Sequential(sn.Delayed(3, 3, **options), sn.LI(3, dt=1.0)).eval()
+    fast = sn.compile(net, check_finite=checked)
+    _, state = fast.step(torch.rand(1, 3))
+    state[0]["neurons"].fill_(torch.nan)
+    if checked:
+        with pytest.raises(NonFiniteError, match="the state of the neurons"):
+            fast.finish(state)
+    else:
+        assert bool(fast.finish(state).isnan().all())

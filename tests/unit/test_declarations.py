@@ -220,3 +220,31 @@ def test_a_layer_says_what_it_is():
     assert repr(sn.LIF(3, dt=0.5)) == "LIF(3, dt=0.5, reset='subtract')"
     alif = sn.ALIF((2, 3), dt=1.0, reset="zero", learn=["tau_adapt", "adaptation"])
     assert repr(alif) == ("ALIF((2, 3), dt=1, reset='zero', learn=['tau_adapt', 'adaptation'])")
+
+
+@pytest.mark.parametrize("given", ["a", None, True, 1j, 10**400, [1.0, "x"], torch.tensor(True)])
+@pytest.mark.parametrize("name", ["tau_mem", "v_threshold"])
+def test_what_is_no_number_is_no_value_of_a_parameter(name, given):
+    for value in (given, Tau(given) if name == "tau_mem" else Parameter(given)):
+        with pytest.raises(ConfigError, match=f"{name} is .* but must be a number or a tensor"):
+            sn.LIF(2, dt=1.0, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "given", [3, 3.0, np.float32(3), np.array([3, 3]), torch.tensor(3), [3, 3]]
+)
+def test_numbers_of_any_kind_are_values_of_a_parameter(given):
+    assert (sn.LIF(2, dt=1.0, tau_mem=given).tau_mem == 3.0).all()
+
+
+def test_a_number_of_hundreds_of_digits_is_out_of_every_range():
+    huge = 10**400
+    for make in (
+        lambda: sn.LIF(2, dt=huge),
+        lambda: sn.Delayed(2, 2, dt=1.0, max_delay_ms=huge),
+        lambda: sn.Delayed(2, 2, dt=huge, max_delay_ms=2.0),
+        lambda: sn.Recurrent(sn.LIF(2, dt=1.0), gain=huge),
+        lambda: sn.narrow_delays(sn.Dense(2, 2), huge, 3),
+    ):
+        with pytest.raises(ConfigError):
+            make()

@@ -248,6 +248,7 @@ def test_kernels_that_lie_within_eight_taps_are_narrow():
         for width, fits in ((limit - 1e-4, True), (limit + 1e-4, False)):
             assert fits_window(width, 0, wide) == fits
             assert events.fits(-width, "gauss", dtype) == fits
+            assert events.fits(torch.tensor([0.1, -width]), "gauss", dtype) == fits
             both = torch.tensor([0.0, width])
             assert events.fits(both, "gauss", dtype) == fits
     assert events.fits(3.0, "triangle", torch.float32)

@@ -249,3 +249,18 @@ def test_a_raster_and_a_diagnosis_name_a_recurrent_layer():
     assert [axis.get_ylabel() for axis in figure.axes] == ["input", "LIF"]
     torch.nn.init.constant_(net[1].w_rec, float("nan"))
     assert "layers.1" in first_culprit(net, torch.rand(9, 2, 4))
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+@pytest.mark.parametrize("training", [True, False])
+def test_of_a_normalisation_of_which_a_part_is_frozen_the_other_has_its_gradient(training, frozen):
+    torch.manual_seed(0)
+    net = Sequential(BatchNorm(3), LIF(3, dt=1.0)).double().train(training)
+    getattr(net[0], frozen).requires_grad_(False)
+    x, g = torch.randn(9, 4, 3).double(), torch.randn(9, 4, 3).double()
+    other = getattr(net[0], "bias" if frozen == "weight" else "weight")
+    (found,) = torch.autograd.grad((net(x)[0] * g).sum(), other)
+    y, _ = net[1](net[0](x)[0])  # one by one
+    (expected,) = torch.autograd.grad((y * g).sum(), other)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    assert bool(expected.abs().min() > 1e-3)

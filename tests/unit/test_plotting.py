@@ -85,3 +85,9 @@ def test_save_makes_the_folder(tmp_path):
     path = tmp_path / "a" / "b.png"
     plotting.save(plotting.accuracy_curves([[50.0]]), path)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_layer_alone_has_a_delay_histogram():
+    layer = sn.Delayed(3, 4, dt=1.0, max_delay_ms=6.0)
+    figure = plotting.delay_histogram(layer, layer.state_dict())
+    assert len(figure.axes) == 1

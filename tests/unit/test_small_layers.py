@@ -60,3 +60,23 @@ def test_a_still_input_is_shown_at_every_step_and_a_moving_one_is_refused():
     assert y.shape == (5, 2, 3) and bool((y == x).all())
     with pytest.raises(ShapeError, match="still input"):
         sn.Repeat(5)(torch.rand(2, 2, 3))
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.int64])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sn.Conv1d(2, 3, 2), lambda: sn.AvgPool1d(2), lambda: sn.MaxPool1d(2),
+        lambda: sn.OverTime(torch.nn.Linear(4, 3)), lambda: sn.OverTime(torch.nn.Flatten()),
+    ],
+)  # fmt: skip
+def test_spikes_of_any_kind_go_through_what_works_on_every_step(make, kind):
+    torch.manual_seed(0)
+    layer, x = make(), torch.rand(5, 3, 2, 4) < 0.5
+    assert torch.equal(layer(x.to(kind))[0].float(), layer(x.float())[0])
+
+
+def test_a_convolution_of_another_precision_is_refused_as_a_dense_layer_is():
+    for layer in (sn.Conv1d(2, 3, 2), sn.Dense(4, 3)):
+        with pytest.raises(ShapeError, match="x is torch.float64 but the weights of"):
+            layer(torch.rand(5, 3, 2, 4).double())

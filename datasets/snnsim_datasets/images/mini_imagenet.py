@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +46,16 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.allowed:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        found = super().find_class(module, name)
-        return partial(_made_empty, found) if name == "_reconstruct" else found
+        if name == "ndarray":
+            return "ndarray"  # a name alone: the class would make an array of any size
+        return _made_empty if name == "_reconstruct" else super().find_class(module, name)
 
 
-def _made_empty(reconstruct: Any, kind: Any, shape: Any, code: Any) -> Any:
+def _made_empty(kind: Any, shape: Any, code: Any) -> np.ndarray:
     """An array as pickles begin it: empty; another size would be allocated unseen."""
     if tuple(shape) != (0,):
         raise pickle.UnpicklingError(f"it asks for an array of shape {shape}")
-    return reconstruct(kind, shape, code)
+    return np.ndarray(0, np.int8)
 
 
 def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from snnsim_datasets.tools.images import SPLITS, ImageSet
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.limits import check_bytes
 
+WIDEST = 8  # bytes of a number
 _URL = "http://ufldl.stanford.edu/housenumbers/"
 
 INFO = Info(
@@ -40,8 +41,8 @@ def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
         raise DataError("SVHN's .mat files need scipy: pip install scipy") from error
     path = folder / f"{part}_32x32.mat"
     try:
-        for _, shape, _ in whosmat(path):
-            check_bytes(str(path), math.prod(shape), path.stat().st_size)
+        held = sum(WIDEST * math.prod(shape) for _, shape, _ in whosmat(path))
+        check_bytes(str(path), held, path.stat().st_size)
         content = loadmat(path, variable_names=("X", "y"))
         pixels, labels = content["X"].transpose(3, 2, 0, 1), content["y"].ravel() % 10
     except DAMAGE as error:

@@ -270,8 +270,8 @@ IDX_FILES = tuple(
 
 
 def _forms(name: str) -> list[str]:
-    """A file's name, and that of its content where it is packed."""
-    return list(dict.fromkeys([name, name.removesuffix(".gz")]))
+    """A file's name, and that of its content where it is a packed idx file."""
+    return [name, name.removesuffix(".gz")] if name.endswith("-ubyte.gz") else [name]
 
 
 def _either(folder: Path, name: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from snnsim_datasets import nmnist
+from snnsim_datasets import images, nmnist
 from snnsim_datasets.images import mini_imagenet, svhn
 from snnsim_datasets.tools import files
 from snnsim_datasets.tools.images import read_cifar, read_npz
@@ -155,13 +155,43 @@ def test_a_matlab_file_of_too_many_pixels_is_refused_before_they_are_unpacked(na
         svhn._read(tmp_path, "test")
 
 
-def test_a_pickle_that_asks_for_a_large_array_is_refused_before_it_is_made(tmp_path):
-    from numpy._core.multiarray import _reconstruct
+def test_doubles_in_a_matlab_file_count_as_what_they_take(narrow, tmp_path):
+    matlab = pytest.importorskip("scipy.io")
+    pixels = np.zeros((32, 32, 3, 60))  # 184 thousand numbers, 1.5 MB
+    matlab.savemat(tmp_path / "test_32x32.mat", {"X": pixels, "y": np.zeros((1, 60))},
+                   do_compression=True)  # fmt: skip
+    with pytest.raises(DataError, match=r"test_32x32\.mat holds .* more than the limit"):
+        svhn._read(tmp_path, "test")
 
-    class Large:
-        def __reduce__(self):
-            return _reconstruct, (np.ndarray, (10**13,), b"b")
 
-    (tmp_path / "test.pkl").write_bytes(pickle.dumps({"images": Large(), "labels": [0]}))
-    with pytest.raises(DataError, match=r"test\.pkl .*it asks for an array of shape"):
+class Reconstructed:
+    def __reduce__(self):
+        from numpy._core.multiarray import _reconstruct
+
+        return _reconstruct, (np.ndarray, (10**13,), b"b")
+
+
+class Called:
+    def __reduce__(self):
+        return np.ndarray, ((10**13,),)
+
+
+HUGE = {
+    "reconstructed": pickle.dumps({"images": Reconstructed(), "labels": [0]}),
+    "called": pickle.dumps({"images": Called(), "labels": [0]}),
+    # ndarray.__new__(ndarray, (2^31 - 1, 2^31 - 1)), by hand: pickle does not write that
+    "made": b"\x80\x02cnumpy\nndarray\n((J\xff\xff\xff\x7fJ\xff\xff\xff\x7ftt\x81.",
+}
+
+
+@pytest.mark.parametrize("how", HUGE)
+def test_a_pickle_that_asks_for_a_large_array_is_refused_before_it_is_made(tmp_path, how):
+    (tmp_path / "test.pkl").write_bytes(HUGE[how])
+    with pytest.raises(DataError, match=r"test\.pkl is not a readable pickle"):
         mini_imagenet._read(tmp_path, "test")
+
+
+def test_only_idx_files_are_looked_for_without_their_packing(tmp_path):
+    (tmp_path / "cifar-10-binary.tar").write_bytes(b"")
+    with pytest.raises(DataError, match=r"no cifar-10-binary\.tar\.gz in"):
+        images.load("cifar10", "test", tmp_path, download=False)
