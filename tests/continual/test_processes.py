@@ -47,6 +47,12 @@ METHODS = {
     "ewc of few": lambda: EWC(strength=10.0),
     "hypernetwork of few": Hypernetwork,
     "hebbian of few": HLOP,
+    "iteration of few": lambda: HLOP(solver="iteration"),
+    "covariance of few": lambda: HLOP(solver="covariance"),
+    "update of few": lambda: HLOP(projection="update"),
+    "gpm of few": GPM,
+    "owm of few": OWM,
+    "online of few": lambda: SI(strength=10.0),
     "refresh of few": lambda: Refresh("fine-tuning", size=0.01, noise=0.1),
 }
 

@@ -170,7 +170,7 @@ class HLOP(Method):
         All of them where steps are not those of the batch: still images, rates, online training.
         """
         inside = self.inside
-        if inside is None or len(inside) == 1 or x.shape[:2] != inside.shape:
+        if inside is None or len(inside) == 1 or x.shape[:2] != inside.shape or not len(rows):
             return rows
         return rows.unflatten(0, (inside.numel(), -1))[inside.flatten()].flatten(0, 1)
 
