@@ -123,7 +123,7 @@ class Neuron(Layer):
         elif isinstance(declared, (int, float, Parameter)):
             if name != argument and not isinstance(declared, Tau):
                 raise ConfigError(f"{cls.__name__}.{name} must be sn.Tau(...) to give {argument}")
-            declared = declared if isinstance(declared, Parameter) else Parameter(float(declared))
+            declared = declared if isinstance(declared, Parameter) else Parameter(declared)
             cls._declared[name] = declared
             setattr(cls, name, property(partial(_read_value, name=name)))
         else:

@@ -6,6 +6,7 @@ range at every use, so that no optimiser step can leave it.
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,6 +38,16 @@ class Parameter:
     low: float | None = None
     high: float | None = None
 
+    def __post_init__(self) -> None:
+        for end in (self.low, self.high):
+            if end is not None and not _is_finite(end):
+                raise ConfigError(
+                    f"an end of a parameter's range is {short(end)} but must be a finite number, "
+                    "or None for none"
+                )
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ConfigError(f"a parameter's range {self.low} .. {self.high} is empty")
+
     def check(self, name: str, value: Tensor, **time: Any) -> None:
         """Raise :class:`ConfigError` when ``value`` is not finite or outside the range."""
         ends = (self.low, self.high)
@@ -46,10 +57,11 @@ class Parameter:
             end is not None and bool((value == end).any()) for end in ends
         )
         if not bool(torch.isfinite(value).all()) or too_low or too_high or edge:
-            raise ConfigError(
-                f"{name} is {_short(value)} but must lie "
-                f"{'strictly ' if self.learnable else ''}within {self.low} .. {self.high}"
-            )
+            strictly = "strictly " if self.learnable else ""
+            rule = "be finite"
+            if ends != (None, None):
+                rule = f"lie {strictly}within {self.low} .. {self.high}"
+            raise ConfigError(f"{name} is {_short(value)} but must {rule}")
 
     def to_raw(self, value: Tensor, **time: Any) -> Tensor:
         """The unconstrained form of ``value``."""
@@ -127,6 +139,12 @@ def numbers(name: str, given: Any) -> Tensor:
         if kind != torch.bool and not kind.is_complex:
             return torch.as_tensor(given, dtype=dtype)
     raise ConfigError(f"{name} is {short(given)} but must be a number or a tensor of numbers")
+
+
+def _is_finite(number: Any) -> bool:
+    with suppress(TypeError, OverflowError):
+        return not isinstance(number, bool) and math.isfinite(number)
+    return False
 
 
 def _inverse_softplus(value: Tensor) -> Tensor:

@@ -230,6 +230,33 @@ def test_what_is_no_number_is_no_value_of_a_parameter(name, given):
             sn.LIF(2, dt=1.0, **{name: value})
 
 
+def declares(value: object) -> type[sn.Neuron]:
+    """A model of one neuron whose class declares the parameter ``gain``."""
+    step = staticmethod(lambda x, v, *, gain: (gain * x, (v + x,)))
+    return type("Declares", (sn.Neuron,), {"state": ("v",), "gain": value, "step": step})
+
+
+@pytest.mark.parametrize("declared", [10**400, Parameter(10**400), math.nan, -math.inf])
+def test_what_a_class_declares_must_be_a_finite_number(declared):
+    with pytest.raises(ConfigError, match="^gain is .* but must be (a number|finite)"):
+        declares(declared)(2, dt=1.0)
+    assert (declares(2)(2, dt=1.0).gain == 2.0).all()
+
+
+@pytest.mark.parametrize("end", [10**400, -(10**400), math.nan, math.inf, "1", True])
+@pytest.mark.parametrize("name", ["low", "high"])
+def test_the_ends_of_a_range_are_finite_numbers(name, end):
+    with pytest.raises(ConfigError, match="^an end of a parameter's range is .* a finite number"):
+        Parameter(1.0, **{name: end})
+
+
+def test_a_range_is_not_empty():
+    with pytest.raises(ConfigError, match=r"range 2\.0 \.\. 1\.0 is empty"):
+        Parameter(1.5, low=2.0, high=1.0)
+    with pytest.raises(ConfigError, match=r"range 2\.0 \.\. 1\.0 is empty"):
+        declares(Parameter(0.5, high=1.0))(2, dt=1.0, gain=Parameter(2.5, low=2.0))
+
+
 @pytest.mark.parametrize(
     "given", [3, 3.0, np.float32(3), np.array([3, 3]), torch.tensor(3), [3, 3]]
 )
