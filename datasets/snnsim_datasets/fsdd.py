@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from snnsim.data.events import BinnedEvents
 from snnsim.errors import DataError, check_choice
 from snnsim_datasets.tools.audio import Recordings, is_audio, read_audio, warn_passed_over
 from snnsim_datasets.tools.cochlear_sets import ENDINGS, load_by_speaker, locate
-from snnsim_datasets.tools.events import BinnedEvents
 from snnsim_datasets.tools.files import default_root, digest_all, find
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.mel import MelFrontEnd

@@ -9,8 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from snnsim.errors import DataError
-from snnsim_datasets.tools.events import (
+from snnsim.data.events import (
     BinnedEvents,
     Events,
     bin_all,
@@ -18,6 +17,8 @@ from snnsim_datasets.tools.events import (
     seconds,
     whole_numbers,
 )
+from snnsim.data.limits import check_bytes
+from snnsim.errors import DataError
 from snnsim_datasets.tools.files import (
     DAMAGE,
     Remote,
@@ -28,7 +29,6 @@ from snnsim_datasets.tools.files import (
     find,
 )
 from snnsim_datasets.tools.info import Info
-from snnsim_datasets.tools.limits import check_bytes
 from snnsim_datasets.tools.splits import check_split, hash_fraction
 
 SHAPE = (2, 34, 34)  # polarity, y, x

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from snnsim.data.events import BinnedEvents
 from snnsim_datasets.tools.cochlear_sets import load_by_speaker, locate
-from snnsim_datasets.tools.events import BinnedEvents
 from snnsim_datasets.tools.files import Remote
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.splits import check_split
@@ -52,7 +52,7 @@ def load(
         root: folder of ``shd_train.h5`` and ``shd_test.h5`` (also ``.gz`` or ``.zip``).
         dt: step in ms.
         pool: neighbouring channels summed into one.
-        binning: see :func:`snnsim_datasets.tools.events.bin_events`.
+        binning: see :func:`snnsim.data.events.bin_events`.
         download: whether to fetch missing files from the official source.
         progress: optional function of (bytes so far, bytes in all).
     """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from snnsim.data.events import BinnedEvents
 from snnsim.errors import ConfigError
 from snnsim_datasets.shd import INFO as SHD
 from snnsim_datasets.tools.cochlear_sets import load_by_speaker
-from snnsim_datasets.tools.events import BinnedEvents
 from snnsim_datasets.tools.info import Info
 
 _FOLDER = Path(__file__).parent / "data"

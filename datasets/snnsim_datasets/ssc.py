@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from snnsim.data.events import BinnedEvents
 from snnsim_datasets.gsc import WORDS
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.cochlear_sets import binned, locate
-from snnsim_datasets.tools.events import BinnedEvents
 from snnsim_datasets.tools.files import Remote
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.splits import check_split

@@ -10,10 +10,10 @@ import snnsim_datasets
 import torch
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio
-from snnsim_datasets.tools.events import BinnedEvents, Events, bin_all
 from snnsim_datasets.tools.files import DAMAGE
 from snnsim_datasets.tools.mel import MelFrontEnd
 
+from snnsim.data.events import BinnedEvents, Events, bin_all
 from snnsim.errors import ConfigError, DataError
 from snnsim.training import predict as predict_scores
 from snnsim.training.evaluate import equally_padded

@@ -234,7 +234,7 @@ def _plot(out: Path, net, trainer: Trainer, data: Any, console: Console, quiet: 
     folder = out / "plots"
     plotting.save(plotting.curves(trainer.rows), folder / "curves.png")
     batch = data.batch([0])
-    title = f"class {data.classes[int(batch.labels[0])]!r}"
+    title = f"class {data.classes[int(batch.target[0])]!r}"
     if not isinstance(net, RateNetwork):  # it has no spikes
         figure = plotting.raster(net, batch.x.to(trainer.device), data.dt, title)
         plotting.save(figure, folder / "raster.png")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from snnsim_datasets import load
-from snnsim_datasets.tools.events import Events, bin_all
 
 from benchmarks.measure import Case, Run
+from snnsim.data.events import Events, bin_all
 
 
 def batch() -> Case:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from snnsim.continual.learner import Learner
+from snnsim.data import Batch
 from snnsim.errors import ConfigError
 from snnsim.training import distributed
 
@@ -18,7 +19,7 @@ class Drawn(NamedTuple):
 
     task: int
     places: Tensor
-    batch: Any
+    batch: Batch
 
 
 class Buffer:

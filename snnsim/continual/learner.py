@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from snnsim.baselines import Baseline
 from snnsim.continual.stream import Stream
+from snnsim.data import Batch, Sequences, fetch
 from snnsim.errors import ConfigError
 from snnsim.finite import check_input
 from snnsim.functional.readouts import mean
@@ -40,7 +41,7 @@ def dense_head(features: int, bias: bool = False) -> Callable[[int], Layer]:
     return make
 
 
-def joined(batches: Sequence[Any]) -> tuple[Tensor, Tensor]:
+def joined(batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
     """``x [T, B, ...]`` and ``lengths [B]`` of several batches as one; the shorter end in zeros."""
     longest = max(batch.x.shape[0] for batch in batches)
     lengths = torch.cat([batch.lengths for batch in batches])
@@ -158,7 +159,9 @@ class Learner(nn.Module):
         """Class scores ``[B, C]``."""
         return self.readout(self.outputs(x, task), self.within(x, lengths))
 
-    def scores_of(self, batches: Sequence[Any], tasks: Sequence[int], present: int) -> list[Tensor]:
+    def scores_of(
+        self, batches: Sequence[Batch], tasks: Sequence[int], present: int
+    ) -> list[Tensor]:
         """Class scores of batches of several tasks; the body runs once for all of them.
 
         Args:
@@ -200,17 +203,19 @@ class Learner(nn.Module):
         return [p for p in (*shared, *self.head(task).parameters()) if p.requires_grad]
 
     @torch.no_grad()
-    def correct(self, data: Any, task: int, batch_size: int = 500, seen: int | None = None) -> int:
+    def correct(
+        self, data: Sequences, task: int, batch_size: int = 500, seen: int | None = None
+    ) -> int:
         """Right answers on a data set; ``seen`` is the task up to which classes are told apart."""
         right, answer = 0, self.answer or self.scores
         device = next(self.parameters()).device
         with evaluating(self):
             for first in range(0, len(data), batch_size):
-                batch = data.batch(range(first, min(first + batch_size, len(data))))
+                batch = fetch(data, range(first, min(first + batch_size, len(data))))
                 x = batch.x.to(device)
                 check_input(x)
                 scores = answer(x, task if seen is None else seen, batch.lengths)
-                right += int((scores.argmax(1).cpu() == batch.labels).sum())
+                right += int((scores.argmax(1).cpu() == batch.target).sum())
         return right
 
     def accuracy(self, task: int, after: int) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, options_of
+from snnsim.data.protocol import Sequences, shared
 from snnsim.errors import (
     CheckpointError,
     ConfigError,
@@ -203,7 +204,7 @@ class ContinualTrainer:
         self.place = Place(task=task + 1)
         self.save()
 
-    def _run_epoch(self, data: Any, steps: int) -> None:
+    def _run_epoch(self, data: Sequences, steps: int) -> None:
         place, recipe = self.place, self.recipe
         self._set_rates(place.task, place.epoch)
         key = [self.seed, place.task, place.epoch]
@@ -249,28 +250,26 @@ class ContinualTrainer:
         if not self.recipe.until:
             return False
         held = self.stream.tasks[task].validation
+        assert held is not None  # or the trainer would have been refused
         right = self.learner.correct(held, task)
         return right >= self.recipe.until * len(held)
 
-    def _step(self, data: Any, chosen: np.ndarray) -> float:
+    def _step(self, data: Sequences, chosen: np.ndarray) -> float:
         task, learner = self.place.task, self.learner
         assert self.optimizer is not None
         longest = int(data.lengths[chosen].max())
         mine = distributed.share(chosen)
-        batch = data.batch(mine if len(mine) else chosen[:1], longest)
-        # a process without a share still takes part in what the processes do together
-        x, labels = (
-            a.to(self.device) for a in (batch.x[:, : len(mine)], batch.labels[: len(mine)])
-        )
+        batch = shared(data, mine, chosen, longest)
+        x, target = batch.x.to(self.device), batch.target.to(self.device)
         if self.recipe.check_finite:
             check_input(x, f"the input in task {task}")
-        batch = batch._replace(x=x, labels=labels, lengths=batch.lengths[: len(mine)])
+        batch = batch._replace(x=x, target=target)
         share = len(mine) / len(chosen)
         self.method.before_step(batch, task)
         self.optimizer.zero_grad(set_to_none=True)
 
         def entropies(scores: Tensor) -> Tensor:
-            each = nn.functional.cross_entropy(scores, batch.labels, reduction="none")
+            each = nn.functional.cross_entropy(scores, target, reduction="none")
             return each / max(len(mine), 1)
 
         if learner.learning == "ottt":

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
+from snnsim.data import Batch
 from snnsim.errors import ConfigError
 from snnsim.synapses import Delayed
 
@@ -71,11 +72,11 @@ class Method:
     def begin_step(self, task: int, step: int, steps: int) -> None:
         """Called before every step, ``step`` of ``steps`` in the whole task."""
 
-    def before_step(self, batch: Any, task: int) -> None:
+    def before_step(self, batch: Batch, task: int) -> None:
         """Called with a batch before anything is computed of it."""
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         """The objective of a batch, from its cross-entropy.
 

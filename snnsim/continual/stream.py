@@ -4,64 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from snnsim.data import Sequences, View, describe
+from snnsim.data.view import Transform
 from snnsim.errors import ConfigError, check_choice, check_seed
 
 SCENARIOS = ("task", "domain", "class")
-Transform = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class View:
-    """Some samples of a data set, perhaps transformed and with other labels.
-
-    It has the data set's interface: ``len``, ``lengths``, ``labels`` and ``batch``.
-
-    Attributes:
-        data: a data set.
-        indices: of its samples.
-        transform: applied to a batch's ``x``.
-        relabel: ``[classes of the data]``, the new label of each class.
-    """
-
-    data: Any
-    indices: np.ndarray
-    transform: Transform | None = None
-    relabel: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Steps of each sample."""
-        lengths: np.ndarray = self.data.lengths[self.indices]
-        return lengths
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Labels as a batch has them."""
-        labels: np.ndarray = self.data.labels[self.indices]
-        return labels if self.relabel is None else self.relabel[labels]
-
-    @property
-    def checksums(self) -> dict[str, str]:
-        """Of the files that the data set was read from."""
-        return dict(getattr(self.data, "checksums", {}))
-
-    def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Any:
-        """Samples by their number within the view."""
-        batch = self.data.batch(self.indices[np.asarray(indices)], steps)
-        x = batch.x if self.transform is None else self.transform(batch.x)
-        labels = batch.labels
-        if self.relabel is not None:
-            labels = torch.from_numpy(self.relabel)[labels]
-        return batch._replace(x=x, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -76,9 +29,9 @@ class Task:
     """
 
     name: str
-    train: Any
-    validation: Any
-    test: Any
+    train: Sequences
+    validation: Sequences | None
+    test: Sequences
     classes: int
 
 
@@ -109,7 +62,7 @@ class Stream:
         found: dict[str, str] = {}
         for task in self.tasks:
             for part in (task.train, task.validation, task.test):
-                found |= getattr(part, "checksums", {})
+                found |= {} if part is None else describe(part).checksums
         return found
 
     @property
@@ -121,23 +74,38 @@ class Stream:
         return len(self.tasks)
 
 
-Parts = tuple[Any, Any, Any]  # train, validation (or None), test
+Parts = tuple[Sequences, Sequences | None, Sequences]  # train, validation, test
 
 
-def _task(name: str, views: Sequence[Any], classes: int) -> Task:
-    train, validation, test = views
-    return Task(name, train, validation, test, classes)
+def _known(data: Sequences, what: str) -> np.ndarray:
+    """The labels or speakers of a data set's samples; :class:`ConfigError` without them."""
+    values = getattr(describe(data), what)
+    if values is None:
+        raise ConfigError(f"{type(data).__name__} does not say its {what}; give its `about`")
+    return np.asarray(values)
 
 
-def _everything(data: Any, transform: Transform | None) -> View | None:
-    return None if data is None else View(data, np.arange(len(data)), transform)
+def _classes(parts: Parts) -> tuple[str, ...]:
+    """Names of the classes of the test data."""
+    names = describe(parts[2]).classes
+    if not names:
+        raise ConfigError(
+            f"{type(parts[2]).__name__} has no classes, which a stream of tasks needs"
+        )
+    return names
+
+
+def _task(name: str, parts: Parts, view: Callable[[Sequences], View], classes: int) -> Task:
+    train, validation, test = parts
+    held = None if validation is None else view(validation)
+    return Task(name, view(train), held, view(test), classes)
 
 
 def transformed(name: str, parts: Parts, transforms: Sequence[Transform]) -> Stream:
     """Domain-incremental: the same data under one transform after the other."""
-    classes = len(parts[2].classes)
+    classes = len(_classes(parts))
     tasks = [
-        _task(f"{name} {i + 1}", [_everything(p, transform) for p in parts], classes)
+        _task(f"{name} {i + 1}", parts, partial(View, transform=transform), classes)
         for i, transform in enumerate(transforms)
     ]
     return Stream(name, "domain", tuple(tasks))
@@ -145,7 +113,7 @@ def transformed(name: str, parts: Parts, transforms: Sequence[Transform]) -> Str
 
 def permuted(name: str, parts: Parts, tasks: int, seed: int = 0) -> Stream:
     """The same data with its channels permuted, at random in each task (the first, too)."""
-    channels, seed = parts[2].channels, check_seed(seed)
+    channels, seed = describe(parts[2]).channels, check_seed(seed)
     orders = [
         torch.from_numpy(np.random.default_rng([seed, task]).permutation(channels))
         for task in range(tasks)
@@ -163,7 +131,7 @@ class _Permute:
 
 def rotated(name: str, parts: Parts, degrees: Sequence[float]) -> Stream:
     """The same images turned by each of the angles."""
-    shape = parts[2].shape
+    shape = describe(parts[2]).shape
     return transformed(name, parts, [_Rotate(angle, shape) for angle in degrees])
 
 
@@ -207,7 +175,8 @@ def split_by_class(
         seed: of a random order of the classes; ``None`` keeps it.
     """
     check_choice("scenario", scenario, SCENARIOS)
-    count = len(parts[2].classes)
+    names = _classes(parts)
+    count = len(names)
     if isinstance(per_task, int):
         if per_task < 1 or count % per_task:
             raise ConfigError(f"{per_task} classes per task do not divide the {count} classes")
@@ -225,16 +194,15 @@ def split_by_class(
         relabel = np.full(count, -1, dtype=np.int64)
         relabel[group] = first + np.arange(len(group))
         seen += len(group)
-        title = ", ".join(str(parts[2].classes[c]) for c in group)
+        title = ", ".join(str(names[c]) for c in group)
         outputs = seen if scenario == "class" else len(group)
-        tasks.append(_task(title, [_of_classes(p, group, relabel) for p in parts], outputs))
+        view = partial(_of_classes, group=group, relabel=relabel)
+        tasks.append(_task(title, parts, view, outputs))
     return Stream(name, scenario, tuple(tasks))
 
 
-def _of_classes(data: Any, group: Sequence[int], relabel: np.ndarray) -> View | None:
-    if data is None:
-        return None
-    return View(data, np.flatnonzero(np.isin(data.labels, group)), None, relabel)
+def _of_classes(data: Sequences, group: Sequence[int], relabel: np.ndarray) -> View:
+    return View(data, np.flatnonzero(np.isin(_known(data, "labels"), group)), None, relabel)
 
 
 def split_by_speaker(name: str, parts: Parts) -> Stream:
@@ -245,20 +213,27 @@ def split_by_speaker(name: str, parts: Parts) -> Stream:
     trained on.
     """
     tasks: list[Task] = []
-    for speaker in np.unique(parts[0].speakers).tolist():
+    train, _, test = parts
+    of_training = _known(train, "speakers")
+    for speaker in np.unique(of_training).tolist():
         if speaker < 0:
             raise ConfigError(f"the speakers of {name} are unknown; split it by class")
-        views = [
-            None if p is None else View(p, np.flatnonzero(p.speakers == speaker)) for p in parts
-        ]
-        if not (views[2] and len(views[2])):
-            mine = np.flatnonzero(parts[0].speakers == speaker)
-            held = every_fifth(parts[0].labels[mine], len(tasks))
-            if held.all() or not held.any():
-                raise ConfigError(f"speaker {speaker} of {name} has too few recordings to test")
-            views = [View(parts[0], mine[~held]), None, View(parts[0], mine[held])]
-        tasks.append(_task(f"speaker {speaker}", views, len(parts[2].classes)))
+        title = f"speaker {speaker}"
+        if (_known(test, "speakers") == speaker).any():
+            view = partial(_of_speaker, speaker=speaker)
+            tasks.append(_task(title, parts, view, len(_classes(parts))))
+            continue
+        mine = np.flatnonzero(of_training == speaker)
+        held = every_fifth(_known(train, "labels")[mine], len(tasks))
+        if held.all() or not held.any():
+            raise ConfigError(f"speaker {speaker} of {name} has too few recordings to test")
+        own = View(train, mine[~held]), None, View(train, mine[held])
+        tasks.append(Task(title, *own, len(_classes(parts))))
     return Stream(name, "domain", tuple(tasks))
+
+
+def _of_speaker(data: Sequences, speaker: int) -> View:
+    return View(data, np.flatnonzero(_known(data, "speakers") == speaker))
 
 
 def every_fifth(labels: np.ndarray, start: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
+from snnsim.data import Batch
 from snnsim.errors import ConfigError
 
 
@@ -61,11 +62,11 @@ class Wrapper(Method):
     def begin_step(self, task: int, step: int, steps: int) -> None:
         self.inner.begin_step(task, step, steps)
 
-    def before_step(self, batch: Any, task: int) -> None:
+    def before_step(self, batch: Batch, task: int) -> None:
         self.inner.before_step(batch, task)
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         return self.inner.loss(ce, batch, scores, task, chosen)
 

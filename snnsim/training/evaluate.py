@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnsim.data import Sequences, fetch
 from snnsim.errors import NonFiniteError
 from snnsim.finite import check_input, first_not_finite
 from snnsim.functional.losses import cross_entropy_sum
@@ -127,7 +128,7 @@ def predict(
 
 def evaluate(
     net: nn.Module,
-    data: Any,
+    data: Sequences,
     *,
     readout: str = "sum_softmax",
     mask_padding: bool = False,
@@ -140,7 +141,7 @@ def evaluate(
 
     Args:
         net: the network; evaluated in evaluation mode (delays rounded, running statistics).
-        data: a data set with ``len`` and ``batch(indices, steps)``.
+        data: see :class:`snnsim.data.Sequences`.
         readout, mask_padding: see :class:`snnsim.training.Recipe`.
         batch_size: samples at a time.
         steps: pad every sample to so many steps, a longer one to its own; 0: all to the longest.
@@ -160,8 +161,8 @@ def evaluate(
             mine = distributed.share(chosen)
             if len(mine) == 0:
                 continue
-            batch = data.batch(mine, padded)
-            labels = batch.labels.to(device)
+            batch = fetch(data, mine, padded)
+            labels = batch.target.to(device)
             x = batch.x.to(device)
             scores = predict(net, x, readout, batch.lengths, mask_padding, check_finite)
             totals[0] += float((scores.argmax(1) == labels).sum())

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnsim.data.protocol import Sequences, shared
 from snnsim.errors import CheckpointError, NonFiniteError, check_seed, short
 from snnsim.finite import all_finite, first_not_finite
 from snnsim.functional.losses import cross_entropy_sum
@@ -79,7 +80,7 @@ class Trainer:
 
     Args:
         net: the network, on ``device``.
-        train, validation: data sets with ``len``, ``lengths`` and ``batch(indices, steps)``.
+        train, validation: data sets, see :class:`snnsim.data.Sequences`.
         recipe: hyper-parameters.
         out: folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``;
             ``None`` keeps nothing.
@@ -101,8 +102,8 @@ class Trainer:
     def __init__(
         self,
         net: nn.Module,
-        train: Any,
-        validation: Any,
+        train: Sequences,
+        validation: Sequences,
         recipe: Recipe,
         *,
         out: Path | None = None,
@@ -202,15 +203,12 @@ class Trainer:
         longest = int(self.train.lengths[indices].max())
         for part in np.array_split(indices, min(self.recipe.accumulate, len(indices))):
             mine = distributed.share(part)
-            # a process without a share still takes part in what the processes do together
-            batch = self.train.batch(mine if len(mine) else part[:1], longest)
-            x = batch.x[:, : len(mine)].to(self.device)
+            batch = shared(self.train, mine, part, longest)
+            x = batch.x.to(self.device)
             self._check(not self.recipe.check_finite or all_finite(x), "the input", x, step)
-            labels = batch.labels[: len(mine)].to(self.device)
+            labels = batch.target.to(self.device)
             with self._autocast(), auxiliary_losses() as extra:
-                y, ends = run_padded(
-                    self.net, x, batch.lengths[: len(mine)], self.recipe.mask_padding
-                )
+                y, ends = run_padded(self.net, x, batch.lengths, self.recipe.mask_padding)
             lengths = ends if self.recipe.mask_padding else None
             scores = get_readout(self.recipe.readout)(y.float() if _half(y) else y, lengths)
             loss = cross_entropy_sum(scores, labels)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from snnsim.data import Sequences, fetch
 from snnsim.errors import ConfigError, check_number
 from snnsim.finite import check_input
 from snnsim.functional.readouts import get_readout
@@ -25,7 +26,7 @@ class Latency(NamedTuple):
 @torch.no_grad()
 def accuracy_over_time(
     net: nn.Module,
-    data: Any,
+    data: Sequences,
     *,
     every: int = 10,
     readout: str = "sum_softmax",
@@ -43,7 +44,7 @@ def accuracy_over_time(
 
     Args:
         net: a causal network: what looks ahead has no answer before the end.
-        data: a data set with ``len`` and ``batch(indices, steps)``.
+        data: see :class:`snnsim.data.Sequences`.
         every: steps of the output between answers; of a network that merges bins, merged ones.
         readout, mask_padding, batch_size, steps, device, check_finite: as in
             :func:`snnsim.training.evaluate`.
@@ -64,7 +65,7 @@ def accuracy_over_time(
     read, groups = get_readout(readout), []
     with evaluating(net):
         for chosen, padded in equally_padded(data.lengths, steps or longest, batch_size):
-            batch = data.batch(chosen, padded)
+            batch = fetch(data, chosen, padded)
             x = batch.x.to(device)
             if check_finite:
                 check_input(x)
@@ -72,7 +73,7 @@ def accuracy_over_time(
             right = {}
             for t in [*range(every, len(y), every), len(y)]:
                 scores = read(y[:t], ends.clamp(max=t) if mask_padding else None)
-                right[t] = int((scores.argmax(1).cpu() == batch.labels).sum())
+                right[t] = int((scores.argmax(1).cpu() == batch.target).sum())
             groups.append(right)
     last = max(max(right) for right in groups)
     times = [*range(every, last, every), last]

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from snnsim_datasets.tools.events import Batch
 
 import snnsim as sn
 from snnsim.continual import (
@@ -15,6 +14,7 @@ from snnsim.continual import (
     split_by_class,
     split_by_speaker,
 )
+from snnsim.data import Batch
 
 CHANNELS, STEPS = 12, 6
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from small import blobs, parts
-from snnsim_datasets.tools.events import Batch
 
 from snnsim.continual import (
     Stream,
@@ -20,6 +19,7 @@ from snnsim.continual import (
     transformed,
 )
 from snnsim.continual.stream import SCENARIOS, _Rotate, every_fifth
+from snnsim.data import Batch
 from snnsim.errors import ConfigError
 
 

@@ -15,7 +15,8 @@ from outcomes import Place
 from snnsim_datasets import images, nmnist
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import read_audio
-from snnsim_datasets.tools.events import bin_all
+
+from snnsim.data.events import bin_all
 
 Random = np.random.Generator
 

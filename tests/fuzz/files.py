@@ -14,9 +14,10 @@ from outcomes import Place, Silent
 from snnsim_datasets import images, nmnist
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import read_audio
-from snnsim_datasets.tools.events import bin_all
 from snnsim_datasets.tools.images import read_idx
 from spoiling import one_of, spoiled
+
+from snnsim.data.events import bin_all
 
 Random = np.random.Generator
 CLASSES = tuple(f"class {i}" for i in range(20))

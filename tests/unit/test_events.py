@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from snnsim_datasets.tools.events import MOST_EVENTS, Events, bin_all, bin_events, from_tonic
 
+from snnsim.data.events import MOST_EVENTS, Events, bin_all, bin_events, from_tonic
 from snnsim.errors import ConfigError, DataError
 
 

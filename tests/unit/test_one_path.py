@@ -13,7 +13,6 @@ import pytest
 import soundfile
 import torch
 from snnsim_datasets.tools.audio import Recordings
-from snnsim_datasets.tools.events import BinnedEvents
 from snnsim_experiments.build import load_split
 from snnsim_experiments.config import resolve
 from snnsim_experiments.predict import predict
@@ -21,6 +20,7 @@ from snnsim_experiments.run_folder import load_network
 from snnsim_experiments.train import train
 
 import snnsim as sn
+from snnsim.data.events import BinnedEvents
 from snnsim.functional.readouts import get_readout
 from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import predict as scores_of

@@ -12,7 +12,6 @@ import torch
 from command import TEST_FILE
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import AUDIO
-from snnsim_datasets.tools.events import bin_all
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_experiments import predict as of_predict
 from snnsim_experiments.build import load_split
@@ -21,6 +20,7 @@ from snnsim_experiments.predict import predict
 from snnsim_experiments.run_folder import load_network
 from snnsim_experiments.train import train
 
+from snnsim.data.events import bin_all
 from snnsim.errors import ConfigError, DataError
 from snnsim.training import predict as scores_of
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import snnsim_datasets
-from snnsim_datasets.tools.events import Events, bin_all
+
+from snnsim.data.events import Events, bin_all
 
 DATA = Path(os.environ.get("SNNSIM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 PARTS = ("train", "validation", "test")

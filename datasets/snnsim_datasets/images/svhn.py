@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from snnsim.data.limits import check_bytes
 from snnsim.errors import DataError
 from snnsim_datasets.tools.files import DAMAGE, Remote
 from snnsim_datasets.tools.images import SPLITS, ImageSet
 from snnsim_datasets.tools.info import Info
-from snnsim_datasets.tools.limits import check_bytes
 
 WIDEST = 8  # bytes of a number
 _URL = "http://ufldl.stanford.edu/housenumbers/"

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from snnsim.data.protocol import Batch, DataSet, chosen, describe
 from snnsim.errors import ConfigError, check_seed
-from snnsim_datasets.tools.events import Batch
 
 DIGITS = 10
 
 
 @dataclass(frozen=True)
-class SpokenSums:
+class SpokenSums(DataSet):
     """Pairs of recordings of a data set whose first ten classes are the digits 0 to 9.
 
     Attributes:
@@ -46,7 +46,7 @@ class SpokenSums:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        if self.pairs < 1 or self.gap < 0 or len(self.data.classes) < DIGITS:
+        if self.pairs < 1 or self.gap < 0 or len(describe(self.data).classes) < DIGITS:
             raise ConfigError(
                 f"pairs is {self.pairs} (1 or more), gap {self.gap} (not negative), and the data "
                 f"have {len(self.data.classes)} classes ({DIGITS} digits are needed)"
@@ -98,9 +98,7 @@ class SpokenSums:
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
         """Some pairs, zero-padded to the longest of them (or to ``steps``)."""
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) == 0:
-            raise ConfigError("a batch needs at least one pair, but no indices were given")
+        indices = chosen(indices, len(self))
         lengths = self.lengths[indices]
         frames = int(lengths.max()) if steps is None else steps
         x = torch.zeros(frames, len(indices), self.channels)

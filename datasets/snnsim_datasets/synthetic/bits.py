@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from snnsim.data import Arrays
 from snnsim.errors import ConfigError, check_seed
-from snnsim_datasets.synthetic.sequences import Sequences
 
 
-def parity(memory: int, samples: int, seed: int = 0) -> Sequences:
+def parity(memory: int, samples: int, seed: int = 0) -> Arrays:
     """Is the number of ones among the last ``memory`` bits odd?
 
     The share of ones is drawn anew, uniformly, for every sequence.
@@ -29,7 +29,7 @@ def parity(memory: int, samples: int, seed: int = 0) -> Sequences:
     return _sequences(bits, lengths, last.sum(1) % 2, ("even", "odd"))
 
 
-def match_to_sample(memory: int, samples: int, seed: int = 0) -> Sequences:
+def match_to_sample(memory: int, samples: int, seed: int = 0) -> Arrays:
     """Is the last bit the same as the one ``memory - 1`` steps before it? Half of the bits are 1.
 
     >>> data = match_to_sample(2, 4)
@@ -57,7 +57,7 @@ def _last(bits: np.ndarray, lengths: np.ndarray, memory: int) -> np.ndarray:
     return np.take_along_axis(bits, steps, axis=1)
 
 
-def _sequences(bits, lengths, labels, classes) -> Sequences:
+def _sequences(bits, lengths, labels, classes) -> Arrays:
     inside = np.arange(bits.shape[1]) < lengths[:, None]
     x = (bits & inside).astype(np.float32)[:, :, None]
-    return Sequences(x, labels.astype(np.int64), lengths.astype(np.int64), classes)
+    return Arrays(x, labels.astype(np.int64), lengths.astype(np.int64), classes)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from snnsim.data import Arrays
 from snnsim.errors import ConfigError, check_seed
-from snnsim_datasets.synthetic.sequences import Sequences
 
 
 def counting(
@@ -21,7 +21,7 @@ def counting(
     most: int = 9,
     chunk: int = 1,
     seed: int = 0,
-) -> Sequences:
+) -> Arrays:
     """How many of the symbols are "a"? From none to ``most``, each as often, at random places.
 
     Args:
@@ -54,4 +54,4 @@ def counting(
     x = np.eye(2**chunk, dtype=np.float32)[tokens]
     x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
     names = tuple(map(str, range(most + 1)))
-    return Sequences(x, labels.astype(np.int64), lengths.astype(np.int64), names)
+    return Arrays(x, labels.astype(np.int64), lengths.astype(np.int64), names)

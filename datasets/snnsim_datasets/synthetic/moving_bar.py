@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from snnsim.data import Arrays
 from snnsim.errors import ConfigError, check_seed
-from snnsim_datasets.synthetic.sequences import Sequences
 
 
 def moving_bar(
@@ -21,7 +21,7 @@ def moving_bar(
     first: tuple[float, float] = (0.0, 1.0),
     noise: float = 0.02,
     seed: int = 0,
-) -> Sequences:
+) -> Arrays:
     """Does the bar move to higher channels? It moves one channel per step, round the end.
 
     Args:
@@ -51,4 +51,4 @@ def moving_bar(
     distance = (np.arange(channels) - place[:, :, None]) % channels
     x = (distance < width) ^ (random.random(distance.shape) < noise)
     lengths = np.full(samples, steps, dtype=np.int64)
-    return Sequences(x.astype(np.float32), labels.astype(np.int64), lengths, ("down", "up"))
+    return Arrays(x.astype(np.float32), labels.astype(np.int64), lengths, ("down", "up"))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from snnsim.data import Arrays
 from snnsim.errors import ConfigError, check_seed
-from snnsim_datasets.synthetic.sequences import Sequences
 
 SHOWN = 3  # steps that a pattern lasts
 
@@ -21,7 +21,7 @@ def delayed_recall(
     channels: int = 12,
     noise: float = 0.02,
     seed: int = 0,
-) -> Sequences:
+) -> Arrays:
     """A pattern, ``lag`` steps of noise, and a cue on the last channel.
 
     Args:
@@ -50,4 +50,4 @@ def delayed_recall(
     x[:, :SHOWN, :channels] = np.maximum(x[:, :SHOWN, :channels], shapes[labels])
     x[:, -1, channels] = 1
     lengths = np.full(samples, x.shape[1], dtype=np.int64)
-    return Sequences(x, labels.astype(np.int64), lengths, tuple(map(str, range(patterns))))
+    return Arrays(x, labels.astype(np.int64), lengths, tuple(map(str, range(patterns))))

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from snnsim.errors import ConfigError, DataError
-from snnsim_datasets.tools.events import Batch
-from snnsim_datasets.tools.limits import check_bytes
+from snnsim.data.limits import check_bytes
+from snnsim.data.protocol import Batch, DataSet, chosen
+from snnsim.errors import DataError
 from snnsim_datasets.tools.mel import MelFrontEnd
 
 AUDIO = (
@@ -103,7 +103,7 @@ def _sixteen_bits(path: Path, samples: np.ndarray, subtype: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Recordings:
+class Recordings(DataSet):
     """Audio clips with labels, turned into features batch by batch.
 
     Attributes:
@@ -154,9 +154,7 @@ class Recordings:
 
         Within a clip's steps its features are those of the clip followed by silence.
         """
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) == 0:
-            raise ConfigError("a batch needs at least one sample, but no indices were given")
+        indices = chosen(indices, len(self))
         clips = [self.samples[self.offsets[i] : self.offsets[i + 1]] for i in indices]
         sizes = np.asarray([len(clip) for clip in clips])
         frames = self.front_end.steps(int(sizes.max())) if steps is None else steps

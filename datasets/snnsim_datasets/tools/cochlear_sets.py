@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from snnsim.data.events import BinnedEvents, Events, bin_all
 from snnsim.errors import DataError
 from snnsim_datasets.tools import heidelberg
-from snnsim_datasets.tools.events import BinnedEvents, Events, bin_all
 from snnsim_datasets.tools.files import Remote, default_root, fetch, find
 from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.splits import check_split, held_out_speakers

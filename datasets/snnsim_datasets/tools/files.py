@@ -27,8 +27,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from snnsim.data.limits import check_bytes
 from snnsim.errors import DataError
-from snnsim_datasets.tools.limits import check_bytes
 
 CHUNK = 1 << 20
 

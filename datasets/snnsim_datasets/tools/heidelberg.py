@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from snnsim.data.events import Events, in_range, whole_numbers
+from snnsim.data.limits import check_bytes, most_bytes, read_seconds
 from snnsim.errors import DataError
 from snnsim_datasets.tools.apart import run_apart
-from snnsim_datasets.tools.events import Events, in_range, whole_numbers
 from snnsim_datasets.tools.files import cached_arrays, digest, unpacked
-from snnsim_datasets.tools.limits import check_bytes, most_bytes, read_seconds
 
 CHANNELS = 700
 LAYOUT = "spikes/times, spikes/units, labels"
@@ -28,7 +28,7 @@ def read(path: Path, classes: Sequence[str], channels: int = CHANNELS) -> tuple[
 
     The flat arrays are cached under the checksum of the file, so that the slow reading of
     variable-length HDF5 happens once. It happens in a process of its own, which is cut off where
-    the library hangs; what it unpacks or declares is bounded (:mod:`snnsim_datasets.tools.limits`).
+    the library hangs; what it unpacks or declares is bounded (:mod:`snnsim.data.limits`).
 
     Raises:
         DataError: naming the file and what is wrong with it.

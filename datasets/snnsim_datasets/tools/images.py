@@ -14,18 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from snnsim.data.events import whole_numbers
+from snnsim.data.limits import check_bytes, most_bytes
+from snnsim.data.protocol import Batch, DataSet, chosen
 from snnsim.errors import ConfigError, DataError
-from snnsim_datasets.tools.events import Batch, whole_numbers
 from snnsim_datasets.tools.files import DAMAGE, default_root, digest, fetch, find
 from snnsim_datasets.tools.info import Info
-from snnsim_datasets.tools.limits import check_bytes, most_bytes
 from snnsim_datasets.tools.splits import check_split, hash_fraction
 
 SPLITS = ("train", "validation", "test", "train_all")
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(DataSet):
     """Images with the interface of the recordings: a batch is ``x [1, B, C * H * W]``.
 
     Attributes:
@@ -78,9 +79,7 @@ class Images:
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
         """Some images, normalised; ``steps`` is only there for the interface."""
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) == 0:
-            raise ConfigError("a batch needs at least one image, but no indices were given")
+        indices = chosen(indices, len(self))
         pixels = self.pixels[indices]
         if self.canvas is not None:
             pixels = _on_canvas(pixels, self.canvas)

@@ -23,13 +23,14 @@ from snnsim.continual import (
     split_by_speaker,
 )
 from snnsim.continual.stream import every_fifth
+from snnsim.data import describe
 from snnsim.errors import ConfigError, check_choice, check_seed
 
 ALIASES = {"pmnist": "permuted-mnist", "spoken-digits": "split-spoken-digits"}
 FIVE = ("cifar10", "mnist", "svhn", "fashion-mnist", "notmnist")
 SPOKEN = ("spoken-digits", "fsdd", "shd", "ssc")  # with known speakers
 CURRICULA = {"parity": parity, "match-to-sample": match_to_sample}
-PARTS = ("train", "validation", "test")
+CANVAS = (3, 32, 32)  # of five image sets of different sizes
 EVALUATED = ("test", "validation")
 USED = {  # options by kind of stream, beside those of all
     "permuted": {"tasks", "seed", "protocol"},
@@ -158,11 +159,9 @@ def build(
             raise ConfigError(f"stream.protocol is {protocol!r}, but {name} has one split only")
         options["protocol"] = protocol
     whole = kind == "speakers" or not validation
-    wanted = ("train_all" if _has(name, "train_all") else "train", None, "test") if whole else PARTS
-    train, held, test = (
-        None if part is None else load(name, part, root, **options) for part in wanted
-    )
-    parts = (train, held, test)
+    trained = "train_all" if whole and _has(name, "train_all") else "train"
+    held = None if whole else load(name, "validation", root, **options)
+    parts = (load(name, trained, root, **options), held, load(name, "test", root, **options))
     if kind == "permuted":
         return permuted(stream, parts, tasks, seed)
     if kind == "rotated":
@@ -176,7 +175,7 @@ def _on_held_out(task: Task, number: int) -> Task:
     """Tested on its validation data; if it has none, on every fifth sample it would train on."""
     if task.validation is not None:
         return replace(task, validation=None, test=task.validation)
-    held = every_fifth(task.train.labels, number)
+    held = every_fifth(np.asarray(describe(task.train).labels), number)
     if held.all():
         raise ConfigError(f"{task.name} has too few samples to hold any out")
     train, test = (View(task.train, np.flatnonzero(part)) for part in (~held, held))
@@ -198,17 +197,12 @@ def _five_datasets(
         folder = None if root is None else Path(root) / each
         if folder is not None and not folder.is_dir():
             folder = folder.with_name(each.replace("-", "_"))
-        wanted = PARTS if validation else ("train_all", None, "test")
+        wanted = ("train", "validation", "test") if validation else ("train_all", "test")
         parts = [
-            None
-            if part is None
-            else replace(
-                images.load(each, part, folder, flat=False, progress=progress),
-                canvas=(3, 32, 32),
-            )
+            replace(images.load(each, part, folder, flat=False, progress=progress), canvas=CANVAS)
             for part in wanted
         ]
-        made.append(Task(each, parts[0], parts[1], parts[2], 10))
+        made.append(Task(each, parts[0], parts[1] if validation else None, parts[-1], 10))
     return Stream(name, scenario, tuple(made))
 
 

@@ -7,13 +7,12 @@ with independent draws for the two. Source: Buzzega et al. 2020 (arXiv:2004.0721
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from snnsim.continual.methods.replay import Replay
+from snnsim.data import Batch
 from snnsim.errors import check_number
 
 
@@ -37,7 +36,7 @@ class DER(Replay):
         self.alpha, self.beta = alpha, beta
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         ce = ce + self.alpha * self.distance(task) + self.beta * self.replayed(task)
         self.buffer.add(task, chosen, batch.x, scores)

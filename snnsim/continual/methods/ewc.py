@@ -9,14 +9,13 @@ keeps one sum, ``F <- decay F + F_k``, around the last weights. Source: Kirkpatr
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from snnsim.continual.method import Method
+from snnsim.data import Batch
 from snnsim.errors import check_number
 from snnsim.layer import evaluating
 from snnsim.synapses.delayed import delayed_layers
@@ -49,7 +48,7 @@ class EWC(Method):
         self.kept: dict[str, Tensor] = {}  # "<k>.fisher.<name>" and "<k>.value.<name>"
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         return ce + self.strength / 2 * self.divergence()
 

@@ -31,6 +31,7 @@ from snnsim.continual.presynaptic import (
     weight_of,
 )
 from snnsim.continual.subspace import SOLVERS, Subspace
+from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_choice, check_number
 from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim.training.rules import PlasticConnection
@@ -156,10 +157,10 @@ class HLOP(Method):
             return [max(s.size // 10, 1) for s in self.subspaces.values()]
         return list(self.sizes[min(task, len(self.sizes) - 1)])[:count]
 
-    def before_step(self, batch: Any, task: int) -> None:
+    def before_step(self, batch: Batch, task: int) -> None:
         self.look_at(batch)
 
-    def look_at(self, batch: Any) -> None:
+    def look_at(self, batch: Batch) -> None:
         """Take a batch whose activity comes next: what its padding causes is not learned."""
         steps, lengths = torch.arange(len(batch.x), device=batch.x.device), batch.lengths
         self.inside = steps[:, None] < lengths.to(batch.x.device)

@@ -15,8 +15,6 @@ left out.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,6 +22,7 @@ from torch.func import functional_call
 
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, freeze_statistics
+from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_number
 from snnsim.synapses import Delayed
 
@@ -125,7 +124,7 @@ class Hypernetwork(Method):
         return True
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         for earlier, held in enumerate(self.held):
             drift = self.drift(earlier, held)

@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 from snnsim.continual.learner import Learner, joined
 from snnsim.continual.methods.replay import Replay
 from snnsim.continual.presynaptic import Connection, Part, connections_of, weight_of
+from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_number
 from snnsim.synapses import Dense, Recurrent
 from snnsim.training.rules import PlasticConnection
@@ -138,7 +139,7 @@ class ILoRA(Replay):
         return adapter if task > 0 and not own_head else own_head or not adapter
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         if task > 0:
             ce = (ce + self.replayed(task)) / 2 + self.strength * self._pull()

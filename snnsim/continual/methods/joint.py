@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from snnsim.continual.method import Method
+from snnsim.data import Batch
+from snnsim.data.protocol import shared
 from snnsim.training import distributed
 
 
@@ -20,25 +20,22 @@ class Joint(Method):
     rehearses = True
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         joint = torch.tensor(float(len(chosen)))  # as many as there are in all processes
         count = int(distributed.sum_over_processes(joint, self.device)) if task else 0
         past = [self._any(earlier, count) for earlier in range(task)]
         scored = self.learner.scores_of(past, range(task), task)
         for each, found in zip(past, scored, strict=True):
-            total = functional.cross_entropy(found, each.labels.to(ce.device), reduction="sum")
-            ce = ce + total / max(len(each.labels), 1)
+            total = functional.cross_entropy(found, each.target.to(ce.device), reduction="sum")
+            ce = ce + total / max(len(each.target), 1)
         return ce / (task + 1)
 
-    def _any(self, task: int, count: int) -> Any:
+    def _any(self, task: int, count: int) -> Batch:
         """This process's share of samples that all processes draw alike."""
         data = self.learner.stream.tasks[task].train
         drawn = torch.randint(len(data), (count,)).numpy()
-        mine = distributed.share(drawn)
-        batch = data.batch(mine if len(mine) else drawn[:1])
-        parts = {"labels": batch.labels[: len(mine)], "lengths": batch.lengths[: len(mine)]}
-        return batch._replace(x=batch.x[:, : len(mine)], **parts)
+        return shared(data, distributed.share(drawn), drawn)
 
     def memory_bytes(self) -> int:
         """All samples of earlier tasks, a byte per value."""

@@ -8,8 +8,6 @@ of Hinton et al. 2015 (arXiv:1503.02531).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +15,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from snnsim.continual.method import Method
+from snnsim.data import Batch
 from snnsim.errors import check_number
 from snnsim.layer import evaluating
 
@@ -42,7 +41,7 @@ class LwF(Method):
             self.teacher = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         if task == 0:
             return ce

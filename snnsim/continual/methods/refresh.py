@@ -12,8 +12,6 @@ et al. 2024 (arXiv:2403.13249), section 4; constants of its experiments.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,6 +21,7 @@ from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, keeping_buffers
 from snnsim.continual.methods.ewc import EWC
 from snnsim.continual.wrapper import Wrapper, of_prefix
+from snnsim.data import Batch
 from snnsim.errors import check_number
 from snnsim.training import distributed
 
@@ -66,7 +65,7 @@ class Refresh(Wrapper):
         self.information.detach()
         super().detach()
 
-    def before_step(self, batch: Any, task: int) -> None:
+    def before_step(self, batch: Batch, task: int) -> None:
         self.inner.before_step(batch, task)
         named = self.parameters(task)
         gradients = self._gradients(batch, task, list(named.values()))
@@ -77,13 +76,13 @@ class Refresh(Wrapper):
                     parameter.add_(self.allowed(parameter, away), alpha=self.size)
 
     def _gradients(
-        self, batch: Any, task: int, parameters: list[nn.Parameter]
+        self, batch: Batch, task: int, parameters: list[nn.Parameter]
     ) -> list[Tensor | None]:
         """Of the mean cross-entropy of the joint batch, which leaves no trace in the network."""
-        count = distributed.sum_over_processes(torch.tensor(float(len(batch.labels))), self.device)
+        count = distributed.sum_over_processes(torch.tensor(float(len(batch.target))), self.device)
         with self.learner.unobserved(), keeping_buffers(self.learner):
             scores = self.learner.scores(batch.x, task, batch.lengths)
-            loss = functional.cross_entropy(scores, batch.labels, reduction="sum") / float(count)
+            loss = functional.cross_entropy(scores, batch.target, reduction="sum") / float(count)
             found = torch.autograd.grad(loss, parameters, allow_unused=True)
         return [g if g is None else distributed.sum_over_processes(g, self.device) for g in found]
 

@@ -18,6 +18,7 @@ from snnsim.continual import methods
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
 from snnsim.continual.wrapper import Wrapper, of_prefix
+from snnsim.data import describe
 from snnsim.errors import ConfigError, check_number
 from snnsim.layer import evaluating
 from snnsim.training.schedules import cosine
@@ -65,7 +66,7 @@ class Rehearsal(Wrapper):
 
     def end_task(self, task: int) -> None:
         super().end_task(task)
-        labels = np.asarray(self.learner.stream.tasks[task].train.labels)
+        labels = np.asarray(describe(self.learner.stream.tasks[task].train).labels)
         chosen = [np.flatnonzero(labels == c)[: self.per_class] for c in np.unique(labels)]
         self.kept[task] = torch.from_numpy(np.sort(np.concatenate(chosen)))
         if task > 0:
@@ -102,7 +103,7 @@ class Rehearsal(Wrapper):
         batches = [stream[past].train.batch(numbers[past].numpy()) for past in tasks]
         found = self.learner.scores_of(batches, tasks, task)
         losses = [
-            functional.cross_entropy(scores, batch.labels.to(scores.device))
+            functional.cross_entropy(scores, batch.target.to(scores.device))
             for batch, scores in zip(batches, found, strict=True)
         ]
         torch.stack(losses).mean().backward()

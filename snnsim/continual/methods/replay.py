@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +10,7 @@ from torch.nn import functional
 from snnsim.continual.buffer import Buffer, Drawn
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
+from snnsim.data import Batch
 from snnsim.errors import check_number
 
 
@@ -37,7 +36,7 @@ class Replay(Method):
         self.buffer = Buffer(self.size, learner, self.keeps_scores)
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         ce = ce + self.replayed(task)
         self.buffer.add(task, chosen, batch.x, scores)
@@ -49,7 +48,7 @@ class Replay(Method):
         if not drawn:
             return 0.0
         total = [
-            functional.cross_entropy(found, past.batch.labels.to(found.device), reduction="sum")
+            functional.cross_entropy(found, past.batch.target.to(found.device), reduction="sum")
             for past, found in drawn
         ]
         return torch.stack(total).sum() / sum(len(past.places) for past, _ in drawn)

@@ -31,6 +31,7 @@ from snnsim.continual.method import Method, freeze_statistics
 from snnsim.continual.presynaptic import weight_of
 from snnsim.continual.units import Block, Units
 from snnsim.continual.wrapper import of_prefix
+from snnsim.data import Batch, describe
 from snnsim.errors import ConfigError, check_number
 from snnsim.functional.losses import supervised_contrastive
 from snnsim.functional.readouts import mean
@@ -202,10 +203,10 @@ class SHARP(Method):
             parameter[rows] = values
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         features = [mean(self.features, self.learner.within(batch.x, batch.lengths))]
-        labels = [self._class(batch.labels, task)]
+        labels = [self._class(batch.target, task)]
         for past, kept in self.spikes.items():
             features.append(self._late(kept))
             labels.append(self._class(kept["labels"], past).to(self.device))
@@ -250,13 +251,13 @@ class SHARP(Method):
     def _store(self, task: int) -> dict[str, Tensor]:
         data = self.learner.stream.tasks[task].train
         order = np.asarray(torch.randperm(len(data)))
-        labels = np.asarray(data.labels)[order]
+        labels = np.asarray(describe(data).labels)[order]
         chosen = [order[labels == c][: self.per_class] for c in np.unique(labels)]
         batch = data.batch(np.sort(np.concatenate(chosen)))
         within = self.learner.within(batch.x, batch.lengths)
         lengths = torch.zeros(0, dtype=torch.int64) if within is None else within
         kept = pack(self.trunk.early(batch.x.to(self.device)))
-        return kept | {"labels": batch.labels, "lengths": lengths}
+        return kept | {"labels": batch.target, "lengths": lengths}
 
     def answer(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
         """Scores ``[B, C]`` of the nearest codes: of all tasks, or of one with its own classes."""

@@ -10,13 +10,12 @@ Ganguli 2017 (arXiv:1703.04200), equations 3 to 5.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from snnsim.continual.method import Method
+from snnsim.data import Batch
 from snnsim.errors import check_number
 
 
@@ -41,7 +40,7 @@ class SI(Method):
             self.kept.setdefault(f"importance.{name}", torch.zeros_like(parameter))
 
     def loss(
-        self, ce: Tensor, batch: Any, scores: Tensor | None, task: int, chosen: np.ndarray
+        self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         if task == 0:
             return ce

@@ -10,7 +10,8 @@ import numpy as np
 import snnsim_datasets
 import soundfile
 from snnsim_datasets import images
-from snnsim_datasets.tools.events import BinnedEvents
+
+from snnsim.data.events import BinnedEvents
 
 PARTS = ("train", "validation", "test")
 

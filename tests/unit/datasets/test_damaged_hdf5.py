@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 from snnsim_datasets.tools import heidelberg
-from snnsim_datasets.tools.events import bin_all
 
+from snnsim.data.events import bin_all
 from snnsim.errors import DataError
 
 CLASSES = tuple(f"class {i}" for i in range(20))

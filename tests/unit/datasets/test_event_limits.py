@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from snnsim_datasets.tools.events import BINNINGS, Events, bin_all, bin_events, from_tonic
 
+from snnsim.data.events import BINNINGS, Events, bin_all, bin_events, from_tonic
 from snnsim.errors import SnnsimError
 
 CHANNELS = 10

@@ -7,9 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from snnsim_datasets.tools import events as tools
-from snnsim_datasets.tools import limits
-from snnsim_datasets.tools.events import (
+
+from snnsim.data import events as tools
+from snnsim.data import limits
+from snnsim.data.events import (
     BinnedEvents,
     Events,
     bin_all,
@@ -20,7 +21,6 @@ from snnsim_datasets.tools.events import (
     sorted_within,
     whole_numbers,
 )
-
 from snnsim.errors import ConfigError, DataError
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from dataset_files import PARTS, load_all, write_clip, write_heidelberg
 from snnsim_datasets import fsdd
-from snnsim_datasets.tools.events import BinnedEvents
 from snnsim_datasets.tools.mel import MelFrontEnd
 
+from snnsim.data.events import BinnedEvents
 from snnsim.errors import ConfigError, DataError
 
 SPEAKERS = ("anna", "bert", "carl", "dora", "emil")

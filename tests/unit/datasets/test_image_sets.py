@@ -50,7 +50,7 @@ def test_a_batch_of_images_is_normalised_per_colour(flat):
     assert (labels.tolist(), lengths.tolist()) == ([6, 4, 6], [1, 1, 1])
     assert (x.dtype, labels.dtype, lengths.dtype) == (torch.float32, torch.int64, torch.int64)
     np.testing.assert_array_equal(SMALL, before)
-    with pytest.raises(ConfigError, match="at least one image"):
+    with pytest.raises(ConfigError, match="at least one sample"):
         data.batch([])
 
 

@@ -21,8 +21,8 @@ from snnsim_datasets.synthetic import (
     sudoku,
 )
 from snnsim_datasets.synthetic.sudoku import edges, solutions
-from snnsim_datasets.tools.events import Batch
 
+from snnsim.data import Batch
 from snnsim.errors import ConfigError
 
 # --- sudoku --------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_sums_have_a_gap_of_5_steps_and_are_those_of_training_unless_said_otherw
 
 
 def test_a_batch_of_no_sums_is_refused():
-    with pytest.raises(ConfigError, match="at least one pair"):
+    with pytest.raises(ConfigError, match="at least one sample"):
         SpokenSums(Clips(), 9).batch([])
 
 
@@ -164,7 +164,7 @@ def sequences() -> Sequences:
     lengths = np.asarray([2, 5, 3])
     for i, length in enumerate(lengths):
         x[i, :length] = 10 * i + np.arange(1, 2 * length + 1).reshape(-1, 2)
-    return Sequences(x, np.asarray([7, 8, 9]), lengths, ("a", "b"), dt=4.0)
+    return Sequences(x, np.asarray([7, 8, 9]), lengths, tuple("abcdefghij"), dt=4.0)
 
 
 @pytest.mark.parametrize("steps", [None, 0, 1, 3, 5, 6, 8])
@@ -188,7 +188,7 @@ def test_sequences_say_what_they_are():
     data = sequences()
     assert (len(data), data.channels, data.dt) == (3, 2, 4.0)
     assert data.speakers.tolist() == [-1, -1, -1] and data.speakers.dtype == np.int64
-    with pytest.raises(ConfigError, match="at least one sequence"):
+    with pytest.raises(ConfigError, match="at least one sample"):
         data.batch([])
 
 

@@ -69,7 +69,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         def loss(net: Listener = net, random: Any = random) -> Tensor:
             first, second, total = pairs(train, False, random)
             scores, heard = net(first, second)
-            names = torch.cat([first.labels, second.labels])
+            names = torch.cat([first.target, second.target])
             known = nn.functional.cross_entropy(torch.cat(heard), names)
             return nn.functional.cross_entropy(scores, total) + known
 

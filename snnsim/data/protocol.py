@@ -1,0 +1,223 @@
+"""What training, evaluation and streams ask of data, and what data may say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from snnsim.errors import ConfigError, DataError, short
+
+
+class Batch(NamedTuple):
+    """Some samples side by side.
+
+    Attributes:
+        x: ``[T, B, ...]``, the input; a shorter sample is followed by zeros.
+        target: ``[B]`` int64 classes, ``[B, D]`` float32 values, or ``[T, B, ...]`` either for
+            every step.
+        lengths: ``[B]`` int64, steps of each sample.
+    """
+
+    x: Tensor
+    target: Tensor
+    lengths: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """Another name of ``target``."""
+        return self.target
+
+
+@runtime_checkable
+class Sequences(Protocol):
+    """A data set: anything with these three."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Steps of each sample, ``[n]``."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
+        """Some samples, padded to the longest of them, or padded or cut to ``steps``."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a data set knows beyond its batches; nothing of it is needed for training.
+
+    Attributes:
+        classes: names of the classes; none where targets are values.
+        labels: ``[n]``, the class of each sample, known without making a batch; or ``None``.
+        speakers: ``[n]``, who each sample is from, -1 for unknown; or ``None``.
+        channels: values per step; 0 for unknown.
+        shape: of one step; of images ``(C, H, W)``, also where batches have them as one row.
+        dt: of a step, in ms; ``None`` for unknown.
+        checksums: of the files that it was read from, by name.
+    """
+
+    classes: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
+    speakers: np.ndarray | None = None
+    channels: int = 0
+    shape: tuple[int, ...] = ()
+    dt: float | None = None
+    checksums: dict[str, str] = field(default_factory=dict)
+
+
+def describe(data: Any) -> About:
+    """What a data set says of itself: its ``about``, or its attributes of the same names.
+
+    >>> from types import SimpleNamespace
+    >>> describe(SimpleNamespace(classes=["no", "yes"])).classes
+    ('no', 'yes')
+    """
+    found = getattr(data, "about", None)
+    return found if isinstance(found, About) else _gathered(data)
+
+
+def _gathered(data: Any) -> About:
+    names = [f.name for f in fields(About)]
+    known = {name: getattr(data, name) for name in names if hasattr(data, name)}
+    known["classes"] = tuple(known.get("classes", ()))
+    if "channels" in known:
+        known.setdefault("shape", (known["channels"],))
+    return About(**known)
+
+
+class DataSet:
+    """Base of the project's own data sets: a description, and what torch's ``DataLoader`` asks for.
+
+    A subclass has ``lengths``, ``len`` and ``batch``, and whatever of :class:`About` it knows as
+    attributes of the same names.
+
+    ``DataLoader(data, batch_size=8, shuffle=True, collate_fn=snnsim.data.collate)`` gives batches.
+    """
+
+    lengths: Any
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
+        """Some samples, padded to the longest of them, or padded or cut to ``steps``."""
+        raise NotImplementedError
+
+    @property
+    def about(self) -> About:
+        """What is known beyond the batches."""
+        return _gathered(self)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Batch: ...
+    def __getitem__(self, index: Any) -> Any:
+        """One sample, ``x [T, ...]`` and its target; a batch for a slice."""
+        if isinstance(index, slice):
+            return self.batch(np.arange(len(self))[index])
+        batch = self.batch(chosen([index], len(self)))
+        whole = int(batch.lengths[0])
+        per_step = batch.target.shape[:2] == batch.x.shape[:2] and batch.target.ndim > 1
+        target = batch.target[:whole, 0] if per_step else batch.target[0]
+        return batch.x[:whole, 0], target
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """The batch that a ``DataLoader`` asks for."""
+        return self.batch(np.asarray(indices))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (self[i] for i in range(len(self)))
+
+
+def chosen(indices: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
+    """Numbers of samples as an array; :class:`DataError` for none, or for one that is not there.
+
+    >>> chosen([0, -1], 5)
+    array([0, 4])
+    """
+    array = np.asarray(indices)
+    if array.dtype == bool and array.shape == (size,):
+        array = np.flatnonzero(array)
+    if array.ndim != 1 or not len(array):
+        raise ConfigError("a batch needs at least one sample, but no indices were given")
+    if array.dtype.kind not in "iu":
+        raise ConfigError(
+            f"indices are {array.dtype} but must be whole numbers, or a mask [{size}]"
+        )
+    outside = array[(array < -size) | (array >= size)]
+    if outside.size:
+        raise IndexError(f"sample {outside[0]} of a data set of {size}")
+    return np.where(array < 0, array + size, array).astype(np.int64)
+
+
+def as_target(values: Any) -> np.ndarray:
+    """Targets as batches have them: whole numbers as int64 classes, others as float32 values."""
+    array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    if array.dtype.kind in "biu":
+        return array.astype(np.int64)
+    if array.dtype.kind != "f":
+        raise DataError(f"targets are {array.dtype} but must be classes or values")
+    if not np.isfinite(array).all():
+        raise DataError("targets have values that are NaN or infinite")
+    return array.astype(np.float32)
+
+
+def fetch(data: Sequences, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
+    """A batch of any data set, looked at before it is used.
+
+    Raises:
+        DataError: what the data set returns is no batch of so many samples.
+    """
+    found = data.batch(indices, steps)
+    try:
+        x, target, lengths = _members(found)
+        sizes = (x.shape[1], target.shape[0], lengths.shape[0])
+        per_step = target.ndim > 1 and target.shape[:2] == x.shape[:2]
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DataError(
+            f"{type(data).__name__}.batch returns {short(type(found).__name__)} but must return "
+            "snnsim.data.Batch(x [T, B, ...], target [B] or [T, B, ...], lengths [B]), all tensors"
+        ) from error
+    count = len(indices)
+    if sizes[0] != count or sizes[2] != count or not (per_step or sizes[1] == count):
+        raise DataError(
+            f"{type(data).__name__}.batch of {count} samples returns x {list(x.shape)}, target "
+            f"{list(target.shape)} and lengths {list(lengths.shape)}, but [T, {count}, ...], "
+            f"[{count}, ...] or [T, {count}, ...], and [{count}] are needed"
+        )
+    if count and not 0 <= int(lengths.min()) <= int(lengths.max()) <= x.shape[0]:
+        raise DataError(
+            f"{type(data).__name__}.batch says that samples have {int(lengths.min())} .. "
+            f"{int(lengths.max())} steps, but x has {x.shape[0]}"
+        )
+    return Batch(x, target, lengths)
+
+
+def _members(found: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, target and lengths by name, or in this order; the target may be called labels."""
+    if not hasattr(found, "lengths"):
+        x, target, lengths = found
+        return x, target, lengths
+    return found.x, found.target if hasattr(found, "target") else found.labels, found.lengths
+
+
+def shared(data: Sequences, mine: np.ndarray, joint: np.ndarray, steps: int | None = None) -> Batch:
+    """One process's part ``mine`` of a ``joint`` batch, which may be empty.
+
+    Without a sample of its own it still has the shape of one: it takes part in what the processes
+    do together.
+    """
+    batch = fetch(data, mine if len(mine) else joint[:1], steps)
+    return batch if len(mine) else first(batch, 0)
+
+
+def first(batch: Batch, count: int) -> Batch:
+    """The first samples of a batch."""
+    per_step = batch.target.ndim > 1 and batch.target.shape[:2] == batch.x.shape[:2]
+    target = batch.target[:, :count] if per_step else batch.target[:count]
+    return Batch(batch.x[:, :count], target, batch.lengths[:count])
