@@ -424,11 +424,18 @@ class ContinualTrainer:
         self._check_place()
         checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), self.device)
 
+    def _steps_of(self, task: int) -> int:
+        """Steps of an epoch of a task; 0 after the last."""
+        size = len(self.stream.tasks[task].train) if task < len(self.stream) else 0
+        return -(-size // self.recipe.batch_size)
+
     def _check_place(self) -> None:
         """Raise ``ValueError`` for a place at which no training can stand."""
         here, count = self.place, len(self.stream)
         inside = 0 <= here.task <= count and 0 <= here.epoch <= self.recipe.epochs
-        if not inside or here.step < 0 or not 0 <= here.seconds < math.inf:
+        begun = (here.epoch, here.step, here.seconds) != (0, 0, 0.0)
+        possible = inside and here.step >= 0 and 0 <= here.seconds < math.inf
+        if not possible or (begun and not here.started) or here.step > self._steps_of(here.task):
             raise ValueError(f"no training stands at {here}")
         sizes = (self.matrix.shape, self.untrained.shape, np.shape(self.seconds))
         if sizes != ((count, count), (count,), (count,)):

@@ -162,6 +162,8 @@ class Trainer:
             raise ValueError(f"no training stands at {here}")
         if not (math.isfinite(here.loss) and 0 <= here.seconds < math.inf):
             raise ValueError(f"the loss {here.loss} or the seconds {here.seconds} are no numbers")
+        if here.step == 0 and (here.loss, here.seconds) != (0.0, 0.0):
+            raise ValueError(f"before an epoch's first step nothing can have been summed: {here}")
         if here.samples != seen or not 0 <= here.correct <= seen:
             raise ValueError(f"{here.samples} samples cannot have been seen by {here}")
         best = 0 <= here.best_epoch < here.epoch and 0 <= here.best_accuracy <= 1

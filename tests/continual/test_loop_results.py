@@ -328,11 +328,15 @@ def test_checkpoints_come_after_so_many_steps_every_epoch_and_every_task(every):
 @pytest.mark.parametrize("place", [
     Place(task=4), Place(task=-1), Place(epoch=3), Place(epoch=-1), Place(step=-1),
     Place(seconds=-1.0), Place(seconds=math.inf), Place(seconds=math.nan),
+    Place(epoch=1), Place(step=1), Place(seconds=1.0), Place(step=4, started=True),
+    Place(task=3, step=1, started=True),
 ])  # fmt: skip
 def test_places_where_no_training_stands_are_refused(place):
     trainer = trainer_of()
     trainer._check_place()
-    for fine in (Place(task=3), Place(epoch=2), Place(step=5, seconds=7.0)):
+    for fine in (
+        Place(task=3), Place(epoch=2, started=True), Place(step=3, seconds=7.0, started=True)
+    ):  # fmt: skip
         trainer.place = fine
         trainer._check_place()
     trainer.place = place

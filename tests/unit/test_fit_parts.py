@@ -265,6 +265,8 @@ def position(**changes):
         ({"loss": float("nan")}, "no numbers"),
         ({"seconds": -1.0}, "no numbers"),
         ({"seconds": float("inf")}, "no numbers"),
+        ({"step": 0, "samples": 0, "loss": 0.5}, "nothing can have been summed"),
+        ({"step": 0, "samples": 0, "seconds": 0.5}, "nothing can have been summed"),
         ({"samples": 14}, "14 samples"),
         ({"samples": 16}, "16 samples"),
         ({"step": 5, "samples": 25}, "25 samples"),
