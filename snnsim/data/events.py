@@ -388,7 +388,7 @@ def from_events(
             raise DataError(f"recording {i} has times {list(t.shape)} and units {list(u.shape)}")
     if not times:
         raise DataError("there are no recordings")
-    numbers = whole_numbers("labels", labels, len(times))
+    numbers = in_range("labels", whole_numbers("labels", labels, len(times)), 2**31)
     names = tuple(classes) or tuple(map(str, range(int(numbers.max()) + 1)))
     events = Events(
         times=np.concatenate(times),

@@ -55,9 +55,10 @@ class View(DataSet):
 
     def __post_init__(self) -> None:
         size = len(self.data)
-        none = self.indices is not None and np.size(self.indices) == 0
-        every = np.arange(size) if self.indices is None else self.indices
-        indices = np.zeros(0, np.int64) if none else chosen(every, size)
+        given = np.arange(size) if self.indices is None else np.asarray(self.indices)
+        mask = given.dtype == bool and given.shape == (size,)
+        given = np.flatnonzero(given) if mask else given
+        indices = chosen(given, size) if given.size else np.zeros(0, np.int64)
         object.__setattr__(self, "indices", indices)
         if self.target is not None:
             target = as_target(self.target)
