@@ -111,7 +111,6 @@ def _dataset_app(name: str) -> typer.Typer:
         With --over-time 10 also how soon the network knows: its accuracy if the answer were
         taken after 10, 20, ... steps, as a table and a plot in the run folder.
         """
-        from dataclasses import asdict
 
         from snnsim_experiments.build import load_split
         from snnsim_experiments.run_folder import device as device_of
@@ -125,16 +124,15 @@ def _dataset_app(name: str) -> typer.Typer:
             )
         place = device_of(device)
         data = load_split(config, split, facts.get("root") if root is None else root)
-        scores = asdict(score(net.to(place), config, data, facts["steps"], place))
+        scores = score(net.to(place), config, data, facts["steps"], place).by_name()
+        over_time: dict[str, float] = {}
         if every:
             file = run / "plots" / f"accuracy_over_time-{split}.png"
-            scores["over_time"] = score_over_time(
-                net, config, data, facts["steps"], place, every, file
-            )
+            over_time = score_over_time(net, config, data, facts["steps"], place, every, file)
         if as_json:
-            print(json.dumps({"split": split, **scores}))  # noqa: T201
+            further = {"over_time": over_time} if every else {}
+            print(json.dumps({"split": split, **scores, **further}))  # noqa: T201
         else:
-            over_time = scores.pop("over_time", {})
             print_summary(f"{run} on {split}", scores)
             if over_time:
                 print_values({f"after {ms} ms": share for ms, share in over_time.items()})

@@ -152,7 +152,7 @@ def _train(
     test = score(trainer.net, config, test_set, trainer.steps, device)
     summary = {
         "test_accuracy": test.accuracy,
-        "validation_accuracy": trainer.position.best_accuracy,
+        "validation_accuracy": trainer.position.best_score,
         "parameters": parameters_of(net),
         "mean_firing_rate": test.firing_rate,
         "seconds": sum(row["seconds"] for row in trainer.rows),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, options_of
-from snnsim.data.protocol import Sequences, shared
+from snnsim.data import Batch, Sequences
 from snnsim.errors import (
     CheckpointError,
     ConfigError,
@@ -24,13 +25,15 @@ from snnsim.errors import (
     check_number,
     check_seed,
 )
-from snnsim.finite import check_input, first_not_finite
-from snnsim.layer import auxiliary_losses, start_training
+from snnsim.finite import first_not_finite
+from snnsim.layer import start_training
 from snnsim.synapses import narrow_delays
 from snnsim.training import checkpoint, distributed, split_parameters
-from snnsim.training.finite import gradients_finite
+from snnsim.training.fit import epoch_order
+from snnsim.training.recipe import Together
 from snnsim.training.rules.online import online_gradients
 from snnsim.training.schedules import cosine
+from snnsim.training.step import JointStep, Part
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "cosine")
@@ -207,8 +210,7 @@ class ContinualTrainer:
     def _run_epoch(self, data: Sequences, steps: int) -> None:
         place, recipe = self.place, self.recipe
         self._set_rates(place.task, place.epoch)
-        key = [self.seed, place.task, place.epoch]
-        order = np.random.default_rng(key).permutation(len(data))
+        order = epoch_order(len(data), self.seed, place.task, place.epoch)
         start_training(self.learner)
         self.method.enter(place.task)
         for step in range(place.step, steps):
@@ -234,17 +236,18 @@ class ContinualTrainer:
             self.learner, done, recipe.epochs, end=recipe.sigma_end, fraction=recipe.sigma_share
         )
 
-    def _check_finite(self, finite: bool, what: str) -> None:
-        if not finite:
-            raise NonFiniteError(
-                f"{what} is not finite in task {self.place.task}, epoch {self.place.epoch}, step "
-                f"{self.place.step}; try a smaller learning rate"
-            )
+    def _fail(self, what: str, x: Tensor | None = None) -> NoReturn:
+        advice = "" if what == "the input" else "; try a smaller learning rate"
+        raise NonFiniteError(
+            f"{what} is not finite in task {self.place.task}, epoch {self.place.epoch}, step "
+            f"{self.place.step}{advice}"
+        )
 
     def _check_weights(self) -> None:
         """Nothing that is not finite is tested or stored."""
         lost = first_not_finite(self.learner.state_dict().items())
-        self._check_finite(lost is None, str(lost))
+        if lost is not None:
+            self._fail(lost)
 
     def _reached(self, task: int) -> bool:
         if not self.recipe.until:
@@ -255,59 +258,45 @@ class ContinualTrainer:
         return right >= self.recipe.until * len(held)
 
     def _step(self, data: Sequences, chosen: np.ndarray) -> float:
-        task, learner = self.place.task, self.learner
+        task, method, recipe = self.place.task, self.method, self.recipe
         assert self.optimizer is not None
-        longest = int(data.lengths[chosen].max())
-        mine = distributed.share(chosen)
-        batch = shared(data, mine, chosen, longest)
-        x, target = batch.x.to(self.device), batch.target.to(self.device)
-        if self.recipe.check_finite:
-            check_input(x, f"the input in task {task}")
-        batch = batch._replace(x=x, target=target)
-        share = len(mine) / len(chosen)
+        joint = JointStep(self.learner, self.device, self._fail, check_finite=recipe.check_finite)
+        measure = partial(self._measure, share=len(distributed.share(chosen)) / len(chosen))
+        optimizer = Together(self.learner, [self.optimizer])
+        loss, _ = joint(
+            data, chosen, measure, optimizer, after_backward=lambda: method.after_backward(task)
+        )
+        method.after_step(task)
+        return loss
+
+    def _measure(
+        self, batch: Batch, mine: np.ndarray, extra: dict[str, Tensor], share: float
+    ) -> Part:
+        """The method's loss of a process's samples, which are a share of the joint batch."""
+        task, learner = self.place.task, self.learner
         self.method.before_step(batch, task)
-        self.optimizer.zero_grad(set_to_none=True)
-
-        def entropies(scores: Tensor) -> Tensor:
-            each = nn.functional.cross_entropy(scores, target, reduction="none")
-            return each / max(len(mine), 1)
-
-        if learner.learning == "ottt":
-            head, classes = learner.head(task), learner.classes(task)
-            _, loss = online_gradients(
-                learner.body,
-                head,
-                batch.x,
-                lambda y: share * entropies(y[..., :classes]),
-                learner.within(batch.x, batch.lengths),
-            )
-            further = self.method.loss(loss.new_zeros(()), batch, None, task, mine)
-            if further.requires_grad:
-                (share * further).backward()
-            loss = loss + share * further.detach()
+        if learner.learning == "ottt":  # takes the gradient of the entropies itself
+            scores, taken = None, self._online(batch, share)
+            loss = self.method.loss(taken.new_zeros(()), batch, None, task, mine)
         else:
-            with auxiliary_losses() as extra:
-                scores = learner.scores(batch.x, task, batch.lengths)
-                loss = self.method.loss(entropies(scores).sum(), batch, scores, task, mine)
+            scores, taken = learner.scores(batch.x, task, batch.lengths), torch.zeros(())
+            ce = _entropies(scores, batch).sum()
+            loss = self.method.loss(ce, batch, scores, task, mine)
             if len(mine):  # means over samples
                 loss = loss + sum(extra.values())
-            loss = share * loss
-            loss.backward()
-        total = distributed.sum_over_processes(loss.detach(), self.device)
-        self._check_finite(bool(torch.isfinite(total)), "the loss")
-        distributed.sum_gradients(learner.parameters())
-        self._check_finite(gradients_finite(learner.parameters()), "a gradient")
-        self.method.after_backward(task)
-        self.optimizer.step()
-        self._keep_delays_in_range()
-        self.method.after_step(task)
-        return float(loss.detach())
+        mean = share * loss
+        return Part(mean, float(mean.detach() + taken))
 
-    def _keep_delays_in_range(self) -> None:
-        for module in self.learner.modules():
-            clamp = getattr(module, "clamp_", None)
-            if clamp is not None:
-                clamp()
+    def _online(self, batch: Batch, share: float) -> Tensor:
+        """Gradients of the entropies at every step; returns their mean, times the share."""
+        task, learner = self.place.task, self.learner
+        head, classes = learner.head(task), learner.classes(task)
+        within = learner.within(batch.x, batch.lengths)
+
+        def entropies(y: Tensor) -> Tensor:
+            return share * _entropies(y[..., :classes], batch)
+
+        return online_gradients(learner.body, head, batch.x, entropies, within)[1]
 
     def _optimizer(self, task: int) -> torch.optim.Optimizer:
         undecayed = {id(p) for p in split_parameters(self.learner)[1]}
@@ -440,6 +429,12 @@ class ContinualTrainer:
         sizes = (self.matrix.shape, self.untrained.shape, np.shape(self.seconds))
         if sizes != ((count, count), (count,), (count,)):
             raise ValueError(f"its results are of {self.matrix.shape[0]} tasks and not {count}")
+
+
+def _entropies(scores: Tensor, batch: Batch) -> Tensor:
+    """Of each sample, divided by their number."""
+    each = nn.functional.cross_entropy(scores, batch.target, reduction="none")
+    return each / max(len(batch.target), 1)
 
 
 def _only_tensors(named: dict[str, Any]) -> dict[str, Tensor]:

@@ -3,12 +3,18 @@
 from snnsim.training.evaluate import Scores, evaluate, predict
 from snnsim.training.fit import Trainer, Watcher, set_seed
 from snnsim.training.latency import Latency, accuracy_over_time
+from snnsim.training.objectives import Classification, Custom, Objective, PerStep, Regression
 from snnsim.training.recipe import Optimizers, Recipe, split_parameters
 
 __all__ = [
+    "Classification",
+    "Custom",
     "Latency",
+    "Objective",
     "Optimizers",
+    "PerStep",
     "Recipe",
+    "Regression",
     "Scores",
     "Trainer",
     "Watcher",

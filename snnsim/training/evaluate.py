@@ -12,27 +12,49 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.data import Sequences, fetch
-from snnsim.errors import NonFiniteError
+from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.finite import check_input, first_not_finite
-from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import get_readout
 from snnsim.layer import evaluating
 from snnsim.neurons import LI, Neuron
 from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import distributed
+from snnsim.training.objectives import as_objective
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Results on a data set.
+    """Results on a data set: means over its samples.
 
-    ``firing_rate`` is spikes per neuron and step over all layers, the steps of padding included.
+    Attributes:
+        score: of the objective; the share of right answers unless told otherwise.
+        loss: of the objective.
+        firing_rate: spikes per neuron and step over all layers, the steps of padding included.
+        samples: of the data.
+        metric: what the score is.
     """
 
-    accuracy: float
+    score: float
     loss: float
     firing_rate: float
     samples: int
+    metric: str = "accuracy"
+
+    @property
+    def accuracy(self) -> float:
+        """The score, where it is the share of right answers."""
+        if self.metric != "accuracy":
+            raise ConfigError(f"these scores are {self.metric}, not accuracy; read .score")
+        return self.score
+
+    def by_name(self) -> dict[str, float]:
+        """The figures by name, the score under that of its metric.
+
+        >>> list(Scores(0.5, 1.0, 0.1, 8).by_name())
+        ['accuracy', 'loss', 'firing_rate', 'samples']
+        """
+        rest = {"loss": self.loss, "firing_rate": self.firing_rate, "samples": self.samples}
+        return {self.metric: self.score, **rest}
 
 
 @contextmanager
@@ -130,6 +152,7 @@ def evaluate(
     net: nn.Module,
     data: Sequences,
     *,
+    objective: Any = None,
     readout: str = "sum_softmax",
     mask_padding: bool = False,
     batch_size: int = 256,
@@ -142,6 +165,7 @@ def evaluate(
     Args:
         net: the network; evaluated in evaluation mode (delays rounded, running statistics).
         data: see :class:`snnsim.data.Sequences`.
+        objective: as in :class:`snnsim.training.Trainer`; ``None`` for classification by
         readout, mask_padding: see :class:`snnsim.training.Recipe`.
         batch_size: samples at a time.
         steps: pad every sample to so many steps, a longer one to its own; 0: all to the longest.
@@ -155,23 +179,26 @@ def evaluate(
     """
     check_weights(net)
     steps = steps or int(np.max(data.lengths))
-    totals = torch.zeros(5, dtype=torch.float64)  # correct, loss, samples, spikes, places
+    aim = as_objective(objective, readout, mask_padding)
+    totals = torch.zeros(5, dtype=torch.float64)  # score, loss, samples, spikes, places
     with counting_spikes(net) as spikes:
         for chosen, padded in equally_padded(data.lengths, steps, batch_size):
             mine = distributed.share(chosen)
             if len(mine) == 0:
                 continue
             batch = fetch(data, mine, padded)
-            labels = batch.target.to(device)
             x = batch.x.to(device)
-            scores = predict(net, x, readout, batch.lengths, mask_padding, check_finite)
-            totals[0] += float((scores.argmax(1) == labels).sum())
-            totals[1] += float(cross_entropy_sum(scores, labels))
+            if check_finite:
+                check_input(x)
+            with evaluating(net):
+                y, ends = run_padded(net, x, batch.lengths, aim.mask_padding)
+            loss, score = aim.measure(y, batch, ends)
+            totals[0] += score
+            totals[1] += float(loss)
             totals[2] += len(mine)
         totals[3:] = torch.tensor(spikes, dtype=torch.float64)
-    correct, loss, samples, spiked, places = distributed.sum_over_processes(
+    score, loss, samples, spiked, places = distributed.sum_over_processes(
         totals, torch.device(device)
     ).tolist()
-    return Scores(
-        correct / samples, loss / samples, spiked / places if places else 0.0, int(samples)
-    )
+    rate = spiked / places if places else 0.0
+    return Scores(score / samples, loss / samples, rate, int(samples), aim.metric)

@@ -7,31 +7,28 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnsim.data.protocol import Sequences, shared
+from snnsim.data import Batch, Sequences
 from snnsim.errors import CheckpointError, NonFiniteError, check_seed, short
-from snnsim.finite import all_finite, first_not_finite
-from snnsim.functional.losses import cross_entropy_sum
-from snnsim.functional.readouts import get_readout
-from snnsim.layer import auxiliary_losses, start_training
+from snnsim.finite import first_not_finite
+from snnsim.layer import start_training
 from snnsim.training import checkpoint, distributed
 from snnsim.training.evaluate import evaluate, run_padded
-from snnsim.training.finite import first_culprit, gradients_finite
+from snnsim.training.finite import first_culprit
+from snnsim.training.objectives import Objective, as_objective
 from snnsim.training.recipe import Optimizers, Recipe
+from snnsim.training.step import JointStep, Part
 
-ROW = (  # of the metrics
-    "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "firing_rate", "lr",
-    "sigma", "seconds",
-)  # fmt: skip
+# of the metrics, besides the objective's own
+ROW = ("train_loss", "validation_loss", "firing_rate", "lr", "sigma", "seconds")
 
 
 class Watcher:
@@ -56,10 +53,10 @@ class Position:
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
-    correct: int = 0
+    score: float = 0.0
     samples: int = 0
     seconds: float = 0.0
-    best_accuracy: float = -1.0
+    best_score: float = -1.0
     best_loss: float = float("inf")
     best_epoch: int = -1
     stopped: bool = False
@@ -70,18 +67,21 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(check_seed(seed))
 
 
-def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of the training samples in an epoch: a function of seed and epoch alone."""
-    return np.random.default_rng([seed, epoch]).permutation(samples)
+def epoch_order(samples: int, *key: int) -> np.ndarray:
+    """The order of the training samples: a function of seed, task (if any) and epoch alone."""
+    return np.random.default_rng(key).permutation(samples)
 
 
 class Trainer:
-    """Trains a network on a data set, keeps the best by validation accuracy, can be resumed.
+    """Trains a network on a data set, keeps the best by its validation data, can be resumed.
 
     Args:
         net: the network, on ``device``.
         train, validation: data sets, see :class:`snnsim.data.Sequences`.
         recipe: hyper-parameters.
+        objective: what is made small: an :class:`Objective`, such as ``Regression()``, or a
+            function of outputs and batch to a loss; ``None``: classification by the recipe's
+            read-out. It also gives the figure by which the best epoch is chosen.
         out: folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``;
             ``None`` keeps nothing.
         seed: of the order of samples; also seeds dropout at the start.
@@ -106,6 +106,7 @@ class Trainer:
         validation: Sequences,
         recipe: Recipe,
         *,
+        objective: Objective | Callable[[Tensor, Batch], Tensor] | None = None,
         out: Path | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -114,6 +115,7 @@ class Trainer:
         self.net, self.train, self.validation, self.recipe = net, train, validation, recipe
         self.out, self.seed, self.device = out, seed, torch.device(device)
         self.watcher = watcher or Watcher()
+        self.objective = as_objective(objective, recipe.readout, recipe.mask_padding)
         self.optimizers = Optimizers(net, recipe)
         self.position = Position()
         self.rows: list[dict[str, Any]] = []
@@ -145,12 +147,17 @@ class Trainer:
                 f"{path} was written with another recipe or seed; resume with the same "
                 "configuration, or train into a new folder"
             )
+        if values.get("objective", self.objective.name) != self.objective.name:
+            raise CheckpointError(
+                f"{path} was written with the objective {short(values['objective'])} and not "
+                f"{self.objective.name}; resume with the same, or train into a new folder"
+            )
         checkpoint.load_weights(self.net, checkpoint.without_prefix("net", tensors), path)
         for i, optimizer in enumerate(self.optimizers.each):
             named = checkpoint.without_prefix(f"optimizer{i}", tensors)
             checkpoint.load_optimizer(optimizer, named)
         checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), self.device)
-        self.position = checkpoint.record(Position, values["position"])
+        self.position = checkpoint.record(Position, _renamed(values["position"]))
         self._check_position()
 
     def _check_position(self) -> None:
@@ -164,9 +171,9 @@ class Trainer:
             raise ValueError(f"the loss {here.loss} or the seconds {here.seconds} are no numbers")
         if here.step == 0 and (here.loss, here.seconds) != (0.0, 0.0):
             raise ValueError(f"before an epoch's first step nothing can have been summed: {here}")
-        if here.samples != seen or not 0 <= here.correct <= seen:
+        if here.samples != seen or not self.objective.possible(here.score, seen):
             raise ValueError(f"{here.samples} samples cannot have been seen by {here}")
-        best = 0 <= here.best_epoch < here.epoch and 0 <= here.best_accuracy <= 1
+        best = self.objective.possible(here.best_score, 1) and 0 <= here.best_epoch < here.epoch
         if here.epoch and not (best and math.isfinite(here.best_loss)):
             raise ValueError(f"no epoch can have been the best of {here}")
         begun = here.epoch + here.step > 0
@@ -184,12 +191,12 @@ class Trainer:
             began = time.monotonic()
             indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             self.optimizers.start_step(epoch, step, steps)
-            loss, correct = self._train_step(indices, step)
+            loss, score = self._train_step(indices, step)
             self.position = replace(
                 self.position,
                 step=step + 1,
                 loss=self.position.loss + loss,
-                correct=self.position.correct + correct,
+                score=self.position.score + score,
                 samples=self.position.samples + len(indices),
                 seconds=self.position.seconds + time.monotonic() - began,
             )
@@ -198,47 +205,31 @@ class Trainer:
                 self._save_last()
         self._end_epoch()
 
-    def _train_step(self, indices: np.ndarray, step: int) -> tuple[float, int]:
-        """One optimiser step on a joint batch; returns its summed loss and correct answers."""
-        self.optimizers.zero_grad()
-        totals = torch.zeros(2, dtype=torch.float64)
-        longest = int(self.train.lengths[indices].max())
-        for part in np.array_split(indices, min(self.recipe.accumulate, len(indices))):
-            mine = distributed.share(part)
-            batch = shared(self.train, mine, part, longest)
-            x = batch.x.to(self.device)
-            self._check(not self.recipe.check_finite or all_finite(x), "the input", x, step)
-            labels = batch.target.to(self.device)
-            with self._autocast(), auxiliary_losses() as extra:
-                y, ends = run_padded(self.net, x, batch.lengths, self.recipe.mask_padding)
-            lengths = ends if self.recipe.mask_padding else None
-            scores = get_readout(self.recipe.readout)(y.float() if _half(y) else y, lengths)
-            loss = cross_entropy_sum(scores, labels)
-            for value in extra.values():  # means over samples
-                loss = loss + len(mine) * value if len(mine) else loss
-            self._check(bool(torch.isfinite(loss)), "the loss", x, step)
-            (loss / len(indices)).backward()
-            totals[0] += loss.item()
-            totals[1] += float((scores.argmax(1) == labels).sum())
-        distributed.sum_gradients(self.net.parameters())
-        self._check(gradients_finite(self.net.parameters()), "a gradient", x, step)
-        self.optimizers.step()
-        total, correct = distributed.sum_over_processes(totals, self.device).tolist()
-        return total, int(correct)
+    def _train_step(self, indices: np.ndarray, step: int) -> tuple[float, float]:
+        """One optimiser step on a joint batch; returns its summed loss and score."""
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        kind, precision = self.device.type, self.recipe.precision
-        if precision == "auto":
-            on_gpu = kind == "cuda" and torch.cuda.is_bf16_supported()
-            precision = "bfloat16" if on_gpu else "float32"
-        return torch.autocast(kind, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+        def measure(batch: Batch, mine: np.ndarray, extra: dict[str, Tensor]) -> Part:
+            y, ends = run_padded(self.net, batch.x, batch.lengths, self.objective.mask_padding)
+            loss, score = self.objective.measure(y, batch, ends)
+            for value in extra.values() if len(mine) else ():  # means over samples
+                loss = loss + len(mine) * value
+            return Part(loss / len(indices), float(loss.detach()), score)
 
-    def _check(self, finite: bool, what: str, x: Tensor, step: int) -> None:
-        if finite:
-            return
+        recipe = self.recipe
+        joint = JointStep(
+            self.net,
+            self.device,
+            self._fail,
+            recipe.accumulate,
+            recipe.precision,
+            recipe.check_finite,
+        )
+        return joint(self.train, indices, measure, self.optimizers)
+
+    def _fail(self, what: str, x: Tensor) -> NoReturn:
         raise NonFiniteError(
-            f"{what} is not finite at epoch {self.position.epoch}, step {step}; first not finite: "
-            f"{first_culprit(self.net, x)}. {self._last_good()}"
+            f"{what} is not finite at epoch {self.position.epoch}, step {self.position.step}; "
+            f"first not finite: {first_culprit(self.net, x)}. {self._last_good()}"
         )
 
     def _check_weights(self) -> None:
@@ -269,8 +260,7 @@ class Trainer:
         scores = evaluate(
             self.net,
             self.validation,
-            readout=recipe.readout,
-            mask_padding=recipe.mask_padding,
+            objective=self.objective,
             batch_size=recipe.batch_size,
             steps=self.steps,
             device=self.device,
@@ -279,19 +269,20 @@ class Trainer:
         row = {
             "epoch": position.epoch,
             "train_loss": position.loss / position.samples,
-            "train_accuracy": position.correct / position.samples,
+            f"train_{scores.metric}": position.score / position.samples,
             "validation_loss": scores.loss,
-            "validation_accuracy": scores.accuracy,
+            f"validation_{scores.metric}": scores.score,
             "firing_rate": scores.firing_rate,
             "lr": self.optimizers.main.param_groups[0]["lr"],
             "sigma": [float(c.sigma.detach()) for c in self.optimizers.connections],
             "seconds": position.seconds + time.monotonic() - began,
         }
-        better = (scores.accuracy, -scores.loss) > (position.best_accuracy, -position.best_loss)
+        best = (position.best_score, position.best_loss)
+        better = position.best_epoch < 0 or self.objective.better(scores.score, scores.loss, best)
         if better:
             position = replace(
                 position,
-                best_accuracy=scores.accuracy,
+                best_score=scores.score,
                 best_loss=scores.loss,
                 best_epoch=position.epoch,
             )
@@ -301,7 +292,7 @@ class Trainer:
             epoch=position.epoch + 1,
             step=0,
             loss=0.0,
-            correct=0,
+            score=0.0,
             samples=0,
             seconds=0.0,
             stopped=bool(recipe.patience) and waited >= recipe.patience,
@@ -337,6 +328,7 @@ class Trainer:
         values = {
             "position": asdict(self.position),
             "recipe": asdict(self.recipe),
+            "objective": self.objective.name,
             "seed": self.seed,
             "steps": self.steps,
         }
@@ -350,7 +342,7 @@ class Trainer:
             return []
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-            rows = [_checked_row(json.loads(line)) for line in lines]
+            rows = [_checked_row(json.loads(line), self.objective.metric) for line in lines]
             kept = [row for row in rows if row["epoch"] < self.position.epoch]
             if any(a["epoch"] >= b["epoch"] for a, b in itertools.pairwise(rows)):
                 raise ValueError("its epochs do not follow one another")
@@ -377,16 +369,18 @@ class Trainer:
         checkpoint.load_weights(self.net, checkpoint.without_prefix("net", tensors), path)
 
 
-def _checked_row(row: Any) -> dict[str, Any]:
+def _renamed(position: Any) -> Any:
+    """A position as it was stored when accuracy was the only score."""
+    former = {"correct": "score", "best_accuracy": "best_score"}
+    return {former.get(name, name): value for name, value in dict(position).items()}
+
+
+def _checked_row(row: Any, metric: str) -> dict[str, Any]:
     """A row of the metrics; ``ValueError`` or ``KeyError`` if it is none."""
     if not isinstance(row, dict) or type(row["epoch"]) is not int or row["epoch"] < 0:
         raise ValueError("a row without an epoch")
-    for name in ROW:
+    for name in (*ROW, f"train_{metric}", f"validation_{metric}"):
         for value in row[name] if name == "sigma" else [row[name]]:
             if type(value) not in (int, float) or not math.isfinite(value):
                 raise ValueError(f"{name} of epoch {row['epoch']} is {short(value, 40)}")
     return row
-
-
-def _half(y: Tensor) -> bool:
-    return y.dtype in (torch.float16, torch.bfloat16)

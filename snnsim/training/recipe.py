@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -100,7 +101,26 @@ def split_parameters(
     )
 
 
-class Optimizers:
+class Together:
+    """Several optimisers as one; after a step the delays of the network are back in their range."""
+
+    def __init__(self, net: nn.Module, optimizers: Sequence[torch.optim.Optimizer]):
+        self.connections, self.each = list(delayed_layers(net)), list(optimizers)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for optimizer in self.each:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """One step of all optimisers; then bring the delays back into their range."""
+        for optimizer in self.each:
+            optimizer.step()
+        for connection in self.connections:
+            connection.clamp_()
+
+
+class Optimizers(Together):
     """Two Adams: one for delays, one for everything else.
 
     The rates are set at the start of every epoch by :meth:`start_epoch` and, for few epochs, of
@@ -108,8 +128,7 @@ class Optimizers:
     """
 
     def __init__(self, net: nn.Module, recipe: Recipe):
-        self.recipe = recipe
-        self.net, self.connections = net, list(delayed_layers(net))
+        self.recipe, self.net = recipe, net
         decayed, plain, delays = split_parameters(net)
         groups = [
             {"params": decayed, "weight_decay": recipe.weight_decay},
@@ -117,11 +136,7 @@ class Optimizers:
         ]
         self.main = torch.optim.Adam([g for g in groups if g["params"]], lr=recipe.max_lr)
         self.delays = torch.optim.Adam(delays, lr=recipe.lr_delay) if delays else None
-
-    @property
-    def each(self) -> list[torch.optim.Adam]:
-        """The optimisers there are."""
-        return [o for o in (self.main, self.delays) if o is not None]
+        super().__init__(net, [o for o in (self.main, self.delays) if o is not None])
 
     def start_epoch(self, epoch: int) -> None:
         """Set learning rates, momenta and kernel widths for ``epoch``."""
@@ -151,15 +166,3 @@ class Optimizers:
         narrow_delays(
             self.net, epoch, recipe.epochs, end=recipe.sigma_end, fraction=recipe.sigma_share
         )
-
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        for optimizer in self.each:
-            optimizer.zero_grad(set_to_none=True)
-
-    def step(self) -> None:
-        """One step of both optimisers; then clamp the delays."""
-        for optimizer in self.each:
-            optimizer.step()
-        for connection in self.connections:
-            connection.clamp_()

@@ -69,7 +69,11 @@ def test_an_input_that_is_not_finite_is_named_with_its_task(check):
 
     trainer = trainer_of(method=Broken(), recipe=replace(RECIPE, check_finite=check))
     trainer._run_task()
-    says = "the input in task 1" if check else "in task 1, epoch 0, step 0; try a smaller learning"
+    says = (
+        "the input is not finite in task 1, epoch 0, step 0$"
+        if check
+        else "in task 1, epoch 0, step 0; try a smaller learning"
+    )
     with pytest.raises(NonFiniteError, match=says):
         trainer._run_task()
 

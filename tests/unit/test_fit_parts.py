@@ -18,6 +18,7 @@ import snnsim as sn
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.layer import Layer
 from snnsim.training import (
+    Classification,
     Recipe,
     Scores,
     Trainer,
@@ -25,6 +26,7 @@ from snnsim.training import (
     checkpoint,
     distributed,
     fit,
+    objectives,
     set_seed,
 )
 from snnsim.training.finite import first_culprit, gradients_finite
@@ -48,8 +50,8 @@ def test_a_seed_is_a_whole_number_and_seeds_torch():
 
 def test_a_training_starts_at_nothing():
     assert asdict(fit.Position()) == {
-        "epoch": 0, "step": 0, "loss": 0.0, "correct": 0, "samples": 0, "seconds": 0.0,
-        "best_accuracy": -1.0, "best_loss": float("inf"), "best_epoch": -1, "stopped": False,
+        "epoch": 0, "step": 0, "loss": 0.0, "score": 0, "samples": 0, "seconds": 0.0,
+        "best_score": -1.0, "best_loss": float("inf"), "best_epoch": -1, "stopped": False,
     }  # fmt: skip
 
 
@@ -68,12 +70,12 @@ def test_validation_is_told_everything_of_the_recipe(monkeypatch, mask):
     ((net, data, options),) = asked
     assert net is t.net and data is VALIDATION
     assert options == {
-        "readout": "mean", "mask_padding": mask, "batch_size": 7, "check_finite": mask,
+        "objective": Classification("mean", mask), "batch_size": 7, "check_finite": mask,
         "steps": int(TRAIN.lengths.max()), "device": torch.device("cpu"),
     }  # fmt: skip
     assert (row["epoch"], row["validation_accuracy"], row["validation_loss"]) == (0, 0.25, 2.0)
     assert row["firing_rate"] == 0.125
-    assert (t.position.best_accuracy, t.position.best_loss) == (0.25, 2.0)
+    assert (t.position.best_score, t.position.best_loss) == (0.25, 2.0)
 
 
 def test_seconds_are_those_of_steps_and_evaluation_of_one_epoch(monkeypatch):
@@ -145,17 +147,17 @@ def test_precision_is_chosen_in_training_alone(precision, chosen):
 
 def test_readouts_of_half_precision_are_summed_in_full(monkeypatch):
     kinds = []
-    original = fit.get_readout
+    original = objectives.get_readout
 
     def noting(name):
         return lambda y, lengths: kinds.append(y.dtype) or original(name)(y, lengths)
 
-    monkeypatch.setattr(fit, "get_readout", noting)
+    monkeypatch.setattr(objectives, "get_readout", noting)
     trainer(changed(epochs=1), net=Listening(half=True)).run()
     assert set(kinds) == {torch.float32}
-    assert [fit._half(torch.zeros(1, dtype=d)) for d in (
+    assert [objectives.in_full(torch.zeros(1, dtype=d)).dtype for d in (
         torch.float16, torch.bfloat16, torch.float32, torch.float64,
-    )] == [True, True, False, False]  # fmt: skip
+    )] == [torch.float32, torch.float32, torch.float32, torch.float64]  # fmt: skip
 
 
 def test_layers_frozen_in_a_network_under_training_stay_frozen():
@@ -250,7 +252,7 @@ def test_metrics_that_were_lost_are_counted_in_a_warning(tmp_path):
 def position(**changes):
     t = trainer(changed(epochs=4))
     t.run()  # so that the optimisers have a state
-    best = {"best_epoch": 1, "best_accuracy": 0.5, "best_loss": 1.0}
+    best = {"best_epoch": 1, "best_score": 0.5, "best_loss": 1.0}
     t.position = fit.Position(**{"epoch": 2, "step": 3, "samples": 15, **best, **changes})
     return t
 
@@ -270,12 +272,12 @@ def position(**changes):
         ({"samples": 14}, "14 samples"),
         ({"samples": 16}, "16 samples"),
         ({"step": 5, "samples": 25}, "25 samples"),
-        ({"correct": 16}, "15 samples"),
-        ({"correct": -1}, "15 samples"),
+        ({"score": 16}, "15 samples"),
+        ({"score": -1}, "15 samples"),
         ({"best_epoch": 2}, "the best"),
         ({"best_epoch": -1}, "the best"),
-        ({"best_accuracy": 1.1}, "the best"),
-        ({"best_accuracy": float("nan")}, "the best"),
+        ({"best_score": 1.1}, "the best"),
+        ({"best_score": float("nan")}, "the best"),
         ({"best_loss": float("inf")}, "the best"),
     ],
 )
@@ -286,7 +288,7 @@ def test_places_at_which_no_training_can_stand(changes, reason):
 
 def test_places_at_which_a_training_can_stand():
     for changes in (
-        {}, {"correct": 15}, {"step": 5, "samples": 22}, {"epoch": 4, "step": 0, "samples": 0},
+        {}, {"score": 15}, {"step": 5, "samples": 22}, {"epoch": 4, "step": 0, "samples": 0},
         {"epoch": 0, "step": 0, "samples": 0}, {"loss": -1.0},
     ):  # fmt: skip
         position(**changes)._check_position()
@@ -295,7 +297,7 @@ def test_places_at_which_a_training_can_stand():
     t.position = fit.Position(epoch=0, step=1, samples=5)
     with pytest.raises(ValueError, match="no state of the optimisers"):
         t._check_position()
-    t.position = fit.Position(epoch=1, best_epoch=0, best_accuracy=0.5, best_loss=1.0)
+    t.position = fit.Position(epoch=1, best_epoch=0, best_score=0.5, best_loss=1.0)
     with pytest.raises(ValueError, match="no state of the optimisers"):
         t._check_position()
 

@@ -152,7 +152,7 @@ def test_best_checkpoint_is_the_best_validation_epoch(tmp_path, monkeypatch, res
     t.run()
     tensors, values = checkpoint.load(tmp_path / "best.safetensors")
     assert values["epoch"] == t.position.best_epoch == best
-    assert t.position.best_accuracy == results[best][0]
+    assert t.position.best_score == results[best][0]
     weights = checkpoint.without_prefix("net", tensors)
     assert differences(weights, recorder.weights[best]) == []
     assert [n for n, w in enumerate(recorder.weights) if not differences(w, weights)] == [best]

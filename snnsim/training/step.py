@@ -1,0 +1,104 @@
+"""One optimiser step on a joint batch: the same for one task and for streams of tasks.
+
+Shares of several processes, parts of a batch, autocast, losses of the layers' own and finiteness
+are here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnsim.data.protocol import Batch, Sequences, shared
+from snnsim.finite import all_finite
+from snnsim.layer import auxiliary_losses
+from snnsim.training import distributed
+from snnsim.training.finite import gradients_finite
+from snnsim.training.recipe import Together
+
+
+class Part(NamedTuple):
+    """What is found on a part of a joint batch.
+
+    Attributes:
+        mean: its share of the joint batch's mean loss; its gradient is taken, if it has one.
+        loss, score: numbers that are added up over parts and processes.
+    """
+
+    mean: Tensor
+    loss: float
+    score: float = 0.0
+
+
+# from a process's samples of a part, their numbers, and the losses of layers so far
+Measure = Callable[[Batch, np.ndarray, dict[str, Tensor]], Part]
+
+
+@dataclass(frozen=True)
+class JointStep:
+    """A step of the optimiser on some samples of a data set, shared by all processes.
+
+    Attributes:
+        net: what is trained.
+        device: where it is.
+        fail: called with what is not finite (``"the loss"``) and the input; raises.
+        accumulate: parts into which a batch is cut to save memory.
+        precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``, see :class:`Recipe`.
+        check_finite: whether inputs are searched for NaN and infinities.
+    """
+
+    net: nn.Module
+    device: torch.device
+    fail: Callable[[str, Tensor], NoReturn]
+    accumulate: int = 1
+    precision: str = "float32"
+    check_finite: bool = True
+
+    def __call__(
+        self,
+        data: Sequences,
+        chosen: np.ndarray,
+        measure: Measure,
+        optimizer: Together,
+        after_backward: Callable[[], None] = lambda: None,
+    ) -> tuple[float, float]:
+        """Train on the samples ``chosen``; returns the summed losses and scores of all parts."""
+        optimizer.zero_grad()
+        totals = torch.zeros(2, dtype=torch.float64)
+        longest = int(data.lengths[chosen].max())
+        x = torch.empty(0)
+        for part in np.array_split(chosen, min(self.accumulate, len(chosen))):
+            mine = distributed.share(part)
+            batch = shared(data, mine, part, longest)
+            x = batch.x.to(self.device)
+            if self.check_finite and not all_finite(x):
+                self.fail("the input", x)
+            batch = Batch(x, batch.target.to(self.device), batch.lengths)
+            with self._autocast(), auxiliary_losses() as extra:
+                found = measure(batch, mine, extra)
+            if found.mean.requires_grad:
+                found.mean.backward()
+            totals += torch.tensor([found.loss, found.score], dtype=torch.float64)
+        totals = distributed.sum_over_processes(totals, self.device)
+        if not bool(torch.isfinite(totals[0])):  # of all processes, so that all of them stop
+            self.fail("the loss", x)
+        distributed.sum_gradients(self.net.parameters())
+        if not gradients_finite(self.net.parameters()):
+            self.fail("a gradient", x)
+        after_backward()
+        optimizer.step()
+        loss, score = totals.tolist()
+        return loss, score
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        kind, precision = self.device.type, self.precision
+        if precision == "auto":
+            on_gpu = kind == "cuda" and torch.cuda.is_bf16_supported()
+            precision = "bfloat16" if on_gpu else "float32"
+        return torch.autocast(kind, torch.bfloat16) if precision == "bfloat16" else nullcontext()
