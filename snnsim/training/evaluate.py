@@ -148,6 +148,7 @@ def predict(
     return get_readout(readout)(y, ends if masked else None)
 
 
+@torch.no_grad()
 def evaluate(
     net: nn.Module,
     data: Sequences,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from snnsim.errors import ConfigError, check_choice
+from snnsim.errors import ConfigError, check_choice, check_number
 from snnsim.functional.readouts import READOUTS
 from snnsim.networks.normalization import BatchNorm
 from snnsim.neurons import Neuron
@@ -101,6 +102,39 @@ def split_parameters(
     )
 
 
+def parameter_groups(
+    net: nn.Module, *, lr: float, lr_delay: float | None = None, weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """Parameter groups for any optimiser of torch: weights, what decay means nothing for, delays.
+
+    Args:
+        net: any module.
+        lr: learning rate of all but delays.
+        lr_delay: that of delays, which are in steps; ``None``: ``100 * lr``.
+        weight_decay: of weights only; see :func:`split_parameters`.
+
+    Returns:
+        Groups with ``params``, ``lr`` and ``weight_decay``; those without parameters are left out.
+
+    >>> from snnsim.synapses import Delayed
+    >>> layer = Delayed(3, 2, dt=1.0, max_delay_ms=4)
+    >>> groups = parameter_groups(layer, lr=1e-3, weight_decay=1e-5)
+    >>> [(group["lr"], group["weight_decay"]) for group in groups]
+    [(0.001, 1e-05), (0.1, 0.0)]
+    """
+    check_number("lr", lr, 0)
+    delay_rate = 100 * lr if lr_delay is None else lr_delay
+    check_number("lr_delay", delay_rate, 0)
+    check_number("weight_decay", weight_decay, 0)
+    decayed, plain, delays = split_parameters(net)
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "lr": lr, "weight_decay": weight_decay},
+        {"params": plain, "lr": lr, "weight_decay": 0.0},
+        {"params": delays, "lr": delay_rate, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
 class Together:
     """Several optimisers as one; after a step the delays of the network are back in their range."""
 
@@ -129,13 +163,12 @@ class Optimizers(Together):
 
     def __init__(self, net: nn.Module, recipe: Recipe):
         self.recipe, self.net = recipe, net
-        decayed, plain, delays = split_parameters(net)
-        groups = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        self.main = torch.optim.Adam([g for g in groups if g["params"]], lr=recipe.max_lr)
-        self.delays = torch.optim.Adam(delays, lr=recipe.lr_delay) if delays else None
+        rates = {"lr": recipe.max_lr, "lr_delay": recipe.lr_delay}
+        groups = parameter_groups(net, **rates, weight_decay=recipe.weight_decay)
+        delays = {id(layer.delay) for layer in delayed_layers(net)}
+        apart = [g for g in groups if id(g["params"][0]) in delays]
+        self.main = torch.optim.Adam([g for g in groups if id(g["params"][0]) not in delays])
+        self.delays = torch.optim.Adam(apart) if apart else None
         super().__init__(net, [o for o in (self.main, self.delays) if o is not None])
 
     def start_epoch(self, epoch: int) -> None:

@@ -205,7 +205,7 @@ def test_a_watcher_hears_of_every_checkpoint_before_it_is_written(monkeypatch, t
     kept = checkpoint.load(tmp_path / "last.safetensors")[1]
     assert kept == {
         "position": asdict(t.position), "recipe": asdict(t.recipe), "seed": 0,
-        "steps": int(TRAIN.lengths.max()),
+        "steps": int(TRAIN.lengths.max()), "objective": t.objective.name,
     }  # fmt: skip
 
 

@@ -317,3 +317,10 @@ def test_rows_of_another_objective_are_not_taken_for_ones_own(tmp_path):
                     objective=objective, out=tmp_path)  # fmt: skip
     with pytest.raises(CheckpointError, match=r"the objective .Regression.* and not Custom"):
         other.resume()
+
+
+def test_evaluation_takes_no_gradients():
+    seen = []
+    objective = Custom(lambda y, b: seen.append(y.requires_grad) or y.mean((0, 2)))
+    evaluate(net(2), sets("own", 1), objective=objective, batch_size=16)
+    assert seen and not any(seen)
