@@ -160,8 +160,9 @@ def build(
         options["protocol"] = protocol
     whole = kind == "speakers" or not validation
     trained = "train_all" if whole and _has(name, "train_all") else "train"
+    train = load(name, trained, root, **options)
     held = None if whole else load(name, "validation", root, **options)
-    parts = (load(name, trained, root, **options), held, load(name, "test", root, **options))
+    parts = (train, held, load(name, "test", root, **options))
     if kind == "permuted":
         return permuted(stream, parts, tasks, seed)
     if kind == "rotated":
