@@ -4,6 +4,11 @@ Time-major tensors ``[T, B, N]``, time in milliseconds, explicit state: ``net(x,
 returns ``(y, state)`` and nothing is remembered in between.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from snnsim.equations import detach, spike
 from snnsim.errors import SnnsimError
 from snnsim.inference import CompiledNetwork, compile
@@ -51,7 +56,16 @@ from snnsim.synapses import (
     narrow_delays,
 )
 
+if TYPE_CHECKING:
+    from snnsim.saving import load, save
+
 __version__ = "0.1.0"
+
+# what is imported when it is first asked for, and from where
+_LATER = {"load": "snnsim.saving", "save": "snnsim.saving"}
+_PACKAGES = (
+    "baselines", "continual", "data", "functional", "interop", "plotting", "surrogate", "training",
+)  # fmt: skip
 
 __all__ = [
     "ALIF",
@@ -92,10 +106,25 @@ __all__ = [
     "detach",
     "detach_state",
     "gsc_network",
+    "load",
     "map_state",
     "narrow_delays",
     "run_checkpointed",
+    "save",
     "shd_network",
     "spike",
     "ssc_network",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Sub-packages, and what needs one of them, without an import of their own."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"snnsim.{name}")
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'snnsim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PACKAGES, *_LATER})

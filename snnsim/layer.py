@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 
 import torch
@@ -21,8 +22,24 @@ class Layer(nn.Module):
     ``None`` for a layer that has none.
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _noting(cls.__init__)  # type: ignore[method-assign]
+
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         raise NotImplementedError
+
+
+def _noting(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that keeps what it was called with, from which a layer can be made again."""
+
+    @wraps(init)
+    def noted(self: Layer, *args: Any, **kwargs: Any) -> None:
+        vars(self).setdefault("made_with", (args, kwargs))  # by the class itself, not by its base
+        init(self, *args, **kwargs)
+
+    return noted
 
 
 def run_layer(layer: nn.Module, x: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from snnsim.errors import ShapeError
+from snnsim.errors import ConfigError, ShapeError, short
 from snnsim.layer import Layer, run_layer
 from snnsim.networks import fusion
 
@@ -32,6 +32,8 @@ class Sequential(Layer):
 
     def __init__(self, *layers: nn.Module):
         super().__init__()
+        for place, layer in enumerate(layers):
+            _check_module(f"layer {place}", layer)
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, state: tuple[Any, ...] | None = None) -> tuple[Tensor, Any]:
@@ -73,6 +75,13 @@ def split_state(state: Any, count: int) -> tuple[Any, ...]:
     return state
 
 
+def _check_module(what: str, given: Any) -> None:
+    if isinstance(given, list | tuple):
+        raise ConfigError(f"{what} is a {type(given).__name__}; write Sequential(*layers)")
+    if not isinstance(given, nn.Module):
+        raise ConfigError(f"{what} is {short(given, 80)} but must be a layer or a torch module")
+
+
 class Skip(Layer):
     """A skip connection around a layer: ``y = layer(x) + project(x)``; state: that of both.
 
@@ -89,6 +98,9 @@ class Skip(Layer):
 
     def __init__(self, layer: nn.Module, project: nn.Module | None = None):
         super().__init__()
+        _check_module("the skipped layer", layer)
+        if project is not None:
+            _check_module("project", project)
         self.layer, self.project = layer, project
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:

@@ -27,6 +27,7 @@ from snnsim.finite import first_not_finite
 
 Record = TypeVar("Record")
 FORMAT = "snnsim-checkpoint-2"
+BAD_VALUES = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 WITHOUT_SUM = "snnsim-checkpoint-1"  # of earlier versions, which is read as well
 
 
@@ -135,7 +136,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except SnnsimError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+    except (*BAD_VALUES, OverflowError, MemoryError) as error:
         raise CheckpointError(
             f"{path} is damaged or of another version: {type(error).__name__} "
             f"({' '.join(str(error).split())[:200]})"

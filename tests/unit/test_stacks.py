@@ -249,6 +249,20 @@ def test_states_are_split_over_layers_or_refused():
         split_state([1, 2], 2)
 
 
+@pytest.mark.parametrize("odd", [None, "LIF", sn.LIF, 3])
+def test_what_is_no_layer_is_refused_where_a_stack_is_made(odd):
+    layer = sn.Dense(2, 2)
+    for make, what in (
+        (lambda: sn.Sequential(layer, odd), "layer 1"),
+        (lambda: sn.Skip(odd), "the skipped layer"),
+        (lambda: sn.Skip(layer, odd if odd is not None else 1.0), "project"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{what} is .* must be a layer or a torch module"):
+            make()
+    with pytest.raises(ConfigError, match=r"layer 0 is a list; write Sequential\(\*layers\)"):
+        sn.Sequential([layer, layer])
+
+
 def test_a_skip_refuses_ways_of_different_shapes():
     x = torch.zeros(4, 2, 3)
     with pytest.raises(ShapeError, match=r"joins \(4, 2, 3\) to \(4, 2, 5\); give project="):

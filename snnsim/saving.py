@@ -1,0 +1,295 @@
+"""Keeping a network: what it is made of, its weights, and what came before its first layer.
+
+A network is written as the constructor calls that made it (JSON) and its tensors, in one
+safetensors file. Reading it calls constructors of this library, of a few of torch's modules, and of
+classes that the reader hands over, and nothing else: a file cannot bring code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines import models
+from snnsim.errors import CheckpointError, ConfigError, ShapeError, short
+from snnsim.layer import Layer
+from snnsim.neurons import Parameter, Reset, Tau
+from snnsim.surrogate import Surrogate
+from snnsim.training import checkpoint
+
+KIND = "network"
+TORCH = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity, nn.ReLU, nn.GELU, nn.SiLU,
+    nn.Sigmoid, nn.Tanh, nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout,
+)  # fmt: skip
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def save(net: nn.Module, path: Path | str, about: dict[str, Any] | None = None) -> None:
+    """Write a network to one file, from which :func:`load` makes it again.
+
+    Args:
+        net: a network of this library's layers and plain torch modules such as ``Linear`` and
+            ``Conv2d``, in any nesting of ``Sequential`` and ``Skip``; neurons and layers of one's
+            own as well, if their constructors take plain values.
+        path: of the file, by custom ``.safetensors``.
+        about: what belongs to it, as plain JSON values: classes, channels, dt, the encoder.
+
+    Raises:
+        ConfigError: the network cannot be made again from what it says of itself, for instance
+            because an attribute was changed after it was made; nothing is written.
+        NonFiniteError: for a weight that is NaN or infinite.
+
+    >>> import tempfile, torch
+    >>> import snnsim as sn
+    >>> net = sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0, tau_mem=5.0))
+    >>> file = f"{tempfile.mkdtemp()}/net.safetensors"
+    >>> sn.save(net, file, about={"classes": ["a", "b", "c", "d"]})
+    >>> again = sn.load(file)
+    >>> x = torch.rand(6, 2, 3)
+    >>> torch.equal(again(x)[0], net.eval()(x)[0]), again.about["classes"][0]
+    (True, 'a')
+    """
+    writer = _Writer()
+    spec = writer.module(net)
+    values = {"kind": KIND, "network": spec, "about": dict(about or {}), **_flags(net)}
+    with torch.random.fork_rng(devices=[]):
+        again = _Maker(writer.classes, writer.given, Path(path)).value(spec)
+    _check_same(net, again)
+    tensors = checkpoint.prefixed("net", net.state_dict())
+    tensors |= checkpoint.prefixed("given", writer.given)
+    checkpoint.save(Path(path), tensors, values)
+
+
+def load(path: Path | str, classes: Iterable[type] = ()) -> Any:
+    """Make a network from a file of :func:`save`, in evaluation mode, on the CPU.
+
+    Args:
+        path: of the file.
+        classes: neurons, layers and surrogates of one's own that the network has.
+
+    Returns:
+        The network; its attribute ``about`` has the values that it was saved with.
+
+    Raises:
+        CheckpointError: the file is absent, damaged, no network, or has a class that is not known.
+    """
+    path = Path(path)
+    tensors, values = checkpoint.load(path)
+    if values.get("kind") != KIND:
+        raise CheckpointError(
+            f"{path} has weights but no network; it is a checkpoint of a run, whose folder "
+            "'snnsim predict' and 'evaluate' take"
+        )
+    with checkpoint.reading(path):
+        net: Any = _made(values["network"], tensors, {cls.__name__: cls for cls in classes}, path)
+        net.to(getattr(torch, values["dtype"]))
+        checkpoint.load_weights(net, checkpoint.without_prefix("net", tensors), path)
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(name not in values["frozen"])
+        net.about = dict(values["about"])
+    return net.eval()
+
+
+def _made(spec: Any, tensors: dict[str, Tensor], classes: dict[str, type], path: Path) -> nn.Module:
+    maker = _Maker(_known() | classes, checkpoint.without_prefix("given", tensors), path)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            net = maker.value(spec)
+    except (ConfigError, ShapeError) as error:
+        raise CheckpointError(f"{path} has a network that cannot be made: {error}") from error
+    if not isinstance(net, nn.Module):
+        raise CheckpointError(f"{path} has no network")
+    return net
+
+
+def _flags(net: nn.Module) -> dict[str, Any]:
+    kinds = {t.dtype for t in net.state_dict().values() if t.is_floating_point()}
+    if len(kinds) > 1:
+        raise ConfigError(f"the network has weights of several types, {sorted(map(str, kinds))}")
+    dtype = str(kinds.pop() if kinds else torch.get_default_dtype()).removeprefix("torch.")
+    frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
+    return {"dtype": dtype, "frozen": frozen}
+
+
+# --- to JSON --------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """Modules and values as JSON, with the tensors and the classes that they are made of."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, Tensor] = {}
+        self.classes: dict[str, type] = {}
+
+    def module(self, module: nn.Module) -> dict[str, Any]:
+        """The constructor call that made a module."""
+        cls = type(module)
+        if cls in TORCH:
+            self.classes[f"torch.{cls.__name__}"] = cls
+            return {"class": f"torch.{cls.__name__}", "arguments": _torch_arguments(module)}
+        if not isinstance(module, Layer):
+            raise ConfigError(
+                f"{cls.__name__} cannot be saved: it is neither a layer of snnsim nor one of "
+                f"torch's {', '.join(c.__name__ for c in TORCH)}; make it a subclass of sn.Layer"
+            )
+        if "forward" in vars(module):
+            raise ConfigError(f"a {cls.__name__} has a forward of its own, which cannot be saved")
+        args, kwargs = vars(module)["made_with"]
+        bound = inspect.signature(cls.__init__).bind(module, *args, **kwargs)
+        positional = [self.value(value, cls) for value in bound.args[1:]]
+        named = {name: self.value(value, cls) for name, value in bound.kwargs.items()}
+        return {"class": self._name(cls), "positional": positional, "arguments": named}
+
+    def _name(self, cls: type) -> str:
+        if self.classes.setdefault(cls.__name__, cls) is not cls:
+            raise ConfigError(f"two classes are called {cls.__name__}; give one another name")
+        return cls.__name__
+
+    def value(self, value: Any, owner: type) -> Any:
+        """One argument."""
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, _PLAIN):
+            return value
+        if isinstance(value, nn.Module):
+            return {"module": self.module(value)}
+        if isinstance(value, np.ndarray | Tensor):
+            name = str(len(self.given))
+            self.given[name] = torch.as_tensor(value).detach().clone()
+            return {"tensor": name}
+        if isinstance(value, list | tuple | set | frozenset):
+            kind = "list" if isinstance(value, list) else "tuple"
+            return {kind: [self.value(each, owner) for each in value]}
+        if isinstance(value, dict):
+            return {"dict": {str(name): self.value(each, owner) for name, each in value.items()}}
+        if isinstance(value, Surrogate | Parameter | Reset) and is_dataclass(value):
+            parts = {f.name: self.value(getattr(value, f.name), owner) for f in fields(value)}
+            return {"value": self._name(type(value)), "parts": parts}
+        raise ConfigError(
+            f"{owner.__name__} was made with {short(value, 80)}, which cannot be saved; arguments "
+            "must be numbers, texts, tensors, layers, or lists of them"
+        )
+
+
+def _torch_arguments(module: nn.Module) -> dict[str, Any]:
+    """Those of a torch module, which keeps them under their names."""
+    found: dict[str, Any] = {}
+    for name in inspect.signature(type(module).__init__).parameters:
+        if name in ("self", "device", "dtype") or not hasattr(module, name):
+            continue
+        value = getattr(module, name)
+        value = value is not None if name == "bias" else value
+        found[name] = {"tuple": list(value)} if isinstance(value, tuple) else value
+    return found
+
+
+# --- and back -------------------------------------------------------------------------------------
+
+
+class _Maker:
+    """Makes modules and values from their JSON."""
+
+    def __init__(self, known: dict[str, type], given: dict[str, Tensor], path: Path):
+        self.known, self.given, self.path = known, given, path
+
+    def value(self, spec: Any) -> Any:
+        if isinstance(spec, _PLAIN):
+            return spec
+        if "class" in spec:
+            return self._module(spec)
+        if "module" in spec:
+            return self._module(spec["module"])
+        if "tensor" in spec:
+            return self.given[spec["tensor"]]
+        if "list" in spec or "tuple" in spec:
+            values = [self.value(v) for v in spec.get("list", spec.get("tuple"))]
+            return values if "list" in spec else tuple(values)
+        if "dict" in spec:
+            return {name: self.value(v) for name, v in spec["dict"].items()}
+        parts = {name: self.value(v) for name, v in spec["parts"].items()}
+        return self._class(spec["value"], (Surrogate, Parameter, Reset))(**parts)
+
+    def _class(self, name: str, kinds: tuple[type, ...]) -> type:
+        if name not in self.known:
+            raise CheckpointError(
+                f"{self.path} has a {name}, which is not of this library; give its class: "
+                f"sn.load(path, classes=[{name}])"
+            )
+        if not issubclass(self.known[name], kinds):
+            raise CheckpointError(f"{self.path} has {name} in a place where it cannot be")
+        return self.known[name]
+
+    def _module(self, spec: dict[str, Any]) -> nn.Module:
+        named = {key: self.value(v) for key, v in spec["arguments"].items()}
+        positional = map(self.value, spec.get("positional", ()))
+        made: nn.Module = self._class(spec["class"], (nn.Module,))(*positional, **named)
+        return made
+
+
+def _below(cls: type) -> Iterator[type]:
+    found: list[type] = cls.__subclasses__()
+    for each in found:
+        yield each
+        yield from _below(each)
+
+
+def _known() -> dict[str, type]:
+    """All layers of the library by name, and the modules of torch that may be in a network."""
+    for module in pkgutil.iter_modules(models.__path__, f"{models.__name__}."):
+        importlib.import_module(module.name)
+    every = (*_below(Layer), *_below(Surrogate), Parameter, Tau, Reset)
+    own = {cls.__name__: cls for cls in every if cls.__module__.startswith("snnsim.")}
+    return own | {f"torch.{cls.__name__}": cls for cls in TORCH}
+
+
+# --- whether it is the same -----------------------------------------------------------------------
+
+
+def _check_same(net: nn.Module, again: nn.Module) -> None:
+    """Raise :class:`ConfigError` if the constructors do not make what the network is now."""
+    mine, made = dict(net.named_modules()), dict(again.named_modules())
+    for name in mine.keys() | made.keys():
+        a, b = mine.get(name), made.get(name)
+        if a is None or b is None or _kind(a) != _kind(b):
+            raise ConfigError(
+                f"{name or 'the network'} was replaced after the network was made; make a new "
+                "network of the layers, such as sn.Sequential(*net)"
+            )
+        before, now = _attributes(b), _attributes(a)
+        changed = [key for key in before if key in now and now[key] != before[key]]
+        if changed:
+            raise ConfigError(
+                f"{changed[0]} of {name or 'the network'} ({type(a).__name__}) is "
+                f"{short(now[changed[0]], 60)} but it was made with "
+                f"{short(before[changed[0]], 60)}; make the layer anew with that value"
+            )
+    shapes = {key: tensor.shape for key, tensor in net.state_dict().items()}
+    if shapes != {key: tensor.shape for key, tensor in again.state_dict().items()}:
+        raise ConfigError("weights were added, removed or reshaped after the network was made")
+
+
+def _kind(module: nn.Module) -> tuple[str, str]:
+    """Its class by name: parametrised modules have a class each."""
+    return type(module).__module__, type(module).__qualname__
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Plain values that a module keeps, and which decide what it computes."""
+    skipped = ("training", "about", "made_with")
+    kinds = (*_PLAIN, tuple, Surrogate, Reset)
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, kinds) and name not in skipped and not name.startswith("_")
+    }
