@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from snnsim.baselines import models
 from snnsim.errors import CheckpointError, ConfigError, ShapeError, short
@@ -27,6 +29,7 @@ from snnsim.surrogate import Surrogate
 from snnsim.training import checkpoint
 
 KIND = "network"
+SMALL = 2**20  # values of a tensor that any file may make
 TORCH = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity, nn.ReLU, nn.GELU, nn.SiLU,
@@ -103,14 +106,43 @@ def load(path: Path | str, classes: Iterable[type] = ()) -> Any:
 
 def _made(spec: Any, tensors: dict[str, Tensor], classes: dict[str, type], path: Path) -> nn.Module:
     maker = _Maker(_known() | classes, checkpoint.without_prefix("given", tensors), path)
+    held = sum(tensor.numel() for tensor in tensors.values())
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _Bounded(path, max(SMALL, 4 * held)):
             net = maker.value(spec)
     except (ConfigError, ShapeError) as error:
         raise CheckpointError(f"{path} has a network that cannot be made: {error}") from error
     if not isinstance(net, nn.Module):
         raise CheckpointError(f"{path} has no network")
     return net
+
+
+class _Bounded(TorchDispatchMode):
+    """While it lasts, no tensor is made that is larger than the weights in a file can account for.
+
+    A damaged size would ask for all memory there is, or start weights of it for hours.
+    """
+
+    def __init__(self, path: Path, most: int):
+        super().__init__()
+        self.path, self.most = path, most
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        size = args[0] if args and isinstance(args[0], list | tuple) else ()
+        if all(isinstance(n, int) for n in size):
+            self._check(math.prod(size))  # before it is allocated
+        made = func(*args, **(kwargs or {}))
+        for each in made if isinstance(made, list | tuple) else (made,):
+            if isinstance(each, Tensor):
+                self._check(each.numel())
+        return made
+
+    def _check(self, size: int) -> None:
+        if size > self.most:
+            raise CheckpointError(
+                f"{self.path} declares a layer of {size:.3g} values, far more than the weights "
+                "that it holds; it is damaged"
+            )
 
 
 def _flags(net: nn.Module) -> dict[str, Any]:

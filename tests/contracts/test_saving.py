@@ -345,6 +345,26 @@ DAMAGE = {
     "a class of torch that is none": lambda t, v: first(v).update({"class": "torch.Module"}),
     "another size": lambda t, v: first(v).update(positional=[3, 2]),
     "a size that cannot be": lambda t, v: first(v).update(positional=[2**40, 2**40]),
+    "a size beyond its weights": lambda t, v: first(v).update(positional=[2, 30_000_000]),
+    "a size that is slow to start": lambda t, v: v["network"].update(
+        positional=[
+            {
+                "module": {
+                    "class": "Recurrent",
+                    "positional": [
+                        {
+                            "module": {
+                                "class": "LIF",
+                                "positional": [20_000],
+                                "arguments": {"dt": 1.0},
+                            }
+                        }
+                    ],
+                    "arguments": {},
+                }
+            }
+        ]
+    ),
     "a size of text": lambda t, v: first(v).update(positional=["a", 2]),
     "more arguments": lambda t, v: first(v).update(positional=[2, 2, False, 7]),
     "an unknown argument": lambda t, v: first(v)["arguments"].update(weights=1),
