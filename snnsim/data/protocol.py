@@ -81,8 +81,8 @@ def describe(data: Any) -> About:
 
 
 def _gathered(data: Any) -> About:
-    names = [f.name for f in fields(About)]
-    known = {name: getattr(data, name) for name in names if hasattr(data, name)}
+    found = {f.name: getattr(data, f.name, None) for f in fields(About)}
+    known: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
     known["classes"] = tuple(known.get("classes", ()))
     if "channels" in known:
         known.setdefault("shape", (known["channels"],))

@@ -191,7 +191,7 @@ class Trainer:
             began = time.monotonic()
             indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             self.optimizers.start_step(epoch, step, steps)
-            loss, score = self._train_step(indices, step)
+            loss, score = self._train_step(indices)
             self.position = replace(
                 self.position,
                 step=step + 1,
@@ -205,7 +205,7 @@ class Trainer:
                 self._save_last()
         self._end_epoch()
 
-    def _train_step(self, indices: np.ndarray, step: int) -> tuple[float, float]:
+    def _train_step(self, indices: np.ndarray) -> tuple[float, float]:
         """One optimiser step on a joint batch; returns its summed loss and score."""
 
         def measure(batch: Batch, mine: np.ndarray, extra: dict[str, Tensor]) -> Part:

@@ -87,6 +87,7 @@ class JointStep:
             totals += torch.tensor([found.loss, found.score], dtype=torch.float64)
         totals = distributed.sum_over_processes(totals, self.device)
         if not bool(torch.isfinite(totals[0])):  # of all processes, so that all of them stop
+            optimizer.zero_grad()  # so that the loss's gradients are not taken for the cause
             self.fail("the loss", x)
         distributed.sum_gradients(self.net.parameters())
         if not gradients_finite(self.net.parameters()):

@@ -42,19 +42,9 @@ METHODS = {
     "online": lambda: SI(strength=10.0),
     "joint": Joint,
     "lwf": LwF,
-    "joint of few": Joint,
-    "lwf of few": LwF,
-    "ewc of few": lambda: EWC(strength=10.0),
     "hypernetwork of few": Hypernetwork,
-    "hebbian of few": HLOP,
-    "iteration of few": lambda: HLOP(solver="iteration"),
-    "covariance of few": lambda: HLOP(solver="covariance"),
-    "update of few": lambda: HLOP(projection="update"),
-    "gpm of few": GPM,
-    "owm of few": OWM,
-    "online of few": lambda: SI(strength=10.0),
-    "refresh of few": lambda: Refresh("fine-tuning", size=0.01, noise=0.1),
 }
+METHODS |= {f"{name} of few": make for name, make in METHODS.items() if " of " not in name}
 
 
 def train(name: str, out: Path) -> None:

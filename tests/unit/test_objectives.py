@@ -11,7 +11,7 @@ import torch
 
 import snnsim as sn
 from snnsim import data as d
-from snnsim.errors import CheckpointError, ConfigError, ShapeError
+from snnsim.errors import CheckpointError, ConfigError, NonFiniteError, ShapeError
 from snnsim.training import (
     Classification,
     Custom,
@@ -324,3 +324,12 @@ def test_evaluation_takes_no_gradients():
     objective = Custom(lambda y, b: seen.append(y.requires_grad) or y.mean((0, 2)))
     evaluate(net(2), sets("own", 1), objective=objective, batch_size=16)
     assert seen and not any(seen)
+
+
+def test_a_loss_that_is_not_finite_is_not_put_down_to_a_gradient():
+    def lost(y, batch):
+        return y.mean() * math.nan
+
+    t = Trainer(net(2), sets("own", 0), sets("own", 1), RECIPE, objective=lost)
+    with pytest.raises(NonFiniteError, match="^the loss .* first not finite: the read-out or the"):
+        t.run()

@@ -46,10 +46,11 @@ class SpokenSums(DataSet):
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        if self.pairs < 1 or self.gap < 0 or len(describe(self.data).classes) < DIGITS:
+        classes = describe(self.data).classes
+        if self.pairs < 1 or self.gap < 0 or len(classes) < DIGITS:
             raise ConfigError(
                 f"pairs is {self.pairs} (1 or more), gap {self.gap} (not negative), and the data "
-                f"have {len(self.data.classes)} classes ({DIGITS} digits are needed)"
+                f"have {len(classes)} classes ({DIGITS} digits are needed)"
             )
 
     @cached_property
@@ -64,7 +65,8 @@ class SpokenSums(DataSet):
     def places(self) -> np.ndarray:
         """The recordings of every pair, ``[pairs, 2]``."""
         random = np.random.default_rng([self.seed, self.pairs, 1])
-        of = [np.flatnonzero(self.data.labels == digit) for digit in range(DIGITS)]
+        labels = np.asarray(describe(self.data).labels)
+        of = [np.flatnonzero(labels == digit) for digit in range(DIGITS)]
         return np.asarray([[random.choice(of[d]) for d in pair] for pair in self.digits])
 
     def __len__(self) -> int:
@@ -73,7 +75,7 @@ class SpokenSums(DataSet):
     @property
     def channels(self) -> int:
         """Of the data."""
-        return int(self.data.channels)
+        return describe(self.data).channels
 
     @property
     def classes(self) -> tuple[str, ...]:
