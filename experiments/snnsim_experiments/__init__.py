@@ -1,6 +1,8 @@
-"""The ``snnsim`` command line: experiments on the project's data sets."""
+"""Experiments as values, and the ``snnsim`` command line that runs them."""
 
+import importlib
 import os
+from typing import Any
 
 # Idle OpenMP threads spin by default. On a machine with other work every barrier then waits for
 # a core that another process holds, and training slows down tenfold. Read when torch is loaded.
@@ -8,3 +10,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Large memory pages for large tensors: fresh ordinary ones cost more than what is computed in
 # them. Only Linux heeds it.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+# What Python programs need; imported when it is first asked for, so that the command line is quick.
+_WHERE = {
+    "Budget": "budget", "Choice": "candidates", "Experiment": "experiment", "Place": "place",
+    "compare": "comparison", "compare_networks": "comparison", "fit": "budget",
+    "look_at": "build", "resolve": "configuration", "run": "runs",
+}  # fmt: skip
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)

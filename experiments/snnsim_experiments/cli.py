@@ -15,7 +15,7 @@ from rich.table import Table
 
 from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments.baselines.cli import app as baselines_app
-from snnsim_experiments.config import config_names, resolve
+from snnsim_experiments.configuration import config_names, resolve
 from snnsim_experiments.continual.cli import app as continual_app
 from snnsim_experiments.options import (
     Device,
@@ -78,14 +78,15 @@ def _dataset_app(name: str) -> typer.Typer:
 
             snnsim shd train --set network.delays=fixed --out runs/a
         """
-        from snnsim_experiments.train import train as run
+        from snnsim_experiments import Place
+        from snnsim_experiments import run as run_experiment
 
         check_resume(out, resume)
-        chosen = resolve(name, config, set_ or (), seed=seed, epochs=epochs, backend=backend)
-        summary = run(
-            chosen, root, out,
-            device=device, resume=resume, quiet=quiet, tensorboard=tensorboard, console=messages,
-        )  # fmt: skip
+        chosen = resolve(
+            name, config=config, changes=set_ or (), seed=seed, epochs=epochs, backend=backend
+        )
+        place = Place(root, out, device, resume, quiet, messages, tensorboard=tensorboard)
+        summary = run_experiment(chosen, place)
         if summary and as_json:
             print(json.dumps(summary))  # noqa: T201
         elif summary:
@@ -118,10 +119,8 @@ def _dataset_app(name: str) -> typer.Typer:
         from snnsim_experiments.train import score, score_over_time
 
         net, config, facts = load_network(run, checkpoint)
-        if config.dataset != name:
-            raise ConfigError(
-                f"{run} is a run on {config.dataset}: snnsim {config.dataset} evaluate"
-            )
+        if config.source != name:
+            raise ConfigError(f"{run} is a run on {config.source}: snnsim {config.source} evaluate")
         place = device_of(device)
         data = load_split(config, split, facts.get("root") if root is None else root)
         scores = score(net.to(place), config, data, facts["steps"], place).by_name()

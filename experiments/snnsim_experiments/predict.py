@@ -17,7 +17,7 @@ from snnsim.data.events import BinnedEvents, Events, bin_all
 from snnsim.errors import ConfigError, DataError
 from snnsim.training import predict as predict_scores
 from snnsim.training.evaluate import equally_padded
-from snnsim_experiments.config import Config
+from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.run_folder import load_network
 
 SPIKES = (".h5", ".gz", ".zip", ".npz")
@@ -62,7 +62,7 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
 
 
 def _input(
-    file: Path, index: int | None, config: Config, facts: dict[str, Any]
+    file: Path, index: int | None, config: Experiment, facts: dict[str, Any]
 ) -> BinnedEvents | Recordings:
     """The sample(s) of a file as the data set that the network was trained on has them."""
     if not file.is_file():
@@ -72,12 +72,12 @@ def _input(
     if file.suffix.lower() not in SPIKES:
         raise ConfigError(f"{file.name}: expected one of {', '.join((*SPIKES, *AUDIO))}")
     if "pool" not in config.data or facts.get("audio"):
-        raise ConfigError(f"this network was trained on {config.dataset}, not on cochlea spikes")
+        raise ConfigError(f"this network was trained on {config.source}, not on cochlea spikes")
     channels = facts["channels"] * config.data["pool"]
     if file.suffix.lower() == ".npz":
         events = _npz(file, channels)
     else:
-        info = snnsim_datasets.get(config.dataset).INFO
+        info = snnsim_datasets.get(config.source).INFO
         events, _ = heidelberg.read(file, info.classes, channels)
     if index is not None:
         if not 0 <= index < len(events):
@@ -113,7 +113,7 @@ def _npz(file: Path, channels: int) -> Events:
         raise DataError(f"{file}: {error}") from error
 
 
-def _recording(file: Path, config: Config, facts: dict[str, Any]) -> Recordings:
+def _recording(file: Path, config: Experiment, facts: dict[str, Any]) -> Recordings:
     """A clip as a data set of one, made as the others of its kind are."""
     if not facts.get("audio"):
         raise ConfigError(
@@ -122,7 +122,7 @@ def _recording(file: Path, config: Config, facts: dict[str, Any]) -> Recordings:
         )
     samples, rate = read_audio(file)
     front_end = MelFrontEnd(**{**facts["audio"], "rate": rate})
-    fixed = config.dataset == "gsc"  # one second, as in training
+    fixed = config.source == "gsc"  # one second, as in training
     if fixed:
         samples = np.pad(samples[:rate], (0, max(0, rate - len(samples))))
     return Recordings(

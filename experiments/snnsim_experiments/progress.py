@@ -17,7 +17,7 @@ from rich.progress import (
 
 from snnsim.errors import ConfigError
 from snnsim.training import Watcher
-from snnsim_experiments.run_folder import Held
+from snnsim_experiments.lock import Held
 
 
 class TerminalWatcher(Watcher):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,9 +16,11 @@ import torch
 
 from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.layer import Layer
-from snnsim.training import checkpoint, distributed
+from snnsim.training import checkpoint
 from snnsim_experiments.build import build_network
-from snnsim_experiments.config import Config, check_data
+from snnsim_experiments.configuration import check_data
+from snnsim_experiments.experiment import SPIKING, Experiment
+from snnsim_experiments.lock import ours_alone
 
 PACKAGES = ("snnsim", "torch", "numpy", "numba", "sympy", "h5py", "safetensors")
 
@@ -58,108 +56,6 @@ def unique(name: str) -> str:
     """``<time>-<name>-<six digits>``: no two runs have the same."""
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return f"{time}-{name}-{secrets.token_hex(3)}"
-
-
-LOCK = "run.lock"
-
-
-def ours_alone(folder: Path) -> list[Path]:
-    """What is in a folder besides its lock and what a run that was killed had not finished."""
-    if not folder.exists():
-        return []
-    return [p for p in folder.iterdir() if p.name != LOCK and p.suffix != ".tmp"]
-
-
-@dataclass(frozen=True)
-class Held:
-    """A run folder held by its lock, which is ``None`` in all processes but the first."""
-
-    folder: Path
-    lock: int | None
-
-    def still(self) -> bool:
-        """Whether the folder that was locked is still the one of this name."""
-        if self.lock is None:
-            return True
-        try:
-            return os.fstat(self.lock).st_ino == (self.folder / LOCK).stat().st_ino
-        except OSError:
-            return False
-
-    def check(self) -> None:
-        """Raise before anything is written into what is not this run's any more."""
-        if not self.still():
-            raise CheckpointError(
-                f"{self.folder} was removed or moved while this run was using it, so nothing more "
-                "is written there"
-            )
-
-
-@contextmanager
-def claim(folder: Path) -> Iterator[Held]:
-    """Hold a run folder: no other run can write to it meanwhile, and a failed start leaves none.
-
-    The lock is the operating system's and so ends with the process, however it ends.
-
-    Raises:
-        ConfigError: if another run holds it.
-    """
-    if distributed.rank() != 0:  # the first process holds it for all
-        yield Held(folder, None)
-        return
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; choose another --out")
-    made = _make(folder)
-    handle = _lock(folder)
-    held = Held(folder, handle)
-    try:
-        for left in folder.rglob("*.tmp"):
-            left.unlink(missing_ok=True)
-        yield held
-    except BaseException:
-        if held.still() and not (folder / "run.json").exists():
-            (folder / "initial.safetensors").unlink(missing_ok=True)
-        raise
-    finally:
-        if held.still():
-            (folder / LOCK).unlink(missing_ok=True)
-        os.close(handle)
-        for place in made:  # empty ones go
-            with suppress(OSError):
-                place.rmdir()
-
-
-def _make(folder: Path) -> list[Path]:
-    """Make a folder and those above it; returns the new ones, the innermost first."""
-    missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        lost = [p for p in (folder, *folder.parents) if p.is_symlink() and not p.exists()]
-        why = f"{lost[0]} is a link to nothing" if lost else f"{folder} lies below a file"
-        raise ConfigError(f"{why}; choose another --out") from None
-    return missing
-
-
-def _lock(folder: Path) -> int:
-    import fcntl
-
-    while True:
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise ConfigError(
-                f"{folder} is taken: another run is using it; wait until it ends, or choose "
-                "another --out"
-            ) from None
-        try:
-            if os.fstat(handle).st_ino == (folder / LOCK).stat().st_ino:
-                return handle
-        except FileNotFoundError:
-            pass
-        os.close(handle)  # the run that held it has just ended and deleted it
 
 
 def runs_below(folder: Path) -> list[Path]:
@@ -198,17 +94,24 @@ def device(name: str) -> torch.device:
         ) from error
 
 
-def default_folder(config: Config) -> Path:
-    """``runs/<data set>/<time>-<network>-seed<seed>-<six digits>``."""
-    kind = config.network.get("model") or f"delays-{config.network.get('delays')}"
-    return Path("runs") / config.dataset / unique(f"{kind}-seed{config.seed}")
+def default_folder(experiment: Experiment) -> Path:
+    """``runs/<data set>/<time>-<network>-seed<seed>-<six digits>``; streams below ``continual``."""
+    source, model = experiment.source, experiment.model
+    if experiment.method:
+        named = [experiment.method, *([] if model == SPIKING else [model])]
+        return Path("runs", "continual", source) / unique("-".join(named))
+    kind = f"delays-{experiment.network.get('delays')}" if model == SPIKING else model
+    return Path("runs", source) / unique(f"{kind}-seed{experiment.seed}")
 
 
-def prepare(folder: Path, config: Config, resume: bool) -> Config:
-    """Check that a run may be written to ``folder``; returns the configuration to run.
+def prepare(folder: Path, experiment: Experiment, resume: bool, but: tuple[str, ...] = ()) -> bool:
+    """Check that a run may be written to ``folder``; whether there is one to go on with.
 
     A folder that already holds a run is refused unless ``resume``, and then only its own
-    configuration is continued.
+    experiment is continued; one on a data set may be given more epochs.
+
+    Args:
+        but: what may differ.
     """
     stored = folder / "run.json"
     if folder.exists() and not folder.is_dir():
@@ -218,53 +121,56 @@ def prepare(folder: Path, config: Config, resume: bool) -> Config:
         left = [p.name for p in ours_alone(folder)]
         if any(not n.startswith(("initial.safetensors", "run.json")) for n in left):
             raise ConfigError(f"{folder} is not empty and not a run; choose another --out")
-        return config
+        return False
     if not resume:
         raise ConfigError(
             f"{folder} already holds a run; continue it with --resume or choose another --out"
         )
-    before = stored_config(folder)
-    if before != config:
-        changed = [
-            f"{section}.{key}"
-            for section in ("data", "network", "training")
-            for key in getattr(before, section).keys() | getattr(config, section).keys()
-            if getattr(before, section).get(key) != getattr(config, section).get(key)
-        ]
-        changed += [
-            n for n in ("dataset", "seed", "backend") if getattr(before, n) != getattr(config, n)
-        ]
+    before = stored_experiment(folder)
+    if is_longer(experiment, before):
+        before = before.trained(epochs=experiment.recipe.epochs)
+    changed = experiment.differences(before, but)
+    if changed:
         raise ConfigError(
-            f"{folder} was started with another configuration (differs in "
-            f"{', '.join(sorted(changed))}); resume with the same options or choose another --out"
+            f"{folder} was started with another configuration (differs in {', '.join(changed)}); "
+            "resume with the same options or choose another --out"
         )
-    return before
+    return True
 
 
-def stored_config(folder: Path) -> Config:
-    """The configuration of the run in ``folder``."""
-    return _config(folder, read_json(folder / "run.json"))
+def is_longer(now: Experiment, before: Experiment) -> bool:
+    """Whether a run may go on to more epochs: not one of a stream, whose tasks are over."""
+    return not now.method and now.recipe.epochs > before.recipe.epochs
 
 
-def _config(folder: Path, facts: Any) -> Config:
+def lengthen(folder: Path, experiment: Experiment) -> None:
+    """Have a run, finished or not, go on to the epochs of an experiment."""
+    (folder / "summary.json").unlink(missing_ok=True)
+    facts = read_object(folder / "run.json")
+    write_json(folder / "run.json", facts | {"config": experiment.as_json()})
+
+
+def stored_experiment(folder: Path) -> Experiment:
+    """The experiment of the run in ``folder``."""
+    return _experiment(folder, read_json(folder / "run.json"))
+
+
+def _experiment(folder: Path, facts: Any) -> Experiment:
     try:
-        config = Config(**facts["config"])
-        for section in ("data", "network", "training"):
-            if not isinstance(getattr(config, section), dict):
-                raise TypeError(f"{section} is not a section")
-        config.recipe  # noqa: B018 - or it is none
-        check_data(config.dataset, config.data)
-        return config
+        found = Experiment.from_json(facts["config"])
+        if not found.method:
+            check_data(found.source, found.data)
+        return found
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / 'run.json'} is not that of a run ({error})") from error
 
 
-def describe(config: Config, facts: dict[str, Any]) -> dict[str, Any]:
+def describe(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]:
     """The content of ``run.json``."""
     return {
         "command": ["snnsim", *sys.argv[1:]],
-        "config": asdict(config),
-        "seed": config.seed,
+        "config": experiment.as_json(),
+        "seed": experiment.seed,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),
@@ -310,10 +216,10 @@ def _check_facts(folder: Path, facts: dict[str, Any]) -> None:
         )
 
 
-def load_network(folder: Path, name: str = "best") -> tuple[Layer, Config, dict[str, Any]]:
-    """The network of a run with the weights of a checkpoint, its configuration and run.json."""
+def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, dict[str, Any]]:
+    """The network of a run with the weights of a checkpoint, its experiment and run.json."""
     facts = read_json(folder / "run.json")
-    config = _config(folder, facts)
+    config = _experiment(folder, facts)
     _check_facts(folder, facts)
     try:
         net = build_network(config, facts["channels"], len(facts["classes"]), facts["dt"])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from snnsim_datasets.tools.audio import Recordings
-from torch import nn
+from torch import Tensor, nn
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
@@ -27,64 +25,62 @@ from snnsim.training import (
     evaluate,
 )
 from snnsim_experiments import run_folder
-from snnsim_experiments.build import build_network, load_split
-from snnsim_experiments.config import Config
+from snnsim_experiments.build import Facts, build_network, load_split
+from snnsim_experiments.experiment import Experiment
+from snnsim_experiments.lock import Held, claim
+from snnsim_experiments.place import HERE, Place
 from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
+SPLITS = ("train", "validation", "test")
 NUMBERS = (  # of a summary
     "test_accuracy", "validation_accuracy", "parameters", "mean_firing_rate", "seconds",
     "test_loss", "test_samples", "last_test_accuracy", "best_epoch", "epochs", "seed",
 )  # fmt: skip
 
 
-def train(
-    config: Config,
-    root: str | None,
-    out: Path | None,
-    *,
-    device: str = "cpu",
-    resume: bool = False,
-    quiet: bool = False,
-    tensorboard: bool = False,
-    console: Console | None = None,
-    beside: Sequence[Path] = (),
-) -> dict[str, Any]:
-    """Run a configuration into the folder ``out``; returns the content of ``summary.json``.
+def train(experiment: Experiment, place: Place = HERE) -> dict[str, Any]:
+    """Run an experiment on a data set into the folder of a place.
 
-    Runs in ``beside``, with which it will be compared, must have been on the same data.
+    Returns:
+        The content of ``summary.json``, and ``out``, the folder.
     """
-    console = console or Console(stderr=True)
-    place = distributed.start(run_folder.device(device))
+    device = distributed.start(run_folder.device(place.device))
     try:
-        out = Path(distributed.agree(str(out or run_folder.default_folder(config))))
-        with run_folder.claim(out) as held:
-            return _claimed(config, root, held, place, resume, quiet, tensorboard, console, beside)
+        folder = place.out or run_folder.default_folder(experiment)
+        out = Path(distributed.agree(str(folder)))
+        with claim(out) as held:
+            return _claimed(experiment, place, held, device)
     finally:
         distributed.stop()
 
 
 def _claimed(
-    config, root, held, place, resume, quiet, tensorboard, console, beside
+    experiment: Experiment, place: Place, held: Held, device: torch.device
 ) -> dict[str, Any]:
-    out = held.folder
-    config = run_folder.prepare(out, config, resume)
-    said = distributed.rank() != 0
-    if resume and not (out / "run.json").exists() and not said:
+    out, console = held.folder, place.console
+    found = run_folder.prepare(out, experiment, place.resume)
+    first = distributed.rank() == 0
+    if place.resume and not found and first:
         console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
     done = out / "summary.json"
+    longer = found and run_folder.is_longer(experiment, run_folder.stored_experiment(out))
+    distributed.barrier()  # nobody writes before everybody has looked at the folder
+    if longer and first:
+        run_folder.lengthen(out, experiment)
+    distributed.barrier()
     if done.exists():
         summary = read_summary(done)
-        if run_folder.is_elsewhere(out, root):
-            run_folder.check_same_data(out, checksums_of(config, root))
+        if run_folder.is_elsewhere(out, place.root):
+            run_folder.check_same_data(out, checksums_of(experiment, place.root))
         console.print(f"{out} is already complete", markup=False, highlight=False, soft_wrap=True)
     else:
-        summary = _train(config, root, held, place, resume, quiet, tensorboard, console, beside)
-    return {"out": str(out), **summary} if distributed.rank() == 0 else {}
+        summary = _train(experiment, place, held, device)
+    return {"out": str(out), **summary} if first else {}
 
 
-def checksums_of(config: Config, root: str | None) -> dict[str, str]:
+def checksums_of(config: Experiment, root: str | None) -> dict[str, str]:
     """Of all files that a run reads."""
-    parts = (load_split(config, split, root) for split in ("train", "validation", "test"))
+    parts = (load_split(config, split, root) for split in SPLITS)
     return {name: total for part in parts for name, total in part.checksums.items()}
 
 
@@ -102,58 +98,85 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def _train(
-    config, root, held, device, resume, quiet, tensorboard, console, beside
+    experiment: Experiment, place: Place, held: Held, device: torch.device
 ) -> dict[str, Any]:
-    out = held.folder
     first = distributed.rank() == 0
-    if not first:
-        distributed.barrier()  # one process downloads and converts; the others find it done
-    with DownloadBar(console, quiet or not first) as bar:
-        train_set, validation, test_set = (
-            load_split(config, split, root, bar) for split in ("train", "validation", "test")
-        )
-    if first:
-        distributed.barrier()
-    net = build_network(config, train_set.channels, len(train_set.classes), train_set.dt).to(device)
+    quiet = place.quiet or not first
+    parts = _load(experiment, place, quiet)
+    net = build_network(experiment, *_facts_of(parts[0])).to(device)
     if isinstance(net, RateNetwork):
-        some = range(0, len(train_set), max(len(train_set) // 256, 1))  # of all classes
-        net.prepare(train_set.batch(some).x.to(device))
-    distributed.barrier()  # nobody writes before everybody has looked at the folder
+        some = range(0, len(parts[0]), max(len(parts[0]) // 256, 1))  # of all classes
+        net.prepare(parts[0].batch(some).x.to(device))
     initial = checkpoint.prefixed("net", {k: v.clone() for k, v in net.state_dict().items()})
-    terminal = TerminalWatcher(console, config.recipe.epochs, quiet or not first, held)
-    watcher = (
-        TensorBoardWatcher(terminal, out / "tensorboard") if tensorboard and first else terminal
-    )
+    terminal = TerminalWatcher(place.console, experiment.recipe.epochs, quiet, held)
+    logged = place.tensorboard and first
     trainer = Trainer(
-        net, train_set, validation, config.recipe,
-        out=out, seed=config.seed, device=device, watcher=watcher,
+        net, parts[0], parts[1], experiment.recipe, out=held.folder, seed=experiment.seed,
+        device=device,
+        watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
     )  # fmt: skip
-    sums = train_set.checksums | validation.checksums | test_set.checksums
-    for other in beside if first else ():
-        run_folder.check_same_data(other, sums)
-    if first and (out / "run.json").exists():
-        run_folder.check_same_data(out, sums)
-    elif first:  # last, so that what cannot start leaves nothing behind
-        checkpoint.save(out / "initial.safetensors", initial, {})
-        facts = _facts(train_set) | {"delay_rungs": _rungs(net, config, train_set)}
-        facts |= {
-            "data_checksums": sums,
-            "root": None if root is None else str(Path(root).absolute()),
-        }
-        run_folder.write_json(out / "run.json", run_folder.describe(config, facts))
+    if first:
+        _note_start(experiment, place, held.folder, net, initial, parts)
     distributed.barrier()
-    if resume and trainer.resume() and not quiet and first:
-        console.print(f"continuing at epoch {trainer.position.epoch + 1}")
+    if place.resume and trainer.resume() and not quiet:
+        place.console.print(f"continuing at epoch {trainer.position.epoch + 1}")
     with terminal:
         trainer.run()
     distributed.barrier()  # the best weights are on disk
-    last = score(trainer.net, config, test_set, trainer.steps, device)
+    summary = _tested(experiment, trainer, parts[2])
+    if first:
+        held.check()
+        _plot(held.folder, trainer, parts[2], place)
+        run_folder.write_json(held.folder / "summary.json", summary)
+    distributed.barrier()  # nobody leaves the group while another still works in it
+    return summary
+
+
+def _load(experiment: Experiment, place: Place, quiet: bool) -> list[Any]:
+    """The three parts of the data; one process downloads and converts, the others find it done."""
+    first = distributed.rank() == 0
+    if not first:
+        distributed.barrier()
+    with DownloadBar(place.console, quiet) as bar:
+        parts = [load_split(experiment, split, place.root, bar) for split in SPLITS]
+    if first:
+        distributed.barrier()
+    return parts
+
+
+def _note_start(
+    experiment: Experiment,
+    place: Place,
+    out: Path,
+    net: nn.Module,
+    initial: dict[str, Tensor],
+    parts: list[Any],
+) -> None:
+    """Write what a run is, last of all that can fail, so that what cannot start leaves nothing."""
+    sums = {name: total for part in parts for name, total in part.checksums.items()}
+    for other in place.beside:
+        run_folder.check_same_data(other, sums)
+    if (out / "run.json").exists():
+        run_folder.check_same_data(out, sums)
+        return
+    checkpoint.save(out / "initial.safetensors", initial, {})
+    facts = facts_for_later(parts[0]) | {
+        "delay_rungs": _rungs(net, experiment, parts[0]),
+        "data_checksums": sums,
+        "root": None if place.root is None else str(Path(place.root).absolute()),
+    }
+    run_folder.write_json(out / "run.json", run_folder.describe(experiment, facts))
+
+
+def _tested(experiment: Experiment, trainer: Trainer, test_set: Any) -> dict[str, Any]:
+    """The summary of a finished training; the network then has its best weights."""
+    last = score(trainer.net, experiment, test_set, trainer.steps, trainer.device)
     trainer.load_best()
-    test = score(trainer.net, config, test_set, trainer.steps, device)
-    summary = {
+    test = score(trainer.net, experiment, test_set, trainer.steps, trainer.device)
+    return {
         "test_accuracy": test.accuracy,
         "validation_accuracy": trainer.position.best_score,
-        "parameters": parameters_of(net),
+        "parameters": parameters_of(trainer.net),
         "mean_firing_rate": test.firing_rate,
         "seconds": sum(row["seconds"] for row in trainer.rows),
         "test_loss": test.loss,
@@ -161,27 +184,21 @@ def _train(
         "last_test_accuracy": last.accuracy,
         "best_epoch": trainer.position.best_epoch,
         "epochs": trainer.position.epoch,
-        "seed": config.seed,
+        "seed": experiment.seed,
     }
-    if first:
-        held.check()
-        _plot(out, net, trainer, test_set, console, quiet)
-        run_folder.write_json(out / "summary.json", summary)
-    distributed.barrier()  # nobody leaves the group while another still works in it
-    return summary
 
 
-def _rungs(net: nn.Module, config: Config, data: Any) -> list[str]:
+def _rungs(net: nn.Module, experiment: Experiment, data: Any) -> list[str]:
     """The kernel of every delayed connection in training."""
     steps, found = int(np.max(data.lengths)), []
     for layer in net.modules():
         if isinstance(layer, Delayed):
-            found.append(layer.rung(steps, config.recipe.batch_size))
+            found.append(layer.rung(steps, experiment.recipe.batch_size))
             steps += layer.tail
     return found
 
 
-def _facts(data: Any) -> dict[str, Any]:
+def facts_for_later(data: Any) -> dict[str, Any]:
     """What a later evaluation or prediction has to know of the training data."""
     audio = asdict(data.front_end) if isinstance(data, Recordings) else None
     return {
@@ -194,7 +211,7 @@ def _facts(data: Any) -> dict[str, Any]:
     }
 
 
-def score(net, config: Config, data: Any, steps: int, device: torch.device) -> Scores:
+def score(net, config: Experiment, data: Any, steps: int, device: torch.device) -> Scores:
     """Evaluate by the rules of a configuration's recipe."""
     recipe = config.recipe
     return evaluate(
@@ -205,7 +222,7 @@ def score(net, config: Config, data: Any, steps: int, device: torch.device) -> S
 
 
 def score_over_time(
-    net, config: Config, data: Any, steps: int, device: torch.device, every: int, plot: Path
+    net, config: Experiment, data: Any, steps: int, device: torch.device, every: int, plot: Path
 ) -> dict[str, float]:
     """Accuracy by the time seen, ``{"100": 0.3, ...}`` in ms; also drawn to a file."""
     recipe = config.recipe
@@ -222,10 +239,15 @@ def score_over_time(
     return {f"{time:g}": share for time, share in zip(ms, found.accuracy, strict=True)}
 
 
-def _plot(out: Path, net, trainer: Trainer, data: Any, console: Console, quiet: bool) -> None:
+def _facts_of(data: Any) -> Facts:
+    return Facts(data.channels, len(data.classes), data.dt)
+
+
+def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
+    net = trainer.net
     if importlib.util.find_spec("matplotlib") is None:
-        if not quiet:
-            console.print(
+        if not place.quiet:
+            place.console.print(
                 "no plots: matplotlib is missing (pip install 'snnsim[viz]')", markup=False
             )
         return

@@ -2,7 +2,6 @@
 
 from snnsim.continual import methods
 from snnsim.continual.learner import Learner, dense_head
-from snnsim.continual.loop import ContinualRecipe, ContinualTrainer, ContinualWatcher
 from snnsim.continual.method import Method
 from snnsim.continual.methods.hlop import HLOP
 from snnsim.continual.stream import (
@@ -16,6 +15,8 @@ from snnsim.continual.stream import (
     transformed,
 )
 from snnsim.continual.subspace import Subspace
+from snnsim.continual.trainer import ContinualRecipe, ContinualTrainer, ContinualWatcher
+from snnsim.training import task_recipe
 
 __all__ = [
     "HLOP",
@@ -34,5 +35,6 @@ __all__ = [
     "rotated",
     "split_by_class",
     "split_by_speaker",
+    "task_recipe",
     "transformed",
 ]

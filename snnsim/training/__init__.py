@@ -1,10 +1,13 @@
 """Training: the loop, its recipe, checkpoints and evaluation."""
 
 from snnsim.training.evaluate import Scores, evaluate, predict
-from snnsim.training.fit import Trainer, Watcher, set_seed
 from snnsim.training.latency import Latency, accuracy_over_time
+from snnsim.training.loop import set_seed
 from snnsim.training.objectives import Classification, Custom, Objective, PerStep, Regression
-from snnsim.training.recipe import Optimizers, Recipe, parameter_groups, split_parameters
+from snnsim.training.optimizers import Optimizers, parameter_groups, split_parameters
+from snnsim.training.recipe import Recipe, task_recipe
+from snnsim.training.start import start_from
+from snnsim.training.trainer import Trainer, Watcher
 
 __all__ = [
     "Classification",
@@ -24,4 +27,6 @@ __all__ = [
     "predict",
     "set_seed",
     "split_parameters",
+    "start_from",
+    "task_recipe",
 ]

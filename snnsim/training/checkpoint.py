@@ -169,7 +169,8 @@ def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimiser's state as named tensors (its rates are a function of the epoch)."""
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{key}": value for i, slot in state.items() for key, value in slot.items()}
+    named = {f"{i}.{key}": value for i, slot in state.items() for key, value in slot.items()}
+    return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -1,201 +1,153 @@
-"""The hyper-parameters of training and the optimisers they make."""
+"""The hyper-parameters of training, of one task or of each of a stream's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import torch
-from torch import nn
-
-from snnsim.errors import ConfigError, check_choice, check_number
+from snnsim.errors import check_choice, check_number
 from snnsim.functional.readouts import READOUTS
-from snnsim.networks.normalization import BatchNorm
-from snnsim.neurons import Neuron
-from snnsim.synapses.delayed import delayed_layers, narrow_delays
-from snnsim.training.schedules import cosine, one_cycle
+from snnsim.renamed import renamed, up_to_date
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-SCHEDULES = ("one_cycle", "constant")
-FEW_EPOCHS = 4  # below which schedules go by steps
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("one_cycle", "cosine", "constant")
+SAME = "same"
+RENAMED = {"max_lr": "lr", "sigma_share": "sigma_fraction", "delay_lr": "lr_delay"}
+
+Schedule = Callable[[float], float]
 
 
+@renamed(RENAMED)
 @dataclass(frozen=True)
 class Recipe:
     """How to train. The defaults are those of Hammouamri et al. 2024 (arXiv:2306.17670) on SHD.
 
     Attributes:
-        epochs: passes over the training data.
+        epochs: passes over the training data; of a stream, over those of each task.
         batch_size: samples per optimiser step, over all processes.
-        max_lr: peak learning rate of weights and all other parameters but delays.
-        schedule: ``"one_cycle"`` per epoch (per step where there are fewer than 4 epochs), or
-            ``"constant"`` at ``max_lr``.
-        lr_delay: learning rate of delays at the start; cosine to 0.
+        lr: learning rate of weights and all other parameters but delays; the peak of a schedule.
+        lr_delay: that of delays, in steps; ``None`` for ``100 * lr``.
+        later_lr: of a stream, the learning rate in all tasks but the first, where that of delays
+            falls as much; 0 for the same.
+        optimizer: ``"adam"`` or ``"sgd"``.
+        momentum: of SGD; Adam has its own.
         weight_decay: L2 penalty on weights, not on normalisations, biases or delays.
-        sigma_end: width of the delay kernels (before the Gaussian's offset) at the end of its
-            decay.
-        sigma_share: share of the epochs over which the width decays.
-        readout: name of the read-out, see :mod:`snnsim.functional.readouts`.
+        clip: largest norm that the gradient of all parameters together may have; 0 for any.
+        schedule: of the learning rate, per epoch (per step where there are fewer than 4 epochs):
+            ``"one_cycle"``, ``"cosine"`` to 0, ``"constant"``, or a function from the part of the
+            training that is done, from 0 to 1, to a factor of ``lr``.
+        schedule_delay: the same of ``lr_delay``; ``"same"`` for that of ``schedule``.
+        sigma_end: width of the delay kernels, in steps (before the Gaussian's offset), at the end
+            of its decay.
+        sigma_fraction: fraction of the epochs over which the width decays; of a stream, of the
+            first task, whose width later tasks keep.
+        readout: name of the read-out, see :mod:`snnsim.functional.readouts`; learners have theirs.
         mask_padding: whether steps beyond the end of a sample are kept out of the read-out.
         accumulate: parts into which a batch is cut to save memory (batch normalisation then
             sees the parts).
-        patience: stop after this many epochs without a better validation accuracy; 0 = never.
+        patience: stop after this many epochs without a better validation score; 0 for never.
+        until: stop after the epoch whose validation score is as good as this; 0 for never.
         precision: ``"auto"`` (bfloat16 on a GPU that has it), ``"float32"`` or ``"bfloat16"``.
         checkpoint_steps: also write a checkpoint every so many steps within an epoch; 0 = only
             at the ends of epochs.
         check_finite: whether every batch is searched for NaN and infinities, which costs one pass
             over it (about a thousandth of a step). Losses, gradients and weights always are.
+        start_from: a run folder, or a file of :func:`snnsim.save`, from whose weights training
+            starts; what has another shape there keeps its own start. Empty for none.
+
+    Raises:
+        ConfigError: for a value out of its range.
     """
 
     epochs: int = 150
     batch_size: int = 256
-    max_lr: float = 5e-3
-    schedule: str = "one_cycle"
-    lr_delay: float = 0.1
+    lr: float = 5e-3
+    lr_delay: float | None = 0.1
+    later_lr: float = 0.0
+    optimizer: str = "adam"
+    momentum: float = 0.0
     weight_decay: float = 1e-5
+    clip: float = 0.0
+    schedule: str | Schedule = "one_cycle"
+    schedule_delay: str | Schedule = "cosine"
     sigma_end: float = 0.23
-    sigma_share: float = 0.25
+    sigma_fraction: float = 0.25
     readout: str = "sum_softmax"
     mask_padding: bool = False
     accumulate: int = 1
     patience: int = 0
+    until: float = 0.0
     precision: str = "auto"
     checkpoint_steps: int = 0
     check_finite: bool = True
+    start_from: str = ""
 
     def __post_init__(self) -> None:
         check_choice("readout", self.readout, READOUTS)
-        check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("precision", self.precision, PRECISIONS)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        if not callable(self.schedule):
+            check_choice("schedule", self.schedule, SCHEDULES)
+        if not callable(self.schedule_delay):
+            check_choice("schedule_delay", self.schedule_delay, (*SCHEDULES, SAME))
         for name in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)} but must be 1 or more")
-        not_negative = ("max_lr", "lr_delay", "weight_decay", "patience", "checkpoint_steps")
-        for name in (*not_negative, "sigma_end"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)} but must not be negative")
+            check_number(name, getattr(self, name), 1)
+        if self.lr_delay is not None:
+            check_number("lr_delay", self.lr_delay, 0)
+        for name in (
+            "lr", "later_lr", "momentum", "weight_decay", "clip", "patience", "checkpoint_steps",
+            "sigma_end", "until",
+        ):  # fmt: skip
+            check_number(name, getattr(self, name), 0)
+        check_number("sigma_fraction", self.sigma_fraction, 0, 1)
+
+    @property
+    def plain(self) -> str:
+        """``"sgd"`` where a projected gradient stays projected in the optimiser's step."""
+        return f"{self.optimizer} with weight decay" if self.weight_decay else self.optimizer
+
+    def of_task(self, task: int) -> Recipe:
+        """The recipe of one task of a stream, by its number: learning rates and widths differ."""
+        if task == 0:
+            return self
+        lr = self.later_lr or self.lr
+        lr_delay = self.lr_delay
+        if lr_delay is not None and self.lr:
+            lr_delay *= lr / self.lr
+        return replace(self, lr=lr, lr_delay=lr_delay)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; a schedule of one's own by its name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            k: getattr(v, "__qualname__", repr(v)) if callable(v) else v for k, v in found.items()
+        }
 
 
-def split_parameters(
-    net: nn.Module,
-) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """What is trained: that with weight decay, that without, and delays.
-
-    An L2 penalty means something for weights only: not for normalisations and biases, the
-    parameters of neurons (time constants) or the widths of delay kernels.
-    """
-    delays = [layer.delay for layer in delayed_layers(net)]
-    batch = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    kinds = (*batch, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, Neuron)
-    modules = [module for module in net.modules() if isinstance(module, kinds)]
-    plain = {id(p) for module in modules for p in module.parameters(recurse=False)}
-    plain |= {id(layer.sigma) for layer in delayed_layers(net)}
-    named = net.named_parameters()  # torch's recurrent layers have a "bias_ih_l0"
-    plain |= {id(p) for name, p in named if name.rpartition(".")[2].startswith("bias")}
-    apart = plain | {id(p) for p in delays}
-    trained = [p for p in net.parameters() if p.requires_grad]
-    return (
-        [p for p in trained if id(p) not in apart],
-        [p for p in trained if id(p) in plain],
-        [p for p in delays if p.requires_grad],
-    )
-
-
-def parameter_groups(
-    net: nn.Module, *, lr: float, lr_delay: float | None = None, weight_decay: float = 0.0
-) -> list[dict[str, Any]]:
-    """Parameter groups for any optimiser of torch: weights, what decay means nothing for, delays.
+def task_recipe(**changes: Any) -> Recipe:
+    """The recipe of the published continual protocols: an epoch of plain SGD for each task.
 
     Args:
-        net: any module.
-        lr: learning rate of all but delays.
-        lr_delay: that of delays, which are in steps; ``None``: ``100 * lr``.
-        weight_decay: of weights only; see :func:`split_parameters`.
+        changes: any attributes of :class:`Recipe`.
 
-    Returns:
-        Groups with ``params``, ``lr`` and ``weight_decay``; those without parameters are left out.
-
-    >>> from snnsim.synapses import Delayed
-    >>> layer = Delayed(3, 2, dt=1.0, max_delay_ms=4)
-    >>> groups = parameter_groups(layer, lr=1e-3, weight_decay=1e-5)
-    >>> [(group["lr"], group["weight_decay"]) for group in groups]
-    [(0.001, 1e-05), (0.1, 0.0)]
+    >>> recipe = task_recipe(lr=0.01)
+    >>> recipe.epochs, recipe.optimizer, recipe.lr, recipe.lr_delay
+    (1, 'sgd', 0.01, None)
     """
-    check_number("lr", lr, 0)
-    delay_rate = 100 * lr if lr_delay is None else lr_delay
-    check_number("lr_delay", delay_rate, 0)
-    check_number("weight_decay", weight_decay, 0)
-    decayed, plain, delays = split_parameters(net)
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "lr": lr, "weight_decay": weight_decay},
-        {"params": plain, "lr": lr, "weight_decay": 0.0},
-        {"params": delays, "lr": delay_rate, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    return Recipe(**(TASKS | up_to_date(changes, RENAMED, "")))
 
 
-class Together:
-    """Several optimisers as one; after a step the delays of the network are back in their range."""
-
-    def __init__(self, net: nn.Module, optimizers: Sequence[torch.optim.Optimizer]):
-        self.connections, self.each = list(delayed_layers(net)), list(optimizers)
-
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        for optimizer in self.each:
-            optimizer.zero_grad(set_to_none=True)
-
-    def step(self) -> None:
-        """One step of all optimisers; then bring the delays back into their range."""
-        for optimizer in self.each:
-            optimizer.step()
-        for connection in self.connections:
-            connection.clamp_()
+TASKS: dict[str, Any] = {
+    "epochs": 1, "batch_size": 64, "lr": 0.1, "lr_delay": None, "optimizer": "sgd",
+    "weight_decay": 0.0, "schedule": "constant", "schedule_delay": SAME, "precision": "float32",
+}  # fmt: skip
 
 
-class Optimizers(Together):
-    """Two Adams: one for delays, one for everything else.
-
-    The rates are set at the start of every epoch by :meth:`start_epoch` and, for few epochs, of
-    every step by :meth:`start_step`; ``step`` also brings the delays back into their range.
-    """
-
-    def __init__(self, net: nn.Module, recipe: Recipe):
-        self.recipe, self.net = recipe, net
-        rates = {"lr": recipe.max_lr, "lr_delay": recipe.lr_delay}
-        groups = parameter_groups(net, **rates, weight_decay=recipe.weight_decay)
-        delays = {id(layer.delay) for layer in delayed_layers(net)}
-        apart = [g for g in groups if id(g["params"][0]) in delays]
-        self.main = torch.optim.Adam([g for g in groups if id(g["params"][0]) not in delays])
-        self.delays = torch.optim.Adam(apart) if apart else None
-        super().__init__(net, [o for o in (self.main, self.delays) if o is not None])
-
-    def start_epoch(self, epoch: int) -> None:
-        """Set learning rates, momenta and kernel widths for ``epoch``."""
-        self._set(epoch, *self._rates(epoch, self.recipe.epochs))
-
-    def start_step(self, epoch: int, step: int, steps: int) -> None:
-        """Set them anew before ``step`` of ``steps`` where the epochs are too few for schedules.
-
-        A schedule of one value per epoch would never narrow a kernel, and end before it begins.
-        """
-        if self.recipe.epochs < FEW_EPOCHS:
-            done, whole = epoch * steps + step, self.recipe.epochs * steps
-            self._set(done / steps, *self._rates(done, whole))
-
-    def _rates(self, done: int, whole: int) -> tuple[float, float]:
-        """Learning rate and beta1 after ``done`` of ``whole`` epochs or steps."""
-        if self.recipe.schedule == "constant" or whole < FEW_EPOCHS:
-            return self.recipe.max_lr, 0.9
-        return one_cycle(done, whole, self.recipe.max_lr)
-
-    def _set(self, epoch: float, lr: float, beta1: float) -> None:
-        recipe = self.recipe
-        for group in self.main.param_groups:
-            group["lr"], group["betas"] = lr, (beta1, 0.999)
-        for group in self.delays.param_groups if self.delays else ():
-            group["lr"] = cosine(epoch, recipe.epochs, recipe.lr_delay)
-        narrow_delays(
-            self.net, epoch, recipe.epochs, end=recipe.sigma_end, fraction=recipe.sigma_share
-        )
+def complete(stored: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe as an earlier version stored them, under today's names."""
+    found = {RENAMED.get(name, name): value for name, value in stored.items()}
+    if stored.get("delay_lr") == 0:  # which meant 100 times that of weights
+        found["lr_delay"] = None
+    return {**base, **found}

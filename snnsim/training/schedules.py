@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+
+FEW_EPOCHS = 4  # below which schedules go by steps
 
 
-def _cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+def _cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
 
 
 def one_cycle(
-    epoch: int,
+    epoch: float,
     epochs: int,
     max_lr: float,
     rise: float = 0.3,
@@ -46,3 +49,26 @@ def cosine(epoch: float, epochs: int, lr: float) -> float:
     (0.1, 0.05)
     """
     return _cosine(lr, 0.0, epoch / epochs)
+
+
+def rate_at(
+    schedule: str | Callable[[float], float], done: float, whole: int, lr: float
+) -> tuple[float, float]:
+    """Learning rate and Adam's beta1 after ``done`` of ``whole`` epochs or steps.
+
+    Args:
+        schedule: ``"one_cycle"`` (which has no shape below four), ``"cosine"``, ``"constant"``, or
+            a function from the part that is done, 0 to 1, to a factor of ``lr``.
+        done, whole: where training stands.
+        lr: the learning rate that the schedule scales.
+
+    >>> rate_at(lambda done: 1 - done, 3, 4, 0.1)
+    (0.025, 0.9)
+    """
+    if callable(schedule):
+        return lr * schedule(done / whole), 0.9
+    if schedule == "cosine":
+        return cosine(done, whole, lr), 0.9
+    if schedule == "one_cycle" and whole >= FEW_EPOCHS:
+        return one_cycle(done, whole, lr)
+    return lr, 0.9

@@ -20,7 +20,7 @@ from snnsim.finite import all_finite
 from snnsim.layer import auxiliary_losses
 from snnsim.training import distributed
 from snnsim.training.finite import gradients_finite
-from snnsim.training.recipe import Together
+from snnsim.training.optimizers import Optimizers
 
 
 class Part(NamedTuple):
@@ -36,8 +36,9 @@ class Part(NamedTuple):
     score: float = 0.0
 
 
-# from a process's samples of a part, their numbers, and the losses of layers so far
-Measure = Callable[[Batch, np.ndarray, dict[str, Tensor]], Part]
+# from a process's samples of a part, their numbers, the losses of layers so far, and how many
+# samples the joint batch has
+Measure = Callable[[Batch, np.ndarray, dict[str, Tensor], int], Part]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class JointStep:
         data: Sequences,
         chosen: np.ndarray,
         measure: Measure,
-        optimizer: Together,
+        optimizer: Optimizers,
         after_backward: Callable[[], None] = lambda: None,
     ) -> tuple[float, float]:
         """Train on the samples ``chosen``; returns the summed losses and scores of all parts."""
@@ -81,7 +82,7 @@ class JointStep:
                 self.fail("the input", x)
             batch = Batch(x, batch.target.to(self.device), batch.lengths)
             with self._autocast(), auxiliary_losses() as extra:
-                found = measure(batch, mine, extra)
+                found = measure(batch, mine, extra, len(chosen))
             if found.mean.requires_grad:
                 found.mean.backward()
             totals += torch.tensor([found.loss, found.score], dtype=torch.float64)

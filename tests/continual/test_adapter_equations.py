@@ -7,7 +7,7 @@ import pytest
 import torch
 from small import learner, precise
 
-from snnsim.continual import ContinualRecipe, ContinualTrainer
+from snnsim.continual import ContinualTrainer, task_recipe
 from snnsim.continual.methods.hypernetwork import Generator, Hypernetwork
 from snnsim.continual.methods.ilora import ILoRA
 
@@ -193,7 +193,7 @@ def test_the_penalty_is_the_mean_over_earlier_tasks_of_summed_squares():
 def test_what_is_held_are_the_weights_from_before_the_task_in_every_epoch():
     torch.manual_seed(8)
     method = Hypernetwork(strength=0.4, chunk=16, hidden=6, embedding=3)
-    trainer = ContinualTrainer(learner("task"), method, ContinualRecipe(epochs=2, batch_size=21))
+    trainer = ContinualTrainer(learner("task"), method, task_recipe(epochs=2, batch_size=21))
     trainer._run_task()
     before = {name: w.detach().clone() for name, w in method.generator(0).items()}
     trainer._run_task()

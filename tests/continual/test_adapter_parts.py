@@ -9,7 +9,7 @@ import torch
 from small import CHANNELS, STEPS, learner, lif, stream
 
 import snnsim as sn
-from snnsim.continual import ContinualRecipe, ContinualTrainer, Learner, dense_head, methods
+from snnsim.continual import ContinualTrainer, Learner, dense_head, methods, task_recipe
 from snnsim.continual.activity import unpack
 from snnsim.continual.codes import nearest
 from snnsim.continual.methods.hypernetwork import Generator, Hypernetwork
@@ -392,6 +392,6 @@ def test_a_run_of_one_task_needs_no_past():
         torch.manual_seed(1)
         layers = (sn.Dense(CHANNELS, 10), lif(10))
         made = Learner(sn.Sequential(*layers), dense_head(10), one)
-        recipe = ContinualRecipe(batch_size=21)
+        recipe = task_recipe(batch_size=21)
         found = ContinualTrainer(made, methods.get(name)(), recipe).run()
         assert (found["bwt"], found["forgetting"]) == (0.0, 0.0)

@@ -8,13 +8,13 @@ from small import CHANNELS, stream
 
 import snnsim as sn
 from snnsim.baselines import RateNetwork, get, names
-from snnsim.continual import ContinualRecipe, ContinualTrainer, Learner, dense_head, methods
+from snnsim.continual import ContinualTrainer, Learner, dense_head, methods, task_recipe
 from snnsim.continual.methods.hlop import HLOP
 from snnsim.continual.methods.replay import Replay
 from snnsim.continual.presynaptic import as_matrix, connections_of, rows_of, weight_of
 from snnsim.errors import ConfigError
 
-RECIPE = ContinualRecipe(epochs=2, batch_size=14, lr=0.01, optimizer="adam")
+RECIPE = task_recipe(epochs=2, batch_size=14, lr=0.01, optimizer="adam")
 CAUSAL = [name for name in names() if get(name).causal]
 
 

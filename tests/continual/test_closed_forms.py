@@ -5,7 +5,7 @@ import torch
 from small import learner, precise
 from torch.nn import functional
 
-from snnsim.continual import ContinualRecipe, ContinualTrainer, methods
+from snnsim.continual import ContinualTrainer, methods, task_recipe
 from snnsim.continual.buffer import Buffer
 from snnsim.continual.methods.der import DER
 from snnsim.continual.methods.ewc import EWC
@@ -16,7 +16,7 @@ from snnsim.continual.methods.refresh import Refresh
 from snnsim.continual.methods.si import SI
 from snnsim.errors import ConfigError
 
-RECIPE = ContinualRecipe(epochs=1, batch_size=21, lr=0.1)
+RECIPE = task_recipe(epochs=1, batch_size=21, lr=0.1)
 
 
 def after_first_task(method, scenario="class"):
@@ -32,7 +32,7 @@ def after_first_task(method, scenario="class"):
 def test_ewc_is_the_quadratic_penalty_of_every_past_task():
     method = EWC(strength=7.0, online=False, samples=10)
     trainer, batch, scores, ce = after_first_task(method)
-    trainer.place = type(trainer.place)(task=1)
+    trainer.position = type(trainer.position)(task=1)
     trainer._run_task()
     named = dict(trainer.learner.named_parameters())
     expected = 0.0
@@ -195,7 +195,7 @@ def test_a_hypernetwork_holds_the_weights_of_earlier_tasks():
     for strength in (0.0, 10.0):
         torch.manual_seed(2)
         method = Hypernetwork(strength=strength, chunk=64, hidden=8, embedding=4)
-        recipe = ContinualRecipe(epochs=6, batch_size=21, lr=0.01, optimizer="adam")
+        recipe = task_recipe(epochs=6, batch_size=21, lr=0.01, optimizer="adam")
         trainer = ContinualTrainer(learner("task"), method, recipe)
         trainer._run_task()
         held = {name: w.detach() for name, w in method.generator(0).items()}

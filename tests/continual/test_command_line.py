@@ -16,11 +16,11 @@ from snnsim_experiments.continual.streams import build, names
 from typer.testing import CliRunner
 
 from snnsim.continual import (
-    ContinualRecipe,
     ContinualTrainer,
     ContinualWatcher,
     methods,
     split_by_class,
+    task_recipe,
 )
 from snnsim.errors import ConfigError, DataError
 
@@ -286,7 +286,7 @@ def test_hlop_protects_a_residual_network():
     stream = split_by_class("four", (data, None, data), 2, "task")
     learner = networks.build(stream, residual=[4, 6], steps=2, gain=2.0)
     method = methods.get("hlop")(solver="covariance", share=0.001)
-    recipe = ContinualRecipe(batch_size=8, lr=0.01)
+    recipe = task_recipe(batch_size=8, lr=0.01)
     assert np.isfinite(ContinualTrainer(learner, method, recipe).run()["matrix"]).all()
     sizes = {name: len(s.frozen) + len(s.rows) for name, s in method.subspaces.items()}
     assert len(sizes) == 10 and min(sizes.values()) > 0, sizes  # stem, 4 x 2, a shortcut
@@ -325,12 +325,12 @@ def test_a_curriculum_goes_on_when_a_task_is_learnt(tmp_path):
 
     for until, epochs in ((0.01, 1), (1.0, 3)):
         counted.clear()
-        recipe = ContinualRecipe(epochs=3, batch_size=32, until=until)
+        recipe = task_recipe(epochs=3, batch_size=32, until=until)
         method = methods.get("fine-tuning")()
         ContinualTrainer(learner, method, recipe, watcher=Count()).run()
         assert len(counted) == 2 * 2 * epochs  # tasks, steps per epoch
     with pytest.raises(ConfigError, match="until is 2"):
-        ContinualRecipe(until=2)
+        task_recipe(until=2)
 
 
 def test_a_split_of_its_own_is_chosen_by_name(folder):

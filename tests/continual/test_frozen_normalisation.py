@@ -7,7 +7,7 @@ from small import CHANNELS, blobs, lif, stream
 
 import snnsim as sn
 from snnsim.baselines.size import cost_of
-from snnsim.continual import ContinualRecipe, ContinualTrainer, Learner, dense_head, methods
+from snnsim.continual import ContinualTrainer, Learner, dense_head, methods, task_recipe
 from snnsim.training import Recipe, Trainer
 from snnsim.training.evaluate import evaluate, predict
 from snnsim.training.latency import accuracy_over_time
@@ -154,7 +154,7 @@ def test_training_on_a_stream_leaves_a_frozen_normalisation_alone(name, norm):
     layer = frozen(made)
     values = statistics(layer)
     trainer = ContinualTrainer(
-        made, methods.get(name)(), ContinualRecipe(epochs=2, batch_size=42, lr=0.1)
+        made, methods.get(name)(), task_recipe(epochs=2, batch_size=42, lr=0.1)
     )
     for _ in range(2):
         trainer._run_task()
@@ -175,5 +175,5 @@ def test_a_normalisation_that_nobody_froze_still_learns_its_statistics():
     made = learner()
     layer = next(m for m in made.modules() if hasattr(m, "running_mean"))
     values = statistics(layer)
-    ContinualTrainer(made, methods.get("fine-tuning")(), ContinualRecipe(batch_size=42))._run_task()
+    ContinualTrainer(made, methods.get("fine-tuning")(), task_recipe(batch_size=42))._run_task()
     assert layer.training and not same(statistics(layer), values)

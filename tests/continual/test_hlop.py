@@ -9,11 +9,11 @@ from small import body, lif, stream
 import snnsim as sn
 from snnsim.continual import (
     HLOP,
-    ContinualRecipe,
     ContinualTrainer,
     Learner,
     Subspace,
     dense_head,
+    task_recipe,
 )
 from snnsim.continual.methods.gpm import GPM
 from snnsim.continual.methods.owm import OWM
@@ -21,7 +21,7 @@ from snnsim.continual.presynaptic import as_matrix, rows_of, weight_of
 from snnsim.errors import ConfigError
 from snnsim.functional.subspace import principal_rows, quantised, unexplained
 
-SGD = ContinualRecipe(epochs=3, batch_size=21, lr=0.2)
+SGD = task_recipe(epochs=3, batch_size=21, lr=0.2)
 
 
 def conv_body():
@@ -136,9 +136,7 @@ def test_projecting_input_or_gradient_is_the_same(kind):
 @pytest.mark.parametrize("method", [HLOP, GPM, OWM])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_any_optimiser_is_projected(method, optimizer):
-    recipe = ContinualRecipe(
-        epochs=2, batch_size=21, lr=0.01, optimizer=optimizer, weight_decay=0.01
-    )
+    recipe = task_recipe(epochs=2, batch_size=21, lr=0.01, optimizer=optimizer, weight_decay=0.01)
     trainer = trained("dense", method(), recipe)
     name, module = next(iter(trainer.method.connections.items()))
     before = weight_of(module).detach().clone()

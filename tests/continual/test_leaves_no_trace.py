@@ -7,11 +7,11 @@ import pytest
 import torch
 from small import learner
 
-from snnsim.continual import ContinualRecipe, ContinualTrainer, ContinualWatcher, methods
+from snnsim.continual import ContinualTrainer, ContinualWatcher, methods, task_recipe
 from snnsim.continual.methods.fine_tuning import FineTuning
 from snnsim.synapses import Delayed
 
-RECIPE = ContinualRecipe(epochs=1, batch_size=42, lr=0.1)  # a step per task
+RECIPE = task_recipe(epochs=1, batch_size=42, lr=0.1)  # a step per task
 NAMES = methods.names()
 KINDS = ("dense", "axonal", "recurrent")
 

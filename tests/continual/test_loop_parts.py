@@ -1,7 +1,7 @@
 """The loop over tasks: orders, rates, what is told."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,23 +10,18 @@ from loop_cases import RECIPE, Told, trainer_of
 from small import learner
 
 import snnsim as sn
-from snnsim.continual import ContinualRecipe, ContinualTrainer, Method
-from snnsim.continual.loop import OPTIMIZERS, SCHEDULES, Place
+from snnsim.continual import ContinualTrainer, Method, task_recipe
 from snnsim.errors import ConfigError
+from snnsim.training import Recipe
+from snnsim.training.loop import Position
 
 
 def test_defaults_are_those_of_the_documentation():
-    assert asdict(ContinualRecipe()) == {
-        "epochs": 1, "batch_size": 64, "lr": 0.1, "later_lr": 0.0, "optimizer": "sgd",
-        "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "delay_lr": 0.0,
-        "sigma_end": 0.23, "sigma_share": 0.25, "until": 0.0, "checkpoint_steps": 0,
-        "check_finite": True,
-    }  # fmt: skip
-    assert asdict(Place()) == {
-        "task": 0, "epoch": 0, "step": 0, "started": False, "seconds": 0.0,
-    }  # fmt: skip
-    assert (OPTIMIZERS, SCHEDULES) == (("sgd", "adam"), ("constant", "cosine"))
-    trainer = ContinualTrainer(learner("task"), Method(), ContinualRecipe())
+    assert task_recipe() == Recipe(
+        epochs=1, batch_size=64, lr=0.1, lr_delay=None, optimizer="sgd", weight_decay=0.0,
+        schedule="constant", schedule_delay="same", precision="float32",
+    )  # fmt: skip
+    trainer = ContinualTrainer(learner("task"), Method(), task_recipe())
     assert (trainer.seed, trainer.out, trainer.device.type) == (0, None, "cpu")
     with pytest.raises(ConfigError, match="seed"):
         ContinualTrainer(learner("task"), Method(), RECIPE, seed=-1)
@@ -34,21 +29,21 @@ def test_defaults_are_those_of_the_documentation():
 
 @pytest.mark.parametrize(
     "options",
-    [{"batch_size": 0}, {"sigma_end": -1}, {"sigma_share": 1.5}, {"sigma_share": -1},
+    [{"batch_size": 0}, {"sigma_end": -1}, {"sigma_fraction": 1.5}, {"sigma_fraction": -1},
      {"until": -0.5}, {"lr": -0.1}],
     ids=str,
 )  # fmt: skip
 def test_recipes_out_of_range_are_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
-        ContinualRecipe(**options)
-    ContinualRecipe(sigma_share=1.0, until=1.0, sigma_end=0)
+        task_recipe(**options)
+    task_recipe(sigma_fraction=1.0, until=1.0, sigma_end=0)
 
 
 def test_only_sgd_without_decay_is_plain():
-    assert ContinualRecipe().plain == "sgd"
-    assert ContinualRecipe(momentum=0.9).plain == "sgd"
-    assert ContinualRecipe(optimizer="adam").plain == "adam"
-    assert ContinualRecipe(weight_decay=0.1).plain == "sgd with weight decay"
+    assert task_recipe().plain == "sgd"
+    assert task_recipe(momentum=0.9).plain == "sgd"
+    assert task_recipe(optimizer="adam").plain == "adam"
+    assert task_recipe(weight_decay=0.1).plain == "sgd with weight decay"
     seen = []
 
     class Spy(Method):
@@ -162,41 +157,43 @@ def test_a_method_may_choose_what_is_trained():
 
 def rates_of(recipe, kind="dense", task=0, epoch=0):
     trainer = trainer_of(recipe=recipe, kind=kind)
-    trainer.optimizer = trainer._optimizer(task)
-    trainer._set_rates(task, epoch)
-    return [group["lr"] for group in trainer.optimizer.param_groups]
+    trainer.position = Position(task=task)
+    optimizers = trainer._ready()
+    optimizers.start_epoch(epoch)
+    return [group["lr"] for each in optimizers.each for group in each.param_groups]
 
 
 def test_rates_are_those_of_the_task_the_epoch_and_the_kind_of_parameter():
     plain = replace(RECIPE, epochs=4, lr=0.2)
-    assert rates_of(plain) == pytest.approx([0.2, 0.2])
-    assert rates_of(plain, task=1, epoch=3) == pytest.approx([0.2, 0.2])
+    assert rates_of(plain) == pytest.approx([0.2])
+    assert rates_of(plain, task=1, epoch=3) == pytest.approx([0.2])
     later = replace(plain, later_lr=0.05)
-    assert rates_of(later) == pytest.approx([0.2, 0.2])
-    assert rates_of(later, task=2) == pytest.approx([0.05, 0.05])
+    assert rates_of(later) == pytest.approx([0.2])
+    assert rates_of(later, task=2) == pytest.approx([0.05])
     falling = replace(later, schedule="cosine")
     for task, lr in ((0, 0.2), (1, 0.05)):
         for epoch in range(4):
             expected = lr * (1 + math.cos(math.pi * epoch / 4)) / 2
-            assert rates_of(falling, task=task, epoch=epoch) == pytest.approx([expected] * 2)
+            assert rates_of(falling, task=task, epoch=epoch) == pytest.approx([expected])
     assert rates_of(plain, "axonal") == pytest.approx([0.2, 0.2, 20.0])
-    given = replace(later, delay_lr=3.0)
+    given = replace(later, lr_delay=3.0)
     assert rates_of(given, "axonal") == pytest.approx([0.2, 0.2, 3.0])
     assert rates_of(given, "axonal", task=1) == pytest.approx([0.05, 0.05, 0.75])
 
 
-def test_rates_are_set_in_every_epoch():
+def test_rates_of_few_epochs_are_set_in_every_step():
     seen = []
 
     class Spy(Method):
         def after_step(self, task):
-            seen.append(trainer.optimizer.param_groups[0]["lr"])
+            seen.append(trainer.optimizers.main.param_groups[0]["lr"])
 
     recipe = replace(RECIPE, schedule="cosine", later_lr=0.04)
     trainer = trainer_of(method=Spy(), recipe=recipe)
     trainer._run_task()
     trainer._run_task()
-    assert seen == pytest.approx([0.1] * 3 + [0.05] * 3 + [0.04] * 3 + [0.02] * 3)
+    falling = [(1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)]
+    assert seen == pytest.approx([lr * part for lr in (0.1, 0.04) for part in falling])
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -207,19 +204,23 @@ def test_optimisers_have_their_options_and_start_afresh(optimizer):
     class Spy(Method):
         def begin_step(self, task, step, steps):
             if step == 0:
-                found.append((trainer.optimizer, len(trainer.optimizer.state)))
+                each = trainer.optimizers.each
+                found.append((trainer.optimizers, sum(len(o.state) for o in each)))
 
     trainer = trainer_of(method=Spy(), recipe=recipe, kind="axonal")
     trainer.run()
     assert [state for _, state in found] == [0, 0, 0]
     assert len({id(o) for o, _ in found}) == 3
-    made = found[0][0]
+    made, of_delays = found[0][0].each
+    assert type(of_delays) is type(made)
     assert type(made) is (torch.optim.Adam if optimizer == "adam" else torch.optim.SGD)
     if optimizer == "sgd":
         assert {group["momentum"] for group in made.param_groups} == {0.7}
-    assert [group["weight_decay"] for group in made.param_groups] == [0.02, 0.0, 0.0]
+    assert [group["weight_decay"] for group in made.param_groups] == [0.02, 0.0]
+    (group,) = of_delays.param_groups
+    assert group["weight_decay"] == 0.0
     delays = [m.delay for m in trainer.learner.modules() if isinstance(m, sn.Delayed)]
-    assert [id(p) for p in made.param_groups[2]["params"]] == [id(p) for p in delays]
+    assert [id(p) for p in group["params"]] == [id(p) for p in delays]
 
 
 def test_delays_are_in_range_after_every_step():
@@ -230,7 +231,7 @@ def test_delays_are_in_range_after_every_step():
             delay = trainer.learner.body[0].delay
             found.append((float(delay.detach().min()), float(delay.detach().max())))
 
-    recipe = replace(RECIPE, epochs=1, delay_lr=1e4)
+    recipe = replace(RECIPE, epochs=1, lr_delay=1e4)
     trainer = trainer_of(method=Spy(), recipe=recipe, kind="axonal")
     trainer._run_task()
     assert len(found) == 3

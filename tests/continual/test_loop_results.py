@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from loop_cases import RECIPE, Told, trainer_of
+from loop_cases import RECIPE, Told, step, trainer_of
 from small import learner, named_copy
 
 from snnsim.continual import ContinualTrainer, ContinualWatcher, Method, methods
-from snnsim.continual.loop import Place
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.training import distributed
+from snnsim.training.loop import Position
 
 # --- ends, and what they need --------------------------------------------------------------------
 
@@ -40,12 +40,12 @@ def test_a_task_ends_with_the_epoch_that_reaches_the_accuracy():
     steps = [sum(c[:2] == ("step", task) for c in told.calls) for task in range(3)]
     assert steps == [6, 12, 3]
     assert all(next(each, None) is None for each in calls.values())
-    trainer.recipe = replace(recipe, until=1 / 3)
+    trainer.recipe, trainer.position = replace(recipe, until=1 / 3), Position(task=1)
     made.correct = lambda *_: 7
     assert len(tasks[1].validation) == 21
-    assert trainer._reached(1)  # exactly reached
+    assert trainer._validated()["stopped"]  # exactly reached
     trainer.recipe = RECIPE
-    assert not trainer._reached(1)
+    assert trainer._validated() == {}
 
 
 def test_ending_early_needs_validation_data_of_every_task():
@@ -70,9 +70,9 @@ def test_an_input_that_is_not_finite_is_named_with_its_task(check):
     trainer = trainer_of(method=Broken(), recipe=replace(RECIPE, check_finite=check))
     trainer._run_task()
     says = (
-        "the input is not finite in task 1, epoch 0, step 0$"
+        "the input is not finite in task 1, epoch 0, step 0; first not finite: the input of"
         if check
-        else "in task 1, epoch 0, step 0; try a smaller learning"
+        else "the loss is not finite in task 1, epoch 0, step 0; .* Try a smaller lr"
     )
     with pytest.raises(NonFiniteError, match=says):
         trainer._run_task()
@@ -88,7 +88,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_weights_move(tra
                 self.kept = named_copy(self.learner.body)
 
     trainer = trainer_of(method=Late(), options={"training": training})
-    with pytest.raises(NonFiniteError, match="in task 0, epoch 1, step 1; try a smaller"):
+    with pytest.raises(NonFiniteError, match="in task 0, epoch 1, step 1; .* Try a smaller lr"):
         trainer._run_task()
     for name, value in trainer.learner.body.named_parameters():
         assert torch.equal(value, trainer.method.kept[name])
@@ -119,19 +119,19 @@ def test_shares_of_a_batch_add_up_to_its_gradient_and_loss(training, monkeypatch
         def loss(self, ce, batch, scores, task, chosen):
             return ce + 0.3 * sum(p.square().sum() for p in self.learner.body.parameters())
 
-    def step(of):
+    def step_of(of):
         monkeypatch.setattr(distributed, "share", of)
         trainer = trainer_of(method=Further(), options={"training": training})
-        trainer.optimizer = trainer._optimizer(0)
-        for group in trainer.optimizer.param_groups:
+        trainer._ready()
+        for group in trainer.optimizers.main.param_groups:
             group["lr"] = 0.0
-        loss = trainer._step(trainer.stream.tasks[0].train, np.array([3, 9, 1, 12, 30]))
+        loss = step(trainer, trainer.stream.tasks[0].train, np.array([3, 9, 1, 12, 30]))
         return loss, {
             n: p.grad for n, p in trainer.learner.named_parameters() if p.grad is not None
         }
 
-    whole, expected = step(lambda chosen: chosen)
-    parts = [step(lambda c: c[:2]), step(lambda c: c[2:]), step(lambda c: c[:0])]
+    whole, expected = step_of(lambda chosen: chosen)
+    parts = [step_of(lambda c: c[:2]), step_of(lambda c: c[2:]), step_of(lambda c: c[:0])]
     assert sum(loss for loss, _ in parts) == pytest.approx(whole, rel=1e-5)
     for name, gradient in expected.items():
         total = sum(found[name] for _, found in parts if name in found)
@@ -142,13 +142,13 @@ def test_shares_of_a_batch_add_up_to_its_gradient_and_loss(training, monkeypatch
 @pytest.mark.parametrize("training", ["bptt", "ottt"])
 def test_the_loss_told_is_the_mean_entropy_of_the_batch(training):
     trainer = trainer_of(options={"training": training})
-    trainer.optimizer = trainer._optimizer(0)
+    trainer._ready()
     chosen = np.array([3, 9, 1, 12, 30])
     batch = trainer.stream.tasks[0].train.batch(chosen)
     outputs = trainer.learner.outputs(batch.x, 0).detach()
     scores = outputs.mean(0) if training == "bptt" else outputs
     entropy = -scores.log_softmax(-1)[..., range(5), batch.labels].mean()
-    found = trainer._step(trainer.stream.tasks[0].train, chosen)
+    found = step(trainer, trainer.stream.tasks[0].train, chosen)
     assert found == pytest.approx(float(entropy), rel=1e-5)
 
 
@@ -161,9 +161,9 @@ def test_the_loss_told_holds_what_a_method_adds(training):
     told, added = [], 0.0
     for method in (Method(), Further()):
         trainer = trainer_of(method=method, options={"training": training})
-        trainer.optimizer = trainer._optimizer(0)
+        trainer._ready()
         added = 0.3 * sum(float(p.square().sum()) for p in trainer.learner.body.parameters())
-        told.append(trainer._step(trainer.stream.tasks[0].train, np.array([3, 9, 1, 12, 30])))
+        told.append(step(trainer, trainer.stream.tasks[0].train, np.array([3, 9, 1, 12, 30])))
     assert added > 1
     assert told[1] - told[0] == pytest.approx(added, rel=1e-4)
 
@@ -177,7 +177,7 @@ def test_a_summary_is_in_percent_of_the_tasks_done(tmp_path):
     trainer.matrix = np.array([[0.9, 0.3, 0.2], [0.95, 0.8, 0.4], [0.6, 0.7, 0.85]])
     trainer.untrained = np.array([0.0, 0.1, 0.15])
     trainer.seconds = [1.5, 2.5, 3.5]
-    trainer.place = Place(task=3)
+    trainer.position = Position(task=3)
     found = trainer.summary()
     assert found["acc"] == pytest.approx(215 / 3)
     assert found["bwt"] == pytest.approx(-20) and found["forgetting"] == pytest.approx(22.5)
@@ -188,7 +188,7 @@ def test_a_summary_is_in_percent_of_the_tasks_done(tmp_path):
     assert found["tasks"] == ["blobs 1", "blobs 2", "blobs 3"]
     assert found["parameters"] == 12 * 16 + 16 * 10 + 10 * 6
     assert found["memory_bytes"] == 0
-    trainer.place = Place(task=2)
+    trainer.position = Position(task=2)
     part = trainer.summary()
     assert part["acc"] == pytest.approx(87.5) and part["bwt"] == pytest.approx(5)
     assert part["fwt"] == pytest.approx(20) and part["seconds_per_task"] == [1.5, 2.5]
@@ -248,7 +248,7 @@ def test_a_run_that_was_stopped_before_the_end_of_a_task_goes_on_the_same(name, 
     with pytest.raises(StopError):
         first.run()
     again = made(tmp_path)
-    assert again.resume() and (again.place.task, again.place.epoch) == (1, RECIPE.epochs)
+    assert again.resume() and (again.position.task, again.position.epoch) == (1, RECIPE.epochs)
     again.run()
     for key, tensor in again.learner.state_dict().items():
         assert torch.equal(tensor, whole.learner.state_dict()[key]), key
@@ -269,7 +269,7 @@ def test_a_resumed_run_has_the_results_of_one_that_was_not_stopped(at, tmp_path)
         for p in again.learner.parameters():
             p.mul_(-1)
     assert again.resume()
-    assert again.place.task == at[0] and again.place.seconds == first.place.seconds
+    assert again.position.task == at[0] and again.position.seconds == first.position.seconds
     found = again.run()
     for name in expected:
         if name != "seconds_per_task":
@@ -277,7 +277,7 @@ def test_a_resumed_run_has_the_results_of_one_that_was_not_stopped(at, tmp_path)
     assert again.seconds[: at[0]] == first.seconds[: at[0]]
     steps = [call[1:] for call in told.calls if call[0] == "step"]
     assert steps[0] == (at[0], at[1] + 1)
-    assert again.seconds[at[0]] > first.place.seconds
+    assert again.seconds[at[0]] > first.position.seconds
 
 
 def test_a_finished_run_is_read_and_not_trained_again(tmp_path):
@@ -291,7 +291,7 @@ def test_a_finished_run_is_read_and_not_trained_again(tmp_path):
 
 def test_nothing_is_stored_without_a_folder_and_nothing_resumed_without_a_file(tmp_path):
     trainer = trainer_of(out=tmp_path)
-    assert trainer.resume() is False and trainer.place == Place()
+    assert trainer.resume() is False and trainer.position == Position()
     trainer.out = None
     trainer.save()
     assert list(tmp_path.iterdir()) == []
@@ -319,7 +319,7 @@ def test_checkpoints_come_after_so_many_steps_every_epoch_and_every_task(every):
 
     class Keeps(ContinualTrainer):
         def save(self):
-            places.append((self.place.task, self.place.epoch, self.place.step))
+            places.append((self.position.task, self.position.epoch, self.position.step))
 
     torch.manual_seed(1)
     recipe = replace(RECIPE, checkpoint_steps=every)
@@ -330,22 +330,22 @@ def test_checkpoints_come_after_so_many_steps_every_epoch_and_every_task(every):
 
 
 @pytest.mark.parametrize("place", [
-    Place(task=4), Place(task=-1), Place(epoch=3), Place(epoch=-1), Place(step=-1),
-    Place(seconds=-1.0), Place(seconds=math.inf), Place(seconds=math.nan),
-    Place(epoch=1), Place(step=1), Place(seconds=1.0), Place(step=4, started=True),
-    Place(task=3, step=1, started=True),
+    Position(task=4), Position(task=-1), Position(epoch=3), Position(epoch=-1), Position(step=-1),
+    Position(seconds=-1.0), Position(seconds=math.inf), Position(seconds=math.nan),
+    Position(seconds=1.0), Position(step=4), Position(loss=math.nan),
+    Position(task=3, step=1),
 ])  # fmt: skip
 def test_places_where_no_training_stands_are_refused(place):
     trainer = trainer_of()
-    trainer._check_place()
+    trainer._check_restored()
     for fine in (
-        Place(task=3), Place(epoch=2, started=True), Place(step=3, seconds=7.0, started=True)
+        Position(task=3), Position(epoch=2), Position(step=3, seconds=7.0)
     ):  # fmt: skip
-        trainer.place = fine
-        trainer._check_place()
-    trainer.place = place
-    with pytest.raises(ValueError, match="no training stands"):
-        trainer._check_place()
+        trainer.position = fine
+        trainer._check_restored()
+    trainer.position = place
+    with pytest.raises(ValueError, match="no training stands|are no numbers"):
+        trainer._check_restored()
 
 
 @pytest.mark.parametrize("name", ["matrix", "untrained", "seconds"])
@@ -353,7 +353,7 @@ def test_results_of_another_number_of_tasks_are_refused(name):
     trainer = trainer_of()
     setattr(trainer, name, {"matrix": np.zeros((3, 2)), "untrained": np.zeros(2)}.get(name, [0.0]))
     with pytest.raises(ValueError, match="and not 3"):
-        trainer._check_place()
+        trainer._check_restored()
 
 
 def test_what_is_stored_names_method_options_and_stream(tmp_path):

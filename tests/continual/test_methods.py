@@ -11,12 +11,12 @@ from small import learner, stream
 
 import snnsim as sn
 from snnsim.continual import (
-    ContinualRecipe,
     ContinualTrainer,
     ContinualWatcher,
     Method,
     methods,
     metrics,
+    task_recipe,
 )
 from snnsim.continual.learner import Learner, dense_head
 from snnsim.continual.presynaptic import connections_of, weight_of
@@ -25,7 +25,7 @@ from snnsim.errors import CheckpointError, ConfigError
 from snnsim.functional.readouts import last
 from snnsim.synapses import Delayed
 
-RECIPE = ContinualRecipe(epochs=2, batch_size=21, lr=0.1)
+RECIPE = task_recipe(epochs=2, batch_size=21, lr=0.1)
 SCENARIOS = ("task", "domain", "class")
 
 
@@ -61,7 +61,7 @@ def test_a_run_that_is_interrupted_goes_on_bit_for_bit(name, tmp_path):
     class Stop(Exception):
         pass
 
-    recipe = ContinualRecipe(epochs=2, batch_size=21, lr=0.1, momentum=0.5, checkpoint_steps=1)
+    recipe = task_recipe(epochs=2, batch_size=21, lr=0.1, momentum=0.5, checkpoint_steps=1)
     scenario = "task" if name == "hypernetwork" else "class"
     whole, expected = run(name, scenario, recipe)
 
@@ -98,7 +98,7 @@ def test_a_run_that_is_interrupted_goes_on_bit_for_bit(name, tmp_path):
 def test_resuming_with_another_recipe_is_refused(tmp_path):
     trainer = ContinualTrainer(learner("class"), Method(), RECIPE, out=tmp_path)
     trainer.save()
-    other = ContinualTrainer(learner("class"), Method(), ContinualRecipe(), out=tmp_path)
+    other = ContinualTrainer(learner("class"), Method(), task_recipe(), out=tmp_path)
     with pytest.raises(CheckpointError, match="another recipe"):
         other.resume()
 
@@ -106,7 +106,7 @@ def test_resuming_with_another_recipe_is_refused(tmp_path):
 def test_resuming_another_method_or_stream_is_refused(tmp_path):
     ContinualTrainer(learner("class"), methods.get("ewc")(), RECIPE, out=tmp_path).save()
     other = ContinualTrainer(learner("class"), methods.get("si")(), RECIPE, out=tmp_path)
-    with pytest.raises(CheckpointError, match="another method: EWC and not SI"):
+    with pytest.raises(CheckpointError, match="another method: 'EWC' and not 'SI'"):
         other.resume()
     other = ContinualTrainer(learner("task"), methods.get("ewc")(), RECIPE, out=tmp_path)
     with pytest.raises(CheckpointError, match="another stream"):
@@ -154,7 +154,7 @@ def test_forward_transfer_is_said_only_where_tasks_share_their_outputs():
 
 def test_learning_rates_of_delays_need_delays():
     with pytest.raises(ConfigError, match="no delays"):
-        ContinualTrainer(learner("class"), Method(), ContinualRecipe(delay_lr=0.1))
+        ContinualTrainer(learner("class"), Method(), task_recipe(lr_delay=0.1))
 
 
 def test_ending_early_is_refused_where_answers_come_after_the_task():
@@ -179,7 +179,7 @@ def test_delays_stay_in_range_and_every_weight_learns(name, kind):
         def tested(self, task, row):
             seen.append(_weights(trainer.learner, task))
 
-    recipe = ContinualRecipe(epochs=3, batch_size=21, lr=0.5)
+    recipe = task_recipe(epochs=3, batch_size=21, lr=0.5)
     trainer = ContinualTrainer(learner("task", kind), method, recipe, watcher=Watch())
     trainer.run()
     for key in seen[0]:
@@ -291,7 +291,7 @@ def test_bad_streams_are_refused():
 def test_every_learning_rule_trains(training, feedback):
     # feedback alignment first has to turn the weights towards the feedback
     epochs = 80 if feedback == "random" else 20
-    recipe = ContinualRecipe(epochs=epochs, batch_size=21, lr=0.2, momentum=0.9)
+    recipe = task_recipe(epochs=epochs, batch_size=21, lr=0.2, momentum=0.9)
     torch.manual_seed(1)
     made = learner("task", training=training, feedback=feedback)
     trainer = ContinualTrainer(made, Method(), recipe)
@@ -316,12 +316,12 @@ def test_padding_says_nothing_to_online_training():
     for beyond in (0.0, 1.0):
         torch.manual_seed(1)
         trained = learner("class", training="ottt")
-        trainer = ContinualTrainer(trained, Method(), ContinualRecipe(lr=1e-9))
+        trainer = ContinualTrainer(trained, Method(), task_recipe(lr=1e-9))
         batch = trained.stream.tasks[0].train.batch(range(8))
         lengths = torch.tensor([6, 2, 3, 6, 1, 4, 5, 2])
         after = torch.arange(6)[:, None] >= lengths
         batch = batch._replace(x=torch.where(after[..., None], beyond, batch.x), lengths=lengths)
-        trainer.optimizer = trainer._optimizer(0)
+        trainer._ready()
         trainer._step(Fixed(batch), np.arange(8))
         gradients.append([p.grad for p in trained.body.parameters()])
     assert all(a.abs().max() > 0 for a in gradients[0])

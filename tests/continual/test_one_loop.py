@@ -9,10 +9,19 @@ import torch
 from small import learner
 from torch import nn
 
-from snnsim.continual import ContinualRecipe, ContinualTrainer, Method
-from snnsim.training import Recipe, Trainer, fit
+from snnsim.continual import ContinualTrainer, Method
+from snnsim.training import Recipe, Trainer, loop
 
-PLAIN = {"epochs": 3, "batch_size": 16, "schedule": "constant"}
+PLAIN = {"epochs": 5, "batch_size": 16, "lr": 0.02, "readout": "mean", "mask_padding": True}
+RECIPES = {
+    "published": {},
+    "decay": {"weight_decay": 0.01, "schedule": "constant"},
+    "cosine": {"schedule": "cosine", "schedule_delay": "same", "lr_delay": None},
+    "few epochs": {"epochs": 2},
+    "sgd": {"optimizer": "sgd", "momentum": 0.9, "clip": 0.5},
+    "own schedule": {"schedule": lambda done: 1 - done / 2},
+    "parts": {"accumulate": 3},
+}
 
 
 class AsNetwork(nn.Module):
@@ -33,45 +42,43 @@ def stream_of_one(scenario, kind):
     return made
 
 
-def alone(made, monkeypatch, decay):
-    monkeypatch.setattr(fit, "epoch_order", of_first_task)
+def as_one_network(made, recipe, monkeypatch):
+    monkeypatch.setattr(loop, "epoch_order", of_first_task)
     task = made.stream.tasks[0]
-    recipe = Recipe(
-        **PLAIN, max_lr=0.02, weight_decay=decay, readout="mean", mask_padding=True,
-        lr_delay=0.0, precision="float32",
-    )  # fmt: skip
     Trainer(AsNetwork(made), task.train, task.test, recipe, seed=5).run()
 
 
-of_epoch = fit.epoch_order
+of_epoch = loop.epoch_order
 
 
 def of_first_task(samples, seed, epoch):
     return of_epoch(samples, seed, 0, epoch)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.01])
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("scenario", ["task", "class", "domain"])
-@pytest.mark.parametrize("kind", ["dense", "recurrent"])
-def test_one_task_alone_and_as_a_stream_ends_at_the_same_weights(
-    scenario, kind, decay, monkeypatch
-):
+@pytest.mark.parametrize("kind", ["dense", "recurrent", "axonal"])
+def test_one_task_alone_and_as_a_stream_ends_at_the_same_weights(scenario, kind, name, monkeypatch):
     one, other = stream_of_one(scenario, kind), stream_of_one(scenario, kind)
-    before = [p.detach().clone() for p in one.parameters()]
-    recipe = ContinualRecipe(**PLAIN, lr=0.02, optimizer="adam", weight_decay=decay)
-    ContinualTrainer(one, Method(), recipe, seed=5).run()
-    alone(other, monkeypatch, decay)
-    for (name, a), (_, b), first in zip(
-        one.named_parameters(), other.named_parameters(), before, strict=True
-    ):
+    before = {name: p.detach().clone() for name, p in one.named_parameters()}
+    recipe = Recipe(**(PLAIN | RECIPES[name]), precision="float32")
+    of_stream = recipe if kind == "axonal" else replace(recipe, lr_delay=None)
+    ContinualTrainer(one, Method(), of_stream, seed=5).run()
+    as_one_network(other, recipe, monkeypatch)
+    moved = set()
+    for (name, a), (_, b) in zip(one.named_parameters(), other.named_parameters(), strict=True):
         assert torch.equal(a, b), name
-        untouched = name.startswith(("made.heads.1", "heads.1", "heads.2"))  # of other tasks
-        assert torch.equal(a, first) == untouched, name
+        if not torch.equal(a, before[name]):
+            moved.add(name)
+    of_others = {n for n in before if n.startswith(("heads.1", "heads.2"))}
+    assert moved == {n for n, p in one.named_parameters() if p.requires_grad} - of_others
+    delays = {n for n in before if n.endswith("delay")}
+    assert delays <= moved and bool(delays) == (kind == "axonal")
 
 
 def test_another_order_ends_elsewhere(monkeypatch):
     one, other = stream_of_one("task", "dense"), stream_of_one("task", "dense")
-    recipe = ContinualRecipe(**PLAIN, lr=0.02, optimizer="adam")
+    recipe = Recipe(**PLAIN, lr_delay=None)
     ContinualTrainer(one, Method(), recipe, seed=6).run()
-    alone(other, monkeypatch, 0.0)
+    as_one_network(other, recipe, monkeypatch)
     assert not all(map(torch.equal, one.parameters(), other.parameters()))

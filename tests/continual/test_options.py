@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from snnsim.continual import ContinualRecipe, methods
+from snnsim.continual import methods, task_recipe
 from snnsim.errors import ConfigError
 
 WRONG = {
@@ -49,10 +49,10 @@ def test_one_rate_may_be_a_whole_number():
     [
         {"lr": math.nan}, {"lr": math.inf}, {"lr": 0}, {"later_lr": -1}, {"epochs": 0},
         {"batch_size": 0}, {"momentum": -1}, {"weight_decay": math.nan}, {"until": 1.5},
-        {"delay_lr": -1}, {"checkpoint_steps": -1}, {"optimizer": "adm"}, {"schedule": "cos"},
+        {"lr_delay": -1}, {"checkpoint_steps": -1}, {"optimizer": "adm"}, {"schedule": "cos"},
     ],
     ids=str,
 )  # fmt: skip
 def test_recipes_out_of_range_are_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
-        ContinualRecipe(**options)
+        task_recipe(**options)

@@ -12,11 +12,11 @@ from small import body, parts
 
 from snnsim.continual import (
     HLOP,
-    ContinualRecipe,
     ContinualTrainer,
     Learner,
     dense_head,
     split_by_class,
+    task_recipe,
 )
 from snnsim.continual.methods.ewc import EWC
 from snnsim.continual.methods.gpm import GPM
@@ -58,7 +58,7 @@ def train(name: str, out: Path) -> None:
     online = {"training": "ottt"} if name.startswith("online") else {}
     kind = "dense" if online else "recurrent"
     learner = Learner(body(kind), dense_head(10), stream, **online).double()
-    recipe = ContinualRecipe(epochs=2, batch_size=41 if "of few" in name else 10, lr=0.2)
+    recipe = task_recipe(epochs=2, batch_size=41 if "of few" in name else 10, lr=0.2)
     trainer = ContinualTrainer(learner, METHODS[name](), recipe)
     torch.manual_seed(3 + distributed.rank())  # what the processes draw is made equal, too
     trainer.run()

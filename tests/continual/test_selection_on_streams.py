@@ -10,7 +10,7 @@ import torch
 from small import blobs, learner
 from snnsim_experiments.continual import networks, streams
 
-from snnsim.continual import ContinualRecipe, ContinualTrainer, ContinualWatcher, methods
+from snnsim.continual import ContinualTrainer, ContinualWatcher, methods, task_recipe
 from snnsim.continual.stream import Stream, Task, View
 from snnsim.errors import ConfigError
 
@@ -51,7 +51,7 @@ def train(method, scenario, **recipe):
     net.stream = locked(net.stream)
     options = {"epochs": 1, "batch_size": 16, "lr": 0.05, **recipe}
     optimizer = {"optimizer": "adam"} if method == "sharp" else {}
-    trainer = Untested(net, methods.get(method)(), ContinualRecipe(**options, **optimizer))
+    trainer = Untested(net, methods.get(method)(), task_recipe(**options, **optimizer))
     trainer.run()
     return trainer
 
@@ -63,7 +63,7 @@ def test_no_method_reads_test_data_while_it_trains(method):
             trainer = train(method, scenario)
         except ConfigError:
             continue  # a scenario that is not the method's
-        assert trainer.place.task == len(trainer.stream)
+        assert trainer.position.task == len(trainer.stream)
         return
     pytest.fail(f"{method} trains in no scenario")
 
@@ -77,7 +77,7 @@ def test_a_task_ends_early_by_its_validation_data():
 
     net = learner("task")
     net.stream = locked(net.stream)
-    recipe = ContinualRecipe(epochs=8, batch_size=16, lr=0.02, optimizer="adam", until=0.6)
+    recipe = task_recipe(epochs=8, batch_size=16, lr=0.02, optimizer="adam", until=0.6)
     trainer = Untested(net, methods.get("fine-tuning")(), recipe, watcher=Noting())
     asked, correct = [], net.correct
 
@@ -165,7 +165,7 @@ def test_a_locked_test_part_is_what_a_run_to_choose_by_trains_without(monkeypatc
     monkeypatch.setattr(snnsim_datasets, "load", guarded)
     stream = streams.build("split-spoken-digits", None, evaluate="validation", per_task=10)
     net = networks.build(stream, **small_network())
-    summary = ContinualTrainer(net, methods.get("gpm")(), ContinualRecipe(lr=0.05)).run()
+    summary = ContinualTrainer(net, methods.get("gpm")(), task_recipe(lr=0.05)).run()
     assert 0 <= summary["acc"] <= 100
 
 
@@ -209,7 +209,7 @@ def uneven_trainer(**recipe):
 
     options = {"batch_size": 7, "lr": 0.01, **recipe}
     method = methods.get("fine-tuning")()
-    trainer = Untested(net, method, ContinualRecipe(**options), watcher=Noting(), seed=5)
+    trainer = Untested(net, method, task_recipe(**options), watcher=Noting(), seed=5)
     return trainer, data, losses
 
 

@@ -12,7 +12,7 @@ from snnsim_experiments.continual.config import (
     resolve,
 )
 
-from snnsim.continual import ContinualRecipe, methods
+from snnsim.continual import methods, task_recipe
 from snnsim.errors import ConfigError
 
 RECIPE = {"epochs": 1, "batch_size": 64, "lr": 0.1, "optimizer": "sgd", "momentum": 0.0,
@@ -68,11 +68,11 @@ def test_a_stream_has_the_settings_of_its_protocol(stream):
     assert chosen.network == NETWORK | network
     found = chosen.training
     assert {key: found[key] for key in RECIPE} == RECIPE | training
-    others = {f.name: f.default for f in dataclasses.fields(ContinualRecipe)}
+    others = {f.name: f.default for f in dataclasses.fields(task_recipe)}
     assert found == others | RECIPE | training
     assert chosen.method == {} and chosen.seed == 0
     assert (chosen.stream_name, chosen.method_name) == (stream, "fine-tuning")
-    assert chosen.recipe == ContinualRecipe(**chosen.training)
+    assert chosen.recipe == task_recipe(**chosen.training)
 
 
 BLOCKS = {  # rows of the subspaces of a residual network, from its first layer to its last

@@ -8,13 +8,13 @@ from small import CHANNELS, blobs, learner, lif, stream
 
 import snnsim as sn
 from snnsim.continual import (
-    ContinualRecipe,
     ContinualTrainer,
     ContinualWatcher,
     Learner,
     dense_head,
     permuted,
     split_by_class,
+    task_recipe,
 )
 from snnsim.continual.activity import Trunk, pack, unpack
 from snnsim.continual.codes import encode, nearest
@@ -26,7 +26,7 @@ from snnsim.errors import ConfigError
 from snnsim.functional.losses import supervised_contrastive
 from snnsim.training.rules import prepare
 
-RECIPE = ContinualRecipe(epochs=10, batch_size=21, lr=0.005, optimizer="adam")
+RECIPE = task_recipe(epochs=10, batch_size=21, lr=0.005, optimizer="adam")
 
 
 class Snapshots(ContinualWatcher):
@@ -282,7 +282,7 @@ def test_what_is_kept_of_many_tasks_comes_back_in_their_order():
     tasks = permuted("many", (blobs(24, 0), None, blobs(6, 1)), 12)
     learns = Learner(sn.Sequential(*layers), dense_head(10), tasks)
     method = SHARP(horizon=3, per_class=2, samples=20)
-    ContinualTrainer(learns, method, ContinualRecipe(batch_size=24, lr=0.005)).run()
+    ContinualTrainer(learns, method, task_recipe(batch_size=24, lr=0.005)).run()
     again = SHARP(horizon=3, per_class=2, samples=20)
     again.attach(learns)
     again.load(dict(sorted(method.tensors().items())))  # "10" before "9", as a file has them

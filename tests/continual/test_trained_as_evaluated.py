@@ -4,16 +4,17 @@ and no decay of what is no weight; and that methods protect delays as well."""
 import numpy as np
 import pytest
 import torch
+from loop_cases import step
 from small import CHANNELS, lif, name_of, stream
 
 import snnsim as sn
-from snnsim.continual import ContinualRecipe, ContinualTrainer, Learner, dense_head, methods
+from snnsim.continual import ContinualTrainer, Learner, dense_head, methods, task_recipe
 from snnsim.continual.methods.ewc import EWC
 from snnsim.continual.methods.fine_tuning import FineTuning
 from snnsim.layer import Layer, add_auxiliary_loss
 from snnsim.synapses import Delayed
 from snnsim.training import Recipe
-from snnsim.training.recipe import Optimizers
+from snnsim.training.optimizers import Optimizers
 
 GRANULARITIES = ("synaptic", "axonal", "dendritic")
 SIGMA_END = Recipe().sigma_end
@@ -30,7 +31,7 @@ def made_of(*layers, scenario="class", **options):
 
 def trainer_of(made, method=None, **recipe):
     defaults = {"epochs": 1, "batch_size": 21, "lr": 0.1}
-    return ContinualTrainer(made, method or FineTuning(), ContinualRecipe(**(defaults | recipe)))
+    return ContinualTrainer(made, method or FineTuning(), task_recipe(**(defaults | recipe)))
 
 
 # --- the width of kernels ---
@@ -88,7 +89,7 @@ def test_widths_go_on_after_a_resumption(tmp_path):
     def start(out):
         torch.manual_seed(0)
         made = made_of(delayed(), lif(10))
-        recipe = ContinualRecipe(epochs=12, batch_size=42)
+        recipe = task_recipe(epochs=12, batch_size=42)
         return ContinualTrainer(made, Widths(), recipe, out=out)
 
     whole = start(None)
@@ -138,8 +139,8 @@ def test_a_layers_own_loss_counts_in_the_loss_that_is_reported():
     for size in (0.0, 3.0):
         torch.manual_seed(0)
         trainer = trainer_of(made_of(sn.Dense(CHANNELS, 10), Costly(size), lif(10)), lr=1e-6)
-        trainer.optimizer = trainer._optimizer(0)
-        losses.append(trainer._step(trainer.stream.tasks[0].train, np.arange(21)))
+        trainer._ready()
+        losses.append(step(trainer, trainer.stream.tasks[0].train, np.arange(21)))
     assert losses[1] - losses[0] == pytest.approx(9.0, rel=1e-5)
 
 
@@ -153,8 +154,8 @@ def test_the_ponder_cost_of_a_rate_coded_model_reaches_its_parameters():
             module.ponder = ponder
         made = Learner(sn.Sequential(net), dense_head(8), stream("class"))
         trainer = trainer_of(made, lr=1e-9)
-        trainer.optimizer = trainer._optimizer(0)
-        trainer._step(trainer.stream.tasks[0].train, np.arange(21))
+        trainer._ready()
+        step(trainer, trainer.stream.tasks[0].train, np.arange(21))
         return {n: p.grad for n, p in made.named_parameters() if p.grad is not None}
 
     without, with_cost = gradients(0.0), gradients(10.0)
@@ -214,7 +215,7 @@ def test_a_streams_weight_decay_reaches_weights_alone(optimizer):
     made = made_of(sn.Dense(CHANNELS, 10), lif(10))
     trainer = trainer_of(made, optimizer=optimizer, weight_decay=0.1)
     made.kinds = Kinds()
-    found = moved_without_gradient(made.kinds, trainer._optimizer(0).step)
+    found = moved_without_gradient(made.kinds, trainer._ready().step)
     assert found == DECAYED
 
 
@@ -296,7 +297,7 @@ def test_strong_consolidation_keeps_delays_where_they_mattered():
             made.heads[0].weight.mul_(100)
             made.body[0].weight.mul_(3)
         method = EWC(strength=strength, samples=42)
-        trainer = trainer_of(made, method, epochs=15, lr=0.01, delay_lr=0.02, optimizer="adam")
+        trainer = trainer_of(made, method, epochs=15, lr=0.01, lr_delay=0.02, optimizer="adam")
         trainer._run_task()
         before = made.body[0].delay.detach().clone()
         trainer._run_task()

@@ -5,7 +5,7 @@ import torch
 from small import CHANNELS, lif, stream
 
 import snnsim as sn
-from snnsim.continual import ContinualRecipe, ContinualTrainer, Learner, dense_head
+from snnsim.continual import ContinualTrainer, Learner, dense_head, task_recipe
 from snnsim.continual.methods.fine_tuning import FineTuning
 from snnsim.continual.methods.gpm import GPM
 from snnsim.continual.methods.hlop import HLOP
@@ -38,7 +38,7 @@ def test_unlearning_leaves_alone_what_the_method_within_protects(inner):
     layers = (sn.Dense(CHANNELS, 16), lif(16))
     learner = Learner(sn.Sequential(*layers), dense_head(16), stream("domain"))
     method = Refresh(inner=inner, size=0.1)
-    trainer = ContinualTrainer(learner, method, ContinualRecipe(batch_size=16))
+    trainer = ContinualTrainer(learner, method, task_recipe(batch_size=16))
     trainer._run_task()
     method.begin_task(1)
     learner.train()

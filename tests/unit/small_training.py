@@ -50,7 +50,7 @@ class Tiny:
 
 
 TRAIN, VALIDATION = Tiny(22, seed=1), Tiny(13, seed=2)
-RECIPE = Recipe(epochs=4, batch_size=5, max_lr=0.05, lr_delay=0.5, sigma_share=0.6)
+RECIPE = Recipe(epochs=4, batch_size=5, lr=0.05, lr_delay=0.5, sigma_fraction=0.6)
 
 
 def network(seed: int = 0, dropout: float = 0.3, **options) -> Sequential:

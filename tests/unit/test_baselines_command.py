@@ -136,7 +136,7 @@ def test_learning_rates_are_chosen_on_validation_data(snnsim, tmp_path):
         f"{lr:g}": pytest.approx(100 * s["validation_accuracy"]) for lr, s in tried.items()
     }
     best = max(tried, key=lambda lr: tried[lr]["validation_accuracy"])
-    assert row["max_lr"] == pytest.approx(best)
+    assert row["lr"] == pytest.approx(best)
     chosen = "seed" if best == 0.003 else "rate0.001-seed"
     assert sorted(p.name for p in (tmp_path / "elman").iterdir()) == sorted(
         {"seed0", "rate0.001-seed0", f"{chosen}0", f"{chosen}1"}
@@ -162,9 +162,7 @@ def test_budgets_may_be_short():
 def test_sections_of_one_model_are_for_it_alone(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("[training]\nmax_lr = 0.5\n[training-gru]\nmax_lr = 0.25\n")
-    rates = [
-        resolve(m, "spoken-digits", config=str(path)).training["max_lr"] for m in ("gru", "lstm")
-    ]
+    rates = [resolve(m, "spoken-digits", config=str(path)).training["lr"] for m in ("gru", "lstm")]
     assert rates == [0.25, 0.5]
 
 
@@ -222,11 +220,11 @@ def test_a_finished_row_is_not_lost_to_a_refusal(snnsim, tmp_path):
 
 
 def test_what_spiking_networks_share_with_baselines_and_what_is_theirs_alone():
-    changes = ["training.patience=3", "training.lr_delay=0.5", "training.max_lr=0.5"]
+    changes = ["training.patience=3", "training.lr_delay=0.5", "training.lr=0.5"]
     facts = (14, 4, 10.0)
     chosen = configure("snn-learned", "spoken-digits", 4000, "parameters", facts, changes=changes)
     assert chosen.training["patience"] == 3 and chosen.training["lr_delay"] == 0.5
-    assert chosen.training["max_lr"] != 0.5
+    assert chosen.training["lr"] != 0.5
 
 
 def test_masked_weights_are_no_parameters_of_a_run(snnsim, tmp_path):

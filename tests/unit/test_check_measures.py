@@ -94,7 +94,7 @@ def test_accuracy_is_that_of_the_trained_network_in_percent(monkeypatch):
     assert made["net"] is net is asked[0][0] and net.layers[0].n_out == 32 and len(net.layers) == 1
     assert made["train"] is data and made["test"] is test is asked[0][1] and made["seed"] == 6
     recipe = made["recipe"]
-    assert (recipe.epochs, recipe.batch_size, recipe.max_lr) == (2, 50, 5e-3)
+    assert (recipe.epochs, recipe.batch_size, recipe.lr) == (2, 50, 5e-3)
     assert (recipe.readout, recipe.mask_padding) == ("last", True)
     assert asked[0][2] == {"readout": "last", "mask_padding": True}
     set_seed(6)

@@ -177,9 +177,9 @@ def test_every_run_has_the_seed_and_rate_of_its_folder(tmp_path, monkeypatch):
 
     def train(config, root, folder, **options):
         calls.append((folder.relative_to(tmp_path).as_posix(), config.seed,
-                      round(config.training["max_lr"], 9), options["resume"], root))  # fmt: skip
+                      round(config.training["lr"], 9), options["resume"], root))  # fmt: skip
         assert options["device"] == "cpu" and options["quiet"] is True
-        accuracy = {0.0003: 0.5, 0.003: 0.4, 0.03: 0.2}[round(config.training["max_lr"], 9)]
+        accuracy = {0.0003: 0.5, 0.003: 0.4, 0.03: 0.2}[round(config.training["lr"], 9)]
         if (folder.name, found.get("stop")) == ("seed0", True):
             raise NonFiniteError("far off")
         folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ def test_every_run_has_the_seed_and_rate_of_its_folder(tmp_path, monkeypatch):
     rates, seeds = [0.0003, 0.003, 0.03, 0.0003], [3, 3, 3, 5]
     assert calls == [(f"elman/{name}", seed, rate, False, "there")
                      for name, seed, rate in zip(names, seeds, rates, strict=True)]  # fmt: skip
-    assert row["max_lr"] == pytest.approx(0.0003)
+    assert row["lr"] == pytest.approx(0.0003)
     assert row["tried"] == {"0.0003": 50.0, "0.003": 40.0, "0.03": 20.0}
     assert (row["test"], row["validation"], row["seconds"]) == (25.0, 50.0, 4.0)
     assert row["seeds"] == [3, 5] and row["test_std"] == 0.0 and row["rate"] is None

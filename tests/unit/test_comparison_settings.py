@@ -38,7 +38,7 @@ ONE_LAYER = {"lightnet2d", "lrcn", "plstm2d", "regenn", "rrn", "workspace"}
 @pytest.mark.parametrize("data", ["fsdd", "gsc", "spoken-digits", "shd"])
 def test_baselines_start_from_one_recipe(data):
     found = resolve("gru", data)
-    training = {"epochs": 30, "batch_size": 64, "max_lr": 3e-3, "weight_decay": 1e-5,
+    training = {"epochs": 30, "batch_size": 64, "lr": 3e-3, "weight_decay": 1e-5,
                 "mask_padding": True}  # fmt: skip
     assert found.recipe == Recipe(**training)
     assert found.network["depth"] == 2 and found.network["dropout"] == 0.2
@@ -175,7 +175,7 @@ def test_spiking_networks_of_a_stream_differ_in_their_connections():
 def test_spiking_networks_share_the_recipe_of_baselines_but_for_rates_of_their_own():
     changes = [
         "training.readout=mean", "training.accumulate=2", "training.batch_size=16",
-        "training.max_lr=0.7", "training.sigma_end=0.4", "training.mask_padding=true",
+        "training.lr=0.7", "training.sigma_end=0.4", "training.mask_padding=true",
         "training.weight_decay=0.25", "training.schedule=constant", "training.precision=float32",
         "training.checkpoint_steps=7", "network.dropout=0.35", "data.pool=50", "encoder.clip=3",
     ]  # fmt: skip
@@ -191,7 +191,7 @@ def test_spiking_networks_share_the_recipe_of_baselines_but_for_rates_of_their_o
     assert {key: theirs.training[key] for key in shared} == shared
     rest = {key: ours.training[key] for key in ours.training if key not in shared}
     kept = {key: own.training[key] for key in rest} | {"sigma_end": 0.4}
-    assert rest == kept and own.training["max_lr"] != 0.7 == theirs.training["max_lr"]
+    assert rest == kept and own.training["lr"] != 0.7 == theirs.training["lr"]
     assert ours.data == theirs.data and ours.data["pool"] == 50
     assert ours.network["dropout"] == theirs.network["dropout"] == 0.35
     assert ours.seed == theirs.seed == 5
@@ -203,9 +203,9 @@ def test_a_file_of_settings_gives_spiking_networks_what_all_share(tmp_path):
     file.write_text("[training]\nbatch_size = 7\nmax_lr = 0.5\n[network]\ndropout = 0.45\n")
     ours = configure("snn-none", "spoken-digits", 9000, "parameters", FACTS, config=str(file))
     assert ours.training["batch_size"] == 7 and ours.network["dropout"] == 0.45
-    assert ours.training["max_lr"] == resolve_spiking("spoken-digits").training["max_lr"]
+    assert ours.training["lr"] == resolve_spiking("spoken-digits").training["lr"]
     theirs = configure("gru", "spoken-digits", 9000, "parameters", FACTS, config=str(file))
-    assert theirs.training["max_lr"] == 0.5
+    assert theirs.training["lr"] == 0.5
 
 
 @pytest.mark.parametrize("by", ["parameters", "operations", "state"])
@@ -224,7 +224,7 @@ def test_all_hidden_layers_of_a_spiking_network_are_as_wide_as_the_budget_allows
 
 def test_changes_that_all_networks_share_are_told_from_those_of_baselines():
     changes = ["data.pool=5", "encoder.clip=3", "network.depth=1", "training.epochs=3",
-               "training.max_lr=1", "training.lr_delay=1", "options.order=3"]  # fmt: skip
+               "training.lr=1", "training.lr_delay=1", "options.order=3"]  # fmt: skip
     assert _shared(changes) == changes[:4]
     assert _shared(None) == []
     assert [c for c in changes if c.startswith(OF_DELAYS)] == ["training.lr_delay=1"]

@@ -81,7 +81,7 @@ def test_published_systems_have_their_published_values(
     config = resolve(dataset)
     recipe = config.recipe
     assert (recipe.epochs, recipe.batch_size) == (epochs, batch)
-    assert (recipe.max_lr, recipe.lr_delay, recipe.weight_decay) == (5e-3, 0.1, 1e-5)
+    assert (recipe.lr, recipe.lr_delay, recipe.weight_decay) == (5e-3, 0.1, 1e-5)
     network = config.network
     assert (network["hidden"], network["max_delay_ms"]) == (hidden, delay)
     assert (network["tau_mem"], network["dropout"]) == (tau, dropout)
@@ -96,8 +96,8 @@ def test_each_layer_wins_over_those_below(toml):
     assert Recipe().epochs == 150
     assert resolve(NAME, mine).recipe.epochs == 7
     assert resolve(NAME, mine, ["training.epochs=9"]).recipe.epochs == 9
-    last = resolve(NAME, mine, ["training.epochs=9", "training.max_lr=0.5"], epochs=11).recipe
-    assert (last.epochs, last.batch_size, last.max_lr) == (11, 8, 0.5)
+    last = resolve(NAME, mine, ["training.epochs=9", "training.lr=0.5"], epochs=11).recipe
+    assert (last.epochs, last.batch_size, last.lr) == (11, 8, 0.5)
 
 
 def test_layers_are_merged_key_by_key(toml):
@@ -142,7 +142,7 @@ def test_configuration_survives_json():
         ("network.tau_mem=55", 55.0),
         ("network.tau_mem=5.5e1", 55.0),
         ("network.kernel_count=2", 2),
-        ("training.max_lr=1e-3", 1e-3),
+        ("training.lr=1e-3", 1e-3),
         ("training.epochs=1_000", 1000),
         ("training.mask_padding=true", True),
         ("training.mask_padding=false", False),
@@ -204,7 +204,7 @@ def test_what_is_not_for_configurations_is_refused(key):
         "training.epochs=many",
         "training.epochs=2.5",
         "training.epochs=[1]",
-        "training.max_lr=fast",
+        "training.lr=fast",
         "training.mask_padding=perhaps",
         "training.readout=3",
         "network.hidden=16",
@@ -228,7 +228,7 @@ def test_value_of_the_wrong_type_is_refused_naming_key_and_value(change):
     ("change", "text"),
     [
         ("training.epochs=0", "epochs is 0"),
-        ("training.max_lr=-1", "max_lr is -1"),
+        ("training.lr=-1", "lr is -1"),
         ("training.readout=lst", "did you mean 'last'"),
         ("training.schedule=one_cicle", "did you mean 'one_cycle'"),
     ],

@@ -65,7 +65,7 @@ def train(samples: int, out: Path) -> None:
     set_seed(11 + distributed.rank())  # different weights, which the start has to make equal
     net = delay_network((6, 10, 8, 3), dt=1.0, tau_mem=2.0, max_delay_ms=4, dropout=0.4).double()
     watcher = Losses()
-    recipe = Recipe(epochs=3, batch_size=6, max_lr=0.02, lr_delay=0.3, sigma_share=0.5)
+    recipe = Recipe(epochs=3, batch_size=6, lr=0.02, lr_delay=0.3, sigma_fraction=0.5)
     trainer = Trainer(net, Tiny(samples, 1), Tiny(9, 2), recipe, seed=12, watcher=watcher)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.run()]
     name = f"{distributed.rank()}-of-{distributed.size()}"

@@ -11,7 +11,7 @@ import torch
 from small_training import CHANNELS, VALIDATION, Tiny, changed, network, trainer
 
 import snnsim as sn
-from snnsim.continual import ContinualRecipe, ContinualTrainer, ContinualWatcher, methods
+from snnsim.continual import ContinualTrainer, ContinualWatcher, methods, task_recipe
 from snnsim.errors import NonFiniteError, SnnsimError
 from snnsim.training import Watcher, checkpoint, evaluate, predict
 
@@ -91,7 +91,7 @@ def test_divergence_in_the_last_step_of_a_task_is_seen_before_it_is_saved(
             if task == 1 and step == steps:
                 next(iter(learner.body.parameters())).data.view(-1)[0] = value
 
-    recipe = ContinualRecipe(epochs=1, batch_size=42)
+    recipe = task_recipe(epochs=1, batch_size=42)
     steps = -(-len(learner.stream.tasks[1].train) // 42)
     method = methods.get("fine-tuning")()
     with pytest.raises(NonFiniteError):

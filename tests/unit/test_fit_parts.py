@@ -25,7 +25,7 @@ from snnsim.training import (
     Watcher,
     checkpoint,
     distributed,
-    fit,
+    loop,
     objectives,
     set_seed,
 )
@@ -35,7 +35,7 @@ from snnsim.training.finite import first_culprit, gradients_finite
 
 
 def test_the_order_of_an_epoch_is_that_of_its_seed_and_number():
-    found = fit.epoch_order(9, 3, 7)
+    found = loop.epoch_order(9, 3, 7)
     np.testing.assert_array_equal(found, np.random.default_rng([3, 7]).permutation(9))
 
 
@@ -49,8 +49,8 @@ def test_a_seed_is_a_whole_number_and_seeds_torch():
 
 
 def test_a_training_starts_at_nothing():
-    assert asdict(fit.Position()) == {
-        "epoch": 0, "step": 0, "loss": 0.0, "score": 0, "samples": 0, "seconds": 0.0,
+    assert asdict(loop.Position()) == {
+        "task": 0, "epoch": 0, "step": 0, "loss": 0.0, "score": 0, "samples": 0, "seconds": 0.0,
         "best_score": -1.0, "best_loss": float("inf"), "best_epoch": -1, "stopped": False,
     }  # fmt: skip
 
@@ -63,7 +63,7 @@ def test_validation_is_told_everything_of_the_recipe(monkeypatch, mask):
         asked.append((net, data, options))
         return Scores(0.25, 2.0, 0.125, 13)
 
-    monkeypatch.setattr(fit, "evaluate", noting)
+    monkeypatch.setattr("snnsim.training.trainer.evaluate", noting)
     recipe = changed(epochs=1, readout="mean", mask_padding=mask, batch_size=7, check_finite=mask)
     t = trainer(recipe)
     (row,) = t.run()
@@ -81,7 +81,7 @@ def test_validation_is_told_everything_of_the_recipe(monkeypatch, mask):
 def test_seconds_are_those_of_steps_and_evaluation_of_one_epoch(monkeypatch):
     clock = itertools.count()
     t = trainer(changed(epochs=2))
-    monkeypatch.setattr(fit.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
     assert [row["seconds"] for row in t.run()] == [6.0, 6.0]  # five steps and an evaluation
     assert t.position.seconds == 0.0
 
@@ -108,14 +108,14 @@ def test_the_accuracy_of_training_counts_right_answers():
             return x * self.scale, None
 
     recorder = Recorder(net := Echo())
-    recipe = Recipe(epochs=1, batch_size=3, readout="mean", accumulate=2, max_lr=0.0)
+    recipe = Recipe(epochs=1, batch_size=3, readout="mean", accumulate=2, lr=0.0)
     t = Trainer(net, Four(), Four(), recipe, watcher=recorder)
     (row,) = t.run()
     assert row["train_accuracy"] == row["validation_accuracy"] == 0.75
     right, wrong = np.log(np.exp(1) + 2) - 1, np.log(np.exp(1) + 2)
     assert row["train_loss"] == pytest.approx((3 * right + wrong) / 4, rel=1e-6)
     assert row["validation_loss"] == pytest.approx((3 * right + wrong) / 4, rel=1e-6)
-    order = fit.epoch_order(4, 0, 0)
+    order = loop.epoch_order(4, 0, 0)
     each = np.where(order == 3, wrong, right)
     assert recorder.losses == pytest.approx([each[:3].mean(), each[3]], rel=1e-6)
 
@@ -194,7 +194,9 @@ def log_of_writing(monkeypatch, watcher_kind, **recipe):
 
 def test_a_watcher_hears_of_every_checkpoint_before_it_is_written(monkeypatch, tmp_path):
     log, watcher = log_of_writing(monkeypatch, Watcher)
-    monkeypatch.setattr(fit, "evaluate", lambda *_, **__: Scores(0.5, 1.0, 0.1, 13))
+    monkeypatch.setattr(
+        "snnsim.training.trainer.evaluate", lambda *_, **__: Scores(0.5, 1.0, 0.1, 13)
+    )
     t = trainer(changed(epochs=2, checkpoint_steps=2), out=tmp_path, watcher=watcher)
     t.run()
     names = [name.split(".")[0] for name in log]
@@ -253,7 +255,7 @@ def position(**changes):
     t = trainer(changed(epochs=4))
     t.run()  # so that the optimisers have a state
     best = {"best_epoch": 1, "best_score": 0.5, "best_loss": 1.0}
-    t.position = fit.Position(**{"epoch": 2, "step": 3, "samples": 15, **best, **changes})
+    t.position = loop.Position(**{"epoch": 2, "step": 3, "samples": 15, **best, **changes})
     return t
 
 
@@ -283,7 +285,7 @@ def position(**changes):
 )
 def test_places_at_which_no_training_can_stand(changes, reason):
     with pytest.raises(ValueError, match=reason):
-        position(**changes)._check_position()
+        position(**changes)._check_restored()
 
 
 def test_places_at_which_a_training_can_stand():
@@ -291,21 +293,19 @@ def test_places_at_which_a_training_can_stand():
         {}, {"score": 15}, {"step": 5, "samples": 22}, {"epoch": 4, "step": 0, "samples": 0},
         {"epoch": 0, "step": 0, "samples": 0}, {"loss": -1.0},
     ):  # fmt: skip
-        position(**changes)._check_position()
+        position(**changes)._check_restored()
     t = trainer()
-    t._check_position()  # nothing has begun
-    t.position = fit.Position(epoch=0, step=1, samples=5)
+    t._check_restored()  # nothing has begun
+    t.position = loop.Position(epoch=0, step=1, samples=5)
     with pytest.raises(ValueError, match="no state of the optimisers"):
-        t._check_position()
-    t.position = fit.Position(epoch=1, best_epoch=0, best_score=0.5, best_loss=1.0)
+        t._check_optimizers()
+    t.position = loop.Position(epoch=1, best_epoch=0, best_score=0.5, best_loss=1.0)
     with pytest.raises(ValueError, match="no state of the optimisers"):
-        t._check_position()
+        t._check_optimizers()
 
 
 def test_the_last_good_checkpoint_is_named_where_there_is_one(tmp_path):
-    assert trainer()._last_good() == (
-        "Last good checkpoint: none yet. Try a smaller max_lr or lr_delay"
-    )
+    assert trainer()._last_good() == "Last good checkpoint: none yet"
     t = trainer(changed(epochs=1), out=tmp_path)
     assert "none yet" in t._last_good()
     t.run()

@@ -236,7 +236,7 @@ OBJECTIVES = {
     "values per step": (PerStep("mse"), 1),
     "own": (lambda y, b: (y.mean(0) - b.target).abs().mean(1) - 5.0, 2),
 }
-RECIPE = Recipe(epochs=6, batch_size=8, max_lr=0.02)
+RECIPE = Recipe(epochs=6, batch_size=8, lr=0.02)
 
 
 def trainer(case: str, recipe: Recipe = RECIPE, **options) -> Trainer:
@@ -269,7 +269,7 @@ def test_training_by_any_objective_learns_and_keeps_the_best_epoch(case, tmp_pat
 
 @pytest.mark.parametrize("case", OBJECTIVES)
 def test_training_by_any_objective_is_resumed_bit_for_bit(case, tmp_path):
-    whole = trainer(case, Recipe(epochs=6, batch_size=8, max_lr=0.02, checkpoint_steps=2))
+    whole = trainer(case, Recipe(epochs=6, batch_size=8, lr=0.02, checkpoint_steps=2))
     whole.run()
 
     class Stop(Exception):
@@ -315,7 +315,7 @@ def test_rows_of_another_objective_are_not_taken_for_ones_own(tmp_path):
     objective, outputs = OBJECTIVES["own"]
     other = Trainer(net(outputs), sets("own", 0), sets("own", 1), RECIPE,
                     objective=objective, out=tmp_path)  # fmt: skip
-    with pytest.raises(CheckpointError, match=r"the objective .Regression.* and not Custom"):
+    with pytest.raises(CheckpointError, match=r"another objective: .Regression.* and not .Custom"):
         other.resume()
 
 

@@ -151,7 +151,7 @@ TEXTS = (
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
-@pytest.mark.parametrize("key", ["training.epochs", "training.max_lr", "network.hidden", "data.dt"])
+@pytest.mark.parametrize("key", ["training.epochs", "training.lr", "network.hidden", "data.dt"])
 def test_an_odd_text_given_to_set_is_one_sentence(snnsim, tmp_path, key, text):
     answer = snnsim(*DIGITS, "--set", f"{key}={text}", "--out", tmp_path / "out")
     assert_one_error(answer)

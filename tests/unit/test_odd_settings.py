@@ -259,6 +259,6 @@ def test_the_limit_of_memory_is_one(tmp_path):
 
 @pytest.mark.parametrize("name", ["default", "fixed"])
 def test_a_refused_setting_names_its_key(name):
-    for key in ("network.tau_mem", "training.max_lr", "network.dropout", "data.dt"):
+    for key in ("network.tau_mem", "training.lr", "network.dropout", "data.dt"):
         with pytest.raises(ConfigError, match=key.rpartition(".")[2]):
             build_network(resolve("shd", name, [f"{key}=nan"]), 14, 20, dt=10.0)

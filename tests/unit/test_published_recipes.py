@@ -137,8 +137,8 @@ def test_the_configuration_of_a_data_set_is_the_published_recipe(name):
     *_, epochs, batch = SYSTEMS[name]
     recipe = resolve(name).recipe
     assert (recipe.epochs, recipe.batch_size) == (epochs, batch)
-    assert (recipe.max_lr, recipe.lr_delay, recipe.weight_decay) == (5e-3, 0.1, 1e-5)
-    assert (recipe.sigma_end, recipe.sigma_share) == (0.23, 0.25)
+    assert (recipe.lr, recipe.lr_delay, recipe.weight_decay) == (5e-3, 0.1, 1e-5)
+    assert (recipe.sigma_end, recipe.sigma_fraction) == (0.23, 0.25)
     assert (recipe.schedule, recipe.readout, recipe.mask_padding) == (
         "one_cycle", "sum_softmax", False,
     )  # fmt: skip

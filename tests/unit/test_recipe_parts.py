@@ -22,25 +22,28 @@ from snnsim.training.schedules import one_cycle
 
 def test_the_recipe_is_the_published_one_unless_said():
     assert asdict(Recipe()) == {
-        "epochs": 150, "batch_size": 256, "max_lr": 5e-3, "schedule": "one_cycle",
-        "lr_delay": 0.1, "weight_decay": 1e-5, "sigma_end": 0.23, "sigma_share": 0.25,
-        "readout": "sum_softmax", "mask_padding": False, "accumulate": 1, "patience": 0,
-        "precision": "auto", "checkpoint_steps": 0, "check_finite": True,
+        "epochs": 150, "batch_size": 256, "lr": 5e-3, "lr_delay": 0.1, "later_lr": 0.0,
+        "optimizer": "adam", "momentum": 0.0, "weight_decay": 1e-5, "clip": 0.0,
+        "schedule": "one_cycle", "schedule_delay": "cosine", "sigma_end": 0.23,
+        "sigma_fraction": 0.25, "readout": "sum_softmax", "mask_padding": False, "accumulate": 1,
+        "patience": 0, "until": 0.0, "precision": "auto", "checkpoint_steps": 0,
+        "check_finite": True, "start_from": "",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["max_lr", "lr_delay", "weight_decay", "patience",
-                                  "checkpoint_steps", "sigma_end"])  # fmt: skip
+@pytest.mark.parametrize("name", ["lr", "lr_delay", "later_lr", "momentum", "weight_decay", "clip",
+                                  "until", "patience", "checkpoint_steps",
+                                  "sigma_end"])  # fmt: skip
 def test_nothing_negative_but_zero_may_stand_in_a_recipe(name):
     assert getattr(Recipe(**{name: 0}), name) == 0
-    with pytest.raises(ConfigError, match=f"{name} is -1 but must not be negative"):
+    with pytest.raises(ConfigError, match=f"{name} is -1 but must be a finite number at least 0"):
         Recipe(**{name: -1})
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "accumulate"])
 def test_one_is_the_least_of_what_is_counted_in_a_recipe(name):
     assert getattr(Recipe(**{name: 1}), name) == 1
-    with pytest.raises(ConfigError, match=f"{name} is 0 but must be 1 or more"):
+    with pytest.raises(ConfigError, match=f"{name} is 0 but must be a finite number at least 1"):
         Recipe(**{name: 0})
 
 
@@ -91,13 +94,13 @@ def rates(optimizers):
 
 
 def test_optimisers_begin_with_the_rates_of_the_recipe():
-    main, delays = rates(Optimizers(network(), Recipe(max_lr=0.3, lr_delay=0.7, weight_decay=0.2)))
+    main, delays = rates(Optimizers(network(), Recipe(lr=0.3, lr_delay=0.7, weight_decay=0.2)))
     assert main == [(0.3, (0.9, 0.999), 0.2), (0.3, (0.9, 0.999), 0.0)]
     assert delays == [(0.7, (0.9, 0.999), 0.0)]
 
 
 def test_a_constant_schedule_is_one_of_weights_only():
-    optimizers = Optimizers(network(), Recipe(epochs=8, max_lr=0.3, lr_delay=0.4,
+    optimizers = Optimizers(network(), Recipe(epochs=8, lr=0.3, lr_delay=0.4,
                                               schedule="constant"))  # fmt: skip
     optimizers.start_epoch(4)
     main, delays = rates(optimizers)
@@ -107,7 +110,7 @@ def test_a_constant_schedule_is_one_of_weights_only():
 
 @pytest.mark.parametrize(("epochs", "by_step"), [(3, True), (4, False)])
 def test_schedules_go_by_steps_below_four_epochs(epochs, by_step):
-    optimizers = Optimizers(network(), Recipe(epochs=epochs, max_lr=0.3, lr_delay=0.4))
+    optimizers = Optimizers(network(), Recipe(epochs=epochs, lr=0.3, lr_delay=0.4))
     optimizers.start_epoch(1)
     before = rates(optimizers)
     optimizers.start_step(1, 2, 5)
@@ -122,7 +125,7 @@ def test_schedules_go_by_steps_below_four_epochs(epochs, by_step):
 
 def test_widths_narrow_to_the_end_and_over_the_share_of_the_recipe():
     net = network(max_delay_ms=16)
-    optimizers = Optimizers(net, Recipe(epochs=10, sigma_end=0.5, sigma_share=0.4))
+    optimizers = Optimizers(net, Recipe(epochs=10, sigma_end=0.5, sigma_fraction=0.4))
     assert [c.initial_sigma for c in optimizers.connections] == [8.0, 8.0]
     for epoch, wanted in ((0, 8.0), (2, 2.0), (4, 0.5), (9, 0.5)):
         optimizers.start_epoch(epoch)

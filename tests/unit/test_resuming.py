@@ -97,13 +97,13 @@ def test_epoch_lost_between_its_files_is_repeated(tmp_path, monkeypatch, cut):
     place = {
         "before best": "checkpoint.save",
         "before metrics": "checkpoint.write_text",
-        "before last": "Trainer._save_last",
+        "before last": "Trainer.save",
     }[cut]
 
     def lose(*_):
         raise Stop
 
-    monkeypatch.setattr(f"snnsim.training.fit.{place}", lose)
+    monkeypatch.setattr(f"snnsim.training.trainer.{place}", lose)
     with pytest.raises(Stop):
         t.run()
     monkeypatch.undo()
@@ -121,10 +121,13 @@ def test_resuming_without_a_checkpoint_says_so_and_starts_at_the_beginning(tmp_p
     assert t.position.epoch == 0
 
 
-@pytest.mark.parametrize(("recipe", "seed"), [(changed(max_lr=0.01), 0), (RECIPE, 1)])
+@pytest.mark.parametrize(("recipe", "seed"), [(changed(lr=0.01), 0), (RECIPE, 1)])
 def test_resuming_with_another_recipe_or_seed_is_refused(tmp_path, recipe, seed):
     trainer(changed(epochs=4), out=tmp_path, watcher=StopAfter(9)).run()
-    with pytest.raises(CheckpointError, match=r"last\.safetensors.*another recipe or seed"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"last\.safetensors.*another (recipe: lr 0.05 and not 0.01|seed: 0 and not 1)",
+    ):
         trainer(recipe, seed=seed, out=tmp_path).resume()
 
 

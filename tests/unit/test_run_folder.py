@@ -75,7 +75,7 @@ def test_the_name_of_a_folder_says_data_set_and_configuration(snnsim, tmp_path, 
 
 FAILING = {
     "seed": (DIGITS, ("--seed", "-1")),
-    "rate": (DIGITS, ("--set", "training.max_lr=nan")),
+    "rate": (DIGITS, ("--set", "training.lr=nan")),
     "network": (DIGITS, ("--set", "network.tau_mem=nan")),
     "delay": (DIGITS, ("--set", "network.delays=fixed", "--set", "network.max_delay_ms=50")),
     "tensorboard": (DIGITS, ("--tensorboard",)),

@@ -16,7 +16,7 @@ from snnsim.training import Scores, Trainer, checkpoint, fit
 
 # --- the best epoch, not the last ---------------------------------------------------------------
 
-THREE = (*TRAIN[:2], "--epochs", "4", *TRAIN[4:], "--set", "training.max_lr=0.05")
+THREE = (*TRAIN[:2], "--epochs", "4", *TRAIN[4:], "--set", "training.lr=0.05")
 
 
 def test_a_summary_is_of_the_best_weights_and_says_what_the_last_ones_do(
@@ -114,10 +114,10 @@ def test_a_baselines_learning_rate_is_the_best_on_validation_data(monkeypatch):
     monkeypatch.setattr(
         comparison, "row_of", lambda name, config, summaries, facts: {"of": summaries}
     )
-    config = SimpleNamespace(training={"max_lr": 0.01})
+    config = SimpleNamespace(training={"lr": 0.01})
     row = comparison._row("gru", config, run, [4, 5, 6], list(found), (1, 2, 1.0))
     assert [summary["factor"] for summary in row["of"]] == [3.0] * 3
-    assert row["max_lr"] == pytest.approx(0.03)
+    assert row["lr"] == pytest.approx(0.03)
     assert row["tried"] == pytest.approx({"0.003": 60.0, "0.01": 70.0, "0.03": 80.0})
     assert calls == [(4, 0.3), (4, 1.0), (4, 3.0), (5, 3.0), (6, 3.0)]
 

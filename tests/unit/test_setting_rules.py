@@ -39,7 +39,7 @@ def refusal(call, *arguments, **options) -> str:
 
 LIMITS = [  # place, largest that is taken, smallest that is not
     ("training.epochs", 2**63 - 1, 2**63),
-    ("training.max_lr", 2.0**62, 2.0**64),
+    ("training.lr", 2.0**62, 2.0**64),
     ("network.kernel_count", 10**6, 10**6 + 1),
     ("data.pool", 10**6, 10**6 + 1),
     ("method.size", 10**6, 10**6 + 1),
@@ -80,7 +80,7 @@ def test_a_date_is_no_setting(value):
     )
 
 
-@pytest.mark.parametrize("key", ["network.tau_mem", "training.max_lr", "data.dt"])
+@pytest.mark.parametrize("key", ["network.tau_mem", "training.lr", "data.dt"])
 def test_a_date_or_a_number_of_hundreds_of_digits_is_refused_as_such(key):
     text = refusal(resolve, NAME, changes=[f"{key}=1979-05-27"])
     assert text.startswith(f"{key} is the date or time 1979-05-27 but must be something else")
@@ -89,7 +89,7 @@ def test_a_date_or_a_number_of_hundreds_of_digits_is_refused_as_such(key):
 
 
 @pytest.mark.parametrize("word", ["nan", "inf"])
-@pytest.mark.parametrize("key", ["network.tau_mem", "training.max_lr", "data.dt"])
+@pytest.mark.parametrize("key", ["network.tau_mem", "training.lr", "data.dt"])
 def test_a_text_that_becomes_no_number_is_refused_as_that_number_is(key, word):
     text = refusal(resolve, NAME, changes=[f'{key}="{word}"'])
     assert text.startswith(f"{key} is {word} but must be a finite number (given: ")
@@ -151,7 +151,7 @@ def test_an_unknown_key_is_told_the_nearest_and_all_known_ones():
         "unknown key x.alfa; did you mean 'alpha'?; known: alpha, beta"
     )
     assert refusal(resolve, NAME, changes=["training.nothing_like_it=1"]).startswith(
-        "unknown key training.nothing_like_it; known: epochs, batch_size, max_lr, schedule, "
+        "unknown key training.nothing_like_it; known: epochs, batch_size, lr, schedule, "
     )
 
 
@@ -174,9 +174,9 @@ def test_a_step_is_a_setting_of_the_data_sets_that_are_binned(dataset):
 
 
 def test_epochs_given_apart_win_and_those_of_the_recipe_must_be_right_all_the_same():
-    data, training = data_and_training(NAME, {"pool": 7}, {"epochs": 3, "max_lr": 0.5}, 4)
+    data, training = data_and_training(NAME, {"pool": 7}, {"epochs": 3, "lr": 0.5}, 4)
     assert (data["pool"], data["dt"]) == (7, 10.0)
-    assert Recipe(**training) == Recipe(epochs=4, max_lr=0.5)
+    assert Recipe(**training) == Recipe(epochs=4, lr=0.5)
     assert data_and_training(NAME, {}, {"epochs": 3}, None)[1]["epochs"] == 3
     assert "epochs is 0" in refusal(data_and_training, NAME, {}, {"epochs": 0}, 4)
     assert "training.epochs is" in refusal(data_and_training, NAME, {}, {}, 2**63)

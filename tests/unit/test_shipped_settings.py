@@ -69,8 +69,8 @@ def test_the_recipe_of_a_data_set_is_the_published_one_but_for_its_length(name):
     *_, epochs, batch, masked = USUAL[name]
     assert resolve(name).training == {
         "epochs": epochs, "batch_size": batch, "mask_padding": masked,
-        "max_lr": 0.005, "schedule": "one_cycle", "lr_delay": 0.1, "weight_decay": 1e-5,
-        "sigma_end": 0.23, "sigma_share": 0.25, "readout": "sum_softmax", "accumulate": 1,
+        "lr": 0.005, "schedule": "one_cycle", "lr_delay": 0.1, "weight_decay": 1e-5,
+        "sigma_end": 0.23, "sigma_fraction": 0.25, "readout": "sum_softmax", "accumulate": 1,
         "patience": 0, "precision": "auto", "checkpoint_steps": 0, "check_finite": True,
     }  # fmt: skip
 

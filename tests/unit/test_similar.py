@@ -22,7 +22,7 @@ def network(delays="learned", lr=0.005, hidden=(256, 256), seed=0):
         "dataset": "shd",
         "seed": seed,
         "network": {"hidden": list(hidden), "delays": delays},
-        "training": {"max_lr": lr, "epochs": 150},
+        "training": {"lr": lr, "epochs": 150},
     }
 
 
@@ -33,7 +33,7 @@ def test_the_nearest_runs_come_first_with_what_differs_and_their_result(tmp_path
     store(tmp_path / "all" / "stranger", {"stream": "pmnist", "method": {"share": 0.1}})
     rows = similar(tmp_path / "mine", tmp_path)
     assert [row["run"].split("/")[-1] for row in rows] == ["twin", "cousin", "stranger"]
-    assert rows[0]["differs"] == {"training.max_lr": 0.0055} and rows[0]["likeness"] > 0.95
+    assert rows[0]["differs"] == {"training.lr": 0.0055} and rows[0]["likeness"] > 0.95
     assert [row["result"] for row in rows] == [90.0, 71.5, None]
     assert rows[1]["differs"]["network.delays"] == "none" and rows[1]["likeness"] < 0.95
 

@@ -55,7 +55,7 @@ def stored(path):
 
 def test_a_run_is_that_of_its_network_recipe_and_seed(tmp_path, monkeypatch):
     without_pictures(monkeypatch)
-    config = configured("training.max_lr=0.05", "network.dropout=0.2", name="default")
+    config = configured("training.lr=0.05", "network.dropout=0.2", name="default")
     run(config, tmp_path / "run")
     parts = [snnsim_datasets.load("spoken-digits", s, pool=50) for s in ("train", "validation")]
     set_seed(3)
@@ -183,7 +183,7 @@ def test_checksums_are_of_the_files_of_all_three_parts(tmp_path):
 
 def test_a_summary_counts_the_epochs_that_were_run_and_their_seconds(tmp_path, monkeypatch):
     without_pictures(monkeypatch)
-    config = configured("training.patience=1", "training.max_lr=1e-9", epochs=9)
+    config = configured("training.patience=1", "training.lr=1e-9", epochs=9)
     run(config, tmp_path / "run")
     summary = stored(tmp_path / "run" / "summary.json")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()

@@ -130,7 +130,7 @@ def script(monkeypatch, results: list[tuple[float, float]]) -> None:
     """Let the validation of successive epochs find these accuracies and losses."""
     left = iter(results)
     monkeypatch.setattr(
-        "snnsim.training.fit.evaluate", lambda *_, **__: Scores(*next(left), 0.1, 13)
+        "snnsim.training.trainer.evaluate", lambda *_, **__: Scores(*next(left), 0.1, 13)
     )
 
 
@@ -226,7 +226,7 @@ def test_learning_rates_and_widths_follow_their_schedules():
     t = trainer(changed(epochs=epochs), net=net, watcher=Looking())
     rows = t.run()
     for epoch, (main, delays, sigmas) in enumerate(seen):
-        lr, beta1 = one_cycle(epoch, epochs, RECIPE.max_lr)
+        lr, beta1 = one_cycle(epoch, epochs, RECIPE.lr)
         assert main == {(lr, (beta1, 0.999))}
         assert delays == {(cosine(epoch, epochs, RECIPE.lr_delay), (0.9, 0.999))}
         expected = start * (wanted / start) ** (min(epoch, decay) / decay)
@@ -237,7 +237,7 @@ def test_learning_rates_and_widths_follow_their_schedules():
 
 def test_constant_schedule_keeps_the_rate():
     rows = trainer(changed(schedule="constant")).run()
-    assert [row["lr"] for row in rows] == [RECIPE.max_lr] * RECIPE.epochs
+    assert [row["lr"] for row in rows] == [RECIPE.lr] * RECIPE.epochs
 
 
 @pytest.mark.parametrize("delays", ["fixed", "none"])
@@ -327,12 +327,12 @@ def test_decay_alone_shrinks_weights_and_nothing_else():
         ("readout", "sum_softmx", "did you mean 'sum_softmax'"),
         ("schedule", "one-cycle", "did you mean 'one_cycle'"),
         ("precision", "fp16", "must be one of"),
-        ("epochs", 0, "1 or more"),
-        ("batch_size", 0, "1 or more"),
-        ("accumulate", 0, "1 or more"),
-        ("max_lr", -1.0, "negative"),
-        ("patience", -1, "negative"),
-        ("checkpoint_steps", -1, "negative"),
+        ("epochs", 0, "at least 1"),
+        ("batch_size", 0, "at least 1"),
+        ("accumulate", 0, "at least 1"),
+        ("lr", -1.0, "at least 0"),
+        ("patience", -1, "at least 0"),
+        ("checkpoint_steps", -1, "at least 0"),
     ],
 )
 def test_recipe_refuses_what_cannot_be(key, value, text):

@@ -3,6 +3,7 @@
 import inspect
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from snnsim_experiments.options import (
     Seed,
     Seeds,
     Set,
+    check_resume,
     first_line,
     messages,
     output,
@@ -95,13 +97,16 @@ def info(
 
         snnsim baselines info gru --by operations --budget 20k --set network.attend=10
     """
-    from snnsim.baselines import RateNetwork, cost_of, get
-    from snnsim_experiments.baselines.config import fit_budget, parse_budget, resolve
+    from snnsim.baselines import get
+    from snnsim_experiments import Budget, fit, resolve
+    from snnsim_experiments.budget import cost as cost_of
+    from snnsim_experiments.build import Facts
+    from snnsim_experiments.lists import parse_budget
 
-    cls = get(model)
-    chosen = resolve(model, "spoken-digits", changes=set_ or ())
-    chosen = fit_budget(chosen, channels, classes, parse_budget(budget), by)
-    cost = cost_of(RateNetwork(channels, classes, **chosen.network), channels)
+    cls, data = get(model), Facts(channels, classes, 1.0)
+    chosen = resolve("spoken-digits", model, changes=set_ or ())
+    chosen = fit(chosen, Budget(parse_budget(budget), by), data)
+    cost = cost_of(chosen, data)
     facts: dict[str, Any] = {
         "source": cls.source,
         "left out": cls.left_out or "nothing",
@@ -162,40 +167,22 @@ def train(
 
         snnsim baselines train --model gru --stream spoken-digits --method replay
     """
-    from snnsim_experiments.baselines.config import parse_budget
+    from snnsim_experiments import Budget, Choice, Place, fit, look_at
+    from snnsim_experiments import run as run_experiment
+    from snnsim_experiments.budget import with_width
+    from snnsim_experiments.continual.cli import print_rows
+    from snnsim_experiments.lists import parse_budget
 
-    on = _named(data, stream, method)
-    if stream is not None:
-        from snnsim_experiments.baselines import streams
-        from snnsim_experiments.continual.cli import print_rows
-        from snnsim_experiments.continual.run import run as run_stream
-
-        tasks = streams.configure(model, stream, on, config=config, changes=set_, epochs=epochs)
-        if width:
-            tasks = streams.with_width(tasks, width)
-        else:
-            found = streams.load(tasks, root, messages, quiet)
-            tasks, _ = streams.fit_budget(tasks, found, parse_budget(budget), by)
-        summary = run_stream(
-            tasks, [seed], root,
-            run_folder_of(out, resume, "continual", stream, name=f"{on}-{model}"),
-            device=device, resume=resume, quiet=quiet, console=messages,
-        )  # fmt: skip
+    check_resume(out, resume)
+    source, on = _named(data, stream, method)
+    choice = Choice(source, on, config, set_ or (), epochs)
+    place = Place(root, out, device, resume, quiet, messages)
+    chosen = replace(choice.network(model), seed=seed)
+    if width:
+        chosen = with_width(chosen, width)
     else:
-        from snnsim_experiments.baselines.compare import data_facts
-        from snnsim_experiments.baselines.config import fit_budget, resolve
-        from snnsim_experiments.train import train as run
-
-        chosen = resolve(
-            model, on, config=config, changes=set_ or (), seed=seed, epochs=epochs, width=width
-        )
-        if not width:
-            channels, classes, _ = data_facts(chosen, root)
-            chosen = fit_budget(chosen, channels, classes, parse_budget(budget), by)
-        summary = run(
-            chosen, root, run_folder_of(out, resume, on, name=f"{model}-seed{seed}"),
-            device=device, resume=resume, quiet=quiet, console=messages,
-        )  # fmt: skip
+        chosen = fit(chosen, Budget(parse_budget(budget), by), look_at(chosen, place))
+    summary = run_experiment(chosen, place)
     if summary and as_json:
         print(json.dumps(summary))  # noqa: T201
     elif summary and stream is not None:
@@ -205,14 +192,14 @@ def train(
         print_summary(f"Run in {summary.pop('out')}", summary)
 
 
-def _named(data: str | None, stream: str | None, method: str | None) -> str:
-    """What to train on: the data set, or the method of a stream."""
+def _named(data: str | None, stream: str | None, method: str | None) -> tuple[str, str]:
+    """What to train on: a data set and no method, or a stream and its method."""
     if (data is None) == (stream is None) or (method is not None and stream is None):
         raise ConfigError(
             "name a data set with --data, or a stream of tasks with --stream (and its --method): "
             f"got --data {data}, --stream {stream}, --method {method}"
         )
-    return data if data is not None else method or "fine-tuning"
+    return (data, "") if data is not None else (str(stream), method or "fine-tuning")
 
 
 @app.command()
@@ -259,25 +246,22 @@ def compare(
         snnsim baselines compare --stream spoken-digits --method hlop --models gru,aaren,snn-none
     """
     from snnsim.baselines import names
-    from snnsim_experiments.baselines import compare as on_data
-    from snnsim_experiments.baselines import streams as on_stream
-    from snnsim_experiments.baselines.config import parse_budget, parse_rates, split_names
-    from snnsim_experiments.continual.run import seeds_of
+    from snnsim_experiments import Budget, Choice, Place, compare_networks
+    from snnsim_experiments.candidates import ON_DATA, ON_STREAMS
+    from snnsim_experiments.lists import parse_budget, parse_rates, seeds_of, split_names
 
-    on = _named(data, stream, method)
-    spiking = on_data.SPIKING if stream is None else on_stream.SPIKING
-    chosen = split_names(models, [*spiking, *names()], "model")
-    parts = ("continual", stream) if stream else (on,)
+    source, on = _named(data, stream, method)
+    chosen = split_names(models, [*(ON_STREAMS if on else ON_DATA), *names()], "model")
+    parts = ("continual", source) if on else (source,)
     folder = run_folder_of(out, resume, *parts, name="compare")
-    same: dict[str, Any] = {
-        "epochs": epochs, "config": config, "changes": set_, "rates": parse_rates(rates),
-        "device": device, "resume": resume, "quiet": quiet, "console": messages,
-    }  # fmt: skip
-    size = (parse_budget(budget), by, seeds_of(seeds), root, folder)
-    if stream is None:
-        rows = on_data.compare(chosen, on, *size, **same)
-    else:
-        rows = on_stream.compare(chosen, stream, on, *size, **same)
+    rows = compare_networks(
+        chosen,
+        Choice(source, on, config, set_ or (), epochs),
+        Budget(parse_budget(budget), by),
+        seeds_of(seeds),
+        Place(root, folder, device, resume, quiet, messages),
+        rates=parse_rates(rates),
+    )
     if as_json:
         print(json.dumps(rows))  # noqa: T201
     else:
@@ -329,7 +313,7 @@ def check(
     from dataclasses import asdict
 
     from snnsim_experiments.baselines import checks
-    from snnsim_experiments.baselines.config import split_names
+    from snnsim_experiments.lists import split_names
     from snnsim_experiments.run_folder import write_json
 
     rows: list[dict[str, Any]] = []

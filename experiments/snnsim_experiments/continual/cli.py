@@ -16,6 +16,7 @@ from snnsim_experiments.options import (
     Runs,
     Seeds,
     Set,
+    check_resume,
     first_line,
     messages,
     output,
@@ -64,21 +65,24 @@ def run(
 
         snnsim continual run --stream split-fsdd --method ewc --set stream.scenario=class
     """
-    from snnsim_experiments.continual.config import resolve
-    from snnsim_experiments.continual.run import run as run_seeds
-    from snnsim_experiments.continual.run import seeds_of
+    from snnsim_experiments import Place, resolve
+    from snnsim_experiments import run as run_experiment
+    from snnsim_experiments.lists import seeds_of
 
-    chosen = resolve(stream, method, config=config, changes=set_ or (), learning=training)
-    folder = run_folder_of(out, resume, "continual", stream, name=method)
-    summary = run_seeds(
-        chosen, seeds_of(seeds), root, folder,
-        device=device, resume=resume, quiet=quiet, console=messages,
-    )  # fmt: skip
+    check_resume(out, resume)
+    changes = [*(set_ or ()), *_learning(training)]
+    chosen = resolve(stream, method=method, config=config, changes=changes)
+    place = Place(root, out, device, resume, quiet, messages)
+    summary = run_experiment(chosen, place, seeds_of(seeds))
     if summary and as_json:
         print(json.dumps(summary))  # noqa: T201
     elif summary:
         print_rows([summary])
         output.print(f"Run in {summary['out']}", markup=False, highlight=False)
+
+
+def _learning(rule: str | None) -> list[tuple[str, str]]:
+    return [] if rule is None else [("network.learning", rule)]
 
 
 @app.command()
@@ -102,20 +106,16 @@ def compare(
     diverges, but the exit code is then 1. --set of a method's option needs methods that
     all have it. An interrupted comparison goes on with --resume.
     """
-    from snnsim_experiments.continual.compare import compare as compare_methods
-    from snnsim_experiments.continual.compare import methods_of
-    from snnsim_experiments.continual.config import resolve
-    from snnsim_experiments.continual.run import seeds_of
+    from snnsim_experiments import Choice, Place
+    from snnsim_experiments import compare as compare_experiments
+    from snnsim_experiments.candidates import methods_on
+    from snnsim_experiments.lists import methods_of, seeds_of
 
     folder = run_folder_of(out, resume, "continual", stream, name="compare")
-    chosen = [
-        resolve(stream, name, config=config, changes=set_ or (), learning=training)
-        for name in methods_of(methods)
-    ]
-    rows = compare_methods(
-        chosen, seeds_of(seeds), root, folder,
-        device=device, resume=resume, quiet=quiet, console=messages,
-    )  # fmt: skip
+    changes = [*(set_ or ()), *_learning(training)]
+    chosen = methods_on(Choice(stream, config=config, changes=changes), methods_of(methods))
+    place = Place(root, folder, device, resume, quiet, messages)
+    rows = compare_experiments(chosen, seeds_of(seeds), place)
     if as_json:
         print(json.dumps(rows))  # noqa: T201
     else:
@@ -129,13 +129,13 @@ def compare(
 def list_command(as_json: Json = False) -> None:
     """Streams, methods and configurations."""
     from snnsim.continual import methods
-    from snnsim_experiments.continual.config import config_names
+    from snnsim_experiments.configuration import config_names
     from snnsim_experiments.continual.streams import names
 
     found = {
         "streams": dict.fromkeys(names(), ""),
         "methods": {name: first_line(methods.get(name)) for name in methods.names()},
-        "configurations": dict.fromkeys(config_names(), ""),
+        "configurations": dict.fromkeys(config_names("", stream=True), ""),
     }
     if as_json:
         print(json.dumps(found))  # noqa: T201

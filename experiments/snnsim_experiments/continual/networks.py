@@ -19,6 +19,7 @@ from snnsim.functional.readouts import get_readout
 from snnsim.layer import Layer
 from snnsim.surrogate import Sigmoid
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
+from snnsim_experiments.experiment import SPIKING
 
 CONNECTIONS = ("dense", "axonal", "dendritic", "synaptic", "recurrent")
 
@@ -39,7 +40,7 @@ def build(
     max_delay_steps: int = 24,
     readout: str = "mean",
     gain: float = 1.0,
-    baseline: str = "",
+    model: str = SPIKING,
     width: int = 128,
     depth: int = 1,
     dropout: float = 0.0,
@@ -67,8 +68,8 @@ def build(
         tau_mem: membrane time constant in steps.
         max_delay_steps: of delays.
         readout: of the head's outputs; ``"dsr"`` has its own, a weighted mean.
-        baseline: name of a rate-coded model in place of the spiking network; of the options
-            above it knows ``steps`` and ``readout``.
+        model: ``"spiking"``, or the name of a rate-coded one; of the options above that knows
+            ``steps`` and ``readout``.
         width, depth, dropout: of its layers.
         encoder: arguments of its :class:`snnsim.baselines.RateEncoder`.
         options: of the model.
@@ -90,9 +91,9 @@ def build(
         raise ConfigError("delays need sequences, but this stream shows still images")
     layers: list[torch.nn.Module] = []
     repeat: list[torch.nn.Module] = [sn.Repeat(steps)] if still else []
-    if baseline:
+    if model != SPIKING:
         body = RateNetwork(
-            math.prod(shape), 0, baseline, width=width, depth=depth, dropout=dropout,
+            math.prod(shape), 0, model, width=width, depth=depth, dropout=dropout,
             encoder=encoder, options=options,
         )  # fmt: skip
         return _rate_coded(
@@ -165,31 +166,32 @@ def _rate_coded(
     return Learner(net, dense_head(width), stream, **rule)
 
 
-def check_used(options: dict[str, Any], given: Iterable[str], still: bool) -> None:
+def check_used(model: str, options: dict[str, Any], given: Iterable[str], still: bool) -> None:
     """Refuse options that a network would ignore.
 
     Args:
-        options: of :func:`build`, all that are set.
+        model: as of :func:`build`.
+        options: those of it that are set.
         given: names of those to check.
         still: whether the stream shows still images.
 
-    >>> check_used({"baseline": "gru", "width": 64}, ["width"], still=False)
+    >>> check_used("gru", {"width": 64}, ["width"], still=False)
     """
-    unused = _unused(options, still)
+    unused = _unused(model, options, still)
     for name in given:
         if name in unused:
             raise ConfigError(f"network.{name} has no effect {unused[name]}; leave it out")
 
 
-def _unused(options: dict[str, Any], still: bool) -> dict[str, str]:
+def _unused(model: str, options: dict[str, Any], still: bool) -> dict[str, str]:
     """Options without effect, and why."""
     found: dict[str, str] = {} if still else {"steps": "on sequences, which have their own"}
-    if options.get("baseline"):
+    if model != SPIKING:
         spiking = (
             "hidden", "convolutions", "residual", "stem", "connections", "norm", "tau_mem",
             "max_delay_steps", "gain",
         )  # fmt: skip
-        return found | dict.fromkeys(spiking, f"on the baseline {options['baseline']}")
+        return found | dict.fromkeys(spiking, f"on the baseline {model}")
     rated = ("width", "depth", "dropout", "encoder", "options")
     found |= dict.fromkeys(rated, "on a spiking network, only on a baseline")
     if not options.get("residual"):

@@ -50,9 +50,7 @@ def accuracy(
     net = RateNetwork(
         train.channels, len(train.classes), model, width=width, depth=depth, options=options
     )
-    recipe = Recipe(
-        epochs=epochs, batch_size=batch_size, max_lr=lr, readout=readout, mask_padding=True
-    )
+    recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, readout=readout, mask_padding=True)
     Trainer(net, train, test, recipe, seed=seed).run()
     scores = evaluate(net, test, readout=readout, mask_padding=True)
     return 100 * scores.accuracy, net

@@ -1,117 +1,43 @@
-"""Configurations: TOML files of differences, checked against the real signatures.
-
-A configuration has three sections. ``data`` holds options of the data set's ``load``,
-``network`` those of :func:`snnsim.networks.delay_network` and ``training`` the fields of
-:class:`snnsim.training.Recipe`. Unknown keys and wrong types are refused before anything runs.
-"""
+"""Settings as text: TOML files and single changes, checked against real signatures."""
 
 from __future__ import annotations
 
 import inspect
 import math
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from datetime import date, time
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pydantic
-import snnsim_datasets
 
 from snnsim.errors import ConfigError, nearest, short
-from snnsim.networks import delay_network
-from snnsim.training import Recipe
 
-SECTIONS = ("data", "network", "training")
 MOST_TEXT, MOST_LINE = 1 << 20, 10_000  # of a TOML file
 LARGEST = 2**63 - 1
 MOST = 1e9  # of a number that describes a network; whole ones at most a million
 _NOT_CONFIGURED = {"download", "progress", "dt", "backend"}
 
-
-@dataclass(frozen=True)
-class Config:
-    """A complete, checked configuration; plain values only, so it can be stored as JSON."""
-
-    dataset: str
-    seed: int
-    backend: str
-    data: dict[str, Any]
-    network: dict[str, Any]
-    training: dict[str, Any]
-
-    @property
-    def recipe(self) -> Recipe:
-        """The training section as a :class:`Recipe`."""
-        return Recipe(**self.training)
+Sections = dict[str, dict[str, Any]]
+# ``section.key=value``, or a name and its value; a mapping has the latter
+Change = str | tuple[str, Any]
+Changes = Iterable[Change] | Mapping[str, Any]
 
 
-def folder_of(dataset: str) -> Path:
-    """Folder of a data set's configurations."""
-    return Path(__file__).parent / dataset.replace("-", "_")
+def listed(changes: Changes) -> list[Change]:
+    """Changes one by one."""
+    return list(changes.items() if isinstance(changes, Mapping) else changes)
 
 
-def config_names(dataset: str) -> list[str]:
-    """Names of the configurations that come with a data set."""
-    return sorted(path.stem for path in folder_of(dataset).glob("*.toml"))
+def name_of(change: Change) -> str:
+    """``section.key`` of a change.
 
-
-def resolve(
-    dataset: str,
-    config: str | None = None,
-    changes: Collection[str] = (),
-    *,
-    seed: int = 0,
-    epochs: int | None = None,
-    backend: str = "auto",
-) -> Config:
-    """Merge defaults, the data set's ``default.toml``, a configuration and single changes.
-
-    Args:
-        dataset: name of the data set.
-        config: path of a TOML file, or the name of one that comes with the data set.
-        changes: ``section.key=value`` strings; they win.
-        seed, epochs, backend: as on the command line.
-
-    >>> resolve("spoken-digits", changes=["network.delays=none"]).network["delays"]
-    'none'
+    >>> name_of("network.delays=none"), name_of(("training.lr", 0.1))
+    ('network.delays', 'training.lr')
     """
-    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    layers = [read_toml(folder_of(dataset) / "default.toml")]
-    if config is not None:
-        layers.append(read_toml(given_file(config, folder_of(dataset))))
-    layers.append(parse_changes(changes))
-    for layer in layers:
-        for section, entries in layer.items():
-            values[section].update(entries)
-    hidden = {"hidden": (list[int], [256, 256])}
-    with given_by(config, changes):
-        data, training = data_and_training(dataset, values["data"], values["training"], epochs)
-        network = check_section("network", hidden | fields(delay_network), values["network"])
-    return Config(dataset, seed, backend, data, network, training)
-
-
-def data_and_training(
-    dataset: str, data: dict[str, Any], training: dict[str, Any], epochs: int | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two sections that every network shares, complete and checked."""
-    recipe = _recipe(training)  # right also where other epochs win
-    if epochs is not None:
-        recipe = _recipe(training | {"epochs": epochs})
-    return check_data(dataset, data), asdict(recipe)
-
-
-def check_data(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
-    """The section of a data set, complete and checked."""
-    load = snnsim_datasets.get(dataset).load
-    keep = ("dt",) if _takes_dt(load) else ()
-    return check_section("data", fields(load), data, keep)
-
-
-def _takes_dt(load: Callable[..., Any]) -> bool:
-    return "dt" in inspect.signature(load).parameters
+    return (change.partition("=")[0] if isinstance(change, str) else change[0]).strip()
 
 
 def fields(function: Callable[..., Any], keyword_only: bool = True) -> dict[str, tuple[Any, Any]]:
@@ -172,20 +98,6 @@ def check_numbers(place: str, value: Any) -> None:
             raise ConfigError(f"{place} is {short(value, 30)} but at most {most:g} makes sense")
 
 
-def _recipe(given: dict[str, Any]) -> Recipe:
-    known = list(Recipe.__dataclass_fields__)
-    for key in given:
-        if key not in known:
-            raise _unknown(f"training.{key}", key, known)
-    check_numbers("training", given)
-    try:
-        found = pydantic.TypeAdapter(Recipe).validate_python(given)
-    except pydantic.ValidationError as error:
-        raise ConfigError(_readable("training", error)) from error
-    check_numbers("training", asdict(found))
-    return found
-
-
 def _readable(section: str, error: pydantic.ValidationError) -> str:
     lines = []
     for problem in error.errors():
@@ -195,13 +107,14 @@ def _readable(section: str, error: pydantic.ValidationError) -> str:
 
 
 @contextmanager
-def given_by(config: str | None, changes: Collection[str]) -> Iterator[None]:
+def given_by(config: str | None, changes: Changes) -> Iterator[None]:
     """Within this context an error of settings says where they were given."""
     try:
         yield
     except ConfigError as error:
         given = [] if config is None else [f"the configuration {short(config)}"]
-        given += ["--set " + ", ".join(short(c, 60) for c in changes)] if changes else []
+        told = [c if isinstance(c, str) else "=".join(map(str, c)) for c in listed(changes)]
+        given += ["--set " + ", ".join(short(c, 60) for c in told)] if told else []
         if not given or (config is not None and config in str(error)):
             raise
         raise ConfigError(f"{error} (given: {' and '.join(given)})") from error
@@ -227,7 +140,7 @@ def given_file(config: str, folder: Path | None = None) -> Path:
     )
 
 
-def read_toml(path: Path, sections: Sequence[str] = SECTIONS) -> dict[str, dict[str, Any]]:
+def read_toml(path: Path, sections: Sequence[str]) -> Sections:
     """A configuration file; only the given sections may be in it."""
     try:
         content = parse_toml(path.read_text(encoding="utf-8-sig"))
@@ -262,20 +175,19 @@ def _listed(sections: Sequence[str]) -> str:
     return ", ".join(plain) + (" and SECTION-NAME" if len(plain) < len(sections) else "")
 
 
-def parse_changes(
-    changes: Iterable[str], sections: Sequence[str] = SECTIONS
-) -> dict[str, dict[str, Any]]:
-    """Values from ``section.key=value`` strings."""
-    parsed: dict[str, dict[str, Any]] = {}
-    for change in changes:
-        name, equals, text = change.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not equals or not dot or section not in sections:
+def parse_changes(changes: Changes, sections: Sequence[str]) -> Sections:
+    """Values from ``section.key=value`` strings, or from a mapping with such names."""
+    parsed: Sections = {}
+    for change in listed(changes):
+        section, dot, key = name_of(change).partition(".")
+        understood = not isinstance(change, str) or "=" in change
+        if not understood or not dot or section not in sections:
             raise ConfigError(
                 f"cannot understand --set {short(change)}; write section.key=value with a section "
                 f"of {', '.join(sections)}{nearest(section, sections)}"
             )
-        parsed.setdefault(section, {})[key] = _value(text.strip())
+        value = _value(change.partition("=")[2].strip()) if isinstance(change, str) else change[1]
+        parsed.setdefault(section, {})[key] = value
     return parsed
 
 

@@ -1,0 +1,151 @@
+"""What is compared: networks on data or a stream at one budget, or methods on a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from snnsim.errors import ConfigError
+from snnsim_experiments.configuration import of_baselines, resolve
+from snnsim_experiments.experiment import SPIKING, Experiment
+from snnsim_experiments.settings import Change, Changes, listed, name_of, read_toml
+
+ADAPTIVE = {
+    "network.delays": "none",
+    "network.neuron": "adlif",
+    "network.tau_mem": 100.0,
+    "network.tau_adapt": 500.0,
+}
+# spiking networks by name: what differs from the data set's own configuration
+ON_DATA: dict[str, dict[str, Any]] = {
+    "snn-none": {"network.delays": "none"},
+    "snn-none-slow": {"network.delays": "none", "network.tau_mem": 55.0},
+    "snn-fixed": {"network.delays": "fixed"},
+    "snn-learned": {"network.delays": "learned"},
+    "snn-adlif": ADAPTIVE,
+    "snn-radlif": {**ADAPTIVE, "network.recurrent": True},
+}
+# and from the stream's
+ON_STREAMS: dict[str, dict[str, Any]] = {
+    "snn-none": {"network.connections": "dense"},
+    "snn-recurrent": {"network.connections": "recurrent"},
+    "snn-axonal": {"network.connections": "axonal"},
+    "snn-learned": {"network.connections": "synaptic"},
+}
+SHARED = (
+    "epochs", "batch_size", "readout", "mask_padding", "schedule", "weight_decay", "patience",
+    "accumulate", "precision", "checkpoint_steps",
+)  # fmt: skip
+OF_DELAYS = ("training.lr_delay", "training.sigma_")  # which baselines have none of
+OF_ALL = ("stream.", "training.", "method.")  # of a stream: sections that spiking networks get too
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What all that is compared has in common.
+
+    Attributes:
+        source: name of a data set or, with a ``method``, of a stream.
+        method: of continual learning.
+        config: path of a TOML file.
+        changes: as of :func:`snnsim_experiments.resolve`.
+        epochs: as there.
+    """
+
+    source: str
+    method: str = ""
+    config: str | None = None
+    changes: Changes = ()
+    epochs: int | None = None
+
+    def _resolve(self, model: str, changes: Changes, config: str | None) -> Experiment:
+        return resolve(
+            self.source, model, self.method, config=config, changes=changes, epochs=self.epochs
+        )
+
+    def network(self, name: str) -> Experiment:
+        """The experiment of a baseline or spiking network, of any width.
+
+        Args:
+            name: of a model, or a key of ``ON_DATA`` or ``ON_STREAMS``. On a data set, spiking
+                networks keep their own learning rates, layers and time constants; epochs, batches,
+                read-out and dropout are those of the baselines. On a stream, training is the same
+                for all, and a baseline has as many layers as on a data set.
+        """
+        if self.method:
+            return self._on_stream(name)
+        if name not in ON_DATA:
+            return self._resolve(name, self.changes, self.config)
+        like = self.base()
+        own_changes = [*ON_DATA[name].items(), *self._starting(OF_DELAYS)]
+        own = resolve(self.source, changes=own_changes)
+        network = own.network | {"dropout": like.network["dropout"]}
+        same = {key: getattr(like.recipe, key) for key in SHARED}
+        return replace(own, data=like.data, network=network).trained(**same)
+
+    def _on_stream(self, name: str) -> Experiment:
+        if name in ON_STREAMS:
+            changes = [*ON_STREAMS[name].items(), *self._starting(OF_ALL)]
+            return self._resolve(SPIKING, changes, self.config)
+        depth = resolve("spoken-digits", name).network["depth"]
+        return self._resolve(name, [("network.depth", depth), *listed(self.changes)], self.config)
+
+    def base(self) -> Experiment:
+        """What a baseline has that is the same for all."""
+        if self.method:
+            shared = self._starting((*OF_ALL, "encoder."))
+            return replace(self, changes=shared).network("gru")
+        kept = ("data.", "encoder.", "network.", *(f"training.{key}" for key in SHARED))
+        return self._resolve("gru", self._starting(kept), self.config)
+
+    def _starting(self, prefixes: tuple[str, ...]) -> list[Change]:
+        return [c for c in listed(self.changes) if name_of(c).startswith(prefixes)]
+
+    def settings(self) -> dict[str, Any]:
+        """What all rows of a comparison have in common."""
+        base = self.base()
+        if self.method:
+            return {
+                "stream": base.source,
+                "method": self.method,
+                "options": [base.data, base.method_options],
+                "training": base.training,
+                "encoder": base.network["encoder"],
+                "network": [c for c in self._told() if c.startswith("network.")],
+            }
+        own = ("width", "encoder", "options")
+        return {
+            "dataset": base.source,
+            "data": base.data,
+            "encoder": base.network["encoder"],
+            "training": {key: base.training[key] for key in SHARED},
+            "network": {key: value for key, value in base.network.items() if key not in own},
+        }
+
+    def _told(self) -> list[str]:
+        changes = listed(self.changes)
+        return [c if isinstance(c, str) else "=".join(map(str, c)) for c in changes]
+
+    def check_same_for_all(self) -> None:
+        """Refuse a file that gives some networks other data, encoder or training than the rest."""
+        sections: dict[str, Any] = {}
+        if self.config is not None and not self.method:
+            sections = read_toml(Path(self.config), of_baselines(self.source).allowed())
+        for name, section in sections.items():
+            kind, _, model = name.partition("-")
+            wrong = [k for k in section if kind in ("data", "encoder") or k in (*SHARED, "dropout")]
+            if model and kind in ("data", "encoder", "network", "training") and wrong:
+                raise ConfigError(
+                    f"[{name}] of {self.config} gives {model} a {wrong[0]} of its own, which is "
+                    f"the same for all in a comparison; move it to [{kind}]"
+                )
+
+
+def methods_on(choice: Choice, methods: Iterable[str]) -> dict[str, Experiment]:
+    """The experiments of several methods on the stream of a choice."""
+    return {
+        name: replace(choice, method=name)._resolve(SPIKING, choice.changes, choice.config)
+        for name in methods
+    }

@@ -1,0 +1,303 @@
+"""Experiments side by side: networks or methods, on a data set or a stream of tasks."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snnsim.baselines import get
+from snnsim.continual import Stream
+from snnsim.errors import ConfigError, NonFiniteError
+from snnsim.training import distributed, set_seed
+from snnsim.training.recipe import complete
+from snnsim_experiments import run_folder
+from snnsim_experiments.budget import Budget, cost, fit, width_of
+from snnsim_experiments.build import Facts, build_network, look_at
+from snnsim_experiments.candidates import Choice
+from snnsim_experiments.continual.run import Refused
+from snnsim_experiments.continual.run import run as run_stream
+from snnsim_experiments.experiment import SPIKING, Experiment, plain, task_base
+from snnsim_experiments.lock import claim, ours_alone
+from snnsim_experiments.place import HERE, Place
+from snnsim_experiments.train import train
+
+TABLE = "comparison.json"
+Rows = list[dict[str, Any]]
+Made = Callable[[], Experiment] | Experiment
+# the best factor of the learning rate, the accuracy at each, and a row
+Measured = tuple[float, dict[float, float], dict[str, Any]]
+
+
+def compare(
+    experiments: Mapping[str, Made],
+    seeds: Sequence[int] = (0,),
+    place: Place = HERE,
+    *,
+    rates: Sequence[float] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Rows:
+    """Run every experiment with every seed into ``out/<name>``; a row for each.
+
+    ``out/comparison.json`` is rewritten after each. A finished run is not repeated with
+    ``place.resume``, and rows of others are kept. What is refused, or diverges, has a row that
+    says so, and the others go on.
+
+    Args:
+        experiments: by name; a function where making one may be refused.
+        seeds: of the runs.
+        place: where; its ``out`` is the folder of the comparison.
+        rates: factors of each one's own learning rates; with the first seed, that with the best
+            accuracy on validation data (of a stream: on the part held out) is chosen for all
+            seeds. ``None``: its own.
+        settings: what all rows have in common; rows that are there already must have the same.
+
+    Returns:
+        The rows, means over seeds: of a data set with ``test`` and ``validation`` (accuracies in
+        percent), of a stream with ``test`` and the measures of its summary; with cost and width.
+    """
+    out = Path(distributed.agree(str(place.out or Path("runs", run_folder.unique("compare")))))
+    settings = (settings or {}) | {"seeds": list(seeds)}
+    settings |= {} if rates is None else {"rates": list(rates)}
+    distributed.start(run_folder.device(place.device))
+    with claim(out):
+        comparison = _Comparison(out, place, list(seeds), rates, settings)
+        return comparison.run(experiments)
+
+
+def compare_networks(
+    names: Sequence[str],
+    choice: Choice,
+    budget: Budget,
+    seeds: Sequence[int] = (0,),
+    place: Place = HERE,
+    *,
+    rates: Sequence[float] = (1.0,),
+) -> Rows:
+    """Baselines and spiking networks at one budget: same data, recipe and read-out.
+
+    Args:
+        names: of models, or of spiking networks in :mod:`snnsim_experiments.candidates`.
+        choice: data set or stream, and what all have in common.
+        budget: of each; what has no place in it has a row that says so.
+        seeds, place, rates: as of :func:`compare`.
+    """
+    choice.check_same_for_all()
+    settings = choice.settings() | {"budget": budget.amount, "by": budget.by}
+    data = look_at(choice.base(), place)
+
+    def maker(name: str) -> Callable[[], Experiment]:
+        def make() -> Experiment:
+            chosen = choice.network(name)
+            set_seed(seeds[0])
+            return fit(chosen, budget, data)
+
+        return make
+
+    made = {name: maker(name) for name in names}
+    return compare(made, seeds, place, rates=rates, settings=settings)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A comparison under way."""
+
+    out: Path
+    place: Place
+    seeds: list[int]
+    rates: Sequence[float] | None
+    settings: dict[str, Any]
+
+    def run(self, experiments: Mapping[str, Made]) -> Rows:
+        rows, first, place = self._rows_before(experiments), distributed.rank() == 0, self.place
+        if place.resume and not rows and first:
+            text = f"there is no comparison in {self.out}; starting one"
+            place.console.print(text, markup=False)
+        distributed.barrier()
+        for name, made in experiments.items():
+            if not place.quiet:
+                place.console.print(name, style="bold")
+            before = next((r for r in rows if r["name"] == name and "test" in r), None)
+            row = {"name": name} | self._row(name, made, before) | self._common()
+            rows = [*(r for r in rows if r["name"] != name), row]
+            if first:
+                run_folder.write_json(self.out / TABLE, rows)
+        if first:
+            _plot([row for row in rows if "test" in row and "budget" in row], self.out)
+        return rows
+
+    def _common(self) -> dict[str, Any]:
+        sizes = {key: self.settings[key] for key in ("budget", "by") if key in self.settings}
+        return sizes | {"settings": self.settings}
+
+    def _row(self, name: str, made: Made, before: Any) -> dict[str, Any]:
+        try:
+            experiment = made if isinstance(made, Experiment) else made()
+        except ConfigError as error:
+            if before is not None:
+                raise  # rather than lose what is there
+            return {"refused": str(error)}
+        try:
+            return self._measured(name, experiment)
+        except Refused as error:
+            return {"refused": str(error)}
+        except NonFiniteError as error:
+            return {"failed": str(error)}
+
+    def _measured(self, name: str, experiment: Experiment) -> dict[str, Any]:
+        """The best learning rate on held-out data, then all seeds with it."""
+        measure = self._of_stream if experiment.method else self._of_data
+        best, tried, row = measure(self.out / name, experiment)
+        lr = experiment.recipe.lr
+        return row | {"lr": best * lr, "tried": {f"{f * lr:g}": v for f, v in tried.items()}}
+
+    def _place(self, folder: Path) -> Place:
+        again, others = (folder / "run.json").exists(), run_folder.runs_below(self.out)
+        return replace(self.place, out=folder, resume=again, beside=others)
+
+    def _of_data(self, folder: Path, experiment: Experiment) -> Measured:
+        def run(seed: int, factor: float) -> dict[str, Any]:
+            part = f"seed{seed}" if factor == 1 else f"rate{factor:g}-seed{seed}"
+            each = replace(experiment, seed=seed).trained(lr=factor * experiment.recipe.lr)
+            return train(each, self._place(folder / part))
+
+        first = runs_at(self.rates or (1.0,), lambda factor: run(self.seeds[0], factor))
+        tried = {factor: 100 * each["validation_accuracy"] for factor, each in first.items()}
+        best = max(tried, key=lambda factor: tried[factor])
+        summaries = [first[best], *(run(seed, best) for seed in self.seeds[1:])]
+        data = look_at(experiment, self.place)
+        assert isinstance(data, Facts)
+        return best, tried, row_of_data(experiment, summaries, data)
+
+    def _of_stream(self, folder: Path, experiment: Experiment) -> Measured:
+        def run(factor: float, choosing: bool) -> dict[str, Any]:
+            at = folder / (f"rate{factor:g}" + ("-validation" if choosing else ""))
+            part = {"evaluate": "validation"} if choosing else {}
+            each = replace(experiment, data=experiment.data | part)
+            each = each.trained(lr=factor * experiment.recipe.lr)
+            where = self._place(folder if self.rates is None else at)
+            return run_stream(each, self.seeds[:1] if choosing else self.seeds, where)
+
+        rates = self.rates or (1.0,)
+        first = runs_at(rates, lambda factor: run(factor, True)) if rates[1:] else {}
+        tried = {factor: each["acc"] for factor, each in first.items()}
+        best = max(tried, key=lambda factor: tried[factor]) if tried else rates[0]
+        summary = run(best, False)
+        if not summary:  # the first process has it
+            return best, tried, {}
+        data = look_at(experiment, self.place)
+        assert isinstance(data, Stream)
+        return best, tried, row_of_stream(experiment, summary, data)
+
+    def _rows_before(self, names: Mapping[str, Any]) -> Rows:
+        """The rows that a comparison in this folder has already; they are kept."""
+        out, stored = self.out, self.out / TABLE
+        found = ours_alone(out)
+        if stored.exists() and not self.place.resume:
+            raise ConfigError(
+                f"{out} already holds a comparison; go on with --resume or choose another --out"
+            )
+        if found and not self.place.resume:
+            raise ConfigError(f"{out} is not empty; go on with --resume or choose another --out")
+        ours = (TABLE, "comparison.png")
+        if any(p.name not in ours and not any(p.rglob("run.json")) for p in found):
+            raise ConfigError(f"{out} is not empty and not a comparison; choose another --out")
+        rows = run_folder.read_json(stored) if stored.exists() else []
+        for row in rows:
+            row.setdefault("name", row.get("method"))  # as methods were once compared
+            self._check_like(row, again=row["name"] in names)
+        return list(rows)
+
+    def _check_like(self, row: dict[str, Any], again: bool) -> None:
+        """Refuse a table of which some rows would have other settings than the rest."""
+        name, now = row["name"], plain(self.settings)
+        before = row.get("settings")
+        if before is None:  # as methods were once compared
+            before = {"seeds": row.get("seeds", now["seeds"])}
+            now = {"seeds": now["seeds"]}
+        if "stream" in before:
+            before = before | {"training": complete(before["training"], task_base())}
+        other = [key for key in now if before.get(key) != now[key]]
+        if other and (not again or other != ["seeds"]):
+            raise ConfigError(
+                f"{name} in {self.out} was run with another {other[0]}, {before.get(other[0])} and "
+                f"not {now[other[0]]}; give the same, or choose another --out"
+            )
+
+
+def runs_at(
+    rates: Sequence[float], run: Callable[[float], dict[str, Any]]
+) -> dict[float, dict[str, Any]]:
+    """What a run at each learning rate gave; those that diverge are left out.
+
+    Raises:
+        NonFiniteError: all of them do.
+    """
+    found, failure = {}, NonFiniteError("no learning rate to try")
+    for factor in rates:
+        try:
+            found[factor] = run(factor)
+        except NonFiniteError as error:
+            failure = error
+    if not found:
+        raise failure
+    return found
+
+
+def row_of_data(
+    experiment: Experiment, summaries: list[dict[str, Any]], data: Facts
+) -> dict[str, Any]:
+    """What a table says of a network on a data set: means over seeds, cost, and what it is not."""
+    accuracy = [100 * s["test_accuracy"] for s in summaries]
+    validation = [100 * s["validation_accuracy"] for s in summaries]
+    spiking = experiment.model == SPIKING
+    rate = float(np.mean([s["mean_firing_rate"] for s in summaries])) if spiking else None
+    causal: Any = True if spiking else getattr(build_network(experiment, *data), "causal", True)
+    return {
+        "test": float(np.mean(accuracy)),
+        "test_std": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
+        "tests": accuracy,
+        "last_tests": [100 * s["last_test_accuracy"] for s in summaries],
+        "validation": float(np.mean(validation)),
+        **_of_network(experiment, data),
+        "seconds": float(np.mean([s["seconds"] for s in summaries])),
+        "causal": causal,
+        "rate": rate,
+        "seeds": [s["seed"] for s in summaries],
+    }
+
+
+def row_of_stream(experiment: Experiment, summary: dict[str, Any], data: Stream) -> dict[str, Any]:
+    """What a table says of a network or method on a stream: its summary, and the cost."""
+    spread = len(summary["seeds"]) > 1
+    return summary | {
+        "test": summary["acc"],
+        "test_std": summary["std"]["acc"] if spread else None,
+        "bwt_std": summary["std"]["bwt"] if spread else None,
+        **_of_network(experiment, data),
+        "memory_bytes": summary["memory_bytes"],
+        "seconds": sum(summary["seconds_per_task"]),
+        "causal": True,  # streams refuse others
+    }
+
+
+def _of_network(experiment: Experiment, data: Facts | Stream) -> dict[str, Any]:
+    spiking = experiment.model == SPIKING
+    return {
+        **cost(experiment, data)._asdict(),
+        "width": width_of(experiment),
+        "spiking": spiking,
+        "left_out": "" if spiking else get(experiment.model).left_out,
+    }
+
+
+def _plot(rows: Rows, out: Path) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        return
+    from snnsim import plotting
+
+    plotting.save(plotting.accuracy_by_cost(rows), out / "comparison.png")

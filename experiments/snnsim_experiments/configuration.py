@@ -1,0 +1,278 @@
+"""The one resolver: from defaults, TOML files and single changes to an :class:`Experiment`.
+
+A configuration has the sections ``data`` (options of the data set's ``load``), ``network`` (those
+of :func:`snnsim.networks.delay_network`, or of :class:`snnsim.baselines.RateNetwork`) and
+``training`` (the fields of :class:`snnsim.training.Recipe`); that of a baseline also ``encoder``
+(:class:`snnsim.baselines.RateEncoder`) and ``options`` (of the model). One of a stream has
+``stream`` in place of ``data``, and ``method``. Of a baseline or stream a file may also have
+sections that only one model or method takes: ``options-<model>``, ``training-<method>``, ...
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import snnsim_datasets
+
+from snnsim import baselines
+from snnsim.baselines import RateEncoder, RateNetwork
+from snnsim.continual import methods
+from snnsim.errors import ConfigError
+from snnsim.networks import delay_network
+from snnsim.renamed import up_to_date
+from snnsim.training import Recipe
+from snnsim.training.recipe import RENAMED, TASKS
+from snnsim_experiments.continual import networks, streams
+from snnsim_experiments.experiment import SPIKING, Experiment
+from snnsim_experiments.settings import (
+    Changes,
+    Sections,
+    check_section,
+    fields,
+    given_by,
+    given_file,
+    parse_changes,
+    read_toml,
+)
+
+HERE = Path(__file__).parent
+OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline's network
+NOT_ON_STREAMS = ("readout", "mask_padding")  # of a recipe: learners have their own
+NOT_ON_DATA = ("later_lr",)
+
+
+class Family(NamedTuple):
+    """Where configurations of a kind of experiment come from.
+
+    Attributes:
+        sections: that they have.
+        names: for which a file may have sections of their own, ``<section>-<name>``.
+        shipped: the files that come along, the later winning.
+        folder: of configurations that may be given by name; ``None`` if there are none.
+    """
+
+    sections: tuple[str, ...]
+    names: tuple[str, ...]
+    shipped: tuple[Path, ...]
+    folder: Path | None
+
+    def allowed(self) -> tuple[str, ...]:
+        """Sections that a file may have."""
+        own = (f"{section}-{name}" for section in self.sections for name in self.names)
+        return (*self.sections, *own)
+
+    def layers(self, config: str | None, changes: Changes) -> list[Sections]:
+        """What comes along, a file and single changes, the later winning."""
+        found = [read_toml(path, self.allowed()) for path in self.shipped if path.exists()]
+        if config is not None:
+            found.append(read_toml(given_file(config, self.folder), self.allowed()))
+        return [*found, parse_changes(changes, self.sections)]
+
+    def merged(self, layers: Iterable[Sections], name: str) -> Sections:
+        """The values of each section; those for ``name`` alone win over those of all."""
+        values: Sections = {section: {} for section in self.sections}
+        for layer in layers:
+            for section in self.sections:
+                values[section].update(layer.get(section, {}))
+                values[section].update(layer.get(f"{section}-{name}", {}))
+        return values
+
+
+def folder_of(dataset: str) -> Path:
+    """Folder of a data set's configurations."""
+    return HERE / dataset.replace("-", "_")
+
+
+def of_spiking(dataset: str) -> Family:
+    """Configurations of spiking networks on a data set."""
+    folder = folder_of(dataset)
+    return Family(("data", "network", "training"), (), (folder / "default.toml",), folder)
+
+
+def of_baselines(dataset: str) -> Family:
+    """Configurations of baselines on a data set."""
+    files = tuple(HERE / "baselines" / f"{n}.toml" for n in ("default", dataset.replace("-", "_")))
+    names = tuple(baselines.names())
+    return Family(("data", "network", *OF_MODELS, "training"), names, files, None)
+
+
+def of_streams(stream: str) -> Family:
+    """Configurations of streams."""
+    folder = HERE / "continual"
+    sections = ("stream", "network", *OF_MODELS, "training", "method")
+    default = folder / f"{default_config(stream)}.toml"
+    return Family(sections, tuple(methods.names()), (default,), folder)
+
+
+def config_names(source: str, stream: bool = False) -> list[str]:
+    """Names of the configurations that come with a data set, or with streams."""
+    folder = HERE / "continual" if stream else folder_of(source)
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def default_config(stream: str) -> str:
+    """The configuration a stream has unless another is given.
+
+    >>> default_config("pmnist"), default_config("speakers-fsdd")
+    ('pmnist', 'sequences')
+    """
+    if stream in config_names(stream, stream=True):
+        return stream
+    return "images" if streams.is_still(stream) else "sequences"
+
+
+def resolve(
+    source: str,
+    model: str = SPIKING,
+    method: str = "",
+    *,
+    config: str | None = None,
+    changes: Changes = (),
+    seed: int = 0,
+    epochs: int | None = None,
+    backend: str = "auto",
+    width: int = 0,
+) -> Experiment:
+    """An experiment from defaults, a configuration and single changes.
+
+    Args:
+        source: name of a data set or, with a ``method``, of a stream of tasks.
+        model: ``"spiking"``, or the name of a baseline.
+        method: of continual learning.
+        config: path of a TOML file, or the name of one that comes along.
+        changes: ``section.key=value`` strings, or a mapping from ``section.key`` to values; they
+            win.
+        seed, epochs, backend: as on the command line.
+        width: of a baseline's layers; 0: to be found from a budget by
+            :func:`snnsim_experiments.fit`.
+
+    Raises:
+        ConfigError: for a key that is not known, a value of another type or out of its range.
+
+    >>> resolve("spoken-digits", changes={"network.delays": "none"}).network["delays"]
+    'none'
+    >>> resolve("pmnist", method="hlop").recipe.lr
+    0.1
+    """
+    if method:
+        made = _on_stream(source, model, method, config, changes, epochs)
+    elif model == SPIKING:
+        made = _spiking(source, config, changes, epochs)
+    else:
+        made = _rate_coded(source, model, config, changes, epochs, width)
+    return Experiment(**made, seed=seed, backend=backend)
+
+
+def _spiking(
+    dataset: str, config: str | None, changes: Changes, epochs: int | None
+) -> dict[str, Any]:
+    family = of_spiking(dataset)
+    values = family.merged(family.layers(config, changes), "")
+    with given_by(config, changes):
+        hidden = {"hidden": (list[int], [256, 256])}
+        return {
+            "source": dataset,
+            "data": check_data(dataset, values["data"]),
+            "recipe": recipe_of(values["training"], epochs),
+            "network": check_section("network", hidden | fields(delay_network), values["network"]),
+        }
+
+
+def _rate_coded(
+    dataset: str, model: str, config: str | None, changes: Changes, epochs: int | None, width: int
+) -> dict[str, Any]:
+    baselines.get(model)
+    snnsim_datasets.get(dataset)
+    family = of_baselines(dataset)
+    values = family.merged(family.layers(config, changes), model)
+    known = {
+        k: v for k, v in fields(RateNetwork.__init__).items() if k not in ("width", *OF_MODELS)
+    }
+    with given_by(config, changes):
+        data = check_data(dataset, values["data"])
+        recipe = recipe_of(values["training"], epochs)
+        network = check_section("network", known, values["network"])
+        network |= {"width": width, **_of_model(model, values)}
+    if recipe.readout == "last" and not recipe.mask_padding:
+        raise ConfigError(
+            "training.readout is 'last' with mask_padding=false, but a baseline's outputs are 0 "
+            "beyond a sample's end; set training.mask_padding=true"
+        )
+    return {
+        "source": dataset, "model": model, "data": data, "recipe": recipe, "network": network,
+    }  # fmt: skip
+
+
+def _on_stream(
+    stream: str, model: str, method: str, config: str | None, changes: Changes, epochs: int | None
+) -> dict[str, Any]:
+    streams.parse(stream)
+    cls: Any = methods.get(method)
+    family = of_streams(stream)
+    layers = family.layers(config, changes)
+    values, changed = family.merged(layers, method), layers[-1]  # a file may be of another stream
+    model = values["network"].pop("baseline", "" if model == SPIKING else model) or SPIKING
+    with given_by(config, changes):
+        data = check_section("stream", fields(streams.build), values["stream"])
+        streams.check_used(stream, changed.get("stream", {}))
+        network = _of_stream(stream, model, values)
+        used = [*changed.get("network", {}), *(s for s in OF_MODELS if values[s])]
+        networks.check_used(model, network, used, streams.is_still(stream))
+        options = check_section("method", _of_method(cls), values["method"])
+        cls(**options)  # refuses values out of range before any data is read
+        recipe = recipe_of(values["training"], epochs, on_stream=True)
+    return {
+        "source": stream, "model": model, "method": method, "data": data, "network": network,
+        "recipe": recipe, "method_options": options,
+    }  # fmt: skip
+
+
+def _of_stream(stream: str, model: str, values: Sections) -> dict[str, Any]:
+    """The network section, with encoder and options of a baseline if it is one."""
+    apart = ("model", *OF_MODELS)
+    known = {k: v for k, v in fields(networks.build).items() if k not in apart}
+    network = check_section("network", known, values["network"])
+    if model == SPIKING:
+        return network | dict.fromkeys(OF_MODELS)
+    family = of_baselines(streams.parse(stream)[1])
+    given = {section: values[section] for section in OF_MODELS}
+    return network | _of_model(model, family.merged([*family.layers(None, ()), given], model))
+
+
+def _of_model(model: str, values: Sections) -> dict[str, Any]:
+    of_model = fields(baselines.get(model).__init__)
+    return {
+        "encoder": check_section("encoder", fields(RateEncoder.__init__), values["encoder"]),
+        "options": check_section("options", of_model, values["options"]),
+    }
+
+
+def _of_method(cls: Any) -> dict[str, Any]:
+    """What a method may be given; a method within a method is not configured."""
+    if not inspect.isfunction(cls.__init__):
+        return {}
+    found = fields(cls.__init__, keyword_only=False)
+    return {name: each for name, each in found.items() if name != "inner"}
+
+
+def check_data(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
+    """The section of a data set, complete and checked."""
+    load = snnsim_datasets.get(dataset).load
+    keep = ("dt",) if "dt" in inspect.signature(load).parameters else ()
+    return check_section("data", fields(load), data, keep)
+
+
+def recipe_of(given: dict[str, Any], epochs: int | None = None, on_stream: bool = False) -> Recipe:
+    """The section of training, complete and checked."""
+    base = TASKS if on_stream else {}
+    left = NOT_ON_STREAMS if on_stream else NOT_ON_DATA
+    if given.get("delay_lr") == 0:  # which meant what None means now
+        given = {key: value for key, value in given.items() if key != "delay_lr"}
+    given = up_to_date(given, RENAMED, "training.")
+    known = {k: v for k, v in fields(Recipe, keyword_only=False).items() if k not in left}
+    known = {k: (kind, base.get(k, default)) for k, (kind, default) in known.items()}
+    found = Recipe(**check_section("training", known, given))  # right also where other epochs win
+    return found if epochs is None else Recipe(**{**vars(found), "epochs": epochs})

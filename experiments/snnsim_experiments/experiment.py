@@ -1,0 +1,123 @@
+"""An experiment as a value: what is trained on what, how, and from which seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from snnsim.training import Recipe, task_recipe
+from snnsim.training.recipe import complete
+
+SPIKING = "spiking"
+SECTIONS = ("data", "network", "training", "method_options")
+# sections of a configuration of a stream that have other names there
+OF_STREAMS = {"data": "stream", "method_options": "method"}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A complete, checked experiment; plain values only, so it can be stored as JSON.
+
+    :func:`snnsim_experiments.resolve` makes one from defaults, files and single changes.
+
+    Attributes:
+        source: name of a data set or, with a ``method``, of a stream of tasks.
+        model: ``"spiking"``, or the name of a rate-coded baseline.
+        method: of continual learning; empty on a data set.
+        data: options of the data set or stream.
+        network: those of the network; a baseline has a ``width``, an ``encoder`` and ``options``.
+        recipe: how to train.
+        method_options: of the method.
+        seed: of weights, order and dropout.
+        backend: of the kernels: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
+    """
+
+    source: str
+    model: str = SPIKING
+    method: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
+    method_options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    backend: str = "auto"
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The recipe as plain values."""
+        return self.recipe.as_json()
+
+    def trained(self, **changes: Any) -> Experiment:
+        """The same with other values in its recipe."""
+        return replace(self, recipe=replace(self.recipe, **changes))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, from which :meth:`from_json` makes it again."""
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "recipe"}
+        return rest | {"training": self.training}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Experiment:
+        """Inverse of :meth:`as_json`; takes what earlier versions stored as well.
+
+        Raises:
+            KeyError, TypeError, ValueError: for anything else.
+        """
+        found = _of_before(stored)
+        sections = {name: found[name] for name in SECTIONS}
+        for name, section in sections.items():
+            if not isinstance(section, dict):
+                raise TypeError(f"{name} is not a section")
+        training = complete(found.pop("training"), task_base() if found["method"] else {})
+        return cls(**found, recipe=Recipe(**training))
+
+    def differences(self, other: Experiment, but: tuple[str, ...] = ()) -> list[str]:
+        """Names of what differs, as a configuration has them: ``"network.hidden"``."""
+        mine, theirs = self.as_json(), other.as_json()
+        found = []
+        for name in mine.keys() - set(but):
+            shown = OF_STREAMS.get(name, name) if self.method else name
+            if name in SECTIONS:
+                keys = mine[name].keys() | theirs[name].keys()
+                differing = (k for k in keys if plain(mine[name].get(k)) != theirs[name].get(k))
+                found += [f"{shown}.{key}" for key in differing]
+            elif mine[name] != theirs[name]:
+                found.append(shown)
+        return sorted(found)
+
+
+def plain(value: Any) -> Any:
+    """As it comes back from a file."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def task_base() -> dict[str, Any]:
+    """What a stream's recipe had where an earlier version stored nothing."""
+    return task_recipe().as_json()
+
+
+def _of_before(stored: dict[str, Any]) -> dict[str, Any]:
+    """What is stored, by today's names."""
+    found = dict(stored)
+    if "source" in found:
+        return found
+    network = dict(found["network"])
+    rest: dict[str, Any] = {"network": network, "training": found["training"]}
+    rest |= {name: found[name] for name in ("seed", "backend") if name in found}
+    if "stream_name" in found:
+        return rest | {
+            "source": found["stream_name"],
+            "method": found["method_name"],
+            "data": found["stream"],
+            "method_options": found["method"],
+            "model": network.pop("baseline", "") or SPIKING,
+        }
+    return rest | {
+        "source": found["dataset"],
+        "method": "",
+        "data": found["data"],
+        "method_options": {},
+        "model": network.pop("model", SPIKING),
+    }

@@ -1,0 +1,113 @@
+"""A run folder held by one run at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from snnsim.errors import CheckpointError, ConfigError
+from snnsim.training import distributed
+
+LOCK = "run.lock"
+
+
+def ours_alone(folder: Path) -> list[Path]:
+    """What is in a folder besides its lock and what a run that was killed had not finished."""
+    if not folder.exists():
+        return []
+    return [p for p in folder.iterdir() if p.name != LOCK and p.suffix != ".tmp"]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A run folder held by its lock, which is ``None`` in all processes but the first."""
+
+    folder: Path
+    lock: int | None
+
+    def still(self) -> bool:
+        """Whether the folder that was locked is still the one of this name."""
+        if self.lock is None:
+            return True
+        try:
+            return os.fstat(self.lock).st_ino == (self.folder / LOCK).stat().st_ino
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Raise before anything is written into what is not this run's any more."""
+        if not self.still():
+            raise CheckpointError(
+                f"{self.folder} was removed or moved while this run was using it, so nothing more "
+                "is written there"
+            )
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[Held]:
+    """Hold a run folder: no other run can write to it meanwhile, and a failed start leaves none.
+
+    The lock is the operating system's and so ends with the process, however it ends.
+
+    Raises:
+        ConfigError: if another run holds it.
+    """
+    if distributed.rank() != 0:  # the first process holds it for all
+        yield Held(folder, None)
+        return
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; choose another --out")
+    made = _make(folder)
+    handle = _lock(folder)
+    held = Held(folder, handle)
+    try:
+        for left in folder.rglob("*.tmp"):
+            left.unlink(missing_ok=True)
+        yield held
+    except BaseException:
+        if held.still() and not (folder / "run.json").exists():
+            (folder / "initial.safetensors").unlink(missing_ok=True)
+        raise
+    finally:
+        if held.still():
+            (folder / LOCK).unlink(missing_ok=True)
+        os.close(handle)
+        for place in made:  # empty ones go
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and those above it; returns the new ones, the innermost first."""
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        lost = [p for p in (folder, *folder.parents) if p.is_symlink() and not p.exists()]
+        why = f"{lost[0]} is a link to nothing" if lost else f"{folder} lies below a file"
+        raise ConfigError(f"{why}; choose another --out") from None
+    return missing
+
+
+def _lock(folder: Path) -> int:
+    import fcntl
+
+    while True:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise ConfigError(
+                f"{folder} is taken: another run is using it; wait until it ends, or choose "
+                "another --out"
+            ) from None
+        try:
+            if os.fstat(handle).st_ino == (folder / LOCK).stat().st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        os.close(handle)  # the run that held it has just ended and deleted it

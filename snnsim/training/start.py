@@ -1,0 +1,57 @@
+"""Starting from the weights of another network."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.errors import CheckpointError, short
+from snnsim.training import checkpoint
+
+PREFIXES = ("net.", "learner.", "")  # of a run, of a stream, of a saved network
+
+
+def start_from(net: nn.Module, place: str | Path) -> list[str]:
+    """Give a network the weights of a run's best epoch, or of a file, as far as they fit.
+
+    Args:
+        net: any module; what is not there, or has another shape there, stays as it is.
+        place: a run folder, one of its checkpoints, or a file of :func:`snnsim.save`.
+
+    Returns:
+        The names that stayed as they were, which are also warned of.
+
+    Raises:
+        CheckpointError: there is no such file, or nothing in it fits.
+    """
+    path = Path(place)
+    tensors, _ = checkpoint.load(path / "best.safetensors" if path.is_dir() else path)
+    found = next(each for p in PREFIXES if (each := _under(p, tensors)))
+    own = net.state_dict()
+    fitting = {
+        name: value
+        for name, value in found.items()
+        if name in own
+        and own[name].shape == value.shape
+        and own[name].is_floating_point() == value.is_floating_point()
+    }
+    if not fitting:
+        raise CheckpointError(
+            f"nothing in {path} fits this network, which has {short(', '.join(own), 200)}"
+        )
+    net.load_state_dict({**own, **fitting})
+    left = [name for name in own if name not in fitting]
+    if left:
+        warnings.warn(
+            f"starting from {path}; not there, or of another shape, and so as drawn: "
+            f"{short(', '.join(left), 300)}",
+            stacklevel=3,
+        )
+    return left
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,244 @@
+"""The trainer of one task."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnsim.data import Batch, Sequences
+from snnsim.errors import CheckpointError, short
+from snnsim.training import checkpoint, distributed
+from snnsim.training.evaluate import evaluate, run_padded
+from snnsim.training.loop import Loop, set_seed
+from snnsim.training.objectives import Objective, as_objective
+from snnsim.training.optimizers import Optimizers
+from snnsim.training.recipe import Recipe
+from snnsim.training.start import start_from
+from snnsim.training.step import Part
+
+# of the metrics, besides the objective's own
+ROW = ("train_loss", "validation_loss", "firing_rate", "lr", "sigma", "seconds")
+
+
+class Watcher:
+    """What the loop reports to; this one ignores everything. ``row`` is a line of the metrics.
+
+    ``writing`` comes before every checkpoint, and may raise to stop it.
+    """
+
+    def writing(self) -> None: ...
+
+    def epoch_started(self, epoch: int, steps: int) -> None: ...
+
+    def step_done(self, epoch: int, step: int, loss: float) -> None: ...
+
+    def epoch_ended(self, row: dict[str, Any]) -> None: ...
+
+
+class Trainer(Loop):
+    """Trains a network on a data set, keeps the best by its validation data, can be resumed.
+
+    Args:
+        net: the network, on ``device``.
+        train, validation: data sets, see :class:`snnsim.data.Sequences`.
+        recipe: hyper-parameters.
+        objective: what is made small: an :class:`Objective`, such as ``Regression()``, or a
+            function of outputs and batch to a loss; ``None``: classification by the recipe's
+            read-out. It also gives the figure by which the best epoch is chosen.
+        out: folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``;
+            ``None`` keeps nothing.
+        seed: of the order of samples; also seeds dropout at the start.
+        device: where to compute.
+        watcher: is told of every step and epoch.
+
+    >>> from snnsim_datasets import load
+    >>> from snnsim.networks import shd_network
+    >>> set_seed(0)
+    >>> net = shd_network(delays="none")
+    >>> trainer = Trainer(net, load("spoken-digits", "train"), load("spoken-digits", "validation"),
+    ...                   Recipe(epochs=1))
+    >>> rows = trainer.run()
+    >>> sorted(rows[0])[:3]
+    ['epoch', 'firing_rate', 'lr']
+    """
+
+    optimizers: Optimizers
+
+    def __init__(
+        self,
+        net: nn.Module,
+        train: Sequences,
+        validation: Sequences,
+        recipe: Recipe,
+        *,
+        objective: Objective | Callable[[Tensor, Batch], Tensor] | None = None,
+        out: Path | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        watcher: Watcher | None = None,
+    ):
+        super().__init__(
+            net, recipe, out=out, seed=seed, device=device, watcher=watcher or Watcher()
+        )
+        self.train, self.validation = train, validation
+        self.objective = as_objective(objective, recipe.readout, recipe.mask_padding)
+        self.optimizers = Optimizers(net, recipe)
+        self.rows: list[dict[str, Any]] = []
+        self.steps = int(np.max(train.lengths))  # what evaluation pads to
+        set_seed(seed)
+        if recipe.start_from:
+            start_from(net, recipe.start_from)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the end; returns the rows of the metrics, one per epoch."""
+        distributed.broadcast(self.net)
+        while self.position.epoch < self.recipe.epochs and not self.position.stopped:
+            self._run_epoch(self.train)
+            self._end_epoch()
+        return self.rows
+
+    def _begin_epoch(self, steps: int) -> None:
+        self.watcher.epoch_started(self.position.epoch, steps)
+
+    def _end_step(self, step: int, steps: int, loss: float) -> None:
+        self.watcher.step_done(self.position.epoch, step, loss)
+
+    def _measure(
+        self, batch: Batch, mine: np.ndarray, extra: dict[str, Tensor], whole: int
+    ) -> Part:
+        y, ends = run_padded(self.net, batch.x, batch.lengths, self.objective.mask_padding)
+        loss, score = self.objective.measure(y, batch, ends)
+        for value in extra.values() if len(mine) else ():  # means over samples
+            loss = loss + len(mine) * value
+        return Part(loss / whole, float(loss.detach()), score)
+
+    def _end_epoch(self) -> None:
+        self._check_weights()
+        here, recipe = self.position, self.recipe
+        began = time.monotonic()
+        scores = evaluate(
+            self.net,
+            self.validation,
+            objective=self.objective,
+            batch_size=recipe.batch_size,
+            steps=self.steps,
+            device=self.device,
+            check_finite=recipe.check_finite,
+        )
+        row = {
+            "epoch": here.epoch,
+            "train_loss": here.loss / here.samples,
+            f"train_{scores.metric}": here.score / here.samples,
+            "validation_loss": scores.loss,
+            f"validation_{scores.metric}": scores.score,
+            "firing_rate": scores.firing_rate,
+            "lr": self.optimizers.main.param_groups[0]["lr"],
+            "sigma": [float(c.sigma.detach()) for c in self.optimizers.connections],
+            "seconds": here.seconds + time.monotonic() - began,
+        }
+        judged = self._judge(scores.score, scores.loss)
+        self._next_epoch(seconds=0.0, **judged)
+        self.rows.append(row)
+        self._write_epoch(better="best_epoch" in judged)
+        self.watcher.epoch_ended(row)
+
+    def _write_epoch(self, better: bool) -> None:
+        """Best weights, then metrics, then the position: a kill in between repeats the epoch."""
+        if not self._announce_writing():
+            return
+        assert self.out is not None
+        if better:
+            values = {"epoch": self.position.best_epoch, "steps": self.steps}
+            weights = checkpoint.prefixed("net", self.net.state_dict())
+            checkpoint.save(self.out / "best.safetensors", weights, values)
+        lines = "".join(json.dumps(row) + "\n" for row in self.rows)
+        checkpoint.write_text(self.out / "metrics.jsonl", lines)
+        self.save()
+
+    # --- going on --------------------------------------------------------------------------------
+
+    def _identity(self) -> dict[str, Any]:
+        return {"objective": self.objective.name}
+
+    def _memory(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {}, {"steps": self.steps}
+
+    def _allow_longer(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        if before["epochs"] < now["epochs"]:
+            before["epochs"] = now["epochs"]
+
+    def _restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        self._check_restored()
+        longer = values["recipe"]["epochs"] < self.recipe.epochs
+        if longer:  # what had been enough is not any more
+            self.position = replace(self.position, stopped=False)
+        self.rows = self._kept_rows()
+
+    def _check_restored(self) -> None:
+        """Raise ``ValueError`` for a place at which no training can stand."""
+        here, samples = self.position, len(self.train)
+        self._check_position(self._steps(self.train))
+        seen = min(here.step * self.recipe.batch_size, samples)
+        if here.step == 0 and (here.loss, here.seconds) != (0.0, 0.0):
+            raise ValueError(f"before an epoch's first step nothing can have been summed: {here}")
+        if here.samples != seen or not self.objective.possible(here.score, seen):
+            raise ValueError(f"{here.samples} samples cannot have been seen by {here}")
+        best = self.objective.possible(here.best_score, 1) and 0 <= here.best_epoch < here.epoch
+        if here.epoch and not (best and math.isfinite(here.best_loss)):
+            raise ValueError(f"no epoch can have been the best of {here}")
+
+    def _kept_rows(self) -> list[dict[str, Any]]:
+        assert self.out is not None
+        path = self.out / "metrics.jsonl"
+        if not path.exists():
+            self._say_lost(path, 0)
+            return []
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            rows = [_checked_row(json.loads(line), self.objective.metric) for line in lines]
+            kept = [row for row in rows if row["epoch"] < self.position.epoch]
+            if any(a["epoch"] >= b["epoch"] for a, b in itertools.pairwise(rows)):
+                raise ValueError("its epochs do not follow one another")
+            self._say_lost(path, len(kept))
+            return kept
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            raise CheckpointError(
+                f"{path} is damaged ({error}); mend or delete it: the weights do not depend on it"
+            ) from error
+
+    def _say_lost(self, path: Path, kept: int) -> None:
+        if kept < self.position.epoch:
+            warnings.warn(
+                f"{path} has {kept} rows of the {self.position.epoch} epochs so far: metrics of "
+                "the others are lost, the weights are not",
+                stacklevel=4,
+            )
+
+    def load_best(self) -> None:
+        """Put the best weights so far into the network."""
+        assert self.out is not None
+        path = self.out / "best.safetensors"
+        tensors, _ = checkpoint.load(path)
+        checkpoint.load_weights(self.net, checkpoint.without_prefix("net", tensors), path)
+
+
+def _checked_row(row: Any, metric: str) -> dict[str, Any]:
+    """A row of the metrics; ``ValueError`` or ``KeyError`` if it is none."""
+    if not isinstance(row, dict) or type(row["epoch"]) is not int or row["epoch"] < 0:
+        raise ValueError("a row without an epoch")
+    for name in (*ROW, f"train_{metric}", f"validation_{metric}"):
+        for value in row[name] if name == "sigma" else [row[name]]:
+            if type(value) not in (int, float) or not math.isfinite(value):
+                raise ValueError(f"{name} of epoch {row['epoch']} is {short(value, 40)}")
+    return row
