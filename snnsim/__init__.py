@@ -57,12 +57,16 @@ from snnsim.synapses import (
 )
 
 if TYPE_CHECKING:
+    from snnsim.activity import Recording, record, recording
     from snnsim.saving import load, save
 
 __version__ = "0.1.0"
 
 # what is imported when it is first asked for, and from where
-_LATER = {"load": "snnsim.saving", "save": "snnsim.saving"}
+_LATER = {
+    **dict.fromkeys(("load", "save"), "snnsim.saving"),
+    **dict.fromkeys(("Recording", "record", "recording"), "snnsim.activity"),
+}
 _PACKAGES = (
     "baselines", "continual", "data", "functional", "interop", "plotting", "surrogate", "training",
 )  # fmt: skip
@@ -92,6 +96,7 @@ __all__ = [
     "Neuron",
     "OverTime",
     "Parameter",
+    "Recording",
     "Recurrent",
     "Repeat",
     "Reset",
@@ -109,6 +114,8 @@ __all__ = [
     "load",
     "map_state",
     "narrow_delays",
+    "record",
+    "recording",
     "run_checkpointed",
     "save",
     "shd_network",

@@ -6,9 +6,11 @@ layer (connection, delays, neurons) is one kernel whose cost follows the number 
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -186,8 +188,22 @@ class CompiledNetwork:
     samples it came from. Inputs may be bool or of whole numbers, and must be finite.
     """
 
-    def __init__(self, stages: tuple[Stage, ...], check_finite: bool = True):
-        self.stages, self.check_finite = stages, check_finite
+    def __init__(
+        self, stages: tuple[Stage, ...], check_finite: bool = True, network: nn.Module | None = None
+    ):
+        self.stages, self.check_finite, self.network = stages, check_finite, network
+
+    def save(self, path: Path | str, about: dict[str, Any] | None = None) -> None:
+        """Write the network that this was made of; ``sn.compile(sn.load(path))`` makes it again.
+
+        Args:
+            path, about: as of :func:`snnsim.save`.
+        """
+        from snnsim.saving import save  # brings all baselines, which few need
+
+        if self.network is None:
+            raise ConfigError("this was made of stages alone; save the network they were made of")
+        save(self.network, path, about)
 
     def _checked(self, x: Tensor, axes: str) -> Tensor:
         """The input as the kernels take it, or an error that says what is wrong with it."""
@@ -395,7 +411,7 @@ def compile(net: nn.Module, *, check_finite: bool = True) -> CompiledNetwork:
         raise ConfigError(f"{found} have no event-driven form: {SUPPORTED}")
     if not stages:
         raise ConfigError(f"the network has no layers: {SUPPORTED}")
-    return CompiledNetwork(tuple(stages), check_finite)
+    return CompiledNetwork(tuple(stages), check_finite, copy.deepcopy(net))
 
 
 def _check_plain(name: str, module: nn.Module) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
@@ -113,6 +113,37 @@ def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     if any(hooks) or any(_EVERYWHERE):
         return False
     return "forward" not in vars(module) and type(module).forward is kind.forward
+
+
+Told = Callable[[str, nn.Module, tuple[Any, ...], Any], None]
+
+
+@contextmanager
+def listening(modules: Mapping[str, Any], told: Told) -> Iterator[None]:
+    """Within this context, whenever one of some modules has run, ``told`` hears of it.
+
+    Args:
+        modules: by name; or what else takes forward hooks.
+        told: called with name, module, inputs and output; what it returns is ignored.
+
+    >>> heard = []
+    >>> layer = nn.Linear(2, 3)
+    >>> with listening({"first": layer}, lambda name, *_: heard.append(name)):
+    ...     y = layer(torch.ones(1, 2))
+    >>> heard
+    ['first']
+    """
+
+    def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            told(name, module, inputs, output)
+
+        return hook
+
+    with ExitStack() as undo:
+        for name, module in modules.items():
+            undo.callback(module.register_forward_hook(hook_of(name)).remove)
+        yield
 
 
 def map_state(function, state: Any) -> Any:

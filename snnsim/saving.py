@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from snnsim import checkpoint
 from snnsim.baselines import models
 from snnsim.errors import CheckpointError, ConfigError, ShapeError, short
 from snnsim.layer import Layer
 from snnsim.neurons import Parameter, Reset, Tau
 from snnsim.surrogate import Surrogate
-from snnsim.training import checkpoint
 
 KIND = "network"
 SMALL = 2**20  # values of a tensor that any file may make
@@ -63,15 +63,33 @@ def save(net: nn.Module, path: Path | str, about: dict[str, Any] | None = None) 
     >>> torch.equal(again(x)[0], net.eval()(x)[0]), again.about["classes"][0]
     (True, 'a')
     """
-    writer = _Writer()
-    spec = writer.module(net)
-    values = {"kind": KIND, "network": spec, "about": dict(about or {}), **_flags(net)}
-    with torch.random.fork_rng(devices=[]):
-        again = _Maker(writer.classes, writer.given, Path(path)).value(spec)
-    _check_same(net, again)
-    tensors = checkpoint.prefixed("net", net.state_dict())
-    tensors |= checkpoint.prefixed("given", writer.given)
-    checkpoint.save(Path(path), tensors, values)
+    spec = Spec(net)
+    checkpoint.save(Path(path), spec.tensors(net), spec.values(net, about))
+
+
+class Spec:
+    """What a network is made of, from which its files are written as its weights change.
+
+    Raises:
+        ConfigError: as :func:`save` does.
+    """
+
+    def __init__(self, net: nn.Module):
+        writer = _Writer()
+        self.network, self.given = writer.module(net), writer.given
+        with torch.random.fork_rng(devices=[]):
+            again = _Maker(writer.classes, writer.given, Path("the network")).value(self.network)
+        _check_same(net, again)
+
+    def tensors(self, net: nn.Module) -> dict[str, Tensor]:
+        """The tensors of a file."""
+        weights = checkpoint.prefixed("net", net.state_dict())
+        return weights | checkpoint.prefixed("given", self.given)
+
+    def values(self, net: nn.Module, about: dict[str, Any] | None) -> dict[str, Any]:
+        """The values of a file."""
+        told = {"kind": KIND, "network": self.network, "about": dict(about or {})}
+        return told | _flags(net)
 
 
 def load(path: Path | str, classes: Iterable[type] = ()) -> Any:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import snnsim_datasets
 import torch
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio
@@ -17,8 +16,7 @@ from snnsim.data.events import BinnedEvents, Events, bin_all
 from snnsim.errors import ConfigError, DataError
 from snnsim.training import predict as predict_scores
 from snnsim.training.evaluate import equally_padded
-from snnsim_experiments.experiment import Experiment
-from snnsim_experiments.run_folder import load_network
+from snnsim_experiments.run_folder import Trained, load_trained
 
 SPIKES = (".h5", ".gz", ".zip", ".npz")
 
@@ -38,53 +36,49 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
     """
     if top < 1:
         raise ConfigError(f"--top is {top} but must be 1 or more")
-    net, config, facts = load_network(run)
-    data, recipe = _input(file, index, config, facts), config.recipe
-    scores = torch.zeros(len(data), len(facts["classes"]))
-    for chosen, steps in equally_padded(data.lengths, facts["steps"], recipe.batch_size):
+    trained = load_trained(run)
+    data = _input(file, index, trained)
+    scores = torch.zeros(len(data), len(trained.classes))
+    for chosen, steps in equally_padded(data.lengths, trained.steps, trained.batch_size):
         batch = data.batch(chosen, steps)  # as evaluation makes it of the test part
         scores[torch.from_numpy(chosen)] = predict_scores(
-            net, batch.x, recipe.readout, batch.lengths, recipe.mask_padding, recipe.check_finite
+            trained.net, batch.x, trained.readout, batch.lengths, trained.mask_padding
         )
     # summed softmaxes are a distribution once normalised; other read-outs need a softmax
-    summed = recipe.readout == "sum_softmax"
-    share = scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)
-    names, first = facts["classes"], index or 0
-    ranked = share.sort(dim=1, descending=True)
+    summed = trained.readout == "sum_softmax"
+    shares = scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)
+    ranked, first = shares.sort(dim=1, descending=True), index or 0
     return [
         {
             "index": first + i,
-            "classes": [names[int(c)] for c in ranked.indices[i, :top]],
+            "classes": [trained.classes[int(c)] for c in ranked.indices[i, :top]],
             "scores": [float(s) for s in ranked.values[i, :top]],
         }
-        for i in range(share.shape[0])
+        for i in range(len(shares))
     ]
 
 
-def _input(
-    file: Path, index: int | None, config: Experiment, facts: dict[str, Any]
-) -> BinnedEvents | Recordings:
-    """The sample(s) of a file as the data set that the network was trained on has them."""
+def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Recordings:
+    """The sample(s) of a file as the data that the network was trained on have them."""
     if not file.is_file():
         raise DataError(f"{file} does not exist")
     if is_audio(file):
-        return _recording(file, config, facts)
+        return _recording(file, trained)
     if file.suffix.lower() not in SPIKES:
         raise ConfigError(f"{file.name}: expected one of {', '.join((*SPIKES, *AUDIO))}")
-    if "pool" not in config.data or facts.get("audio"):
-        raise ConfigError(f"this network was trained on {config.source}, not on cochlea spikes")
-    channels = facts["channels"] * config.data["pool"]
+    encoder = trained.encoder
+    if encoder.get("kind") != "events" or trained.dt is None:
+        raise ConfigError(f"this network was trained on {trained.source}, not on cochlea spikes")
+    channels = trained.channels * encoder["pool"]
     if file.suffix.lower() == ".npz":
         events = _npz(file, channels)
     else:
-        info = snnsim_datasets.get(config.source).INFO
-        events, _ = heidelberg.read(file, info.classes, channels)
+        events, _ = heidelberg.read(file, tuple(trained.classes), channels)
     if index is not None:
         if not 0 <= index < len(events):
             raise ConfigError(f"--index {index} but {file.name} has {len(events)} samples")
         events = events.subset([index])
-    options = {k: config.data[k] for k in ("dt", "pool", "binning")}
-    return bin_all(events, **options)
+    return bin_all(events, trained.dt, encoder["pool"], encoder["binning"])
 
 
 def _npz(file: Path, channels: int) -> Events:
@@ -113,26 +107,27 @@ def _npz(file: Path, channels: int) -> Events:
         raise DataError(f"{file}: {error}") from error
 
 
-def _recording(file: Path, config: Experiment, facts: dict[str, Any]) -> Recordings:
+def _recording(file: Path, trained: Trained) -> Recordings:
     """A clip as a data set of one, made as the others of its kind are."""
-    if not facts.get("audio"):
+    encoder = dict(trained.encoder)
+    if encoder.pop("kind", "") != "mel" or trained.dt is None:
         raise ConfigError(
             f"this network was trained on cochlea spikes, and {file.name} is a recording; turn it "
             "into spikes with the cochlea model of the data set first, and give the spike file"
         )
+    fixed = encoder.pop("one_length")
     samples, rate = read_audio(file)
-    front_end = MelFrontEnd(**{**facts["audio"], "rate": rate})
-    fixed = config.source == "gsc"  # one second, as in training
-    if fixed:
+    front_end = MelFrontEnd(**{**encoder, "rate": rate})
+    if fixed:  # a second, as in training
         samples = np.pad(samples[:rate], (0, max(0, rate - len(samples))))
     return Recordings(
         samples=samples,
         offsets=np.asarray([0, len(samples)], np.int64),
         labels=np.zeros(1, np.int64),
         speakers=np.full(1, -1, np.int64),
-        channels=facts["channels"],
-        classes=tuple(facts["classes"]),
-        dt=facts["dt"],
+        channels=trained.channels,
+        classes=tuple(trained.classes),
+        dt=trained.dt,
         front_end=front_end,
         one_length=fixed,
     )

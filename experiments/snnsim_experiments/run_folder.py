@@ -7,6 +7,7 @@ import platform
 import secrets
 import subprocess
 import sys
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.layer import Layer
+from snnsim.saving import load
 from snnsim.training import checkpoint
 from snnsim_experiments.build import build_network
 from snnsim_experiments.configuration import check_data
@@ -219,10 +221,10 @@ def _check_facts(folder: Path, facts: dict[str, Any]) -> None:
 def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, dict[str, Any]]:
     """The network of a run with the weights of a checkpoint, its experiment and run.json."""
     facts = read_json(folder / "run.json")
-    config = _experiment(folder, facts)
+    experiment = _experiment(folder, facts)
     _check_facts(folder, facts)
     try:
-        net = build_network(config, facts["channels"], len(facts["classes"]), facts["dt"])
+        net = build_network(experiment, facts["channels"], len(facts["classes"]), facts["dt"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{folder / 'run.json'} has no network that can be built ({error!r})"
@@ -230,4 +232,58 @@ def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, d
     path = folder / f"{name}.safetensors"
     tensors, _ = checkpoint.load(path)
     checkpoint.load_weights(net, checkpoint.without_prefix("net", tensors), path)
-    return net.eval(), config, facts
+    return net.eval(), experiment, facts
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and what its input and output are.
+
+    Attributes:
+        net: in evaluation mode.
+        classes: their names.
+        channels, dt, steps: of the input: values per step, its length in ms, and the number of
+            steps that evaluation pads to.
+        encoder: how a recording becomes input, see :class:`snnsim.data.About`.
+        readout, mask_padding, batch_size: as of :class:`snnsim.training.Recipe`.
+        source: the data set it was trained on, for messages.
+    """
+
+    net: Any
+    classes: list[str]
+    channels: int
+    dt: float | None
+    steps: int
+    encoder: dict[str, Any]
+    readout: str
+    mask_padding: bool
+    batch_size: int
+    source: str = "data of your own"
+
+
+def load_trained(folder: Path, name: str = "best") -> Trained:
+    """The network of a run, of the command line or of a :class:`snnsim.training.Trainer`."""
+    if (folder / "run.json").exists() or not (folder / f"{name}.safetensors").exists():
+        return _of_command(folder, name)
+    net = load(folder / f"{name}.safetensors")
+    known = {each.name for each in fields(Trained)} - {"net", "source"}
+    if not known <= net.about.keys():
+        raise CheckpointError(
+            f"{folder / name}.safetensors has no {', '.join(sorted(known - net.about.keys()))}; "
+            "save the network with them in its about"
+        )
+    return Trained(net, **{key: net.about[key] for key in known})
+
+
+def _of_command(folder: Path, name: str) -> Trained:
+    net, experiment, facts = load_network(folder, name)
+    recipe, data, audio = experiment.recipe, experiment.data, facts.get("audio")
+    encoder: dict[str, Any] = {}
+    if audio:  # one second of speech commands, as in training
+        encoder = {"kind": "mel", "one_length": experiment.source == "gsc", **audio}
+    elif "pool" in data:
+        encoder = {"kind": "events", "pool": data["pool"], "binning": data["binning"]}
+    return Trained(
+        net, facts["classes"], facts["channels"], facts["dt"], facts["steps"], encoder,
+        recipe.readout, recipe.mask_padding, recipe.batch_size, experiment.source,
+    )  # fmt: skip

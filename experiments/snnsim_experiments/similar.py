@@ -1,15 +1,15 @@
-"""Which runs are most like a given one, by their configurations."""
+"""Which runs are most like a given one, by what differs in their configurations."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from snnsim.errors import CheckpointError, ConfigError
-from snnsim.functional.vectors import RecordEncoder, nearest
+from snnsim.training import checkpoint
+from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.run_folder import read_json
 
 RESULTS = ("test_accuracy", "acc")
@@ -18,47 +18,73 @@ RESULTS = ("test_accuracy", "acc")
 def similar(run: Path, among: Path, count: int = 5) -> list[dict[str, Any]]:
     """The runs below ``among`` whose configurations are nearest to that of ``run``.
 
-    Configurations are encoded as vectors and compared by their cosine (see
-    :class:`snnsim.functional.vectors.RecordEncoder`), so no list of keys has to be kept.
+    The likeness is the mean over all settings of either: 1 where they are the same, 0 where they
+    are not; numbers are as like as the smaller is to the larger of them.
 
     Returns:
         For each its ``run``, ``likeness`` (1: the same), ``result`` in percent (``None`` while
         unfinished) and ``differs``, what it has in place of the given run's values.
     """
-    own = _configuration(run)
-    folders = [path.parent for path in sorted(among.rglob("run.json"))]
+    own = _settings(run)
+    folders = {path.parent for path in among.rglob("run.json")}
+    folders |= {path.parent for path in among.rglob("best.safetensors")}
     others: dict[Path, dict[str, Any]] = {}
-    for folder in folders:
+    for folder in sorted(folders):
         if folder.resolve() == run.resolve():
             continue
         try:
-            others[folder] = _configuration(folder)
+            others[folder] = _settings(folder)
         except CheckpointError as error:  # one damaged run does not hide the others
             warnings.warn(f"left out: {error}", stacklevel=2)
     if not others:
         raise ConfigError(f"there is no other run below {among}")
-    encoder = RecordEncoder()
-    vectors = torch.stack([encoder.encode(config) for config in others.values()])
-    names = list(others)
+    ranked = sorted(others, key=lambda folder: -likeness(own, others[folder]))
     return [
         {
-            "run": str(names[place]),
-            "likeness": cosine,
-            "result": _result(names[place]),
-            "differs": _differences(flat(own), flat(others[names[place]])),
+            "run": str(folder),
+            "likeness": likeness(own, others[folder]),
+            "result": _result(folder),
+            "differs": _differences(own, others[folder]),
         }
-        for place, cosine in nearest(encoder.encode(own), vectors, count)
+        for folder in ranked[:count]
     ]
 
 
-def _configuration(folder: Path) -> dict[str, Any]:
+def likeness(a: dict[str, Any], b: dict[str, Any]) -> float:
+    """How like two configurations are, from 0 to 1: the mean over the settings of either.
+
+    >>> likeness({"lr": 0.1, "delays": "none"}, {"lr": 0.05, "delays": "none"})
+    0.75
+    """
+    keys = a.keys() | b.keys()
+    return math.fsum(_alike(a.get(key), b.get(key)) for key in keys) / max(len(keys), 1)
+
+
+def _alike(a: Any, b: Any) -> float:
+    if a == b:
+        return 1.0
+    numbers = (type(a) in (int, float)) and (type(b) in (int, float))
+    if not numbers or a * b <= 0:
+        return 0.0
+    return float(min(abs(a), abs(b)) / max(abs(a), abs(b)))
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """The configuration of a run by dotted names; of a Trainer's folder recipe and network."""
+    best = folder / "best.safetensors"
+    if not (folder / "run.json").exists() and best.exists():
+        _, values = checkpoint.load(best)
+        return flat({key: values.get(key) for key in ("recipe", "network", "seed")})
     try:
         found: dict[str, Any] = read_json(folder / "run.json")["config"]
     except (KeyError, TypeError):
         raise CheckpointError(f"{folder / 'run.json'} has no configuration") from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{folder / 'run.json'} has no configuration")
-    return found
+    try:  # so that runs of earlier versions can be compared with those of now
+        return flat(Experiment.from_json(found).as_json())
+    except (KeyError, TypeError, ValueError):
+        return flat(found)
 
 
 def _result(folder: Path) -> float | None:

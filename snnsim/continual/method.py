@@ -12,7 +12,7 @@ optimiser, ``after_step`` (change weights); then ``end_task``. The objective is
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from snnsim.continual.learner import Learner
 from snnsim.data import Batch
 from snnsim.errors import ConfigError
+from snnsim.layer import Told, listening
 from snnsim.synapses import Delayed
 
 
@@ -59,6 +60,11 @@ class Method:
         """Have something undone by :meth:`detach`; the last is undone first."""
         self._undo = self._undo or ExitStack()
         self._undo.callback(undo, *arguments)
+
+    def listen(self, modules: Mapping[str, Any], told: Told) -> None:
+        """Hear of modules whenever they have run, until the method is detached."""
+        self._undo = self._undo or ExitStack()
+        self._undo.enter_context(listening(modules, told))
 
     def begin_task(self, task: int) -> None: ...
 

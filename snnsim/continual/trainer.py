@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnsim import checkpoint
 from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, options_of
@@ -18,7 +19,7 @@ from snnsim.data import Batch
 from snnsim.errors import ConfigError
 from snnsim.layer import start_training
 from snnsim.synapses.delayed import delayed_layers
-from snnsim.training import checkpoint, distributed
+from snnsim.training import distributed
 from snnsim.training.loop import Loop, Position
 from snnsim.training.optimizers import Optimizers
 from snnsim.training.recipe import Recipe, task_recipe

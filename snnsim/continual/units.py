@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from snnsim.baselines import RateNetwork
 from snnsim.continual.presynaptic import Part, connections_of, weight_of
 from snnsim.errors import ConfigError
+from snnsim.layer import listening
 from snnsim.networks import Skip
 from snnsim.synapses import Recurrent
 from snnsim.training.rules import PlasticConnection
@@ -95,26 +97,15 @@ class Units:
     def activity(self, x: Tensor) -> list[Tensor]:
         """Mean absolute activity of every unit of every layer in answer to ``x [T, B, ...]``."""
         found: dict[int, Tensor] = {}
-        hooks = [
-            block.module.register_forward_pre_hook(_Seen(found, block.before))
-            for block in self.blocks
-            if 0 <= block.before < block.after
-        ]
-        try:
+
+        def seen(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+            found[int(name)] = inputs[0]
+
+        into = (block for block in self.blocks if 0 <= block.before < block.after)
+        with listening({str(block.before): block.module for block in into}, seen):
             y, _ = self.net(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
         found[len(self.sizes) - 1] = y
         return [
             found[layer].abs().mean((0, 1)).reshape(size, -1).mean(1)
             for layer, size in enumerate(self.sizes)
         ]
-
-
-class _Seen:
-    def __init__(self, found: dict[int, Tensor], layer: int):
-        self.found, self.layer = found, layer
-
-    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.found[self.layer] = inputs[0]

@@ -277,6 +277,7 @@ class BinnedEvents(DataSet):
         counts: events in that cell (at most 65535).
         offsets: ``[n + 1]``, as in :class:`Events`.
         lengths: ``[n]``, number of steps of each sample.
+        pool, binning: how they were binned.
     """
 
     cells: np.ndarray
@@ -289,9 +290,16 @@ class BinnedEvents(DataSet):
     classes: tuple[str, ...]
     dt: float
     checksums: dict[str, str] = field(default_factory=dict)
+    pool: int = 1
+    binning: str = "grid"
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """How events become input."""
+        return {"kind": "events", "pool": self.pool, "binning": self.binning}
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
         """Dense counts of some samples, zero-padded to the longest (or to ``steps``)."""
@@ -350,6 +358,8 @@ def bin_all(
         classes=events.classes,
         dt=dt,
         checksums=dict(checksums or {}),
+        pool=pool,
+        binning=binning,
     )
 
 

@@ -57,6 +57,8 @@ class About:
         channels: values per step; 0 for unknown.
         shape: of one step; of images ``(C, H, W)``, also where batches have them as one row.
         dt: of a step, in ms; ``None`` for unknown.
+        encoder: how a recording becomes input, as plain values, with its ``kind``: ``"events"``
+            (``pool`` and ``binning``) or ``"mel"``; empty for unknown.
         checksums: of the files that it was read from, by name.
     """
 
@@ -66,6 +68,7 @@ class About:
     channels: int = 0
     shape: tuple[int, ...] = ()
     dt: float | None = None
+    encoder: dict[str, Any] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
 
 

@@ -97,7 +97,8 @@ class View(DataSet):
             labels = self.target if self.target.dtype == np.int64 else None
         if labels is not None and self.relabel is not None:
             labels = self.relabel[labels]
-        return replace(about, speakers=speakers, labels=labels)
+        encoder = about.encoder if self.transform is None else {}
+        return replace(about, speakers=speakers, labels=labels, encoder=encoder)
 
     @property
     def checksums(self) -> dict[str, str]:

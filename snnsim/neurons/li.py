@@ -7,6 +7,8 @@ Source: the read-out of Hammouamri et al. 2024, arXiv:2306.17670.
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from snnsim.neurons.neuron import Neuron
 from snnsim.neurons.parameters import Tau
 
@@ -30,3 +32,12 @@ class LI(Neuron):
     def step(x, v, *, decay_mem, scale_input):
         v = decay_mem * v + ((1 - decay_mem) * x if scale_input else x)
         return v, (v,)
+
+    def voltage(
+        self,
+        x: Tensor,
+        state: dict[str, Tensor] | None = None,
+        feedback: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """The membrane at every step, ``[T, B, *n]``: it is never reset."""
+        return self.trace(x, state, feedback)[1]["v"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -348,16 +349,51 @@ class Neuron(Layer):
         return y.view(x.shape), self.unpack_state(final)
 
     def trace(
-        self, x: Tensor, state: dict[str, Tensor] | None = None
+        self,
+        x: Tensor,
+        state: dict[str, Tensor] | None = None,
+        feedback: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Like a call, but returns every state at every step, ``[T, B, *n]`` (reference rung)."""
-        x = self.check_input(x)
-        flat = x.reshape(*x.shape[:2], self.n)
-        y, states = reference.trace(
-            self.equations, flat, self.pack_state(x, state), self.packed_parameters(x)
-        )
+        y, states = self._traced(self.equations, x, state, feedback)
         names = type(self).state
         return y.view(x.shape), {s: states[:, i].view(x.shape) for i, s in enumerate(names)}
+
+    def _traced(self, equations: Equations, x: Tensor, state: Any, feedback: Any) -> Any:
+        x = self.check_input(x)
+        flat = x.reshape(*x.shape[:2], self.n)
+        start, parameters = self.pack_state(x, state), self.packed_parameters(x)
+        return reference.trace(equations, flat, start, parameters, feedback)
+
+    def voltage(
+        self,
+        x: Tensor,
+        state: dict[str, Tensor] | None = None,
+        feedback: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """The membrane at every step before it is reset, ``[T, B, *n]`` (reference rung).
+
+        Raises:
+            ConfigError: these neurons' step does not call ``reset``.
+        """
+        seen: list[Tensor] = []
+
+        class Noting(Reset):
+            def __call__(self, u: Any, z: Any, v_threshold: Any, v_reset: Any = 0.0) -> Any:
+                seen.append(u)
+                return super().__call__(u, z, v_threshold, v_reset)
+
+        noting = Noting(self.reset.mode, self.reset.detach)
+        options = tuple((k, noting if k == "reset" else v) for k, v in self.equations.options)
+        self._traced(replace(self.equations, options=options), x, state, feedback)
+        if len(seen) != len(x):
+            raise ConfigError(
+                f"{type(self).__name__} resets its membrane otherwise than by 'reset'; record one "
+                f"of its states instead: {', '.join(type(self).state)}"
+            )
+        if not seen:
+            return torch.empty_like(x)
+        return torch.stack([u.expand(x.shape[1], self.n) for u in seen]).view(x.shape)
 
     def extra_repr(self) -> str:
         shape = self.shape[0] if len(self.shape) == 1 else self.shape

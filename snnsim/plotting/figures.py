@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnsim.activity import record
 from snnsim.errors import SnnsimError, naming
-from snnsim.layer import evaluating
-from snnsim.neurons import LI, Neuron
 from snnsim.synapses import Delayed
 from snnsim.units import steps_to_ms
 
@@ -48,22 +47,12 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
 def raster(net: nn.Module, x: Tensor, dt: float, title: str = "") -> Any:
     """Spikes of the first sample of ``x`` ``[T, B, N]``: the input, then every layer's neurons.
 
-    A layer of leaky integrators is drawn as its values.
+    What is no spikes, such as a layer of leaky integrators, is drawn as its values.
     """
-    panels: list[tuple[str, Tensor, bool]] = [("input", x[:, 0].flatten(1), True)]
-
-    def record(module: Neuron, inputs: Any, output: Any) -> None:
-        panels.append(
-            (type(module).__name__, output[0][:, 0].flatten(1), not isinstance(module, LI))
-        )
-
-    handles = [m.register_forward_hook(record) for m in net.modules() if isinstance(m, Neuron)]
-    try:
-        with evaluating(net):
-            net(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    panels = [("input", x[:, 0].flatten(1), True)]
+    for name, each in record(net, x).items():
+        layer = type(net.get_submodule(name)).__name__
+        panels.append((layer, each.of(0).flatten(1), each.kind == "spikes"))
     figure, axes = _figure(len(panels), 1, 8, 1.2 + 1.8 * len(panels))
     end = max(y.shape[0] for _, y, _ in panels) * dt
     for axis, (name, y, spikes) in zip(axes[:, 0], panels, strict=True):

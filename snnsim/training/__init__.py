@@ -1,5 +1,6 @@
 """Training: the loop, its recipe, checkpoints and evaluation."""
 
+from snnsim import checkpoint
 from snnsim.training.evaluate import Scores, evaluate, predict
 from snnsim.training.latency import Latency, accuracy_over_time
 from snnsim.training.loop import set_seed
@@ -22,6 +23,7 @@ __all__ = [
     "Trainer",
     "Watcher",
     "accuracy_over_time",
+    "checkpoint",
     "evaluate",
     "parameter_groups",
     "predict",

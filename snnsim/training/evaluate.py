@@ -15,7 +15,7 @@ from snnsim.data import Sequences, fetch
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.finite import check_input, first_not_finite
 from snnsim.functional.readouts import get_readout
-from snnsim.layer import evaluating
+from snnsim.layer import evaluating, listening
 from snnsim.neurons import LI, Neuron
 from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import distributed
@@ -62,18 +62,16 @@ def counting_spikes(net: nn.Module) -> Iterator[list[float]]:
     """Within this context, the list receives spikes and neuron-steps: ``[spikes, places]``."""
     totals = [0.0, 0.0]
 
-    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+    def count(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         spikes = output[0].detach()
         totals[0] += float(spikes.sum())
         totals[1] += spikes.numel()
 
-    neurons = [m for m in net.modules() if isinstance(m, Neuron) and not isinstance(m, LI)]
-    handles = [m.register_forward_hook(count) for m in neurons]
-    try:
+    named = {
+        n: m for n, m in net.named_modules() if isinstance(m, Neuron) and not isinstance(m, LI)
+    }
+    with listening(named, count):
         yield totals
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def run_padded(

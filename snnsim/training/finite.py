@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.finite import all_finite
+from snnsim.layer import listening
 
 
 def gradients_finite(parameters: Iterable[nn.Parameter]) -> bool:
@@ -22,23 +23,16 @@ def first_culprit(net: nn.Module, x: Tensor) -> str:
     found: list[str] = []
     late: list[str] = []  # a gradient: the last layer's came first
 
-    def look(name: str, module: nn.Module):
-        def hook(_: nn.Module, inputs: Any, output: Any) -> None:
-            y = output[0] if isinstance(output, tuple) else output
-            for what, tensor in _suspects(module, inputs, y):
-                if not bool(torch.isfinite(tensor).all()):
-                    kept = late if what.startswith("the gradient") else found
-                    kept.append(f"{what} of layer {name!r} ({type(module).__name__})")
+    def look(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        y = output[0] if isinstance(output, tuple) else output
+        for what, tensor in _suspects(module, inputs, y):
+            if not bool(torch.isfinite(tensor).all()):
+                kept = late if what.startswith("the gradient") else found
+                kept.append(f"{what} of layer {name!r} ({type(module).__name__})")
 
-        return hook
-
-    leaves = [(n, m) for n, m in net.named_modules() if n and not any(True for _ in m.children())]
-    handles = [m.register_forward_hook(look(n, m)) for n, m in leaves]
-    try:
+    leaves = {n: m for n, m in net.named_modules() if n and not any(True for _ in m.children())}
+    with listening(leaves, look):
         net(x)
-    finally:
-        for handle in handles:
-            handle.remove()
     found += late[::-1]
     return found[0] if found else "the read-out or the loss"
 

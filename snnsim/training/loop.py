@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnsim import checkpoint
 from snnsim.data import Batch, Sequences
 from snnsim.errors import CheckpointError, NonFiniteError, check_seed, short
 from snnsim.finite import first_not_finite
 from snnsim.layer import start_training
-from snnsim.training import checkpoint, distributed
+from snnsim.training import distributed
 from snnsim.training.finite import first_culprit
 from snnsim.training.objectives import Classification, Objective
 from snnsim.training.optimizers import Optimizers

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from snnsim import checkpoint
 from snnsim.errors import CheckpointError, short
-from snnsim.training import checkpoint
 
 PREFIXES = ("net.", "learner.", "")  # of a run, of a stream, of a saved network
 

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnsim.data import Batch, Sequences
-from snnsim.errors import CheckpointError, short
-from snnsim.training import checkpoint, distributed
+from snnsim import checkpoint
+from snnsim.data import Batch, Sequences, describe
+from snnsim.errors import CheckpointError, ConfigError, short
+from snnsim.saving import Spec
+from snnsim.training import distributed
 from snnsim.training.evaluate import evaluate, run_padded
 from snnsim.training.loop import Loop, set_seed
 from snnsim.training.objectives import Objective, as_objective
@@ -96,6 +98,7 @@ class Trainer(Loop):
         self.optimizers = Optimizers(net, recipe)
         self.rows: list[dict[str, Any]] = []
         self.steps = int(np.max(train.lengths))  # what evaluation pads to
+        self._spec: Spec | None = None
         set_seed(seed)
         if recipe.start_from:
             start_from(net, recipe.start_from)
@@ -159,12 +162,35 @@ class Trainer(Loop):
             return
         assert self.out is not None
         if better:
-            values = {"epoch": self.position.best_epoch, "steps": self.steps}
-            weights = checkpoint.prefixed("net", self.net.state_dict())
-            checkpoint.save(self.out / "best.safetensors", weights, values)
+            checkpoint.save(self.out / "best.safetensors", *self._network())
         lines = "".join(json.dumps(row) + "\n" for row in self.rows)
         checkpoint.write_text(self.out / "metrics.jsonl", lines)
         self.save()
+
+    def _network(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The network as :func:`snnsim.load` reads it, or its weights where it cannot be made."""
+        epoch, recipe = self.position.best_epoch, self.recipe.as_json()
+        values: dict[str, Any] = {"epoch": epoch, "steps": self.steps, "seed": self.seed}
+        values["recipe"] = recipe
+        try:
+            self._spec = self._spec or Spec(self.net)
+        except ConfigError:  # layers of one's own that are no sn.Layer
+            return checkpoint.prefixed("net", self.net.state_dict()), values
+        return self._spec.tensors(self.net), values | self._spec.values(self.net, self._about())
+
+    def _about(self) -> dict[str, Any]:
+        """What whoever uses the network has to know of the data, and of how it is read out."""
+        about, recipe = describe(self.train), self.recipe
+        return {
+            "classes": list(about.classes),
+            "channels": about.channels,
+            "dt": about.dt,
+            "encoder": about.encoder,
+            "steps": self.steps,
+            "readout": recipe.readout,
+            "mask_padding": self.objective.mask_padding,
+            "batch_size": recipe.batch_size,
+        }
 
     # --- going on --------------------------------------------------------------------------------
 

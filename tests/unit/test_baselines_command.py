@@ -6,8 +6,11 @@ import json
 
 import pytest
 from snnsim_experiments.baselines import checks
-from snnsim_experiments.baselines.compare import SPIKING, configure
-from snnsim_experiments.baselines.config import parse_budget, resolve
+from snnsim_experiments.budget import Budget, fit
+from snnsim_experiments.build import Facts
+from snnsim_experiments.candidates import ON_DATA, ON_STREAMS, Choice
+from snnsim_experiments.configuration import resolve
+from snnsim_experiments.lists import parse_budget
 
 from snnsim.baselines import RateNetwork, multiple_of, names, width_for
 from snnsim.errors import ConfigError
@@ -86,9 +89,9 @@ def test_a_comparison_has_a_row_for_each_network_and_goes_on_where_it_stopped(sn
 
 
 def test_decibels_are_normalised_and_counts_are_not():
-    assert resolve("gru", "gsc").network["encoder"]["norm"] == "layer"
-    assert resolve("gru", "fsdd").network["encoder"]["norm"] == "sqrt"
-    chosen = resolve("gru", "gsc", changes=["encoder.norm=log1p"])
+    assert resolve("gsc", "gru").network["encoder"]["norm"] == "layer"
+    assert resolve("fsdd", "gru").network["encoder"]["norm"] == "sqrt"
+    chosen = resolve("gsc", "gru", changes=["encoder.norm=log1p"])
     assert chosen.network["encoder"]["norm"] == "log1p"
 
 
@@ -161,8 +164,8 @@ def test_budgets_may_be_short():
 
 def test_sections_of_one_model_are_for_it_alone(tmp_path):
     path = tmp_path / "c.toml"
-    path.write_text("[training]\nmax_lr = 0.5\n[training-gru]\nmax_lr = 0.25\n")
-    rates = [resolve(m, "spoken-digits", config=str(path)).training["lr"] for m in ("gru", "lstm")]
+    path.write_text("[training]\nlr = 0.5\n[training-gru]\nlr = 0.25\n")
+    rates = [resolve("spoken-digits", m, config=str(path)).training["lr"] for m in ("gru", "lstm")]
     assert rates == [0.25, 0.5]
 
 
@@ -187,7 +190,7 @@ def test_a_check_that_fails_has_an_exit_code(snnsim, monkeypatch, tmp_path):
 
 
 def test_spiking_networks_of_a_comparison_have_other_names_than_models():
-    assert not set(SPIKING) & set(names())
+    assert not {*ON_DATA, *ON_STREAMS} & set(names())
 
 
 def test_a_comparison_refuses_data_or_training_for_one_model_alone(snnsim, tmp_path):
@@ -203,7 +206,7 @@ def test_a_comparison_refuses_data_or_training_for_one_model_alone(snnsim, tmp_p
         assert code == 1 and "is the same for all" in " ".join(err.split())
     code, _, err = snnsim(*command, "--config", tmp_path / "absent.toml", "--out", tmp_path / "out")
     assert code == 1 and "no configuration file" in " ".join(err.split())
-    file.write_text("[training-elman]\nmax_lr = 0.01\n")  # learning rates may differ
+    file.write_text("[training-elman]\nlr = 0.01\n")  # learning rates may differ
     code, _, err = snnsim(*command, "--config", file, "--out", tmp_path / "out")
     assert code == 0, err
 
@@ -221,8 +224,8 @@ def test_a_finished_row_is_not_lost_to_a_refusal(snnsim, tmp_path):
 
 def test_what_spiking_networks_share_with_baselines_and_what_is_theirs_alone():
     changes = ["training.patience=3", "training.lr_delay=0.5", "training.lr=0.5"]
-    facts = (14, 4, 10.0)
-    chosen = configure("snn-learned", "spoken-digits", 4000, "parameters", facts, changes=changes)
+    chosen = Choice("spoken-digits", changes=changes).network("snn-learned")
+    chosen = fit(chosen, Budget(4000, "parameters"), Facts(14, 4, 10.0))
     assert chosen.training["patience"] == 3 and chosen.training["lr_delay"] == 0.5
     assert chosen.training["lr"] != 0.5
 
@@ -236,6 +239,6 @@ def test_masked_weights_are_no_parameters_of_a_run(snnsim, tmp_path):
 def test_the_last_output_needs_masked_padding():
     with pytest.raises(ConfigError, match="mask_padding=true"):
         resolve(
-            "gru", "spoken-digits", changes=["training.readout=last", "training.mask_padding=false"]
+            "spoken-digits", "gru", changes=["training.readout=last", "training.mask_padding=false"]
         )
-    assert resolve("gru", "spoken-digits").training["mask_padding"] is True
+    assert resolve("spoken-digits", "gru").training["mask_padding"] is True

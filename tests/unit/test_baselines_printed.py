@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 import io
 import json
+from dataclasses import replace
 
 import pytest
-import snnsim_experiments.baselines.compare as on_data
-import snnsim_experiments.continual.run as on_stream
-import snnsim_experiments.train as training
 from rich.console import Console
-from snnsim_experiments.baselines import checks, cli, streams
+from snnsim_experiments import comparison, runs
+from snnsim_experiments.baselines import checks, cli
 from snnsim_experiments.baselines.checks.outcome import Outcome
-from snnsim_experiments.baselines.config import fit_budget, resolve
+from snnsim_experiments.budget import Budget, fit, with_width
+from snnsim_experiments.build import Facts, look_at
+from snnsim_experiments.candidates import Choice
+from snnsim_experiments.configuration import resolve
+from snnsim_experiments.place import Place
+from snnsim_experiments.run_folder import default_folder
 
 from snnsim.baselines import RateNetwork, cost_of, get, names
 from snnsim.errors import ConfigError
@@ -29,6 +33,10 @@ def printed(monkeypatch, show, *arguments):
     monkeypatch.setattr(cli, "output", console)
     show(*arguments)
     return [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]
+
+
+def sized(experiment, channels, classes, budget, by="parameters"):
+    return fit(experiment, Budget(budget, by), Facts(channels, classes, 10.0))
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -77,8 +85,8 @@ def test_the_list_of_models_has_a_line_for_each(snnsim):
 def test_info_has_equations_options_and_the_cost_at_the_budget(snnsim):
     code, out, _ = snnsim("baselines", "info", "sasrec", "--json", "--budget", "9k")
     facts = json.loads(out)
-    chosen = fit_budget(resolve("sasrec", "spoken-digits"), 140, 10, 9000, "parameters")
-    cost = cost_of(RateNetwork(140, 10, **chosen.network), 140)
+    chosen = sized(resolve("spoken-digits", "sasrec"), 140, 10, 9000)
+    cost = cost_of(RateNetwork(140, 10, "sasrec", **chosen.network), 140)
     assert code == 0 and facts["name"] == "sasrec"
     assert facts["equations"].startswith("SASRec: causal self-attention")
     assert facts["width"] == chosen.network["width"]
@@ -94,13 +102,13 @@ def test_info_has_equations_options_and_the_cost_at_the_budget(snnsim):
     if not get("gru").left_out:
         (line,) = [line for line in out.splitlines() if line.startswith("left out")]
         assert line.split() == ["left", "out", "nothing"]
-    chosen = fit_budget(resolve("gru", "spoken-digits"), 140, 3, 200_000, "parameters")
+    chosen = sized(resolve("spoken-digits", "gru"), 140, 3, 200_000)
     (line,) = [line for line in out.splitlines() if line.startswith("width")]
     assert line.split() == ["width", str(chosen.network["width"])]
     code, out, _ = snnsim("baselines", "info", "fsmn", "--set", "options.order=5", "--json",
                           "--budget", "9k")  # fmt: skip
-    changed = fit_budget(resolve("fsmn", "spoken-digits", changes=["options.order=5"]), 140, 10,
-                         9000, "parameters")  # fmt: skip
+    changed = resolve("spoken-digits", "fsmn", changes=["options.order=5"])
+    changed = sized(changed, 140, 10, 9000)
     assert json.loads(out)["width"] == changed.network["width"]
 
 
@@ -109,9 +117,9 @@ def test_info_has_equations_options_and_the_cost_at_the_budget(snnsim):
 
 @pytest.mark.parametrize(
     ("data", "stream", "method", "on"),
-    [("fsdd", None, None, "fsdd"), (None, "parity", None, "fine-tuning"),
-     (None, "parity", "ewc", "ewc"), (None, None, None, None), ("fsdd", "parity", None, None),
-     ("fsdd", None, "ewc", None)],
+    [("fsdd", None, None, ("fsdd", "")), (None, "parity", None, ("parity", "fine-tuning")),
+     (None, "parity", "ewc", ("parity", "ewc")), (None, None, None, None),
+     ("fsdd", "parity", None, None), ("fsdd", None, "ewc", None)],
 )  # fmt: skip
 def test_training_is_on_data_or_on_a_stream_by_a_method(data, stream, method, on):
     if on is None:
@@ -124,99 +132,101 @@ def test_training_is_on_data_or_on_a_stream_by_a_method(data, stream, method, on
 def test_training_on_data_passes_on_what_was_asked_for(snnsim, tmp_path, monkeypatch):
     asked = []
 
-    def run(config, root, folder, **options):
-        asked.append((config, root, folder, options))
-        return {"out": str(folder), "test_accuracy": 0.5}
+    def run(experiment, place):
+        asked.append((experiment, place))
+        return {"out": str(place.out or default_folder(experiment)), "test_accuracy": 0.5}
 
-    monkeypatch.setattr(training, "train", run)
+    monkeypatch.setattr(runs, "train", run)
     monkeypatch.chdir(tmp_path)
     command = ("baselines", "train", "--model", "gru", "--data", "spoken-digits")
     code, out, err = snnsim(*command, "--width", "9", "--seed", "3", "--epochs", "2", "--root",
                             "there", "-q", "--out", tmp_path / "r", "--resume",
                             "--json")  # fmt: skip
     assert code == 0, err
-    config, root, folder, options = asked.pop()
-    assert json.loads(out) == {"out": str(folder), "test_accuracy": 0.5}
-    assert config == resolve("gru", "spoken-digits", seed=3, epochs=2, width=9)
-    assert (root, folder) == ("there", tmp_path / "r")
-    assert (options["device"], options["resume"], options["quiet"]) == ("cpu", True, True)
+    config, place = asked.pop()
+    assert json.loads(out) == {"out": str(place.out), "test_accuracy": 0.5}
+    assert config == resolve("spoken-digits", "gru", seed=3, epochs=2, width=9)
+    assert (place.root, place.out) == ("there", tmp_path / "r")
+    assert (place.device, place.resume, place.quiet) == ("cpu", True, True)
     code, out, _ = snnsim(*command, "--budget", "9k", "--by", "operations", "--seed", "4")
-    config, root, folder, options = asked.pop()
-    expected = fit_budget(resolve("gru", "spoken-digits", seed=4), 140, 20, 9000, "operations")
-    assert config == expected and root is None
-    assert folder.parts[:2] == ("runs", "spoken-digits") and "gru-seed4" in folder.name
-    assert (options["resume"], options["quiet"]) == (False, False)
+    config, place = asked.pop()
+    expected = sized(resolve("spoken-digits", "gru", seed=4), 140, 20, 9000, "operations")
+    assert config == expected and place.root is None
+    folder = default_folder(config)
+    assert place.out is None and folder.parts[:2] == ("runs", "spoken-digits")
+    assert "gru-seed4" in folder.name
+    assert (place.resume, place.quiet) == (False, False)
     assert "Run in runs/spoken-digits" in out.replace("\n", "") and "0.5000" in out
     snnsim(*command, "--set", "data.pool=50")
     config = asked.pop()[0]
-    changed = resolve("gru", "spoken-digits", changes=["data.pool=50"])
-    assert config == fit_budget(changed, 14, 20, 200_000, "parameters")
+    changed = resolve("spoken-digits", "gru", changes=["data.pool=50"])
+    assert config == sized(changed, 14, 20, 200_000)
 
 
 def test_training_on_a_stream_passes_on_what_was_asked_for(snnsim, tmp_path, monkeypatch):
     asked = []
 
-    def run(config, seeds, root, folder, **options):
-        asked.append((config, seeds, root, folder, options))
-        return {"out": str(folder), "acc": 50.0, "bwt": 1.0, "fwt": 2.0, "forgetting": 3.0,
-                "seconds_per_task": [1.0], "memory_bytes": 10**6, "method": config.method_name,
-                "seeds": [0]}  # fmt: skip
+    def run(experiment, seeds, place):
+        asked.append((experiment, seeds, place))
+        return {"out": str(default_folder(experiment)), "acc": 50.0, "bwt": 1.0, "fwt": 2.0,
+                "forgetting": 3.0, "seconds_per_task": [1.0], "memory_bytes": 10**6,
+                "method": experiment.method, "seeds": [0]}  # fmt: skip
 
-    monkeypatch.setattr(on_stream, "run", run)
+    monkeypatch.setattr(runs, "run_stream", run)
     monkeypatch.chdir(tmp_path)
     command = ("baselines", "train", "--model", "gru", "--stream", "spoken-digits", "--set",
                "stream.per_task=10")  # fmt: skip
     code, out, err = snnsim(*command, "--method", "ewc", "--width", "7", "--seed", "5", "--epochs",
                             "2", "--root", "there", "-q")  # fmt: skip
     assert code == 0, err
-    config, seeds, root, folder, options = asked.pop()
-    expected = streams.configure("gru", "spoken-digits", "ewc", changes=["stream.per_task=10"],
-                                 epochs=2)  # fmt: skip
-    assert config == streams.with_width(expected, 7) and seeds == [5] and root == "there"
-    assert folder.parts[:3] == ("runs", "continual", "spoken-digits")
-    assert "ewc-gru" in folder.name and options["quiet"] is True
+    config, seeds, place = asked.pop()
+    changes = ["stream.per_task=10"]
+    expected = Choice("spoken-digits", "ewc", changes=changes, epochs=2).network("gru")
+    assert config == replace(with_width(expected, 7), seed=5)
+    assert seeds == [5] and place.root == "there"
+    folder = default_folder(config)
+    assert place.out is None and folder.parts[:3] == ("runs", "continual", "spoken-digits")
+    assert "ewc-gru" in folder.name and place.quiet is True
     assert "Run in" in out and out.splitlines()[1].split()[:2] == ["ewc", "50.00"]
     snnsim(*command, "--budget", "3k", "--by", "operations", "-q")
     config = asked.pop()[0]
-    base = streams.configure("gru", "spoken-digits", "fine-tuning",
-                             changes=["stream.per_task=10"])  # fmt: skip
-    tasks = streams.load(base, None, Console(quiet=True), True)
-    assert config == streams.fit_budget(base, tasks, 3000, "operations")[0]
+    base = Choice("spoken-digits", "fine-tuning", changes=changes).network("gru")
+    tasks = look_at(base, Place(quiet=True))
+    assert config == fit(base, Budget(3000, "operations"), tasks)
 
 
 def test_a_comparison_passes_on_what_was_asked_for(snnsim, tmp_path, monkeypatch):
     asked = []
 
-    def compare(*arguments, **options):
-        asked.append((arguments, options))
+    def compare_networks(*arguments, rates):
+        asked.append((*arguments, rates))
         return [ROW]
 
-    monkeypatch.setattr(on_data, "compare", compare)
-    monkeypatch.setattr(streams, "compare", compare)
+    monkeypatch.setattr(comparison, "compare_networks", compare_networks)
     monkeypatch.chdir(tmp_path)
     command = ("baselines", "compare", "--budget", "9k", "--by", "state", "--seeds", "2,3")
     same = ("--rates", "0.5,2", "--epochs", "4", "--root", "there", "--set", "data.pool=7", "-q")
     code, out, err = snnsim(*command, *same, "--data", "fsdd", "--models", "gru,snn-radlif")
     assert code == 0, err
-    arguments, options = asked.pop()
-    assert arguments[:7] == (["gru", "snn-radlif"], "fsdd", 9000.0, "state", [2, 3], "there",
-                             arguments[6])  # fmt: skip
-    assert arguments[6].parts[:2] == ("runs", "fsdd") and "compare" in arguments[6].name
-    assert options["epochs"] == 4 and options["rates"] == [0.5, 2.0]
-    assert options["changes"] == ["data.pool=7"] and options["config"] is None
-    assert (options["device"], options["resume"], options["quiet"]) == ("cpu", False, True)
+    compared, choice, budget, seeds, place, rates = asked.pop()
+    assert compared == ["gru", "snn-radlif"] and seeds == [2, 3] and rates == [0.5, 2.0]
+    assert choice == Choice("fsdd", "", None, ["data.pool=7"], 4)
+    assert budget == Budget(9000.0, "state") and place.root == "there"
+    assert place.out.parts[:2] == ("runs", "fsdd") and "compare" in place.out.name
+    assert (place.device, place.resume, place.quiet) == ("cpu", False, True)
     assert out.splitlines()[1].split()[0] == "gru" and "Written to" in out
     code, out, _ = snnsim(*command, "--stream", "parity", "--json", "--out", tmp_path / "c")
-    arguments, options = asked.pop()
+    compared, choice, budget, seeds, place, rates = asked.pop()
     assert json.loads(out) == [ROW]
     every = ["snn-none", "snn-recurrent", "snn-axonal", "snn-learned", *names()]
-    assert arguments == (every, "parity", "fine-tuning", 9000.0, "state", [2, 3], None,
-                         tmp_path / "c")  # fmt: skip
-    assert options["rates"] == [1.0]
+    assert (compared, seeds, rates) == (every, [2, 3], [1.0])
+    assert (choice, budget) == (Choice("parity", "fine-tuning"), Budget(9000.0, "state"))
+    assert (place.root, place.out) == (None, tmp_path / "c")
     snnsim("baselines", "compare", "--stream", "parity", "--method", "ewc")
-    arguments, _ = asked.pop()
-    assert arguments[2] == "ewc" and arguments[3:6] == (200e3, "parameters", [0])
-    assert arguments[7].parts[:3] == ("runs", "continual", "parity")
+    _, choice, budget, seeds, place, _ = asked.pop()
+    assert choice == Choice("parity", "ewc")
+    assert (budget, seeds) == (Budget(200e3, "parameters"), [0])
+    assert place.out.parts[:3] == ("runs", "continual", "parity")
     code, _, err = snnsim(*command, "--stream", "parity", "--models", "snn-adlif")
     assert code == 1 and "snn-adlif" in err
 

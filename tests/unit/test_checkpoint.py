@@ -178,7 +178,7 @@ def test_failing_save_leaves_the_previous_checkpoint_and_no_litter(
     saved, monkeypatch, place, failure
 ):
     before = saved.read_bytes()
-    monkeypatch.setattr(f"snnsim.training.checkpoint.{place}", failure)
+    monkeypatch.setattr(f"snnsim.checkpoint.{place}", failure)
     with pytest.raises(OSError, match="no space|input/output"):
         checkpoint.save(saved, {"a": torch.zeros(5)}, {"epoch": 2})
     assert saved.read_bytes() == before

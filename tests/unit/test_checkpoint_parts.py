@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from snnsim.checkpoint import digest, load_optimizer, optimizer_tensors, record
 from snnsim.errors import CheckpointError, ConfigError, NonFiniteError
 from snnsim.training import checkpoint
-from snnsim.training.checkpoint import digest, load_optimizer, optimizer_tensors, record
 
 
 @pytest.fixture

@@ -6,15 +6,17 @@ import fcntl
 import json
 import os
 import statistics
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from snnsim_experiments import run_folder, train
-from snnsim_experiments.baselines.compare import row_of
-from snnsim_experiments.config import resolve
+from snnsim_experiments import lock, train
+from snnsim_experiments.build import Facts
+from snnsim_experiments.comparison import row_of_data
+from snnsim_experiments.configuration import resolve
 from snnsim_experiments.continual import streams
 from snnsim_experiments.progress import TerminalWatcher
 from snnsim_experiments.similar import similar
@@ -41,18 +43,18 @@ def test_a_run_is_not_like_itself(tmp_path, monkeypatch, way):
     for name, seed in (("mine", 0), ("other", 1)):
         folder = tmp_path / "all" / name
         folder.mkdir(parents=True)
-        config = {"dataset": "shd", "seed": seed}
+        config = {"source": "shd", "seed": seed}
         (folder / "run.json").write_text(json.dumps({"config": config}))
     (tmp_path / "link").symlink_to(tmp_path / "all" / "mine")
     given = {
         "absolute": tmp_path / "all" / "mine",
-        "relative": run_folder.Path("all/mine"),
+        "relative": Path("all/mine"),
         "up and down": tmp_path / "all" / "other" / ".." / "mine",
         "link": tmp_path / "link",
     }[way]
-    for among in (tmp_path / "all", run_folder.Path("all")):
+    for among in (tmp_path / "all", Path("all")):
         rows = similar(given, among)
-        assert [run_folder.Path(row["run"]).name for row in rows] == ["other"]
+        assert [Path(row["run"]).name for row in rows] == ["other"]
         assert rows[0]["differs"] == {"seed": 1}
 
 
@@ -63,24 +65,25 @@ def test_a_lock_that_was_deleted_as_it_was_taken_is_not_one(tmp_path, monkeypatc
     def late(handle, how):
         calls.append(handle)
         if len(calls) == 1:
-            (tmp_path / run_folder.LOCK).unlink()
+            (tmp_path / lock.LOCK).unlink()
         original(handle, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    handle = run_folder._lock(tmp_path)
+    handle = lock._lock(tmp_path)
     assert len(calls) == 2
-    assert os.fstat(handle).st_ino == (tmp_path / run_folder.LOCK).stat().st_ino
+    assert os.fstat(handle).st_ino == (tmp_path / lock.LOCK).stat().st_ino
     os.close(handle)
 
 
 def test_the_spread_of_a_row_is_that_of_a_sample():
     config = resolve("spoken-digits", changes=["network.hidden=[4]", "network.delays=none"])
+    facts = Facts(14, 20, 10.0)
     summaries = [
         {"test_accuracy": a, "validation_accuracy": a / 2, "last_test_accuracy": a / 4,
          "seconds": 8 * a, "mean_firing_rate": a / 10, "seed": i}
         for i, a in enumerate((0.5, 0.6, 0.9))
     ]  # fmt: skip
-    row = row_of("snn-none", config, summaries, (14, 20, 10.0))
+    row = row_of_data(config, summaries, facts)
     assert row["tests"] == pytest.approx([50, 60, 90])
     assert row["test"] == pytest.approx(200 / 3)
     assert row["test_std"] == pytest.approx(statistics.stdev(row["tests"]))
@@ -88,7 +91,7 @@ def test_the_spread_of_a_row_is_that_of_a_sample():
     assert row["last_tests"] == pytest.approx([12.5, 15, 22.5])
     assert row["rate"] == pytest.approx(0.2 / 3) and row["seconds"] == pytest.approx(16 / 3)
     assert row["seeds"] == [0, 1, 2] and row["width"] == 4 and row["causal"] is True
-    assert row_of("snn-none", config, summaries[:1], (14, 20, 10.0))["test_std"] is None
+    assert row_of_data(config, summaries[:1], facts)["test_std"] is None
 
 
 def test_the_first_task_of_a_rotated_stream_is_not_turned(tmp_path):

@@ -12,9 +12,9 @@ import snnsim_datasets
 import torch
 from command import TEST_FILE, assert_one_error
 from small_runs import DIGITS, write_fsdd, write_shd
-from snnsim_experiments import build, cli, options, predict, similar
-from snnsim_experiments import train as of_train
-from snnsim_experiments.config import resolve
+from snnsim_experiments import Place, build, cli, options, predict, runs, similar
+from snnsim_experiments.configuration import resolve
+from snnsim_experiments.train import train
 
 from snnsim.errors import BackendError, ConfigError
 
@@ -31,7 +31,8 @@ def wide(monkeypatch):
 def small(tmp_path_factory) -> Path:
     """A finished run of two epochs."""
     folder = tmp_path_factory.mktemp("runs") / "small"
-    of_train.train(resolve("spoken-digits", "none", CHANGES), None, folder, quiet=True)
+    config = resolve("spoken-digits", config="none", changes=CHANGES)
+    train(config, Place(out=folder, quiet=True))
     return folder
 
 
@@ -64,11 +65,14 @@ def test_train_shows_its_progress_beside_what_it_prints(snnsim, tmp_path):
 
 def test_train_hands_on_all_its_options(snnsim, monkeypatch):
     calls = []
-    monkeypatch.setattr(of_train, "train", lambda *a, **k: calls.append((a, k)) or {})
-    plain = {"device": "cpu", "resume": False, "quiet": False, "tensorboard": False}
+    monkeypatch.setattr(runs, "run", lambda *a, **k: calls.append((a, k)) or {})
+    plain = Place(
+        None, None, device="cpu", resume=False, quiet=False, tensorboard=False,
+        console=options.messages,
+    )  # fmt: skip
     answer = snnsim("shd", "train")
     assert (answer.code, answer.out) == (0, "")
-    assert calls.pop() == ((resolve("shd"), None, None), {**plain, "console": options.messages})
+    assert calls.pop() == ((resolve("shd"), plain), {})
     changes = ("network.tau_mem=30", "data.dt=5")
     answer = snnsim(
         "shd", "train", "--root", "there", "--out", "here", "--config", "none", "--set", changes[0],
@@ -76,9 +80,12 @@ def test_train_hands_on_all_its_options(snnsim, monkeypatch):
         "reference", "--resume", "--quiet", "--tensorboard", "--json",
     )  # fmt: skip
     assert (answer.code, answer.out) == (0, "")
-    config = resolve("shd", "none", changes, seed=2, epochs=7, backend="reference")
-    switched = {"device": "cuda", "resume": True, "quiet": True, "tensorboard": True}
-    assert calls == [((config, "there", Path("here")), {**switched, "console": options.messages})]
+    config = resolve("shd", config="none", changes=changes, seed=2, epochs=7, backend="reference")
+    switched = Place(
+        "there", Path("here"), device="cuda", resume=True, quiet=True, tensorboard=True,
+        console=options.messages,
+    )  # fmt: skip
+    assert calls == [((config, switched), {})]
 
 
 def test_train_without_a_folder_cannot_resume(snnsim):

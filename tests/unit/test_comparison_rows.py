@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-import snnsim_experiments.baselines.compare as comparison
 from rich.console import Console
-from snnsim_experiments.baselines import streams
-from snnsim_experiments.baselines.config import fit_budget, resolve
-from snnsim_experiments.baselines.rows import runs_at, side_by_side
+from snnsim_experiments import comparison
+from snnsim_experiments.budget import Budget, cost, fit, width_of, with_width
+from snnsim_experiments.build import Facts, look_at
+from snnsim_experiments.candidates import Choice
+from snnsim_experiments.comparison import row_of_data, row_of_stream, runs_at
+from snnsim_experiments.configuration import resolve
 from snnsim_experiments.continual.run import Refused
+from snnsim_experiments.experiment import Experiment
+from snnsim_experiments.place import HERE, Place
 
 from snnsim import plotting
 from snnsim.baselines import Cost, RateNetwork, cost_of, get
@@ -20,6 +25,7 @@ from snnsim.errors import ConfigError, NonFiniteError
 
 SETTINGS = {"budget": 5000.0, "by": "state", "seeds": [0, 1], "rates": [1.0]}
 COST = {"parameters": 10, "operations": 20.0, "state": 3, "test": 50.0, "test_std": None}
+FACTS = Facts(14, 20, 10.0)
 
 
 def console():
@@ -28,8 +34,28 @@ def console():
 
 def rows_of(names, out, *, make=str, measure=None, settings=SETTINGS, resume=False, quiet=False,
             told=None):  # fmt: skip
+    """The rows of runs that give what ``measure`` says, of experiments whose model ``make`` names.
+
+    A row is what the run with the first seed gave.
+    """
     measure = measure or (lambda name, chosen: COST | {"of": chosen})
-    return side_by_side(names, settings, make, measure, out, resume, quiet, told or console())
+
+    def train(experiment, place):
+        return {"validation_accuracy": 0.5, "row": measure(place.out.parent.name, experiment.model)}
+
+    def maker(name):
+        return lambda: Experiment("spoken-digits", make(name))
+
+    common = {key: settings[key] for key in settings if key not in ("seeds", "rates")}
+    place = Place(None, out, "cpu", resume, quiet, told or console())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "train", train)
+        patch.setattr(comparison, "look_at", lambda experiment, place: FACTS)
+        patch.setattr(comparison, "row_of_data", lambda experiment, runs, data: runs[0]["row"])
+        return comparison.compare(
+            {name: maker(name) for name in names}, settings["seeds"], place,
+            rates=settings["rates"], settings=common,
+        )  # fmt: skip
 
 
 def stored(out):
@@ -62,7 +88,7 @@ def test_the_file_is_written_after_every_network(tmp_path):
         seen.append([row["name"] for row in json.loads(path.read_text())] if path.exists() else [])
         return COST
 
-    rows_of(["a", "b", "c"], tmp_path, measure=measure)
+    rows_of(["a", "b", "c"], tmp_path, measure=measure, settings=SETTINGS | {"seeds": [0]})
     assert seen == [[], ["a"], ["a", "b"]]
 
 
@@ -175,23 +201,26 @@ def test_rates_at_which_training_diverges_are_left_out():
 def test_every_run_has_the_seed_and_rate_of_its_folder(tmp_path, monkeypatch):
     calls, found = [], {}
 
-    def train(config, root, folder, **options):
-        calls.append((folder.relative_to(tmp_path).as_posix(), config.seed,
-                      round(config.training["lr"], 9), options["resume"], root))  # fmt: skip
-        assert options["device"] == "cpu" and options["quiet"] is True
-        accuracy = {0.0003: 0.5, 0.003: 0.4, 0.03: 0.2}[round(config.training["lr"], 9)]
+    def train(experiment, place):
+        folder, lr = place.out, round(experiment.training["lr"], 9)
+        calls.append((folder.relative_to(tmp_path).as_posix(), experiment.seed, lr, place.resume,
+                      place.root))  # fmt: skip
+        assert place.device == "cpu" and place.quiet is True
+        accuracy = {0.0003: 0.5, 0.003: 0.4, 0.03: 0.2}[lr]
         if (folder.name, found.get("stop")) == ("seed0", True):
             raise NonFiniteError("far off")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text("{}")
         return {"validation_accuracy": accuracy, "test_accuracy": accuracy / 2, "seconds": 4.0,
-                "last_test_accuracy": 0.25, "seed": config.seed}  # fmt: skip
+                "last_test_accuracy": 0.25, "seed": experiment.seed}  # fmt: skip
 
     monkeypatch.setattr(comparison, "train", train)
-    options = {"rates": (0.1, 1.0, 10.0), "quiet": True, "changes": ["data.pool=50"], "epochs": 1}
-    arguments = (["elman"], "spoken-digits", 2000, "parameters", [3, 5], "there", tmp_path)
-    monkeypatch.setattr(comparison, "data_facts", lambda config, root: (14, 20, 10.0))
-    (row,) = comparison.compare(*arguments, **options)
+    monkeypatch.setattr(comparison, "look_at", lambda experiment, place: FACTS)
+    place = Place("there", tmp_path, quiet=True)
+    choice = Choice("spoken-digits", changes=["data.pool=50"], epochs=1)
+    arguments = (["elman"], choice, Budget(2000, "parameters"), [3, 5])
+    options = {"rates": (0.1, 1.0, 10.0)}
+    (row,) = comparison.compare_networks(*arguments, place, **options)
     names = ["rate0.1-seed3", "seed3", "rate10-seed3", "rate0.1-seed5"]
     rates, seeds = [0.0003, 0.003, 0.03, 0.0003], [3, 3, 3, 5]
     assert calls == [(f"elman/{name}", seed, rate, False, "there")
@@ -200,10 +229,10 @@ def test_every_run_has_the_seed_and_rate_of_its_folder(tmp_path, monkeypatch):
     assert row["tried"] == {"0.0003": 50.0, "0.003": 40.0, "0.03": 20.0}
     assert (row["test"], row["validation"], row["seconds"]) == (25.0, 50.0, 4.0)
     assert row["seeds"] == [3, 5] and row["test_std"] == 0.0 and row["rate"] is None
-    network = fit_budget(resolve("elman", "spoken-digits"), 14, 20, 2000, "parameters").network
-    cost = cost_of(RateNetwork(14, 20, **network), 14)
+    network = fit(resolve("spoken-digits", "elman"), Budget(2000, "parameters"), FACTS).network
+    costs = cost_of(RateNetwork(14, 20, "elman", **network), 14)
     assert (row["parameters"], row["operations"], row["state"]) == tuple(
-        getattr(cost, key) for key in ("parameters", "operations", "state")
+        getattr(costs, key) for key in ("parameters", "operations", "state")
     )
     assert (
         row["causal"] is True
@@ -211,15 +240,15 @@ def test_every_run_has_the_seed_and_rate_of_its_folder(tmp_path, monkeypatch):
         and row["left_out"] == get("elman").left_out
     )
     calls.clear()
-    comparison.compare(*arguments, **options, resume=True)
+    comparison.compare_networks(*arguments, replace(place, resume=True), **options)
     assert [resume for *_, resume, _ in calls] == [True] * 4
 
 
 def test_a_row_of_what_leaves_something_out_says_so():
-    config = fit_budget(resolve("sasrec", "spoken-digits"), 14, 20, 9000, "parameters")
+    config = fit(resolve("spoken-digits", "sasrec"), Budget(9000, "parameters"), FACTS)
     summary = {"test_accuracy": 0.5, "validation_accuracy": 0.5, "last_test_accuracy": 0.5,
                "seconds": 1.0, "seed": 0, "mean_firing_rate": None}  # fmt: skip
-    row = comparison.row_of("sasrec", config, [summary], (14, 20, 10.0))
+    row = row_of_data(config, [summary], FACTS)
     assert "sampled negatives" in row["left_out"] and row["test_std"] is None
 
 
@@ -229,80 +258,100 @@ SUMMARY = {"acc": 60.0, "bwt": -5.0, "std": {"acc": 2.0, "bwt": 1.0}, "memory_by
            "seconds_per_task": [1.0, 2.5], "seeds": [4, 5]}  # fmt: skip
 
 
-def test_a_row_of_a_stream_has_its_averages_spread_and_cost():
-    config = streams.configure("gru", "spoken-digits", "ewc")
-    chosen = streams.with_width(config, 9), Cost(11, 12, 13.0)
-    row = streams.row_of("gru", chosen, SUMMARY)
-    assert row == {
+def on_stream(name, source="spoken-digits", method="ewc", **common):
+    return Choice(source, method, **common).network(name)
+
+
+def test_a_row_of_a_stream_has_its_averages_spread_and_cost(monkeypatch):
+    tasks, asked = object(), []
+
+    def cost(*arguments):
+        asked.append(arguments)
+        return Cost(11, 12, 13.0)
+
+    monkeypatch.setattr(comparison, "cost", cost)
+    chosen = with_width(on_stream("gru"), 9)
+    row = row_of_stream(chosen, SUMMARY, tasks)
+    assert row == SUMMARY | {
         "test": 60.0, "test_std": 2.0, "bwt": -5.0, "bwt_std": 1.0, "parameters": 11, "state": 12,
         "operations": 13.0, "width": 9, "memory_bytes": 77, "seconds": 3.5, "causal": True,
         "spiking": False, "left_out": get("gru").left_out, "seeds": [4, 5],
     }  # fmt: skip
-    assert "sampled negatives" in streams.row_of("sasrec", chosen, SUMMARY)["left_out"]
-    alone = streams.row_of("gru", chosen, SUMMARY | {"seeds": [4]})
+    assert asked == [(chosen, tasks)]
+    other = with_width(on_stream("sasrec"), 9)
+    assert "sampled negatives" in row_of_stream(other, SUMMARY, tasks)["left_out"]
+    alone = row_of_stream(chosen, SUMMARY | {"seeds": [4]}, tasks)
     assert (alone["test_std"], alone["bwt_std"]) == (None, None)
-    config = streams.configure("snn-axonal", "spoken-digits", "ewc")
-    row = streams.row_of("snn-axonal", (streams.with_width(config, 6), chosen[1]), SUMMARY)
+    row = row_of_stream(with_width(on_stream("snn-axonal"), 6), SUMMARY, tasks)
     assert row["spiking"] is True and row["left_out"] == "" and row["width"] == 6
 
 
 def test_what_networks_of_a_stream_are_configured_with():
     changes = ["stream.per_task=10", "training.lr=0.5", "method.strength=7", "network.depth=1",
                "encoder.clip=2"]  # fmt: skip
-    theirs = streams.configure("gru", "spoken-digits", "ewc", changes=changes, epochs=3)
-    ours = streams.configure("snn-recurrent", "spoken-digits", "ewc", changes=changes, epochs=3)
+    theirs = on_stream("gru", changes=changes, epochs=3)
+    ours = on_stream("snn-recurrent", changes=changes, epochs=3)
     for chosen in (theirs, ours):
-        assert chosen.stream["per_task"] == 10 and chosen.training["lr"] == 0.5
-        assert chosen.method["strength"] == 7 and chosen.training["epochs"] == 3
+        assert chosen.data["per_task"] == 10 and chosen.training["lr"] == 0.5
+        assert chosen.method_options["strength"] == 7 and chosen.training["epochs"] == 3
     assert theirs.network["depth"] == 1 and theirs.network["encoder"]["clip"] == 2.0
-    assert ours.network["baseline"] == "" and ours.network["encoder"] is None
+    assert (theirs.model, ours.model) == ("gru", "spiking") and ours.network["encoder"] is None
     for name, depth in (("gru", 2), ("lrcn", 1)):
-        assert streams.configure(name, "spoken-digits", "ewc").network["depth"] == depth
-    assert streams.configure("gru", "spoken-digits", "ewc").training["epochs"] == 20
+        assert on_stream(name).network["depth"] == depth
+    assert on_stream("gru").training["epochs"] == 20
     assert changes[-1] == "encoder.clip=2"  # what was given is not written to
 
 
 def test_a_width_is_that_of_all_hidden_layers():
-    ours = streams.with_width(streams.configure("snn-none", "spoken-digits", "ewc"), 7)
-    assert ours.network["hidden"] == [7, 7] and streams.width_of(ours) == 7
-    theirs = streams.with_width(streams.configure("gru", "spoken-digits", "ewc"), 8)
-    assert theirs.network["width"] == 8 and streams.width_of(theirs) == 8
+    ours = with_width(on_stream("snn-none"), 7)
+    assert ours.network["hidden"] == [7, 7] and width_of(ours) == 7
+    theirs = with_width(on_stream("gru"), 8)
+    assert theirs.network["width"] == 8 and width_of(theirs) == 8
     assert theirs.network["hidden"] == [256, 256]  # of which a baseline takes no notice
 
 
-def test_a_rate_on_a_stream_is_a_factor_of_its_own():
-    config = streams.configure("gru", "spoken-digits", "ewc")
-    tried, final = (streams._at_rate(config, 3.0, held) for held in (True, False))
+def test_a_rate_on_a_stream_is_a_factor_of_its_own(tmp_path, monkeypatch):
+    config, asked = on_stream("gru"), []
+
+    def run(experiment, seeds, place):
+        asked.append(experiment)
+        return SUMMARY | {"acc": 100 * experiment.recipe.lr}
+
+    monkeypatch.setattr(comparison, "run_stream", run)
+    monkeypatch.setattr(comparison, "row_of_stream", lambda experiment, summary, data: {})
+    comparison.compare({"gru": config}, [0], Place(out=tmp_path, quiet=True), rates=[1.0, 3.0])
+    _, tried, final = asked
     assert tried.training == final.training == config.training | {"lr": 0.003}
-    assert tried.stream == config.stream | {"evaluate": "validation"}
-    assert final.stream == config.stream and tried.network == config.network
+    assert tried.data == config.data | {"evaluate": "validation"}
+    assert final.data == config.data and tried.network == config.network
 
 
 def test_a_stream_is_compared_without_choosing_where_there_is_one_rate(tmp_path, monkeypatch):
     calls = []
 
-    def run(config, seeds, root, folder, **options):
-        calls.append((folder.relative_to(tmp_path).as_posix(), config.training["lr"], seeds,
-                      config.stream["evaluate"], root, options["resume"]))  # fmt: skip
+    def run(config, seeds, place):
+        calls.append((place.out.relative_to(tmp_path).as_posix(), config.training["lr"], seeds,
+                      config.data["evaluate"], place.root, place.resume))  # fmt: skip
         return SUMMARY
 
-    monkeypatch.setattr(streams, "run", run)
-    arguments = ("spoken-digits", "ewc", 4000, "parameters", [4, 5], None, tmp_path)
+    monkeypatch.setattr(comparison, "run_stream", run)
     changes = ["stream.per_task=10", "network.dropout=0.1", "method.strength=7"]
-    options = {"changes": changes, "quiet": True, "epochs": 2}
-    (row,) = streams.compare(["gru"], *arguments, **options)
+    choice = Choice("spoken-digits", "ewc", changes=changes, epochs=2)
+    arguments = (["gru"], choice, Budget(4000, "parameters"), [4, 5])
+    (row,) = comparison.compare_networks(*arguments, Place(out=tmp_path, quiet=True))
     assert calls == [("gru/rate1", 0.001, [4, 5], "test", None, False)]
     assert (row["lr"], row["tried"], row["test"], row["bwt"]) == (0.001, {}, 60.0, -5.0)
     settings = row["settings"]
-    base = streams.configure("gru", "spoken-digits", "ewc", changes=changes, epochs=2)
+    base = choice.network("gru")
     assert settings == {
-        "stream": "spoken-digits", "method": "ewc", "options": [base.stream, base.method],
+        "stream": "spoken-digits", "method": "ewc", "options": [base.data, base.method_options],
         "training": base.training, "budget": 4000, "by": "parameters", "seeds": [4, 5],
         "rates": [1.0], "encoder": base.network["encoder"], "network": ["network.dropout=0.1"],
     }  # fmt: skip
     calls.clear()
     (tmp_path / "gru" / "rate3").mkdir(parents=True)
-    found = streams.compare(["gru"], *arguments[:-1], tmp_path / "other", **options, rates=[3.0])
+    other = Place(out=tmp_path / "other", quiet=True)
+    found = comparison.compare_networks(*arguments, other, rates=[3.0])
     assert found[0]["lr"] == pytest.approx(0.003) and found[0]["tried"] == {}
     assert len(calls) == 1 and calls[0][0].endswith("other/gru/rate3")
 
@@ -311,24 +360,24 @@ def test_a_network_that_a_method_refuses_has_a_row_that_says_so(tmp_path, monkey
     def run(*_, **__):
         raise Refused("not this one")
 
-    monkeypatch.setattr(streams, "run", run)
-    found = streams.compare(
-        ["gru"], "spoken-digits", "ewc", 4000, "parameters", [0], None, tmp_path, quiet=True,
-        changes=["stream.per_task=10"],
+    monkeypatch.setattr(comparison, "run_stream", run)
+    found = comparison.compare_networks(
+        ["gru"], Choice("spoken-digits", "ewc", changes=["stream.per_task=10"]),
+        Budget(4000, "parameters"), [0], Place(out=tmp_path, quiet=True),
     )  # fmt: skip
     assert found[0]["refused"] == "not this one" and "test" not in found[0]
 
 
 def test_the_cost_on_a_stream_is_of_all_heads_in_parameters_and_of_one_in_the_rest():
-    config = streams.configure("elman", "spoken-digits", "ewc", changes=["network.depth=1"])
-    tasks = streams.load(config, None, console(), True)
-    chosen, cost = streams.fit_budget(config, tasks, 5000, "parameters")
-    width = streams.width_of(chosen)
+    config = on_stream("elman", changes=["network.depth=1"])
+    tasks = look_at(config, HERE)
+    chosen = fit(config, Budget(5000, "parameters"), tasks)
+    found, width = cost(chosen, tasks), width_of(chosen)
     heads = 10 * 2 * width
     one = cost_of(RateNetwork(140, 2, "elman", width=width, depth=1), 140)
-    assert cost.state == one.state == width
-    assert cost.parameters <= 5000 < cost.parameters + 2 * (160 + 2 * width) + heads
+    assert found.state == one.state == width
+    assert found.parameters <= 5000 < found.parameters + 2 * (160 + 2 * width) + heads
     operations = 140 * width + width * width + 2 * width
-    assert operations <= cost.operations <= 1.1 * operations
-    kinds = SimpleNamespace(heads=heads, body=cost.parameters - heads)
+    assert operations <= found.operations <= 1.1 * operations
+    kinds = SimpleNamespace(heads=heads, body=found.parameters - heads)
     assert kinds.body >= 140 * width + width * width

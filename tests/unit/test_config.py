@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import pytest
 import snnsim_datasets
 from snnsim_experiments.build import build_network
-from snnsim_experiments.config import Config, config_names, folder_of, resolve
+from snnsim_experiments.configuration import config_names, folder_of, resolve
+from snnsim_experiments.experiment import Experiment
 
 from snnsim.errors import ConfigError
 from snnsim.training import Recipe
@@ -29,7 +29,7 @@ def toml(tmp_path):
     return write
 
 
-def changed(*changes: str) -> Config:
+def changed(*changes: str) -> Experiment:
     return resolve(NAME, changes=changes)
 
 
@@ -43,7 +43,7 @@ def test_every_data_set_has_a_default_configuration(dataset):
 
 @pytest.mark.parametrize(("dataset", "config"), SHIPPED)
 def test_shipped_configuration_resolves_and_its_network_builds(dataset, config):
-    chosen = resolve(dataset, config)
+    chosen = resolve(dataset, config=config)
     info = snnsim_datasets.get(dataset).INFO
     channels = info.channels // chosen.data.get("pool", 1)
     net = build_network(chosen, channels, len(info.classes), dt=chosen.data.get("dt", 10.0))
@@ -55,7 +55,7 @@ def test_shipped_configuration_resolves_and_its_network_builds(dataset, config):
 
 @pytest.mark.parametrize(("dataset", "config"), SHIPPED)
 def test_shipped_configuration_says_only_what_differs(dataset, config):
-    plain, chosen = resolve(dataset), resolve(dataset, config)
+    plain, chosen = resolve(dataset), resolve(dataset, config=config)
     assert (chosen == plain) == (config == "default")
 
 
@@ -64,7 +64,7 @@ def test_shipped_configuration_says_only_what_differs(dataset, config):
 )
 @pytest.mark.parametrize("dataset", snnsim_datasets.names())
 def test_configuration_is_what_its_name_says(dataset, config, delays):
-    assert resolve(dataset, config).network["delays"] == delays
+    assert resolve(dataset, config=config).network["delays"] == delays
 
 
 @pytest.mark.parametrize(
@@ -91,17 +91,21 @@ def test_published_systems_have_their_published_values(
 
 
 def test_each_layer_wins_over_those_below(toml):
-    mine = toml("[training]\nepochs = 7\nbatch_size = 8\nmax_lr = 0.25\n")
+    mine = toml("[training]\nepochs = 7\nbatch_size = 8\nlr = 0.25\n")
     assert resolve(NAME).recipe.epochs == 50  # default.toml
     assert Recipe().epochs == 150
-    assert resolve(NAME, mine).recipe.epochs == 7
-    assert resolve(NAME, mine, ["training.epochs=9"]).recipe.epochs == 9
-    last = resolve(NAME, mine, ["training.epochs=9", "training.lr=0.5"], epochs=11).recipe
+    assert resolve(NAME, config=mine).recipe.epochs == 7
+    assert resolve(NAME, config=mine, changes=["training.epochs=9"]).recipe.epochs == 9
+    last = resolve(
+        NAME, config=mine, changes=["training.epochs=9", "training.lr=0.5"], epochs=11
+    ).recipe
     assert (last.epochs, last.batch_size, last.lr) == (11, 8, 0.5)
 
 
 def test_layers_are_merged_key_by_key(toml):
-    config = resolve(NAME, toml("[network]\ndropout = 0.1\n"), ["network.tau_mem=30"])
+    config = resolve(
+        NAME, config=toml("[network]\ndropout = 0.1\n"), changes=["network.tau_mem=30"]
+    )
     assert config.network["hidden"] == [256, 256]
     assert (config.network["dropout"], config.network["tau_mem"]) == (0.1, 30.0)
 
@@ -112,19 +116,19 @@ def test_the_last_of_two_changes_wins():
 
 def test_seed_and_backend_are_kept():
     config = resolve(NAME, seed=5, backend="reference")
-    assert (config.seed, config.backend, config.dataset) == (5, "reference", NAME)
+    assert (config.seed, config.backend, config.source) == (5, "reference", NAME)
 
 
 def test_shipped_name_wins_over_a_file_and_both_can_be_used(toml, tmp_path, monkeypatch):
     (tmp_path / "none.toml").write_text("[network]\ndelays = 'fixed'\n")
     monkeypatch.chdir(tmp_path)
-    assert resolve(NAME, "none").network["delays"] == "none"
-    assert resolve(NAME, "none.toml").network["delays"] == "fixed"
+    assert resolve(NAME, config="none").network["delays"] == "none"
+    assert resolve(NAME, config="none.toml").network["delays"] == "fixed"
 
 
 def test_configuration_survives_json():
-    config = resolve(NAME, "none_tau55", ["network.hidden=[8]", "data.dt=5"])
-    assert Config(**json.loads(json.dumps(asdict(config)))) == config
+    config = resolve(NAME, config="none_tau55", changes=["network.hidden=[8]", "data.dt=5"])
+    assert Experiment.from_json(json.loads(json.dumps(config.as_json()))) == config
 
 
 # --- parsing of single changes ----------------------------------------------------------------
@@ -252,7 +256,7 @@ def test_unknown_configuration_names_those_there_are():
     with pytest.raises(
         ConfigError, match=r"default, fixed, none, none_tau55; did you mean 'fixed'"
     ):
-        resolve(NAME, "fixd")
+        resolve(NAME, config="fixd")
 
 
 @pytest.mark.parametrize(
@@ -266,7 +270,7 @@ def test_unknown_configuration_names_those_there_are():
 )
 def test_wrong_section_is_refused_naming_file_and_section(toml, text, nearest):
     with pytest.raises(ConfigError, match=nearest) as caught:
-        resolve(NAME, toml(text))
+        resolve(NAME, config=toml(text))
     assert "mine.toml" in str(caught.value)
 
 
@@ -277,7 +281,7 @@ def test_wrong_section_is_refused_naming_file_and_section(toml, text, nearest):
 )
 def test_malformed_toml_is_refused_naming_the_file(toml, text):
     with pytest.raises(ConfigError, match=r"mine\.toml"):
-        resolve(NAME, toml(text))
+        resolve(NAME, config=toml(text))
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ import pytest
 import torch
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import build_network
-from snnsim_experiments.config import resolve
-from snnsim_experiments.run_folder import Held, claim
+from snnsim_experiments.configuration import resolve
+from snnsim_experiments.lock import Held, claim, ours_alone
 
 from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.training import checkpoint, distributed
 
 NAME = "spoken-digits"
-CONFIG = resolve(NAME, "none", ["network.hidden=[4]"], seed=3)
+CONFIG = resolve(NAME, config="none", changes=["network.hidden=[4]"], seed=3)
 FACTS = {"channels": 5, "classes": ["a", "b", "c"], "dt": 10.0, "steps": 7}
 
 
@@ -86,12 +86,13 @@ def test_a_name_of_now_begins_with_the_time_in_greenwich():
 
 
 @pytest.mark.parametrize(
-    ("network", "kind"),
-    [({"delays": "none"}, "delays-none"), ({"delays": "learned"}, "delays-learned"),
-     ({"model": "gru", "width": 3}, "gru"), ({"model": "lmu", "delays": "none"}, "lmu")],
+    ("model", "network", "kind"),
+    [("spiking", {"delays": "none"}, "delays-none"),
+     ("spiking", {"delays": "learned"}, "delays-learned"),
+     ("gru", {"width": 3}, "gru"), ("lmu", {"delays": "none"}, "lmu")],
 )  # fmt: skip
-def test_a_run_without_a_folder_gets_one_named_by_its_network_and_seed(network, kind):
-    found = run_folder.default_folder(replace(CONFIG, network=network))
+def test_a_run_without_a_folder_gets_one_named_by_its_network_and_seed(model, network, kind):
+    found = run_folder.default_folder(replace(CONFIG, model=model, network=network))
     assert found.parent == Path("runs/spoken-digits")
     assert re.fullmatch(rf"\d{{8}}-\d{{6}}-{kind}-seed3-[0-9a-f]{{6}}", found.name)
 
@@ -109,10 +110,10 @@ def test_the_runs_below_a_folder_are_found_in_order_itself_included(tmp_path):
 
 
 def test_what_a_killed_run_leaves_and_the_lock_do_not_count_as_content(tmp_path):
-    assert run_folder.ours_alone(tmp_path / "nowhere") == []
+    assert ours_alone(tmp_path / "nowhere") == []
     for name in ("run.lock", "run.json.x.tmp", "notes.txt", "a.lock"):
         (tmp_path / name).write_text("")
-    assert {p.name for p in run_folder.ours_alone(tmp_path)} == {"notes.txt", "a.lock"}
+    assert {p.name for p in ours_alone(tmp_path)} == {"notes.txt", "a.lock"}
 
 
 def test_a_folder_is_held_until_it_is_another_one(tmp_path):
@@ -241,11 +242,11 @@ def test_data_are_the_same_if_the_files_of_both_are(tmp_path):
 
 
 def test_a_run_may_be_written_where_nothing_is_or_the_start_of_one_that_was_killed(tmp_path):
-    assert run_folder.prepare(tmp_path / "new", CONFIG, False) is CONFIG
+    assert run_folder.prepare(tmp_path / "new", CONFIG, False) is False
     for name in ("run.lock", "initial.safetensors", "initial.safetensorsx.tmp", "run.jsonx"):
         (tmp_path / name).write_text("")
     for resume in (False, True):
-        assert run_folder.prepare(tmp_path, CONFIG, resume) is CONFIG
+        assert run_folder.prepare(tmp_path, CONFIG, resume) is False
     (tmp_path / "best.safetensors").write_text("")
     text = refusal(ConfigError, run_folder.prepare, tmp_path, CONFIG, True)
     assert text == f"{tmp_path} is not empty and not a run; choose another --out"
@@ -255,22 +256,22 @@ def test_a_run_may_be_written_where_nothing_is_or_the_start_of_one_that_was_kill
 
 def test_a_run_goes_on_with_its_own_configuration_only(tmp_path):
     run = described(tmp_path)
-    assert run_folder.prepare(run, CONFIG, True) == CONFIG
+    assert run_folder.prepare(run, CONFIG, True) is True
+    assert run_folder.stored_experiment(run) == CONFIG
     text = refusal(ConfigError, run_folder.prepare, run, CONFIG, False)
     assert text == (f"{run} already holds a run; continue it with --resume or choose another --out")
     other = replace(
         CONFIG, seed=4, backend="cpu", data=CONFIG.data | {"pool": 7},
         network={k: v for k, v in CONFIG.network.items() if k != "dropout"},
-        training=CONFIG.training | {"epochs": 2, "batch_size": 3},
-    )  # fmt: skip
+    ).trained(epochs=2, batch_size=3)  # fmt: skip
     names = "backend, data.pool, network.dropout, seed, training.batch_size, training.epochs"
     text = refusal(ConfigError, run_folder.prepare, run, other, True)
     assert text == (
         f"{run} was started with another configuration (differs in {names}); "
         "resume with the same options or choose another --out"
     )
-    other = replace(CONFIG, dataset="shd", data=resolve("shd").data)
-    assert "(differs in dataset)" in refusal(ConfigError, run_folder.prepare, run, other, True)
+    other = replace(CONFIG, source="shd", data=resolve("shd").data)
+    assert "(differs in source)" in refusal(ConfigError, run_folder.prepare, run, other, True)
 
 
 # --- what run.json says -------------------------------------------------------------------------
@@ -357,15 +358,15 @@ def test_a_network_that_cannot_be_built_is_said_to_be_of_its_file(tmp_path):
 
 
 def test_a_stored_configuration_is_checked_as_one_that_is_given(tmp_path):
-    assert run_folder.stored_config(described(tmp_path)) == CONFIG
+    assert run_folder.stored_experiment(described(tmp_path)) == CONFIG
     for wrong in (
         {"data": {"pool": "many"}}, {"network": []}, {"training": {"epochs": 0}},
-        {"training": {"epoch": 1}}, {"dataset": "no-such"}, {"more": 1},
+        {"training": {"epoch": 1}}, {"source": "no-such"}, {"more": 1},
     ):  # fmt: skip
         facts = json.loads((described(tmp_path) / "run.json").read_text())
         facts["config"] |= wrong
         run_folder.write_json(tmp_path / "run.json", facts)
-        text = refusal(CheckpointError, run_folder.stored_config, tmp_path)
+        text = refusal(CheckpointError, run_folder.stored_experiment, tmp_path)
         assert text.startswith(f"{tmp_path / 'run.json'} is not that of a run ("), wrong
 
 

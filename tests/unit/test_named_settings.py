@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from snnsim_experiments import config
-from snnsim_experiments.baselines import config as baselines
-from snnsim_experiments.continual import config as continual
+from snnsim_experiments.configuration import resolve
 
 from snnsim.errors import ConfigError
 
 RESOLVERS = {
-    "train": lambda path: config.resolve("spoken-digits", config=str(path)),
-    "baselines": lambda path: baselines.resolve("gru", "spoken-digits", config=str(path)),
-    "continual": lambda path: continual.resolve("parity", "hlop", config=str(path)),
+    "train": lambda path: resolve("spoken-digits", config=str(path)),
+    "baselines": lambda path: resolve("spoken-digits", "gru", config=str(path)),
+    "continual": lambda path: resolve("parity", method="hlop", config=str(path)),
 }
 VALUES = ("4" + "9" * 99, "-1e300", "inf", "nan", "1979-05-27", "[1, inf]", "{ a = nan }", "'x'")
 

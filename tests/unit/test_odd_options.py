@@ -9,9 +9,7 @@ import pytest
 import torch
 from command import TEST_FILE, assert_one_error, assert_refused
 from small_runs import DIGITS, WRITERS, contents
-from snnsim_experiments.baselines.config import resolve as resolve_baseline
-from snnsim_experiments.config import resolve
-from snnsim_experiments.continual.config import resolve as resolve_stream
+from snnsim_experiments.configuration import resolve
 
 import snnsim as sn
 from snnsim import neurons
@@ -98,7 +96,7 @@ MALFORMED = {
     "not UTF-8": b"[training]\nreadout = 'f\xfcnf'\n",
     "UTF-16": "[training]\nepochs = 3\n".encode("utf-16"),
     "5000 digits": b"[training]\nepochs = " + b"9" * 5000 + b"\n",
-    "5000 digits after the point": b"[training]\nmax_lr = -1." + b"9" * 5000 + b"\n",
+    "5000 digits after the point": b"[training]\nlr = -1." + b"9" * 5000 + b"\n",
     "an escape that is none": b'[training]\nreadout = "\\ud800"\n',
     "a date": b"[training]\nepochs = 1979-05-27\n",
     "no value": b"[training]\nepochs =",
@@ -107,9 +105,9 @@ MALFORMED = {
     "an odd key with brackets": b"[training]\n'[red]' = 3\n",
 }
 RESOLVERS = {
-    "data set": lambda path: resolve("spoken-digits", path),
-    "stream": lambda path: resolve_stream("parity", "hlop", config=path),
-    "baseline": lambda path: resolve_baseline("gru", "spoken-digits", config=path),
+    "data set": lambda path: resolve("spoken-digits", config=path),
+    "stream": lambda path: resolve("parity", method="hlop", config=path),
+    "baseline": lambda path: resolve("spoken-digits", "gru", config=path),
 }
 COMMANDS = {"data set": "train", "stream": "continual run", "baseline": "baselines compare"}
 

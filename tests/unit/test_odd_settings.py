@@ -12,11 +12,10 @@ import pytest
 import snnsim_datasets
 from command import assert_one_error, assert_refused
 from small_runs import DIGITS, ON_PARITY, WRITERS, contents, write_fsdd, write_nmnist, write_shd
-from snnsim_experiments.baselines import config as of_baselines
 from snnsim_experiments.build import build_network, load_split
-from snnsim_experiments.config import resolve
-from snnsim_experiments.continual import config as of_streams
+from snnsim_experiments.configuration import resolve
 from snnsim_experiments.continual import networks, streams
+from snnsim_experiments.experiment import OF_STREAMS, Experiment
 from snnsim_experiments.similar import flat
 
 from snnsim.baselines import RateNetwork, names
@@ -26,6 +25,13 @@ from snnsim.errors import ConfigError, SnnsimError
 NOT_NUMBERS = ("nan", "inf", "-inf")
 EXTREMES = ("1e300", "-1e300", "1e-300", "1e19", "-1", "0", str(2**63), str(2**64), "9" * 400)
 SECTIONS = ("data", "network", "training", "stream", "method", "encoder", "options")
+
+
+def sections(experiment: Experiment) -> dict[str, Any]:
+    """The sections of an experiment, by the names that a file has for them."""
+    named = OF_STREAMS if experiment.method else {}
+    kept = ("data", "network", "training", "method_options")
+    return {named.get(name, name): getattr(experiment, name) for name in kept}
 
 
 def number_keys(config: dict[str, Any], sections=SECTIONS) -> list[str]:
@@ -99,7 +105,7 @@ def roots(tmp_path_factory) -> dict[str, Path | None]:
             "spoken-digits": None}  # fmt: skip
 
 
-DATASET_KEYS = [(d, k) for d in snnsim_datasets.names() for k in number_keys(vars(resolve(d)))]
+DATASET_KEYS = [(d, k) for d in snnsim_datasets.names() for k in number_keys(sections(resolve(d)))]
 
 
 def user_of(dataset: str, key: str, roots):
@@ -108,7 +114,6 @@ def user_of(dataset: str, key: str, roots):
     def use(change: str) -> None:
         small = ["network.hidden=[4]"] if key != "network.hidden" else []
         chosen = resolve(dataset, changes=[*small, change])
-        chosen.recipe  # noqa: B018 - it checks
         if key.startswith("data."):
             if dataset in roots:
                 part = load_split(chosen, "test", roots[dataset])
@@ -121,7 +126,7 @@ def user_of(dataset: str, key: str, roots):
 
 @pytest.mark.parametrize(("dataset", "key"), DATASET_KEYS, ids=lambda v: str(v))
 def test_no_setting_of_a_data_set_takes_what_is_not_a_number(roots, dataset, key):
-    plain = vars(resolve(dataset))
+    plain = sections(resolve(dataset))
     use = user_of(dataset, key, roots)
     assert refusals(use, [setting(plain, key, value) for value in NOT_NUMBERS]) == []
 
@@ -131,7 +136,7 @@ def test_no_setting_of_a_data_set_takes_what_is_not_a_number(roots, dataset, key
     [(d, k) for d, k in DATASET_KEYS if d in ("spoken-digits", "fsdd", "nmnist")],
 )
 def test_extreme_settings_of_a_data_set_are_taken_or_refused_in_one_sentence(roots, dataset, key):
-    plain = vars(resolve(dataset))
+    plain = sections(resolve(dataset))
     use = user_of(dataset, key, roots)
     assert foreign(use, [setting(plain, key, value) for value in EXTREMES]) == []
 
@@ -141,7 +146,7 @@ def test_extreme_settings_of_a_data_set_are_taken_or_refused_in_one_sentence(roo
 def test_a_run_with_a_setting_that_is_not_a_number_is_refused_before_it_writes(
     snnsim, tmp_path, key, value
 ):
-    change = setting(vars(resolve("spoken-digits")), key, value)
+    change = setting(sections(resolve("spoken-digits")), key, value)
     answer = snnsim(*DIGITS, "--set", change, "--out", tmp_path / "out")
     assert_one_error(answer, key.rpartition(".")[2])
     assert contents(tmp_path) == {}
@@ -153,17 +158,16 @@ def test_a_run_with_a_setting_that_is_not_a_number_is_refused_before_it_writes(
 def stream_user(method: str, *more: str):
     def use(change: str) -> None:
         small = ["stream.tasks=2", "stream.samples=8", "network.hidden=[4]", *more]
-        chosen = of_streams.resolve("parity", method, changes=[*small, change])
-        chosen.recipe  # noqa: B018 - it checks
+        chosen = resolve("parity", method=method, changes=[*small, change])
         if not change.startswith(("method", "training")):
-            stream = streams.build("parity", None, **chosen.stream)
-            networks.build(stream, **chosen.network)
+            stream = streams.build("parity", None, **chosen.data)
+            networks.build(stream, model=chosen.model, **chosen.network)
 
     return use
 
 
 def stream_config(method: str, *changes: str) -> dict[str, Any]:
-    return vars(of_streams.resolve("parity", method, changes=changes))
+    return sections(resolve("parity", method=method, changes=changes))
 
 
 STREAM_KEYS = number_keys({k: v for k, v in stream_config("fine-tuning").items() if k != "method"})
@@ -193,7 +197,7 @@ def test_no_option_of_a_method_takes_what_is_not_a_number(method, key):
 
 
 def baseline_config(model: str) -> dict[str, Any]:
-    chosen = of_baselines.resolve(model, "spoken-digits", width=8)
+    chosen = resolve("spoken-digits", model, width=8)
     own = {k: v for k, v in chosen.network.items() if k not in ("encoder", "options", "width")}
     return {
         "data": chosen.data, "training": chosen.training, "network": own,
@@ -203,8 +207,8 @@ def baseline_config(model: str) -> dict[str, Any]:
 
 def baseline_user(model: str):
     def use(change: str) -> None:
-        chosen = of_baselines.resolve(model, "spoken-digits", changes=[change], width=8)
-        RateNetwork(14, 5, **chosen.network)
+        chosen = resolve("spoken-digits", model, changes=[change], width=8)
+        RateNetwork(14, 5, chosen.model, **chosen.network)
 
     return use
 
@@ -261,4 +265,4 @@ def test_the_limit_of_memory_is_one(tmp_path):
 def test_a_refused_setting_names_its_key(name):
     for key in ("network.tau_mem", "training.lr", "network.dropout", "data.dt"):
         with pytest.raises(ConfigError, match=key.rpartition(".")[2]):
-            build_network(resolve("shd", name, [f"{key}=nan"]), 14, 20, dt=10.0)
+            build_network(resolve("shd", config=name, changes=[f"{key}=nan"]), 14, 20, dt=10.0)

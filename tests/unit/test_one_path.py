@@ -13,8 +13,9 @@ import pytest
 import soundfile
 import torch
 from snnsim_datasets.tools.audio import Recordings
+from snnsim_experiments import Place
 from snnsim_experiments.build import load_split
-from snnsim_experiments.config import resolve
+from snnsim_experiments.configuration import resolve
 from snnsim_experiments.predict import predict
 from snnsim_experiments.run_folder import load_network
 from snnsim_experiments.train import train
@@ -142,13 +143,13 @@ def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     (folder / "data").mkdir()
     made = make(folder / "data", longest)
-    config = resolve(data, None, (*SMALL, *RULES[rule]), epochs=1)
+    config = resolve(data, changes=(*SMALL, *RULES[rule]), epochs=1)
     asked = []
     with pytest.MonkeyPatch.context() as patch:
         for kind in (BinnedEvents, Recordings):
             patch.setattr(kind, "batch", listening(kind.batch, asked))
         patch.setattr(importlib.util, "find_spec", lambda name: None)  # no plots
-        train(config, str(made.root), folder / "run", quiet=True)
+        train(config, Place(str(made.root), folder / "run", quiet=True))
     own = content(load_split(config, "train", str(made.root)))
     batches = [(np.asarray(i), n) for data, i, n in asked if np.array_equal(content(data), own)]
     return Trained(folder / "run", str(made.root), made.files, rule, batches)

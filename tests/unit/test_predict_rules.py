@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from command import TEST_FILE
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import AUDIO
 from snnsim_datasets.tools.mel import MelFrontEnd
+from snnsim_experiments import Place
 from snnsim_experiments import predict as of_predict
 from snnsim_experiments.build import load_split
-from snnsim_experiments.config import resolve
+from snnsim_experiments.configuration import resolve
 from snnsim_experiments.predict import predict
 from snnsim_experiments.run_folder import load_network
 from snnsim_experiments.train import train
@@ -28,7 +29,7 @@ CHANGES = ("network.hidden=[4]", "data.pool=50", "training.epochs=1")
 SPIKES = {"channels": 14, "classes": ["a", "b"], "dt": 10.0, "steps": 5, "audio": None}
 FRONT_END = MelFrontEnd(rate=8000, n_mels=8, hop_ms=20.0)
 SOUND = {**SPIKES, "channels": 8, "dt": 20.0, "audio": asdict(FRONT_END)}
-DIGITS = resolve("spoken-digits", "none", CHANGES)
+DIGITS = resolve("spoken-digits", config="none", changes=CHANGES)
 
 
 def refusal(error, call, *arguments) -> str:
@@ -44,7 +45,7 @@ def events_of_test_file(channels: int = 700):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
-    train(DIGITS, None, folder, quiet=True)
+    train(DIGITS, Place(out=folder, quiet=True))
     return folder
 
 
@@ -76,8 +77,8 @@ def test_as_many_classes_are_named_as_asked_for_and_there_are(small):
 
 
 def test_scores_that_are_no_shares_are_made_so_by_a_softmax(tmp_path):
-    config = replace(DIGITS, training=DIGITS.training | {"readout": "mean", "mask_padding": True})
-    train(config, None, tmp_path / "run", quiet=True)
+    config = DIGITS.trained(readout="mean", mask_padding=True)
+    train(config, Place(out=tmp_path / "run", quiet=True))
     net, config, facts = load_network(tmp_path / "run")
     data = load_split(config, "test", None)
     batch = data.batch([5], max(facts["steps"], int(data.lengths[5])))

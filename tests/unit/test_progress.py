@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from rich.console import Console
-from snnsim_experiments import run_folder
+from snnsim_experiments.lock import claim
 from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
 from snnsim.errors import CheckpointError, ConfigError
@@ -105,7 +105,7 @@ def test_a_bar_is_on_the_screen_within_its_context_only():
 
 def test_a_run_whose_folder_was_taken_away_is_stopped_before_it_writes(tmp_path):
     TerminalWatcher(screen(), epochs=1).writing()  # nothing is held
-    with run_folder.claim(tmp_path / "run") as held:
+    with claim(tmp_path / "run") as held:
         watcher = TerminalWatcher(screen(), epochs=1, held=held)
         watcher.writing()
         shutil.rmtree(tmp_path / "run")

@@ -8,9 +8,9 @@ import math
 
 import pytest
 import torch
-from snnsim_experiments.baselines.compare import ADAPTIVE, SPIKING
 from snnsim_experiments.build import build_network
-from snnsim_experiments.config import config_names, resolve
+from snnsim_experiments.candidates import ADAPTIVE, ON_DATA
+from snnsim_experiments.configuration import config_names, resolve
 
 import snnsim as sn
 from snnsim.networks import delay_network
@@ -153,7 +153,7 @@ def test_the_defaults_of_a_recipe_are_those_of_shd():
 def test_spikes_are_binned_to_10_ms_and_140_channels(name):
     data = resolve(name).data
     assert (data["dt"], data["pool"]) == (10.0, 5)
-    assert resolve(name, "event_anchored").data["binning"] == "event_anchored"
+    assert resolve(name, config="event_anchored").data["binning"] == "event_anchored"
 
 
 @each_system
@@ -200,11 +200,11 @@ def test_variations_of_a_configuration_change_what_they_say_and_nothing_else(nam
         "none_tau55": {"delays": "none", "tau_mem": 55.0},
     }.items():
         if config in config_names(name):
-            found = resolve(name, config)
+            found = resolve(name, config=config)
             assert found.network == usual.network | changed
             assert (found.training, found.data) == (usual.training, usual.data)
     if name == "gsc":
-        assert resolve(name, "published_mel").data == usual.data | {"f_max": 14_000.0}
+        assert resolve(name, config="published_mel").data == usual.data | {"f_max": 14_000.0}
 
 
 # --- adaptive neurons --------------------------------------------------------------------------
@@ -238,8 +238,8 @@ def test_adaptive_neurons_adapt_over_150_ms_unless_told_otherwise():
 
 def test_adaptive_networks_of_a_comparison_are_the_slow_ones():
     for name, recurrent in (("snn-adlif", False), ("snn-radlif", True)):
-        assert SPIKING[name][: len(ADAPTIVE)] == ADAPTIVE
-        network = resolve("shd", changes=SPIKING[name]).network
+        assert list(ON_DATA[name].items())[: len(ADAPTIVE)] == list(ADAPTIVE.items())
+        network = resolve("shd", changes=ON_DATA[name]).network
         assert (network["tau_mem"], network["tau_adapt"]) == (100.0, 500.0)
         assert (network["delays"], network["neuron"]) == ("none", "adlif")
         assert network["recurrent"] == recurrent

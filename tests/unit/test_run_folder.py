@@ -238,7 +238,7 @@ def test_evaluate_remembers_the_root_of_its_run(snnsim, tmp_path, monkeypatch, d
     assert snnsim(*source.command, "--root", "data", "--out", out).code == 0
     summary = json.loads((out / "summary.json").read_text())
     monkeypatch.chdir(tmp_path)  # a relative root still means the same folder
-    name = json.loads((out / "run.json").read_text())["config"]["dataset"]
+    name = json.loads((out / "run.json").read_text())["config"]["source"]
     answer = snnsim(name, "evaluate", out, "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["accuracy"] == summary["test_accuracy"]

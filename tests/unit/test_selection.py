@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
-import snnsim_experiments.baselines.compare as comparison
-import snnsim_experiments.baselines.streams as stream_comparison
 import snnsim_experiments.train as command_train
 from command import TRAIN
+from snnsim_experiments import comparison
+from snnsim_experiments.budget import Budget
+from snnsim_experiments.build import Facts
+from snnsim_experiments.candidates import Choice
+from snnsim_experiments.configuration import resolve
+from snnsim_experiments.place import Place
 from snnsim_experiments.run_folder import read_json
 
-from snnsim.training import Scores, Trainer, checkpoint, fit
+from snnsim.training import Scores, Trainer, checkpoint, trainer
 
 # --- the best epoch, not the last ---------------------------------------------------------------
 
@@ -23,7 +26,7 @@ def test_a_summary_is_of_the_best_weights_and_says_what_the_last_ones_do(
     tmp_path, snnsim, monkeypatch
 ):
     validations = iter([(0.2, 2.0), (0.5, 1.0), (0.4, 0.5), (0.3, 0.1)])
-    monkeypatch.setattr(fit, "evaluate", lambda *_, **__: Scores(*next(validations), 0.1, 100))
+    monkeypatch.setattr(trainer, "evaluate", lambda *_, **__: Scores(*next(validations), 0.1, 100))
     made = {}
     score = command_train.score
 
@@ -102,20 +105,24 @@ def test_test_data_are_not_touched_before_training_has_ended(
     assert json.loads(out)["test_samples"] == 120
 
 
-def test_a_baselines_learning_rate_is_the_best_on_validation_data(monkeypatch):
+def test_a_baselines_learning_rate_is_the_best_on_validation_data(monkeypatch, tmp_path):
     found = {0.3: (0.6, 0.9), 1.0: (0.7, 1.0), 3.0: (0.8, 0.5)}  # validation, test
     calls = []
 
-    def run(config, seed, factor):
-        calls.append((seed, factor))
+    def train(experiment, place):
+        factor = round(experiment.training["lr"] / 0.01, 3)
+        calls.append((experiment.seed, factor))
         validation, test = found[factor]
         return {"validation_accuracy": validation, "test_accuracy": test, "factor": factor}
 
+    monkeypatch.setattr(comparison, "train", train)
+    monkeypatch.setattr(comparison, "look_at", lambda experiment, place: Facts(1, 2, 1.0))
     monkeypatch.setattr(
-        comparison, "row_of", lambda name, config, summaries, facts: {"of": summaries}
+        comparison, "row_of_data", lambda experiment, summaries, facts: {"of": summaries}
     )
-    config = SimpleNamespace(training={"lr": 0.01})
-    row = comparison._row("gru", config, run, [4, 5, 6], list(found), (1, 2, 1.0))
+    config = resolve("spoken-digits", "gru", width=4).trained(lr=0.01)
+    place = Place(out=tmp_path, quiet=True)
+    (row,) = comparison.compare({"gru": config}, [4, 5, 6], place, rates=list(found))
     assert [summary["factor"] for summary in row["of"]] == [3.0] * 3
     assert row["lr"] == pytest.approx(0.03)
     assert row["tried"] == pytest.approx({"0.003": 60.0, "0.01": 70.0, "0.03": 80.0})
@@ -125,19 +132,20 @@ def test_a_baselines_learning_rate_is_the_best_on_validation_data(monkeypatch):
 def test_a_learning_rate_on_a_stream_is_the_best_on_what_is_held_out(monkeypatch, tmp_path):
     calls = []
 
-    def run(config, seeds, *_, **__):
-        evaluated, lr = config.stream["evaluate"], config.training["lr"]
+    def run(experiment, seeds, place):
+        evaluated, lr = experiment.data["evaluate"], experiment.training["lr"]
         calls.append((evaluated, round(lr / base, 3), tuple(seeds)))
         on_test = {1.0: 10.0, 3.0: 20.0, 9.0: 90.0}
         held_out = {1.0: 50.0, 3.0: 70.0, 9.0: 60.0}
         return {"acc": (held_out if evaluated == "validation" else on_test)[calls[-1][1]]}
 
-    base = stream_comparison.configure("gru", "spoken-digits", "fine-tuning").training["lr"]
-    monkeypatch.setattr(stream_comparison, "run", run)
-    monkeypatch.setattr(stream_comparison, "row_of", lambda *_: {})
-    (row,) = stream_comparison.compare(
-        ["gru"], "spoken-digits", "fine-tuning", 20_000, "parameters", [2, 3], None, tmp_path,
-        rates=[1.0, 3.0, 9.0], quiet=True,
+    choice = Choice("spoken-digits", "fine-tuning")
+    base = choice.network("gru").training["lr"]
+    monkeypatch.setattr(comparison, "run_stream", run)
+    monkeypatch.setattr(comparison, "row_of_stream", lambda *_: {})
+    (row,) = comparison.compare_networks(
+        ["gru"], choice, Budget(20_000, "parameters"), [2, 3], Place(out=tmp_path, quiet=True),
+        rates=[1.0, 3.0, 9.0],
     )  # fmt: skip
     assert calls == [*(("validation", f, (2,)) for f in (1.0, 3.0, 9.0)), ("test", 3.0, (2, 3))]
     assert row["lr"] == pytest.approx(3 * base)

@@ -7,26 +7,30 @@ from pathlib import Path
 
 import pytest
 import snnsim_datasets
-from snnsim_experiments.config import (
+from snnsim_experiments.configuration import (
     check_data,
+    config_names,
+    folder_of,
+    of_spiking,
+    recipe_of,
+    resolve,
+)
+from snnsim_experiments.settings import (
     check_numbers,
     check_section,
-    config_names,
-    data_and_training,
     fields,
-    folder_of,
     given_by,
     given_file,
     parse_changes,
     parse_toml,
     read_toml,
-    resolve,
 )
 
 from snnsim.errors import ConfigError
 from snnsim.training import Recipe
 
 NAME = "spoken-digits"
+SECTIONS = of_spiking(NAME).sections
 
 
 def refusal(call, *arguments, **options) -> str:
@@ -151,7 +155,7 @@ def test_an_unknown_key_is_told_the_nearest_and_all_known_ones():
         "unknown key x.alfa; did you mean 'alpha'?; known: alpha, beta"
     )
     assert refusal(resolve, NAME, changes=["training.nothing_like_it=1"]).startswith(
-        "unknown key training.nothing_like_it; known: epochs, batch_size, lr, schedule, "
+        "unknown key training.nothing_like_it; known: epochs, batch_size, lr, lr_delay, optimizer, "
     )
 
 
@@ -174,12 +178,12 @@ def test_a_step_is_a_setting_of_the_data_sets_that_are_binned(dataset):
 
 
 def test_epochs_given_apart_win_and_those_of_the_recipe_must_be_right_all_the_same():
-    data, training = data_and_training(NAME, {"pool": 7}, {"epochs": 3, "lr": 0.5}, 4)
+    data = check_data(NAME, {"pool": 7})
     assert (data["pool"], data["dt"]) == (7, 10.0)
-    assert Recipe(**training) == Recipe(epochs=4, lr=0.5)
-    assert data_and_training(NAME, {}, {"epochs": 3}, None)[1]["epochs"] == 3
-    assert "epochs is 0" in refusal(data_and_training, NAME, {}, {"epochs": 0}, 4)
-    assert "training.epochs is" in refusal(data_and_training, NAME, {}, {}, 2**63)
+    assert recipe_of({"epochs": 3, "lr": 0.5}, 4) == Recipe(epochs=4, lr=0.5)
+    assert recipe_of({"epochs": 3}, None).epochs == 3
+    assert "epochs is 0" in refusal(recipe_of, {"epochs": 0}, 4)
+    assert "training.epochs is" in refusal(recipe_of, {}, 2**63)
 
 
 def test_the_recipe_of_a_configuration_has_all_its_values():
@@ -200,8 +204,8 @@ def test_a_refusal_says_by_what_its_value_was_given(tmp_path):
         ("none", ("training.epochs=0",), "the configuration 'none' and --set 'training.epochs=0'"),
         (None, (other, "training.epochs=0"), f"--set {other!r}, 'training.epochs=0'"),
     ):
-        text = refusal(resolve, NAME, config, changes)
-        assert text.endswith(f"epochs is 0 but must be 1 or more (given: {given})")
+        text = refusal(resolve, NAME, config=config, changes=changes)
+        assert text.endswith(f"epochs is 0 but must be a finite number at least 1 (given: {given})")
 
 
 def test_a_refusal_without_a_place_or_that_names_its_file_is_left_as_it_is():
@@ -271,7 +275,7 @@ def test_a_file_nested_too_deeply_is_told_so():
 def test_a_file_is_told_the_sections_it_may_have(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("[netwrk]\n")
-    assert refusal(read_toml, path) == (
+    assert refusal(read_toml, path, SECTIONS) == (
         f"{path} has 'netwrk' at its top level; did you mean 'network'?; "
         "it may have the sections data, network, training"
     )
@@ -282,28 +286,33 @@ def test_a_file_is_told_the_sections_it_may_have(tmp_path):
     path.write_text("[training-gru]\na = 1\n")
     assert read_toml(path, sections) == {"training-gru": {"a": 1}}
     path.write_text("[network]\na = nan\n")
-    assert refusal(read_toml, path) == f"{path}: network.a is nan but must be a finite number"
+    assert (
+        refusal(read_toml, path, SECTIONS)
+        == f"{path}: network.a is nan but must be a finite number"
+    )
 
 
 # --- single changes -----------------------------------------------------------------------------
 
 
 def test_changes_are_sorted_into_their_sections():
-    found = parse_changes(["data.dt = 5", " network.a = [1, 2] ", "network.b.c=x=y", "data.dt=6"])
+    found = parse_changes(
+        ["data.dt = 5", " network.a = [1, 2] ", "network.b.c=x=y", "data.dt=6"], SECTIONS
+    )
     assert found == {"data": {"dt": 6}, "network": {"a": [1, 2], "b.c": "x=y"}}
-    assert parse_changes([]) == {}
+    assert parse_changes([], SECTIONS) == {}
     assert parse_changes(["own.a=1"], ("own",)) == {"own": {"a": 1}}
 
 
 def test_what_is_no_value_is_a_text_also_with_lines_of_its_own():
     found = parse_changes(
-        ["data.a=1\nb = 2", "data.b=", "data.c=1 2", "data.d='1'", "data.e= a b "]
+        ["data.a=1\nb = 2", "data.b=", "data.c=1 2", "data.d='1'", "data.e= a b "], SECTIONS
     )
     assert found["data"] == {"a": "1\nb = 2", "b": "", "c": "1 2", "d": "1", "e": "a b"}
 
 
 def test_a_change_that_cannot_be_understood_is_told_how_and_where():
-    assert refusal(parse_changes, ["dta.x=1"]) == (
+    assert refusal(parse_changes, ["dta.x=1"], SECTIONS) == (
         "cannot understand --set 'dta.x=1'; write section.key=value with a section of data, "
         "network, training; did you mean 'data'?"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import snnsim_datasets
-from snnsim_experiments.config import config_names, resolve
+from snnsim_experiments.configuration import config_names, resolve
 
 # hidden layers, tau in ms, longest delay in ms, dropout; epochs, samples per batch, padding masked
 USUAL = {
@@ -72,6 +72,8 @@ def test_the_recipe_of_a_data_set_is_the_published_one_but_for_its_length(name):
         "lr": 0.005, "schedule": "one_cycle", "lr_delay": 0.1, "weight_decay": 1e-5,
         "sigma_end": 0.23, "sigma_fraction": 0.25, "readout": "sum_softmax", "accumulate": 1,
         "patience": 0, "precision": "auto", "checkpoint_steps": 0, "check_finite": True,
+        "later_lr": 0.0, "optimizer": "adam", "momentum": 0.0, "clip": 0.0,
+        "schedule_delay": "cosine", "until": 0.0, "start_from": "",
     }  # fmt: skip
 
 
@@ -82,9 +84,9 @@ def test_the_samples_of_a_data_set_are_made_with_these_settings(name):
 
 @each_file
 def test_a_configuration_changes_what_it_is_for_and_nothing_else(name, file):
-    usual, found = resolve(name), resolve(name, file)
+    usual, found = resolve(name), resolve(name, config=file)
     section, changed = CHANGES[file]
     for each in ("data", "network", "training"):
         wanted = getattr(usual, each) | (changed if each == section else {})
         assert getattr(found, each) == wanted, each
-    assert (found.dataset, found.seed, found.backend) == (name, 0, "auto")
+    assert (found.source, found.seed, found.backend) == (name, 0, "auto")

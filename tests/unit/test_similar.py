@@ -19,7 +19,7 @@ def store(folder, config, **summary):
 
 def network(delays="learned", lr=0.005, hidden=(256, 256), seed=0):
     return {
-        "dataset": "shd",
+        "source": "shd",
         "seed": seed,
         "network": {"hidden": list(hidden), "delays": delays},
         "training": {"lr": lr, "epochs": 150},
@@ -30,7 +30,7 @@ def test_the_nearest_runs_come_first_with_what_differs_and_their_result(tmp_path
     store(tmp_path / "mine", network())
     store(tmp_path / "all" / "twin", network(lr=0.0055), test_accuracy=0.9)
     store(tmp_path / "all" / "deep" / "cousin", network("none", 0.05), acc=71.5)
-    store(tmp_path / "all" / "stranger", {"stream": "pmnist", "method": {"share": 0.1}})
+    store(tmp_path / "all" / "stranger", {"source": "pmnist", "method_options": {"share": 0.1}})
     rows = similar(tmp_path / "mine", tmp_path)
     assert [row["run"].split("/")[-1] for row in rows] == ["twin", "cousin", "stranger"]
     assert rows[0]["differs"] == {"training.lr": 0.0055} and rows[0]["likeness"] > 0.95

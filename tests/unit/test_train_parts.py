@@ -15,10 +15,10 @@ import torch
 from rich.console import Console
 from small_runs import interrupt_after, write_fsdd, write_shd
 from small_training import VALIDATION, Batch, network, plain_network, without_seconds
+from snnsim_experiments import Place
 from snnsim_experiments import train as of_train
-from snnsim_experiments.baselines.config import resolve as resolve_baseline
 from snnsim_experiments.build import build_network, load_split
-from snnsim_experiments.config import resolve
+from snnsim_experiments.configuration import resolve
 from snnsim_experiments.train import NUMBERS, checksums_of, read_summary, score, score_over_time
 
 import snnsim as sn
@@ -32,13 +32,14 @@ CPU = torch.device("cpu")
 
 
 def configured(*changes: str, seed: int = 3, epochs: int = 2, name: str | None = "none"):
-    return resolve("spoken-digits", name, (*SMALL, *changes), seed=seed, epochs=epochs)
+    changes = (*SMALL, *changes)
+    return resolve("spoken-digits", config=name, changes=changes, seed=seed, epochs=epochs)
 
 
 def run(config, out, root=None, **options) -> str:
     """Train into a folder; returns what was said."""
     console = Console(file=io.StringIO(), width=300)
-    of_train.train(config, root, out, **{"console": console, "quiet": True, **options})
+    of_train.train(config, Place(root, out, **{"console": console, "quiet": True, **options}))
     return console.file.getvalue()
 
 
@@ -88,7 +89,7 @@ def test_a_network_is_built_with_the_seed_step_sizes_and_backend_of_its_configur
 
 
 def test_a_baseline_is_built_with_its_options_and_the_seed():
-    config = resolve_baseline("gru", "spoken-digits", changes=["data.pool=50"], seed=3)
+    config = resolve("spoken-digits", "gru", changes=["data.pool=50"], seed=3)
     config = replace(config, network=config.network | {"width": 6})
     one, same = (build_network(config, 14, 5, 10.0) for _ in range(2))
     assert isinstance(one, RateNetwork) and one(torch.zeros(3, 2, 14))[0].shape[2] == 5
@@ -110,7 +111,7 @@ def test_of_few_training_samples_a_baseline_prepares_itself_on_all(tmp_path, mon
     seen = []
     monkeypatch.setattr(RateNetwork, "prepare", lambda self, x: seen.append(x.clone()))
     without_pictures(monkeypatch)
-    config = resolve_baseline("gru", "spoken-digits", changes=["data.pool=50"], epochs=1)
+    config = resolve("spoken-digits", "gru", changes=["data.pool=50"], epochs=1)
     config = replace(config, network=config.network | {"width": 2})
     run(config, tmp_path / "run")
     (x,) = seen
@@ -134,7 +135,7 @@ def test_of_many_training_samples_a_baseline_sees_some_two_hundred_and_fifty(mon
         pass
 
     monkeypatch.setattr(of_train, "load_split", lambda *_: Many())
-    config = resolve_baseline("gru", "spoken-digits", epochs=1)
+    config = resolve("spoken-digits", "gru", epochs=1)
     config = replace(config, network=config.network | {"width": 2})
     with pytest.raises(Asked) as caught:
         run(config, tmp_path / "run")
@@ -158,7 +159,7 @@ def test_run_json_has_what_a_later_evaluation_needs_of_the_training_data(tmp_pat
     assert len(facts["delay_rungs"]) == 2
     initial, _ = checkpoint.load(tmp_path / "run" / "initial.safetensors")
     assert torch.equal(initial["net.layers.0.delay"], net[0].delay) and net[0].dt == 20.0
-    assert facts["config"] == asdict(config) and facts["seed"] == 3
+    assert facts["config"] == config.as_json() and facts["seed"] == 3
 
 
 def test_run_json_of_recordings_has_their_front_end_and_root(tmp_path, monkeypatch):
@@ -166,13 +167,13 @@ def test_run_json_of_recordings_has_their_front_end_and_root(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     write_fsdd(tmp_path / "data")
     changes = ["data.n_mels=8", "network.hidden=[4]"]
-    run(resolve("fsdd", "none", changes, epochs=1), tmp_path / "run", root="data")
+    run(resolve("fsdd", config="none", changes=changes, epochs=1), tmp_path / "run", root="data")
     facts = stored(tmp_path / "run" / "run.json")
     data = snnsim_datasets.load("fsdd", "train", "data", n_mels=8)
     assert facts["audio"] == json.loads(json.dumps(asdict(data.front_end)))
     assert (facts["audio"]["rate"], facts["channels"], facts["dt"]) == (8000, 8, data.dt)
     assert facts["root"] == str(tmp_path / "data") and facts["delay_rungs"] == []
-    config = resolve("fsdd", "none", changes)
+    config = resolve("fsdd", config="none", changes=changes)
     assert facts["data_checksums"] == checksums_of(config, "data")
 
 
@@ -287,7 +288,7 @@ def test_a_run_draws_its_curves_a_test_sample_and_its_delays_before_and_after(tm
 
 
 def test_a_network_without_spikes_has_no_raster(tmp_path, drawn):
-    config = resolve_baseline("gru", "spoken-digits", changes=["data.pool=50"], epochs=1)
+    config = resolve("spoken-digits", "gru", changes=["data.pool=50"], epochs=1)
     run(replace(config, network=config.network | {"width": 2}), tmp_path)
     assert "raster" not in drawn and tmp_path / "plots" / "curves.png" in drawn
 

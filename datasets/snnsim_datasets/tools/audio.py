@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,16 @@ class Recordings(DataSet):
         return len(self.labels)
 
     @property
+    def encoder(self) -> dict[str, Any]:
+        """How a waveform becomes input."""
+        return {"kind": "mel", "one_length": self._alike, **asdict(self.front_end)}
+
+    @property
+    def _alike(self) -> bool:
+        sizes = np.diff(self.offsets)
+        return bool((sizes == sizes[0]).all()) if self.one_length is None else self.one_length
+
+    @property
     def lengths(self) -> np.ndarray:
         """Number of steps of each clip."""
         return np.asarray(
@@ -143,9 +153,7 @@ class Recordings(DataSet):
         differ, silence follows even the longest, so that no clip's features depend on its
         neighbours.
         """
-        sizes = np.diff(self.offsets)
-        alike = (sizes == sizes[0]).all() if self.one_length is None else self.one_length
-        if alike and self.front_end.steps(longest) >= frames:
+        if self._alike and self.front_end.steps(longest) >= frames:
             return longest
         return max(longest, self.front_end.samples(frames)) + self.front_end.samples(8)
 

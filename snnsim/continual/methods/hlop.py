@@ -133,7 +133,7 @@ class HLOP(Method):
                 self.on_detach(setattr, module, "observe", module.observe)
                 module.observe = _Observer(self, name)
             else:
-                self.on_detach(module.register_forward_hook(_Observer(self, name).hook).remove)
+                self.listen({name: module}, _Observer(self, name).heard)
 
     def _mode(self, module: nn.Module | Part, optimizer: str) -> str:
         dense = isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
@@ -273,7 +273,7 @@ class _Observer:
             return carried
         return self.subspace.project(carried) if rest is None else rest.view_as(carried)
 
-    def hook(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def heard(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if module.training and torch.is_grad_enabled() and self.method.learner.observed:
             connection = self.method.connections[self.name]  # perhaps a part of the module
             x, y = inputs[0].detach(), output[0].detach()

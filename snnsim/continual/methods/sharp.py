@@ -94,7 +94,7 @@ class SHARP(Method):
         self.features = torch.zeros(0)
         self.on_detach(setattr, learner, "answer", learner.answer)
         learner.answer = self.answer
-        self.on_detach(learner.body.register_forward_hook(self._keep_features).remove)
+        self.listen({"body": learner.body}, self._keep_features)
         self.settled_rows: list[tuple[nn.Parameter, Tensor, Tensor]] = []
 
     def _kept(self, block: Block) -> int:
@@ -115,7 +115,7 @@ class SHARP(Method):
         mask.fill_(False).view(-1)[chosen] = True
         weight_of(block.module).mul_(block.full(mask) * self.density**-0.5)
 
-    def _keep_features(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _keep_features(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if module.training and torch.is_grad_enabled():
             self.features = output[0]
 

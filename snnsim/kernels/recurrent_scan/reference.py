@@ -1,30 +1,24 @@
-"""Reference rung of the recurrent scan: a loop over time in torch, differentiated by autograd."""
+"""Reference rung of the recurrent scan: that of the scan, with its output fed back."""
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 from snnsim.kernels.derive import Equations
+from snnsim.kernels.scan.reference import scan
 
 
-def recurrent_scan(equations: Equations, x, state, params, w_rec, y0):
+def recurrent_scan(
+    equations: Equations, x: Tensor, state: Tensor, params: Tensor, w_rec: Tensor, y0: Tensor
+) -> tuple[Tensor, Tensor]:
     """Apply a neuron's step to ``x[t] + w_rec @ y[t-1]`` at every time step.
 
     Args:
-        equations: the neuron's equations.
-        x: input current, ``[T, B, N]``.
-        state: initial state variables, stacked, ``[S, B, N]``.
-        params: parameters, one row each, ``[P, N]``.
+        equations, x, state, params: as of :func:`snnsim.kernels.scan.reference.scan`.
         w_rec: recurrent weights ``[to, from]``, ``[N, N]``.
         y0: output of the step before the first, ``[B, N]``.
 
     Returns:
         ``(y, final_state)`` of shapes ``[T, B, N]`` and ``[S, B, N]``.
     """
-    outputs = []
-    states, rows, output = state.unbind(0), params.unbind(0), y0
-    for x_t in x.unbind(0):
-        output, states = equations(x_t + output @ w_rec.t(), states, rows)
-        outputs.append(output)
-    y = torch.stack(outputs) if outputs else torch.empty_like(x)
-    return y, torch.stack(list(states))
+    return scan(equations, x, state, params, (w_rec, y0))

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from dataset_files import PARTS, assert_disjoint, fingerprints, write_images
 from snnsim_datasets import images, load, synthetic
+from snnsim_experiments import Place
+from snnsim_experiments.configuration import resolve
 from snnsim_experiments.continual import run, streams
-from snnsim_experiments.continual.config import resolve
 
 from snnsim import training
 
@@ -160,11 +161,11 @@ def test_every_seed_of_a_run_has_a_stream_of_its_own(tmp_path, monkeypatch):
         seen.append(options["seed"])
         raise Enough
 
-    config = resolve("pmnist", "fine-tuning", changes=["stream.seed=5"])
+    config = resolve("pmnist", method="fine-tuning", changes=["stream.seed=5"])
     monkeypatch.setattr(run.streams, "build", noting)
     for seed in (0, 1, 2):
         with pytest.raises(Enough):
-            run.run(config, [seed], None, tmp_path / f"{seed}", quiet=True)
+            run.run(config, [seed], Place(out=tmp_path / f"{seed}", quiet=True))
     assert len(set(seen)) == 3
     assert seen[0] == 5
 

@@ -1,0 +1,279 @@
+"""What happens inside a network while it runs, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnsim.baselines import Baseline
+from snnsim.data import Sequences, describe, fetch
+from snnsim.errors import ConfigError, ShapeError, nearest, short
+from snnsim.layer import Layer, evaluating, listening, map_state
+from snnsim.neurons import LI, Neuron
+from snnsim.training.evaluate import equally_padded, run_padded
+from snnsim.training.rules.dsr import RateLIF
+
+OUTPUT, INPUT, VOLTAGE = "output", "input", "voltage"
+SPIKES, STATE, CURRENT, RATE = "spikes", "state", "current", "rate"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The activity of one layer in answer to some samples.
+
+    Attributes:
+        values: ``[T, S, ...]``: steps, samples, and the layer's units.
+        kind: ``"spikes"``, ``"state"`` (of a membrane, or of a rate-coded model), ``"current"``
+            (what entered neurons) or ``"rate"`` (what a rate-coded model said).
+        name: of the layer in the network.
+        what: what was recorded: ``"output"``, ``"input"``, ``"voltage"`` or a state's name.
+        lengths: ``[S]``, steps of each sample; the rest are padding.
+        target: of the samples, as their batch had it; ``None`` for none.
+        dt: of a step in ms; ``None`` for unknown.
+    """
+
+    values: Tensor
+    kind: str
+    name: str
+    what: str
+    lengths: Tensor
+    target: Tensor | None = None
+    dt: float | None = None
+
+    def of(self, sample: int) -> Tensor:
+        """The values of one sample within its own steps, ``[steps, ...]``."""
+        return self.values[: int(self.lengths[sample]), sample]
+
+    def inside(self) -> Tensor:
+        """Which steps are a sample's own, ``[T, S]``."""
+        steps = torch.arange(len(self.values), device=self.values.device)
+        return steps[:, None] < self.lengths.to(steps.device)
+
+    def means(self) -> Tensor:
+        """Mean of each unit over a sample's own steps, ``[S, ...]``: of spikes, the rates."""
+        inside = self.inside()
+        inside = inside.view(*inside.shape, *[1] * (self.values.dim() - 2)).to(self.values.dtype)
+        return (self.values * inside).sum(0) / inside.sum(0).clamp(min=1)
+
+    def events(self, sample: int) -> tuple[Tensor, Tensor]:
+        """Steps and units of the spikes of one sample, in the order of time."""
+        if self.kind != SPIKES:
+            raise ConfigError(f"{self.name} was recorded as {self.kind}, which has no events")
+        step, unit = self.of(sample).flatten(1).nonzero(as_tuple=True)
+        return step, unit
+
+
+def record(
+    net: nn.Module,
+    data: Sequences | Tensor,
+    layers: Iterable[str] | None = None,
+    what: str = OUTPUT,
+    *,
+    batch_size: int = 256,
+) -> dict[str, Recording]:
+    """Run a network on data, in evaluation mode, and keep what its layers did.
+
+    Args:
+        net: any network.
+        data: a data set, or a batch ``[T, B, ...]`` whose samples are all as long as it. Take part
+            of a large one by :class:`snnsim.data.View`: all values are kept.
+        layers: names as in ``net.named_modules()``; ``None`` for all neurons and rate-coded models.
+        what: ``"output"`` (spikes of spiking neurons); ``"input"``, the current; ``"voltage"``, the
+            membrane before it is reset; or the name of a state, such as ``"v"`` (after the reset).
+        batch_size: samples at a time.
+
+    Returns:
+        A :class:`Recording` for each layer by its name, in the order in which they ran first.
+
+    Raises:
+        ConfigError: there is no such layer, or it has no such state.
+
+    >>> import snnsim as sn
+    >>> net = sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0))
+    >>> found = record(net, torch.rand(6, 2, 3), what="voltage")
+    >>> {name: tuple(each.values.shape) for name, each in found.items()}
+    {'layers.1': (6, 2, 4)}
+    """
+    if isinstance(data, Tensor):
+        with torch.no_grad(), evaluating(net), recording(net, layers, what) as activity:
+            net(data)
+        return dict(activity)
+    parts: list[tuple[np.ndarray, dict[str, Recording]]] = []
+    steps, dt = int(np.max(data.lengths)), describe(data).dt
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    for chosen, padded in equally_padded(data.lengths, steps, batch_size):
+        batch = fetch(data, chosen, padded)
+        x = batch.x.to(device)
+        with torch.no_grad(), evaluating(net), recording(net, layers, what) as activity:
+            run_padded(net, x, batch.lengths)
+        found = {
+            name: replace(
+                each,
+                lengths=batch.lengths + max(len(each.values) - len(x), 0),
+                target=batch.target,
+                dt=dt,
+            )
+            for name, each in activity.items()
+        }
+        parts.append((chosen, found))
+    return _joined(parts)
+
+
+def _joined(parts: list[tuple[np.ndarray, dict[str, Recording]]]) -> dict[str, Recording]:
+    """Recordings of parts of the samples as one, in the order of the data."""
+    order = torch.from_numpy(np.argsort(np.concatenate([chosen for chosen, _ in parts])))
+    joined = {}
+    for name, first in parts[0][1].items():
+        each = [found[name] for _, found in parts]
+        values = torch.cat([part.values for part in each], 1)[:, order]
+        lengths = torch.cat([part.lengths for part in each])[order]
+        targets = [part.target for part in each if part.target is not None]
+        axis = 0 if len(targets[0]) == len(each[0].lengths) else 1  # classes, or per step
+        target = torch.cat(targets, axis).index_select(axis, order)
+        joined[name] = replace(first, values=values, lengths=lengths, target=target)
+    return joined
+
+
+@contextmanager
+def recording(
+    net: nn.Module, layers: Iterable[str] | None = None, what: str = OUTPUT
+) -> Iterator[Mapping[str, Recording]]:
+    """Within this context, whatever runs a network leaves what its layers did.
+
+    For one's own loop: values have gradients, so that a loss can be made of them. Nothing of it
+    stays in the network.
+
+    Args:
+        net: any network.
+        layers, what: as of :func:`record`.
+
+    Yields:
+        A mapping from layer names to the recordings of their last run.
+
+    >>> import snnsim as sn
+    >>> net = sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0))
+    >>> with recording(net) as activity:
+    ...     y, _ = net(torch.rand(6, 2, 3))
+    >>> torch.equal(activity["layers.1"].values, y)
+    True
+    """
+    modules = _chosen(net, layers)
+    for name, module in modules.items():
+        _check(name, module, what)
+    found: dict[str, Recording] = {}
+    inner = [False]
+
+    def told(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if inner[0]:  # a state is found by running the layer again
+            return
+        inner[0] = True
+        try:
+            values, kind = _values(module, what, inputs, output)
+        finally:
+            inner[0] = False
+        lengths = torch.full((values.shape[1],), len(values))
+        found[name] = Recording(values, kind, name, what, lengths)
+
+    with listening(modules, told):
+        yield found
+
+
+def _chosen(net: nn.Module, layers: Iterable[str] | None) -> dict[str, nn.Module]:
+    known: dict[str, nn.Module] = dict(net.named_modules())
+    if layers is None:
+        kinds = (Neuron, Baseline, RateLIF)
+        found: dict[str, nn.Module] = {n: m for n, m in known.items() if isinstance(m, kinds)}
+        within = tuple(f"{n}." for n, m in found.items() if n and isinstance(m, Baseline))
+        found = {n: m for n, m in found.items() if not n.startswith(within or "-")}
+        if not found:
+            raise ConfigError(
+                f"{type(net).__name__} has no neurons to record; name layers, some of "
+                f"{short(', '.join(known), 200)}"
+            )
+        return found
+    names = [layers] if isinstance(layers, str) else list(layers)
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"there is no layer {name!r}{nearest(name, known)}; there are "
+                f"{short(', '.join(n for n in known if n), 300)}"
+            )
+    return {name: known[name] for name in names}
+
+
+def _check(name: str, module: nn.Module, what: str) -> None:
+    """Refuse what a layer cannot show, before anything runs."""
+    if what in (OUTPUT, INPUT):
+        return
+    if isinstance(module, Neuron):
+        known = (OUTPUT, INPUT, VOLTAGE, *type(module).state)
+        if what not in known:
+            raise ConfigError(
+                f"{type(module).__name__} ({name}) has no {what!r}{nearest(what, known)}; it has "
+                f"{', '.join(known)}"
+            )
+    elif what == VOLTAGE or not isinstance(module, Layer):
+        raise ConfigError(
+            f"{name} is a {type(module).__name__}, of which only 'output', 'input' and, of layers, "
+            "states can be recorded"
+        )
+
+
+def _values(
+    module: nn.Module, what: str, inputs: tuple[Any, ...], output: Any
+) -> tuple[Tensor, str]:
+    """What a layer did in one run, ``[T, B, ...]``, and its kind."""
+    y = output[0] if isinstance(output, tuple) else output
+    if what == OUTPUT:
+        return y, _kind(module)
+    if what == INPUT:
+        return inputs[0], CURRENT if isinstance(module, Neuron) else RATE
+    if isinstance(module, Neuron):
+        if what == VOLTAGE:
+            return module.voltage(*inputs), STATE
+        return module.trace(*inputs)[1][what], STATE
+    return _states(module, what, inputs), STATE
+
+
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, LI):
+        return STATE
+    return SPIKES if isinstance(module, Neuron) else RATE
+
+
+def _states(module: nn.Module, what: str, inputs: tuple[Any, ...]) -> Tensor:
+    """A state of a layer after every step, found by running it step by step.
+
+    ``"state"`` is all of it, side by side; else the entry of that name.
+    """
+    x, state = (*inputs, None)[:2]
+    taken = []
+    for step in range(len(x)):
+        _, state = module(x[step : step + 1], state)
+        taken.append(_entry(module, what, state, x.shape[1]))
+    return torch.stack(taken)
+
+
+def _entry(module: nn.Module, what: str, state: Any, batch: int) -> Tensor:
+    if isinstance(state, dict) and isinstance(state.get(what), Tensor):
+        found: Tensor = state[what]
+        return found
+    if what != STATE:
+        known = sorted(state) if isinstance(state, dict) else []
+        raise ConfigError(
+            f"{type(module).__name__} has no state {what!r}; it has {', '.join([*known, STATE])}"
+        )
+    parts: list[Tensor] = []
+    keep: Callable[[Tensor], None] = parts.append
+    map_state(keep, state)
+    sized = [p for p in parts if p.is_floating_point() and p.dim()]
+    flat = [p.reshape(batch, -1) for p in sized if p.shape[0] == batch]
+    if not flat:
+        raise ShapeError(f"{type(module).__name__} keeps no state from step to step")
+    return torch.cat(flat, 1)
