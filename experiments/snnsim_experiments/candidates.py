@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from snnsim.errors import ConfigError
+from snnsim.training.recipe import RENAMED
 from snnsim_experiments.configuration import of_baselines, resolve
 from snnsim_experiments.experiment import SPIKING, Experiment
-from snnsim_experiments.settings import Change, Changes, listed, name_of, read_toml
+from snnsim_experiments.settings import (
+    Change,
+    Changes,
+    given_file,
+    listed,
+    name_of,
+    read_toml,
+)
 
 ADAPTIVE = {
     "network.delays": "none",
@@ -36,9 +44,13 @@ ON_STREAMS: dict[str, dict[str, Any]] = {
 }
 SHARED = (
     "epochs", "batch_size", "readout", "mask_padding", "schedule", "weight_decay", "patience",
-    "accumulate", "precision", "checkpoint_steps",
+    "accumulate", "precision", "checkpoint_steps", "optimizer", "momentum", "clip", "until",
+    "check_finite",
 )  # fmt: skip
-OF_DELAYS = ("training.lr_delay", "training.sigma_")  # which baselines have none of
+# which baselines have none of
+OF_DELAYS = tuple(
+    f"training.{key}" for key in ("lr_delay", "schedule_delay", "sigma_end", "sigma_fraction")
+)
 OF_ALL = ("stream.", "training.", "method.")  # of a stream: sections that spiking networks get too
 
 
@@ -60,6 +72,9 @@ class Choice:
     changes: Changes = ()
     epochs: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "changes", listed(self.changes))
+
     def _resolve(self, model: str, changes: Changes, config: str | None) -> Experiment:
         return resolve(
             self.source, model, self.method, config=config, changes=changes, epochs=self.epochs
@@ -79,7 +94,7 @@ class Choice:
         if name not in ON_DATA:
             return self._resolve(name, self.changes, self.config)
         like = self.base()
-        own_changes = [*ON_DATA[name].items(), *self._starting(OF_DELAYS)]
+        own_changes = [*ON_DATA[name].items(), *self._of(OF_DELAYS)]
         own = resolve(self.source, changes=own_changes)
         network = own.network | {"dropout": like.network["dropout"]}
         same = {key: getattr(like.recipe, key) for key in SHARED}
@@ -87,7 +102,7 @@ class Choice:
 
     def _on_stream(self, name: str) -> Experiment:
         if name in ON_STREAMS:
-            changes = [*ON_STREAMS[name].items(), *self._starting(OF_ALL)]
+            changes = [*ON_STREAMS[name].items(), *self._of(OF_ALL)]
             return self._resolve(SPIKING, changes, self.config)
         depth = resolve("spoken-digits", name).network["depth"]
         return self._resolve(name, [("network.depth", depth), *listed(self.changes)], self.config)
@@ -95,13 +110,19 @@ class Choice:
     def base(self) -> Experiment:
         """What a baseline has that is the same for all."""
         if self.method:
-            shared = self._starting((*OF_ALL, "encoder."))
+            shared = self._of((*OF_ALL, "encoder."))
             return replace(self, changes=shared).network("gru")
         kept = ("data.", "encoder.", "network.", *(f"training.{key}" for key in SHARED))
-        return self._resolve("gru", self._starting(kept), self.config)
+        return self._resolve("gru", self._of(kept), self.config)
 
-    def _starting(self, prefixes: tuple[str, ...]) -> list[Change]:
-        return [c for c in listed(self.changes) if name_of(c).startswith(prefixes)]
+    def _of(self, wanted: tuple[str, ...]) -> list[Change]:
+        """The changes of some sections (``"data."``) and single settings."""
+        sections = tuple(each for each in wanted if each.endswith("."))
+        return [
+            change
+            for change in listed(self.changes)
+            if _current(change) in wanted or name_of(change).startswith(sections)
+        ]
 
     def settings(self) -> dict[str, Any]:
         """What all rows of a comparison have in common."""
@@ -126,13 +147,13 @@ class Choice:
 
     def _told(self) -> list[str]:
         changes = listed(self.changes)
-        return [c if isinstance(c, str) else "=".join(map(str, c)) for c in changes]
+        return [c if isinstance(c, str) else f"{c[0]}={_as_text(c[1])}" for c in changes]
 
     def check_same_for_all(self) -> None:
         """Refuse a file that gives some networks other data, encoder or training than the rest."""
         sections: dict[str, Any] = {}
         if self.config is not None and not self.method:
-            sections = read_toml(Path(self.config), of_baselines(self.source).allowed())
+            sections = read_toml(given_file(self.config), of_baselines(self.source).allowed())
         for name, section in sections.items():
             kind, _, model = name.partition("-")
             wrong = [k for k in section if kind in ("data", "encoder") or k in (*SHARED, "dropout")]
@@ -141,6 +162,16 @@ class Choice:
                     f"[{name}] of {self.config} gives {model} a {wrong[0]} of its own, which is "
                     f"the same for all in a comparison; move it to [{kind}]"
                 )
+
+
+def _current(change: Change) -> str:
+    """Today's name of what is changed."""
+    section, _, key = name_of(change).partition(".")
+    return f"{section}.{RENAMED.get(key, key) if section == 'training' else key}"
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def methods_on(choice: Choice, methods: Iterable[str]) -> dict[str, Experiment]:

@@ -13,7 +13,7 @@ import numpy as np
 from snnsim.baselines import get
 from snnsim.continual import Stream
 from snnsim.errors import ConfigError, NonFiniteError
-from snnsim.training import distributed, set_seed
+from snnsim.training import Recipe, distributed, set_seed
 from snnsim.training.recipe import complete
 from snnsim_experiments import run_folder
 from snnsim_experiments.budget import Budget, cost, fit, width_of
@@ -219,8 +219,10 @@ class _Comparison:
         if before is None:  # as methods were once compared
             before = {"seeds": row.get("seeds", now["seeds"])}
             now = {"seeds": now["seeds"]}
-        if "stream" in before:
-            before = before | {"training": complete(before["training"], task_base())}
+        if "training" in before:
+            base = task_base() if "stream" in before else plain(Recipe().as_json())
+            known = {key: base[key] for key in now.get("training", {})}
+            before = before | {"training": complete(before["training"], known)}
         other = [key for key in now if before.get(key) != now[key]]
         if other and (not again or other != ["seeds"]):
             raise ConfigError(

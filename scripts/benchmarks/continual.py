@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from snnsim_datasets.tools.images import Images
+from snnsim_experiments import resolve
 from snnsim_experiments.continual import networks
-from snnsim_experiments.continual.config import resolve
 from torch import Tensor, nn
 
 from benchmarks.measure import Case, Run
@@ -37,8 +37,10 @@ def _learner(learning: str) -> Learner:
     data = Images(pixels, labels, tuple("0123456789"), (0.13,), (0.31,))
     torch.manual_seed(0)
     steps = {"bptt": 6, "dsr": 20}[learning]  # as published
-    config = resolve("pmnist", "hlop", learning=learning, changes=[f"network.steps={steps}"])
-    return networks.build(permuted("p", (data, None, data), 10), **config.network)
+    changes = {"network.learning": learning, "network.steps": steps}
+    config = resolve("pmnist", method="hlop", changes=changes)
+    stream = permuted("p", (data, None, data), 10)
+    return networks.build(stream, model=config.model, **config.network)
 
 
 def hlop_step(task: int, learning: str = "bptt") -> Case:
@@ -67,9 +69,8 @@ def hlop_step(task: int, learning: str = "bptt") -> Case:
 
     def hlop(kind: type[Subspace], most_rows: int = 0, solver: str = "hebbian") -> Run:
         learner, step = network()
-        method = HLOP(
-            **(resolve("pmnist", "hlop").method | {"most_rows": most_rows, "solver": solver})
-        )
+        options = resolve("pmnist", method="hlop").method_options
+        method = HLOP(**(options | {"most_rows": most_rows, "solver": solver}))
         method.attach(learner)
         for subspace in method.subspaces.values():
             subspace.__class__ = kind

@@ -20,6 +20,7 @@ from snnsim.errors import BackendError, ShapeError, check_choice
 from snnsim.kernels import cuda_runtime, derivatives
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.guard import check_axes, check_operands, check_shape
+from snnsim.kernels.operator import declare
 from snnsim.kernels.scan.cpu import source as cpu_source
 
 BACKENDS = ("auto", "reference", "cpu", "cuda")
@@ -145,15 +146,13 @@ def scan(
     return run_scan(x, state, params, key_of(equations), list(learnt), rung)
 
 
-@torch.library.custom_op("snnsim::scan", mutates_args=())
-def run_scan(
+def _scan(
     x: Tensor, state: Tensor, params: Tensor, key: str, learnt: Sequence[bool], rung: str
 ) -> tuple[Tensor, Tensor]:
     check_scan(x, state, params, known(key), learnt)
     return forward("scan", rung, key, x, state, params)
 
 
-@torch.library.custom_op("snnsim::scan_backward", mutates_args=())
 def _scan_backward(
     x: Tensor,
     state: Tensor,
@@ -167,36 +166,6 @@ def _scan_backward(
     check_scan(x, state, params, known(key), learnt)
     check_gradients(x, state, g_y, g_final)
     return backward("scan", rung, key, learnt, x, state, params, g_y, g_final)
-
-
-@run_scan.register_fake
-def _(x, state, params, key, learnt, rung):
-    return torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(
-        state, memory_format=torch.contiguous_format
-    )
-
-
-@_scan_backward.register_fake
-def _(x, state, params, g_y, g_final, key, learnt, rung):
-    like = (x, g_final, params)
-    return tuple(torch.empty_like(a, memory_format=torch.contiguous_format) for a in like)
-
-
-def _save_scan(ctx, inputs, output):
-    x, state, params, ctx.key, ctx.learnt, ctx.rung = inputs
-    ctx.save_for_backward(x, state, params)
-
-
-def _differentiate_scan(ctx, g_y, g_final):
-    x, state, params = ctx.saved_tensors
-    grads = _scan_backward(
-        x, state, params, g_y.contiguous(), g_final.contiguous(), ctx.key, ctx.learnt, ctx.rung
-    )
-    return (*grads, None, None, None)
-
-
-run_scan.register_autograd(_differentiate_scan, setup_context=_save_scan)
-derivatives.refuse_second(_scan_backward)
 
 
 def recurrent_scan(
@@ -222,10 +191,9 @@ def recurrent_scan(
             return _rung("recurrent_scan", "reference").recurrent_scan(
                 equations, x, state, params, w_rec, y0
             )
-    return _recurrent(x, state, params, w_rec, y0, key_of(equations), list(learnt), rung)
+    return run_recurrent(x, state, params, w_rec, y0, key_of(equations), list(learnt), rung)
 
 
-@torch.library.custom_op("snnsim::recurrent_scan", mutates_args=())
 def _recurrent(
     x: Tensor,
     state: Tensor,
@@ -241,7 +209,6 @@ def _recurrent(
     return forward("recurrent_scan", rung, key, x, state, params, w_rec, y0)
 
 
-@torch.library.custom_op("snnsim::recurrent_scan_backward", mutates_args=())
 def _recurrent_backward(
     x: Tensor,
     state: Tensor,
@@ -254,45 +221,36 @@ def _recurrent_backward(
     key: str,
     learnt: Sequence[bool],
     rung: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     check_scan(x, state, params, known(key), learnt)
     _check_recurrent(x, w_rec, y0)
     check_gradients(x, state, g_y, g_final)
     check_shape("y", y, tuple(x.shape))
     check_operands(x, y)
-    return backward(
+    g_x, g_state, g_params, g_y0 = backward(
         "recurrent_scan", rung, key, learnt, x, state, params, w_rec, y0, y, g_y, g_final
     )
-
-
-@_recurrent.register_fake
-def _(x, state, params, w_rec, y0, key, learnt, rung):
-    return torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(
-        state, memory_format=torch.contiguous_format
-    )
-
-
-@_recurrent_backward.register_fake
-def _(x, state, params, w_rec, y0, y, g_y, g_final, key, learnt, rung):
-    like = (x, g_final, params, y0)
-    return tuple(torch.empty_like(a, memory_format=torch.contiguous_format) for a in like)
-
-
-def _save_recurrent(ctx, inputs, output):
-    x, state, params, w_rec, y0, ctx.key, ctx.learnt, ctx.rung = inputs
-    ctx.save_for_backward(x, state, params, w_rec, y0, output[0])
-
-
-def _differentiate_recurrent(ctx, g_y, g_final):
-    saved = ctx.saved_tensors  # asked for once, as checkpointing demands
-    *_, y0, y = saved
-    g_x, g_state, g_params, g_y0 = _recurrent_backward(
-        *saved, g_y.contiguous(), g_final.contiguous(), ctx.key, ctx.learnt, ctx.rung
-    )
     before = torch.cat([y0.unsqueeze(0), y[:-1]]) if y.shape[0] else y
-    g_w_rec = g_x.flatten(0, 1).t() @ before.flatten(0, 1)
-    return g_x, g_state, g_params, g_w_rec, g_y0, None, None, None
+    return g_x, g_state, g_params, g_x.flatten(0, 1).t() @ before.flatten(0, 1), g_y0
 
 
-_recurrent.register_autograd(_differentiate_recurrent, setup_context=_save_recurrent)
-derivatives.refuse_second(_recurrent_backward)
+def _shapes(x: Tensor, state: Tensor, *_: Any) -> tuple[torch.Size, torch.Size]:
+    return x.shape, state.shape
+
+
+run_recurrent, _ = declare(
+    "recurrent_scan",
+    _recurrent,
+    _recurrent_backward,
+    outputs=("y", "final"),
+    shapes=_shapes,
+    gradients=("x", "state", "params", "w_rec", "y0"),
+)
+run_scan, _ = declare(
+    "scan",
+    _scan,
+    _scan_backward,
+    outputs=("y", "final"),
+    shapes=_shapes,
+    gradients=("x", "state", "params"),
+)

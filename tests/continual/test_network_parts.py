@@ -260,7 +260,7 @@ def test_a_baseline_gets_flat_steps_and_is_prepared_with_training_data(monkeypat
     seen = []
     monkeypatch.setattr(RateNetwork, "prepare", lambda self, x: seen.append(x))
     stream = images(IMAGE)
-    net = build(stream, baseline="elman", width=6, depth=2, dropout=0.25, steps=3)
+    net = build(stream, model="elman", width=6, depth=2, dropout=0.25, steps=3)
     assert kinds(net.body) == ["Flatten", "Repeat", "RateNetwork"]
     body = net.body[2]
     assert body.encoder.n_in == 390 and [layer.n_out for layer in body.layers] == [6, 6]
@@ -272,11 +272,11 @@ def test_a_baseline_gets_flat_steps_and_is_prepared_with_training_data(monkeypat
 
 
 def test_a_baseline_on_sequences_has_its_encoder_and_options():
-    net = build(of_blobs("task"), baseline="fsmn", width=6, options={"order": 4}, readout="last",
+    net = build(of_blobs("task"), model="fsmn", width=6, options={"order": 4}, readout="last",
                 encoder={"clip": 2.0})  # fmt: skip
     assert kinds(net.body) == ["RateNetwork"] and net.readout is READOUTS["last"]
     assert net.body[0].encoder.clip == 2.0
-    wider = build(of_blobs("task"), baseline="fsmn", width=6, options={"order": 5})
+    wider = build(of_blobs("task"), model="fsmn", width=6, options={"order": 5})
     sizes = [sum(p.numel() for p in each.parameters()) for each in (net, wider)]
     assert sizes[0] < sizes[1]
 
@@ -288,7 +288,7 @@ def test_at_most_some_hundred_samples_prepare_a_baseline(monkeypatch, samples, f
     blobs = of_blobs("domain").tasks[0].train
     train = View(blobs, np.arange(samples) % len(blobs))
     stream = Stream("one", "domain", (Task("one", train, None, train, 6),))
-    build(stream, baseline="elman", width=4)
+    build(stream, model="elman", width=4)
     assert seen == [first]
 
 
@@ -332,7 +332,7 @@ def test_sequences_are_not_repeated_even_if_some_have_one_step():
         ({"readout": "men"}, "readout"),
         ({"connections": "axonal"}, "delays need sequences"),
         ({"convolutions": [4], "connections": "recurrent"}, "and connections 'recurrent'"),
-        ({"baseline": "gruu"}, "'gru'"),
+        ({"model": "gruu"}, "'gru'"),
     ],
     ids=str,
 )
@@ -351,28 +351,33 @@ def test_convolutions_need_images_with_rows_and_columns(kind):
 SPIKING = {"hidden", "convolutions", "residual", "stem", "connections", "norm", "tau_mem",
            "max_delay_steps", "gain"}  # fmt: skip
 RATED = {"width", "depth", "dropout", "encoder", "options"}
-BOTH = {"learning", "feedback", "readout", "baseline", "steps"}
+BOTH = {"learning", "feedback", "readout", "model", "steps"}
 
 
 @pytest.mark.parametrize(
-    ("options", "still", "unused"),
+    ("model", "options", "still", "unused"),
     [
-        ({"baseline": "gru"}, True, SPIKING),
-        ({"baseline": "gru"}, False, SPIKING | {"steps"}),
-        ({}, True, RATED | {"stem", "max_delay_steps"}),
-        ({}, False, RATED | {"stem", "max_delay_steps", "steps"}),
-        ({"residual": [4]}, True, RATED | {"max_delay_steps"}),
-        ({"connections": "recurrent"}, True, RATED | {"stem", "max_delay_steps"}),
-        ({"connections": "axonal"}, False, RATED | {"stem", "steps"}),
-        ({"learning": "dsr"}, True, RATED | {"stem", "max_delay_steps", "readout", "tau_mem"}),
-        ({"learning": "ottt"}, True, RATED | {"stem", "max_delay_steps"}),
+        ("gru", {}, True, SPIKING),
+        ("gru", {}, False, SPIKING | {"steps"}),
+        ("spiking", {}, True, RATED | {"stem", "max_delay_steps"}),
+        ("spiking", {}, False, RATED | {"stem", "max_delay_steps", "steps"}),
+        ("spiking", {"residual": [4]}, True, RATED | {"max_delay_steps"}),
+        ("spiking", {"connections": "recurrent"}, True, RATED | {"stem", "max_delay_steps"}),
+        ("spiking", {"connections": "axonal"}, False, RATED | {"stem", "steps"}),
+        (
+            "spiking",
+            {"learning": "dsr"},
+            True,
+            RATED | {"stem", "max_delay_steps", "readout", "tau_mem"},
+        ),
+        ("spiking", {"learning": "ottt"}, True, RATED | {"stem", "max_delay_steps"}),
     ],
     ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
-def test_options_without_effect_are_these(options, still, unused):
+def test_options_without_effect_are_these(model, options, still, unused):
     for name in SPIKING | RATED | BOTH:
         if name in unused:
             with pytest.raises(ConfigError, match=f"network.{name} has no effect"):
-                networks.check_used(options, [name], still)
+                networks.check_used(model, options, [name], still)
         else:
-            networks.check_used(options, [name], still)
+            networks.check_used(model, options, [name], still)

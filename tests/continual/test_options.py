@@ -47,8 +47,8 @@ def test_one_rate_may_be_a_whole_number():
 @pytest.mark.parametrize(
     "options",
     [
-        {"lr": math.nan}, {"lr": math.inf}, {"lr": 0}, {"later_lr": -1}, {"epochs": 0},
-        {"batch_size": 0}, {"momentum": -1}, {"weight_decay": math.nan}, {"until": 1.5},
+        {"lr": math.nan}, {"lr": math.inf}, {"lr": -1}, {"later_lr": -1}, {"epochs": 0},
+        {"batch_size": 0}, {"momentum": -1}, {"weight_decay": math.nan}, {"until": -1},
         {"lr_delay": -1}, {"checkpoint_steps": -1}, {"optimizer": "adm"}, {"schedule": "cos"},
     ],
     ids=str,

@@ -7,17 +7,20 @@ import json
 import statistics
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from snnsim_experiments import Experiment, Place, comparison, run_folder
 from snnsim_experiments.cli import app
-from snnsim_experiments.continual import cli, compare
+from snnsim_experiments.configuration import config_names, resolve
+from snnsim_experiments.continual import cli
 from snnsim_experiments.continual import run as runs
-from snnsim_experiments.continual.config import config_names, resolve
 from snnsim_experiments.continual.streams import build, names
-from snnsim_experiments.run_folder import Held
+from snnsim_experiments.lists import methods_of, seeds_of
+from snnsim_experiments.lock import Held
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
@@ -116,57 +119,66 @@ def test_one_seed_has_no_spread_and_what_is_not_measured_has_no_average():
 
 
 def test_what_differs_between_configurations_is_named():
-    now = runs._as_json(resolve("pmnist", "ewc"))
-    assert "seed" not in now and now["stream"]["seed"] == 0
-    assert runs._differences(now, now) == []
-    before = json.loads(json.dumps(now))
-    before["method"]["strength"] = 3
-    del before["training"]["lr"]
-    before["stream_name"] = "split-mnist"
-    before["network"]["new"] = 1
-    assert sorted(runs._differences(before, now)) == [
-        "method.strength", "network.new", "stream_name", "training.lr",
-    ]  # fmt: skip
-    assert runs._differences(before | {"method": None}, now)[-1] == "method"
-    assert runs._differences("x", now) == ["everything"]
+    now = resolve("pmnist", method="ewc")
+    assert now.differences(replace(now, seed=8), but=("seed",)) == [] and now.data["seed"] == 0
+    assert now.differences(replace(now, seed=8)) == ["seed"]
+    assert now.differences(Experiment.from_json(json.loads(json.dumps(now.as_json())))) == []
+    before = replace(
+        now, source="split-mnist", method_options=now.method_options | {"strength": 3},
+        network=now.network | {"new": 1}, data={k: v for k, v in now.data.items() if k != "turn"},
+    ).trained(lr=0.2)  # fmt: skip
+    for one, other in ((before, now), (now, before)):
+        assert one.differences(other) == [
+            "method.strength", "network.new", "source", "stream.turn", "training.lr",
+        ]  # fmt: skip
+
+
+def test_what_is_stored_of_no_run_is_not_gone_on_with(tmp_path):
+    config = resolve("pmnist", method="ewc")
+    for wrong in ("x", None, [], config.as_json() | {"method_options": None}):
+        run_folder.write_json(tmp_path / "run.json", {"config": wrong})
+        with pytest.raises(CheckpointError, match=r"run.json is not that of a run \("):
+            run_folder.prepare(tmp_path, config, resume=True, but=("seed",))
 
 
 def test_only_a_run_of_the_same_configuration_is_gone_on_with(tmp_path):
-    config = resolve("pmnist", "ewc")
-    out = tmp_path / "run"
-    assert runs.prepare(out, config, resume=True) is False
+    config, but = resolve("pmnist", method="ewc"), ("seed",)
+    out, prepare = tmp_path / "run", partial(run_folder.prepare, but=but)
+    assert prepare(out, config, resume=True) is False
     out.mkdir()
     (out / "run.lock").touch()
     (out / "half.tmp").touch()
-    assert runs.prepare(out, config, resume=False) is False
-    (out / "run.json").write_text(json.dumps({"config": runs._as_json(config)}))
-    assert runs.prepare(out, config, resume=True) is True
-    assert runs.prepare(out, replace(config, seed=8), resume=True) is True
-    with pytest.raises(ConfigError, match="already holds a run; go on with --resume"):
-        runs.prepare(out, config, resume=False)
-    other = resolve("pmnist", "ewc", changes=["training.lr=0.2", "stream.tasks=3"])
+    assert prepare(out, config, resume=False) is False
+    (out / "run.json").write_text(json.dumps({"config": config.as_json()}))
+    assert prepare(out, config, resume=True) is True
+    assert prepare(out, replace(config, seed=8), resume=True) is True
+    with pytest.raises(ConfigError, match="already holds a run; continue it with --resume"):
+        prepare(out, config, resume=False)
+    other = resolve("pmnist", method="ewc", changes=["training.lr=0.2", "stream.tasks=3"])
     with pytest.raises(ConfigError, match=r"differs in stream.tasks, training.lr\)"):
-        runs.prepare(out, other, resume=True)
+        prepare(out, other, resume=True)
+    with pytest.raises(ConfigError, match=r"differs in training.epochs\)"):  # its tasks are over
+        prepare(out, config.trained(epochs=2), resume=True)
 
 
 @pytest.mark.parametrize("text", ["0,0", "-1", str(2**63), "1,-2"])
 def test_seeds_are_different_numbers_that_a_generator_takes(text):
     with pytest.raises(ConfigError, match="different numbers from 0"):
-        runs.seeds_of(text)
+        seeds_of(text)
 
 
 def test_seeds_are_read_in_their_order():
-    assert runs.seeds_of(f"3, 1,{2**63 - 1}") == [3, 1, 2**63 - 1]
+    assert seeds_of(f"3, 1,{2**63 - 1}") == [3, 1, 2**63 - 1]
     for text in ("", "1,", "a", "1.5"):
         with pytest.raises(ConfigError, match="numbers such as 0,1,2"):
-            runs.seeds_of(text)
+            seeds_of(text)
 
 
 def test_methods_are_different_names():
-    assert compare.methods_of(" si,ewc ") == ["si", "ewc"]
+    assert methods_of(" si,ewc ") == ["si", "ewc"]
     for text in ("", "si,", "si,si"):
         with pytest.raises(ConfigError, match="different names such as"):
-            compare.methods_of(text)
+            methods_of(text)
 
 
 # --- what a run leaves --------------------------------------------------------------------------
@@ -189,8 +201,9 @@ def test_a_run_leaves_summaries_pictures_and_what_it_was_of(tmp_path, monkeypatc
     assert list(out.rglob("last.safetensors")) == []
     facts = json.loads((out / "run.json").read_text())
     assert facts["tasks"] == ["last 2 bits", "last 3 bits"] and facts["root"] == str(tmp_path)
-    config = resolve("parity", "ewc", changes=[a for a in ON_PARITY if "=" in a])
-    assert facts["config"] == runs._as_json(config)
+    changes = [a for a in ON_PARITY if "=" in a]
+    config = resolve("parity", method="ewc", changes=changes, seed=3)
+    assert facts["config"] == config.as_json()
 
 
 def test_every_seed_has_its_own_data_weights_and_order(tmp_path, monkeypatch):
@@ -212,16 +225,17 @@ def test_every_seed_has_its_own_data_weights_and_order(tmp_path, monkeypatch):
 
     networks_build = runs.networks.build
     changes = [a for a in ON_PARITY if "=" in a] + ["stream.seed=10"]
-    config = resolve("parity", "fine-tuning", changes=changes)
+    config = resolve("parity", method="fine-tuning", changes=changes)
     monkeypatch.setattr(runs.streams, "build", stream)
     monkeypatch.setattr(runs.networks, "build", learner)
     monkeypatch.setattr(runs, "ContinualTrainer", noting)
-    runs.run(config, [2, 5], None, tmp_path / "run", quiet=True)
+    runs.run(config, [2, 5], Place(out=tmp_path / "run", quiet=True))
     assert made == [12, 15]
     assert trained == [(2, "seed2", 1), (5, "seed5", 1)]
     for seed, weight in zip((2, 5), learners, strict=True):
         set_seed(seed)
-        net = networks_build(build("parity", None, tasks=2, samples=16), **config.network)
+        stream_ = build("parity", None, tasks=2, samples=16)
+        net = networks_build(stream_, model=config.model, **config.network)
         assert net.body[0].connection.weight.equal(weight)
 
 
@@ -250,8 +264,8 @@ def test_a_table_has_a_line_for_every_method_that_ran_and_says_why_others_did_no
     row = runs.aggregate([SUMMARY]) | {"method": "ewc"}
     several = row | {"method": "si", "seeds": [0, 1], "std": spread, "fwt": None}
     lines = printed(monkeypatch, [
-        row, {"method": "hlop", "refused": "no [units]"}, several,
-        {"method": "der", "failed": "not finite"},
+        row, {"name": "hlop", "refused": "no [units]"}, several,
+        {"name": "der", "failed": "not finite"},
     ])  # fmt: skip
     titles = ["method", "ACC %", "BWT %", "FWT %", "forgetting %", "memory MB", "s per task"]
     assert lines[0].split() == " ".join(titles).split()
@@ -271,15 +285,15 @@ def test_a_run_prints_its_row_and_folder(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "code"),
     [
-        ([{"method": "a", "refused": "x"}, {"method": "b", "acc": 1}], 0),
-        ([{"method": "a", "failed": "x"}, {"method": "b", "acc": 1}], 1),
-        ([{"method": "a", "refused": "x"}], 1),
+        ([{"name": "a", "refused": "x"}, {"name": "b", "acc": 1}], 0),
+        ([{"name": "a", "failed": "x"}, {"name": "b", "acc": 1}], 1),
+        ([{"name": "a", "refused": "x"}], 1),
     ],
 )
 def test_a_comparison_of_which_one_failed_or_none_ran_has_an_exit_code(
     tmp_path, monkeypatch, rows, code
 ):
-    monkeypatch.setattr(compare, "compare", lambda *_, **__: rows)
+    monkeypatch.setattr(comparison, "compare", lambda *_, **__: rows)
     options = ["--methods", "ewc", *ON_PARITY, "--out", tmp_path]
     result = snnsim("compare", *options, "--json")
     assert result.exit_code == code and json.loads(result.stdout) == rows
@@ -300,15 +314,18 @@ def test_a_comparison_says_where_it_is_written_and_which_method_is_at_work(tmp_p
 def test_only_what_is_refused_or_diverges_is_a_row(tmp_path, monkeypatch):
     def run(config, *_, **__):
         raise {"ewc": runs.Refused("no"), "si": NonFiniteError("far off"),
-               "der": ConfigError("wrong")}[config.method_name]  # fmt: skip
+               "der": ConfigError("wrong")}[config.method]  # fmt: skip
 
-    monkeypatch.setattr(compare, "run", run)
-    chosen = [resolve("parity", name) for name in ("ewc", "si", "der")]
-    assert compare.compare(chosen[:2], [0], None, tmp_path / "a", quiet=True) == [
-        {"method": "ewc", "refused": "no"}, {"method": "si", "failed": "far off"},
+    monkeypatch.setattr(comparison, "run_stream", run)
+    chosen = {name: resolve("parity", method=name) for name in ("ewc", "si", "der")}
+    wrong = {"der": chosen.pop("der")}
+    rows = comparison.compare(chosen, [0], Place(out=tmp_path / "a", quiet=True))
+    same = {"settings": {"seeds": [0]}}
+    assert rows == [
+        {"name": "ewc", "refused": "no", **same}, {"name": "si", "failed": "far off", **same},
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="wrong"):
-        compare.compare(chosen[2:], [0], None, tmp_path / "b", quiet=True)
+        comparison.compare(wrong, [0], Place(out=tmp_path / "b", quiet=True))
 
 
 def test_the_list_has_a_part_for_each_kind_of_name():
@@ -317,5 +334,5 @@ def test_the_list_has_a_part_for_each_kind_of_name():
     parts = [lines[a + 1 : b] for a, b in zip(places, [*places[1:], len(lines)], strict=True)]
     assert [line.strip() for line in parts[0]] == names()
     assert [line.split()[0] for line in parts[1] if line[2] != " "] == methods.names()
-    assert [line.strip() for line in parts[2]] == config_names()
+    assert [line.strip() for line in parts[2]] == config_names("", stream=True)
     assert any(line.strip().startswith("ewc") and len(line.split()) > 2 for line in parts[1])

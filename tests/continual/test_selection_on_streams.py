@@ -170,9 +170,9 @@ def test_a_locked_test_part_is_what_a_run_to_choose_by_trains_without(monkeypatc
 
 
 def small_network():
-    from snnsim_experiments.continual.config import resolve
+    from snnsim_experiments import resolve
 
-    return resolve("spoken-digits", "gpm", changes=["network.hidden=[8]"]).network
+    return resolve("spoken-digits", method="gpm", changes=["network.hidden=[8]"]).network
 
 
 # --- scores and lengths -------------------------------------------------------------------------

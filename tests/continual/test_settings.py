@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from snnsim_experiments.continual.config import (
-    _options_of,
+from snnsim_experiments.configuration import (
+    _of_method,
     config_names,
     default_config,
     resolve,
@@ -14,13 +14,15 @@ from snnsim_experiments.continual.config import (
 
 from snnsim.continual import methods, task_recipe
 from snnsim.errors import ConfigError
+from snnsim.training import Recipe
 
 RECIPE = {"epochs": 1, "batch_size": 64, "lr": 0.1, "optimizer": "sgd", "momentum": 0.0,
-          "weight_decay": 0.0, "schedule": "constant", "later_lr": 0.0, "until": 0.0}  # fmt: skip
+          "weight_decay": 0.0, "schedule": "constant", "later_lr": 0.0, "until": 0.0,
+          "lr_delay": None, "schedule_delay": "same", "precision": "float32"}  # fmt: skip
 NETWORK = {
     "hidden": None, "convolutions": None, "residual": None, "stem": 3, "steps": 6,
     "learning": "bptt", "feedback": "backprop", "connections": "dense", "norm": False,
-    "tau_mem": 2.0, "max_delay_steps": 24, "readout": "mean", "gain": 1.0, "baseline": "",
+    "tau_mem": 2.0, "max_delay_steps": 24, "readout": "mean", "gain": 1.0,
     "width": 128, "depth": 1, "dropout": 0.0, "encoder": None, "options": None,
 }  # fmt: skip
 STREAM = {
@@ -62,16 +64,16 @@ PROTOCOLS = {
 
 @pytest.mark.parametrize("stream", PROTOCOLS)
 def test_a_stream_has_the_settings_of_its_protocol(stream):
-    chosen = resolve(stream, "fine-tuning")
+    chosen = resolve(stream, method="fine-tuning")
     of_stream, network, training = PROTOCOLS[stream]
-    assert chosen.stream == STREAM | of_stream
-    assert chosen.network == NETWORK | network
+    assert chosen.data == STREAM | of_stream
+    assert (chosen.model, chosen.network) == ("spiking", NETWORK | network)
     found = chosen.training
     assert {key: found[key] for key in RECIPE} == RECIPE | training
-    others = {f.name: f.default for f in dataclasses.fields(task_recipe)}
+    others = {f.name: f.default for f in dataclasses.fields(Recipe)}
     assert found == others | RECIPE | training
-    assert chosen.method == {} and chosen.seed == 0
-    assert (chosen.stream_name, chosen.method_name) == (stream, "fine-tuning")
+    assert chosen.method_options == {} and chosen.seed == 0
+    assert (chosen.source, chosen.method) == (stream, "fine-tuning")
     assert chosen.recipe == task_recipe(**chosen.training)
 
 
@@ -89,19 +91,19 @@ BLOCKS = {  # rows of the subspaces of a residual network, from its first layer 
 
 @pytest.mark.parametrize("stream", BLOCKS)
 def test_hlop_has_the_published_sizes(stream):
-    method = resolve(stream, "hlop").method
+    method = resolve(stream, method="hlop").method_options
     assert method["sizes"] == BLOCKS[stream]
     if stream == "pmnist":
         assert (method["solver"], method["share"]) == ("covariance", 0.0)
         assert (method["rates"], method["most_rows"]) == ([0.001, 0.01, 0.01], 256)
     else:
-        usual = resolve("split-fsdd", "hlop").method
+        usual = resolve("split-fsdd", method="hlop").method_options
         assert method == usual | {"sizes": BLOCKS[stream]}
 
 
 @pytest.mark.parametrize("stream", ["pmnist", "rotated-mnist", "split-mnist"])
 def test_sharp_is_trained_with_adam_on_images(stream):
-    usual, sharp = (resolve(stream, method).training for method in ("ewc", "sharp"))
+    usual, sharp = (resolve(stream, method=method).training for method in ("ewc", "sharp"))
     assert sharp == usual | {"lr": 0.001, "optimizer": "adam"}
 
 
@@ -123,51 +125,56 @@ def test_settings_come_in_their_order(tmp_path):
         "[training]\nlr = 0.5\nepochs = 7\nbatch_size = 9\n[training-ewc]\nepochs = 8\n"
         "[training-si]\nbatch_size = 3\n[network]\nhidden = [5]\n"
     )
-    changes = ["training.batch_size=10"]
-    chosen = resolve("pmnist", "ewc", config=str(file), changes=changes, learning="ottt", seed=4)
+    changes = ["training.batch_size=10", "network.learning=ottt"]
+    chosen = resolve("pmnist", method="ewc", config=str(file), changes=changes, seed=4)
     assert chosen.training["lr"] == 0.5 and chosen.training["epochs"] == 8
     assert chosen.training["batch_size"] == 10 and chosen.seed == 4
     assert chosen.network["hidden"] == [5] and chosen.network["learning"] == "ottt"
     assert chosen.network["steps"] == 6  # of the stream still
-    assert resolve("pmnist", "si", config=str(file)).training["batch_size"] == 3
-    shipped = resolve("rotated-mnist", "hlop", config="parity")
+    assert resolve("pmnist", method="si", config=str(file)).training["batch_size"] == 3
+    shipped = resolve("rotated-mnist", method="hlop", config="parity")
     assert shipped.network["hidden"] == [128] and shipped.training["lr"] == 0.002
 
 
 def test_the_way_of_learning_wins_over_the_settings():
-    assert resolve("split-cifar100", "ewc").network["learning"] == "dsr"
-    assert resolve("split-cifar100", "ewc", learning="bptt").network["learning"] == "bptt"
+    assert resolve("split-cifar100", method="ewc").network["learning"] == "dsr"
+    changed = resolve("split-cifar100", method="ewc", changes=["network.learning=bptt"])
+    assert changed.network["learning"] == "bptt"
 
 
 def test_a_file_may_be_of_another_stream_and_single_changes_may_not(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text("[stream]\nturn = 20.0\n")
-    assert resolve("pmnist", "ewc", config=str(file)).stream["turn"] == 20.0
+    assert resolve("pmnist", method="ewc", config=str(file)).data["turn"] == 20.0
     with pytest.raises(ConfigError, match="stream.turn has no effect on pmnist"):
-        resolve("pmnist", "ewc", changes=["stream.turn=20.0"])
+        resolve("pmnist", method="ewc", changes=["stream.turn=20.0"])
 
 
 def test_the_shipped_settings_are_these():
-    assert config_names() == ["5-datasets", "images", "parity", "pmnist", "sequences",
-                              "split-cifar100", "split-mini-imagenet"]  # fmt: skip
+    assert config_names("pmnist", stream=True) == [
+        "5-datasets", "images", "parity", "pmnist", "sequences", "split-cifar100",
+        "split-mini-imagenet",
+    ]  # fmt: skip
 
 
 def test_an_option_of_a_method_out_of_range_is_refused_before_any_data_are_read():
     with pytest.raises(ConfigError, match="share"):
-        resolve("split-mini-imagenet", "gpm", changes=["method.share=5"])
+        resolve("split-mini-imagenet", method="gpm", changes=["method.share=5"])
 
 
 def test_a_method_within_a_method_is_no_setting():
     for name in methods.names():
-        assert "inner" not in _options_of(methods.get(name))
-    assert set(_options_of(methods.get("replay"))) == {"size", "batch_size"}
-    assert _options_of(methods.get("fine-tuning")) == {}
+        assert "inner" not in _of_method(methods.get(name))
+    assert set(_of_method(methods.get("replay"))) == {"size", "batch_size"}
+    assert _of_method(methods.get("fine-tuning")) == {}
 
 
 def test_a_baseline_has_its_encoder_and_options_complete():
     changes = ["network.baseline=gru", "encoder.clip=3"]
-    network = resolve("spoken-digits", "ewc", changes=changes).network
+    chosen = resolve("spoken-digits", method="ewc", changes=changes)
+    assert chosen == resolve("spoken-digits", "gru", "ewc", changes=["encoder.clip=3"])
+    network = chosen.network
     assert network["encoder"] == {"bins": 1, "clip": 3.0, "norm": "sqrt", "pool": 1}
-    assert network["options"] == {} and network["baseline"] == "gru"
+    assert network["options"] == {} and chosen.model == "gru"
     with pytest.raises(ConfigError, match="network.encoder"):
-        resolve("spoken-digits", "ewc", changes=["network.baseline=gru", "network.encoder={}"])
+        resolve("spoken-digits", "gru", "ewc", changes=["network.encoder={}"])

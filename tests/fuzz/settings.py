@@ -18,10 +18,10 @@ import torch
 from outcomes import Place, Silent
 from rich.console import Console
 from snnsim_experiments import run_folder
-from snnsim_experiments.baselines.config import resolve as resolve_baseline
 from snnsim_experiments.build import load_split
-from snnsim_experiments.config import Config, resolve
-from snnsim_experiments.continual.config import resolve as resolve_stream
+from snnsim_experiments.configuration import resolve
+from snnsim_experiments.experiment import Experiment
+from snnsim_experiments.place import Place as Where
 from snnsim_experiments.similar import similar
 from snnsim_experiments.train import train
 
@@ -88,22 +88,23 @@ def numbers(value: Any) -> list[float]:
     return [value] if isinstance(value, (int, float)) else []
 
 
-def check_config(config: Any) -> None:
+def check_config(config: Experiment) -> None:
     """A configuration that is taken has finite numbers and survives JSON."""
-    values = asdict(config)
+    values = config.as_json()
     if not all(math.isfinite(n) for n in numbers(values)):
         raise Silent(f"a number that is not finite was taken: {values}")
-    if json.loads(json.dumps(values)) != values:
+    stored = json.loads(json.dumps(values))
+    if stored != values or Experiment.from_json(stored) != config:
         raise Silent("the configuration does not survive JSON")
 
 
 # --- settings -----------------------------------------------------------------------------------
 
 RESOLVERS = {
-    "spoken-digits": lambda path: resolve("spoken-digits", path),
-    "gsc": lambda path: resolve("gsc", path),
-    "stream": lambda path: resolve_stream("parity", "hlop", config=path),
-    "baseline": lambda path: resolve_baseline("gru", "spoken-digits", config=path),
+    "spoken-digits": lambda path: resolve("spoken-digits", config=path),
+    "gsc": lambda path: resolve("gsc", config=path),
+    "stream": lambda path: resolve("parity", method="hlop", config=path),
+    "baseline": lambda path: resolve("spoken-digits", "gru", config=path),
 }
 
 
@@ -123,7 +124,7 @@ def toml(place: Place, rng: np.random.Generator) -> None:
 
 
 def keys() -> list[str]:
-    values = asdict(resolve("spoken-digits"))
+    values = resolve("spoken-digits").as_json()
     return [f"{s}.{k}" for s in ("data", "network", "training") for k in values[s]]
 
 
@@ -187,14 +188,14 @@ def base_run() -> Path:
     scratch = Path(os.environ["SNNSIM_DATA"]).parent  # removed with the worker
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="run-")) / "run"
     changes = ["network.hidden=[4]", "data.pool=50", "training.batch_size=128"]
-    config = resolve("spoken-digits", "none", changes, epochs=2, backend="reference")
-    train(config, None, folder, quiet=True, console=Console(quiet=True))
+    config = resolve("spoken-digits", config="none", changes=changes, epochs=2, backend="reference")
+    train(config, Where(out=folder, quiet=True, console=Console(quiet=True)))
     return folder
 
 
 @functools.cache
 def parts(name: str) -> Any:
-    return load_split(run_folder.stored_config(base_run()), name, None)
+    return load_split(run_folder.stored_experiment(base_run()), name, None)
 
 
 def copied(place: Place) -> Path:
@@ -221,8 +222,7 @@ def run_json(place: Place, rng: np.random.Generator) -> None:
     rows = similar(place.folder / "mine", place.folder)
     if str(place.folder / "other") not in [row["run"] for row in rows]:
         raise Silent("another run was lost")
-    net, config, facts = run_folder.load_network(folder)
-    config.recipe  # noqa: B018 - it checks
+    net, _, facts = run_folder.load_network(folder)
     if type(facts["steps"]) is not int or not 0 < facts["dt"] < math.inf:
         raise Silent(f"steps {facts['steps']!r} and dt {facts['dt']!r} were taken")
     y, _ = net(torch.zeros(3, 1, facts["channels"]))
@@ -230,7 +230,7 @@ def run_json(place: Place, rng: np.random.Generator) -> None:
         raise Silent("the network has another number of classes than the run")
 
 
-def trainer(folder: Path, config: Config) -> Trainer:
+def trainer(folder: Path, config: Experiment) -> Trainer:
     net, _, _ = run_folder.load_network(base_run(), "initial")
     return Trainer(
         net, parts("train"), parts("validation"), config.recipe, out=folder, seed=config.seed
@@ -241,7 +241,7 @@ def metrics(place: Place, rng: np.random.Generator) -> None:
     """A spoilt ``metrics.jsonl``: a resumed run has a row for every epoch, or says so."""
     folder = copied(place)
     spoil(folder / "metrics.jsonl", rng)
-    resumed = trainer(folder, run_folder.stored_config(folder))
+    resumed = trainer(folder, run_folder.stored_experiment(folder))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         resumed.resume()
@@ -255,8 +255,9 @@ def summary(place: Place, rng: np.random.Generator) -> None:
     """A spoilt ``summary.json``: the complete run is said again, or the damage."""
     folder = copied(place)
     spoil(folder / "summary.json", rng)
-    config = run_folder.stored_config(folder)
-    found = train(config, None, folder, resume=True, quiet=True, console=Console(quiet=True))
+    config = run_folder.stored_experiment(folder)
+    where = Where(out=folder, resume=True, quiet=True, console=Console(quiet=True))
+    found = train(config, where)
     # what is a share can be another one, without anybody being able to see it
     share = found.get("test_accuracy")
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
@@ -267,7 +268,7 @@ def resume(place: Place, rng: np.random.Generator) -> None:
     """A spoilt ``last.safetensors``, in its bytes or its values: training goes on, or refuses."""
     folder = copied(place)
     path = folder / "last.safetensors"
-    config = run_folder.stored_config(folder)
+    config = run_folder.stored_experiment(folder)
     before, values = checkpoint.load(path)
     odd = values
     if rng.random() < 0.5:

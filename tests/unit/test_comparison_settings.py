@@ -186,6 +186,8 @@ def test_spiking_networks_share_the_recipe_of_baselines_but_for_rates_of_their_o
         "training.lr=0.7", "training.sigma_end=0.4", "training.mask_padding=true",
         "training.weight_decay=0.25", "training.schedule=constant", "training.precision=float32",
         "training.checkpoint_steps=7", "network.dropout=0.35", "data.pool=50", "encoder.clip=3",
+        "training.optimizer=sgd", "training.momentum=0.5", "training.clip=2.5",
+        "training.until=0.9", "training.check_finite=false",
     ]  # fmt: skip
     choice, place = Choice("spoken-digits", epochs=3, changes=changes), Place(out=tmp_path / "c")
     comparison.compare_networks(["snn-fixed", "gru"], choice, Budget(9000), [5], place)
@@ -193,7 +195,8 @@ def test_spiking_networks_share_the_recipe_of_baselines_but_for_rates_of_their_o
     own = resolve("spoken-digits")
     shared = {"epochs": 3, "batch_size": 16, "readout": "mean", "mask_padding": True,
               "schedule": "constant", "weight_decay": 0.25, "patience": 0, "accumulate": 2,
-              "precision": "float32", "checkpoint_steps": 7}  # fmt: skip
+              "precision": "float32", "checkpoint_steps": 7, "optimizer": "sgd",
+              "momentum": 0.5, "clip": 2.5, "until": 0.9, "check_finite": False}  # fmt: skip
     assert set(shared) == set(SHARED)
     assert {key: ours.training[key] for key in shared} == shared
     assert {key: theirs.training[key] for key in shared} == shared
@@ -313,3 +316,30 @@ def test_one_network_of_a_comparison_may_have_no_data_encoder_or_recipe_of_its_o
         return choice.check_same_for_all()
     with pytest.raises(ConfigError, match=f"gives gru a {wrong} of its own"):
         choice.check_same_for_all()
+
+
+@pytest.mark.parametrize(("change", "value"), [
+    ("training.schedule_delay=constant", "constant"), ("training.lr_delay=0.5", 0.5),
+    ("training.delay_lr=0.5", 0.5), ("training.sigma_share=0.5", 0.5),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:training.*is now called:FutureWarning")
+def test_what_concerns_delays_reaches_the_networks_that_have_them(change, value):
+    key = change.partition("=")[0].removeprefix("training.")
+    key = {"delay_lr": "lr_delay", "sigma_share": "sigma_fraction"}.get(key, key)
+    ours = Choice("spoken-digits", changes=[change]).network("snn-learned")
+    assert ours.training[key] == value != resolve("spoken-digits").training[key]
+    base = Choice("spoken-digits", changes=[change]).base()
+    assert base == Choice("spoken-digits").base()
+
+
+def test_changes_that_can_be_read_once_are_read_once():
+    choice = Choice("spoken-digits", changes=(c for c in ["training.epochs=3"]))
+    assert choice.base().recipe.epochs == choice.network("gru").recipe.epochs == 3
+
+
+def test_values_from_python_are_settings_as_those_of_the_command_line():
+    told = [
+        Choice("spoken-digits", "hlop", changes=changes).settings()
+        for changes in ({"network.norm": True}, ["network.norm=true"])
+    ]
+    assert told[0] == told[1]

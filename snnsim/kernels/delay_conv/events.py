@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from snnsim.errors import ConfigError
-from snnsim.kernels import derivatives
 from snnsim.kernels.delay_conv import spectral
 from snnsim.kernels.delay_conv.taps import FUSED, check_kernel, fused_taps
 from snnsim.kernels.guard import check_axes, check_count, check_operands, check_shape
+from snnsim.kernels.operator import declare
 from snnsim.kernels.threads import run_chunked
 
 
@@ -96,8 +96,7 @@ def _reach(length: int) -> int:
     return length + profiles.NARROW
 
 
-@torch.library.custom_op("snnsim::event_conv", mutates_args=())
-def event_conv(
+def _forward(
     x: Tensor,
     weight: Tensor,
     delay: Tensor,
@@ -131,26 +130,25 @@ def event_conv(
     return y
 
 
-@torch.library.custom_op("snnsim::event_conv_backward", mutates_args=())
-def event_conv_backward(
+def _backward(
     x: Tensor,
     weight: Tensor,
     delay: Tensor,
     sigma: Tensor,
-    g: Tensor,
+    g_y: Tensor,
     length: int,
     profile: str,
     wants_x: bool,
     wants_sigma: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of :func:`event_conv`; what is not wanted comes back empty."""
+    """Gradients of the forward pass; what is not wanted comes back empty."""
     from snnsim.kernels.delay_conv import profiles, spikes
 
     _check(x, weight, delay, sigma, length, profile)
+    g = g_y.contiguous()
     check_operands(x, g)
     check_count("the number of output steps", g.shape[0], 0, x.shape[0] + length - 1)
     check_shape("g", g, (g.shape[0], x.shape[1], weight.shape[0]))
-    g = g.contiguous()
     g_x = x.new_empty(0)
     if wants_x:
         taps = fused_taps(weight, delay, sigma, length, profile)
@@ -171,34 +169,15 @@ def event_conv_backward(
     return g_x, g_weight, g_delay, g_sigma.flatten()
 
 
-@event_conv.register_fake
-def _(x, weight, delay, sigma, length, profile, frames):
-    return x.new_empty((frames, x.shape[1], weight.shape[0]))
+def _shapes(x: Tensor, weight: Tensor, delay: Any, sigma: Any, length: Any, p: Any, frames: int):
+    return [(frames, x.shape[1], weight.shape[0])]
 
 
-@event_conv_backward.register_fake
-def _(x, weight, delay, sigma, g, length, profile, wants_x, wants_sigma):
-    return (
-        x.new_empty(x.shape if wants_x else (0,)),
-        weight.new_empty(weight.shape),
-        delay.new_empty(delay.shape),
-        sigma.new_empty(sigma.shape if wants_sigma else (0,)),
-    )
-
-
-def _save(ctx, inputs, output):
-    x, weight, delay, sigma, ctx.length, ctx.profile, _ = inputs
-    ctx.save_for_backward(x, weight, delay, sigma)
-
-
-def _differentiate(ctx, g):
-    wants_x, wants_sigma = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
-    g_x, g_weight, g_delay, g_sigma = event_conv_backward(
-        *ctx.saved_tensors, g, ctx.length, ctx.profile, wants_x, wants_sigma
-    )
-    g_x, g_sigma = g_x if wants_x else None, g_sigma if wants_sigma else None
-    return g_x, g_weight, g_delay, g_sigma, None, None, None
-
-
-event_conv.register_autograd(_differentiate, setup_context=_save)
-derivatives.refuse_second(event_conv_backward)
+event_conv, _ = declare(
+    "event_conv",
+    _forward,
+    _backward,
+    outputs=("y",),
+    shapes=_shapes,
+    gradients=("x", "weight", "delay", "sigma"),
+)

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from snnsim.errors import ShapeError
 from snnsim.functional.delays import EPSILON
-from snnsim.kernels import derivatives
 from snnsim.kernels.delay_conv import one_tap_cuda
 from snnsim.kernels.guard import (
     check_axes,
@@ -29,6 +28,7 @@ from snnsim.kernels.guard import (
     check_shape,
     check_synapses,
 )
+from snnsim.kernels.operator import declare
 from snnsim.kernels.threads import run_chunked
 
 
@@ -98,8 +98,7 @@ def accumulate(
     return y
 
 
-@torch.library.custom_op("snnsim::one_tap_conv", mutates_args=())
-def one_tap_conv(x: Tensor, weight: Tensor, delay: Tensor, length: int, frames: int) -> Tensor:
+def _forward(x: Tensor, weight: Tensor, delay: Tensor, length: int, frames: int) -> Tensor:
     """Delay by the nearest whole step; ``weight`` and ``delay`` are ``[O, I, K]``.
 
     Returns ``[frames, B, O]``. Gradients flow to ``x`` and ``weight``, not to ``delay``.
@@ -112,17 +111,23 @@ def one_tap_conv(x: Tensor, weight: Tensor, delay: Tensor, length: int, frames: 
     return accumulate(x, length - 1, forward_shifts(weight, delay, length), length, frames)
 
 
-@torch.library.custom_op("snnsim::one_tap_conv_backward", mutates_args=())
-def one_tap_conv_backward(
-    x: Tensor, weight: Tensor, delay: Tensor, g: Tensor, length: int, wants_x: bool, wants_w: bool
+def _backward(
+    x: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    g_y: Tensor,
+    length: int,
+    wants_x: bool,
+    wants_weight: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of :func:`one_tap_conv`; what is not wanted comes back empty."""
+    """Gradients of the forward pass; what is not wanted comes back empty."""
+    g = g_y
     check_synapses(x, weight, delay, length)
     check_operands(x, g)
     check_count("the number of output steps", g.shape[0], 0, x.shape[0] + length - 1)
     check_shape("g", g, (g.shape[0], x.shape[1], weight.shape[0]))
     if x.device.type == "cuda":
-        return _backward_cuda(x, weight, delay, g, length, wants_x, wants_w)
+        return _backward_cuda(x, weight, delay, g, length, wants_x, wants_weight)
     from snnsim.kernels.delay_conv import shifts
 
     T, B, _ = x.shape
@@ -132,7 +137,7 @@ def one_tap_conv_backward(
         swapped = (weight / (1 + EPSILON)).transpose(0, 1).flatten(1)
         matrices = shifts_of(swapped, steps.transpose(0, 1).flatten(1))
         g_x = accumulate(g, 0, matrices, length, T)
-    if wants_w:
+    if wants_weight:
         groups = min(B, shifts.GROUPS)
         offset = _flat((length - 1 - steps).flatten(1).t())
         partial = x.new_zeros((groups, *offset.shape))
@@ -153,29 +158,11 @@ def _backward_cuda(x, weight, delay, g, length, wants_x, wants_w):
     return g_x, g_weight
 
 
-@one_tap_conv.register_fake
-def _(x, weight, delay, length, frames):
-    return x.new_empty((frames, x.shape[1], weight.shape[0]))
-
-
-@one_tap_conv_backward.register_fake
-def _(x, weight, delay, g, length, wants_x, wants_w):
-    return (
-        x.new_empty(x.shape if wants_x else (0,)),
-        x.new_empty(weight.shape if wants_w else (0,)),
-    )
-
-
-def _save(ctx, inputs, output):
-    x, weight, delay, ctx.length, _ = inputs
-    ctx.save_for_backward(x, weight, delay)
-
-
-def _differentiate(ctx, g):
-    wants_x, wants_w = ctx.needs_input_grad[:2]
-    g_x, g_weight = one_tap_conv_backward(*ctx.saved_tensors, g, ctx.length, wants_x, wants_w)
-    return g_x if wants_x else None, g_weight if wants_w else None, None, None, None
-
-
-one_tap_conv.register_autograd(_differentiate, setup_context=_save)
-derivatives.refuse_second(one_tap_conv_backward)
+one_tap_conv, _ = declare(
+    "one_tap_conv",
+    _forward,
+    _backward,
+    outputs=("y",),
+    shapes=lambda x, weight, delay, length, frames: [(frames, x.shape[1], weight.shape[0])],
+    gradients=("x", "weight"),
+)

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 
 from snnsim.errors import ShapeError
-from snnsim.kernels import derivatives
 from snnsim.kernels.delay_conv import transforms
 from snnsim.kernels.guard import check_axes, check_count, check_operands, check_shape
+from snnsim.kernels.operator import declare
 
 PLANE_VALUES = 1 << 24  # of one tensor's spectra in memory at a time: 64 MB in float32
 
@@ -186,8 +186,7 @@ def _check(x: Tensor, taps: Tensor, frames: int) -> None:
     check_count("frames", frames, 1, x.shape[0] + taps.shape[0] - 1)
 
 
-@torch.library.custom_op("snnsim::spectral_conv", mutates_args=())
-def spectral_conv(x: Tensor, taps: Tensor, frames: int) -> Tensor:
+def _forward(x: Tensor, taps: Tensor, frames: int) -> Tensor:
     """``y[t] = sum_d x[t - d] @ taps[d]^T`` for the first ``frames`` steps.
 
     Args:
@@ -213,11 +212,11 @@ def spectral_conv(x: Tensor, taps: Tensor, frames: int) -> Tensor:
     return y
 
 
-@torch.library.custom_op("snnsim::spectral_conv_backward", mutates_args=())
-def spectral_conv_backward(
-    x: Tensor, taps: Tensor, g: Tensor, wants_x: bool, wants_taps: bool
+def _backward(
+    x: Tensor, taps: Tensor, g_y: Tensor, wants_x: bool, wants_taps: bool
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of :func:`spectral_conv`; what is not wanted comes back empty."""
+    """Gradients of the forward pass; what is not wanted comes back empty."""
+    g = g_y
     _check(x, taps, g.shape[0])
     check_operands(x, g)
     check_shape("g", g, (g.shape[0], x.shape[1], taps.shape[1]))
@@ -249,30 +248,11 @@ def spectral_conv_backward(
     return g_x, g_taps
 
 
-@spectral_conv.register_fake
-def _(x, taps, frames):
-    return x.new_empty((frames, x.shape[1], taps.shape[1]))
-
-
-@spectral_conv_backward.register_fake
-def _(x, taps, g, wants_x, wants_taps):
-    return (
-        x.new_empty(x.shape if wants_x else (0,)),
-        taps.new_empty(taps.shape if wants_taps else (0,)),
-    )
-
-
-def _save(ctx, inputs, output):
-    x, taps, _ = inputs
-    ctx.save_for_backward(x, taps)
-
-
-def _differentiate(ctx, g):
-    x, taps = ctx.saved_tensors
-    wants_x, wants_taps, _ = ctx.needs_input_grad
-    g_x, g_taps = spectral_conv_backward(x, taps, g, wants_x, wants_taps)
-    return g_x if wants_x else None, g_taps if wants_taps else None, None
-
-
-spectral_conv.register_autograd(_differentiate, setup_context=_save)
-derivatives.refuse_second(spectral_conv_backward)
+spectral_conv, spectral_conv_backward = declare(
+    "spectral_conv",
+    _forward,
+    _backward,
+    outputs=("y",),
+    shapes=lambda x, taps, frames: [(frames, x.shape[1], taps.shape[1])],
+    gradients=("x", "taps"),
+)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from snnsim.errors import check_choice
 from snnsim.functional.delays import check_length, delay_kernel
-from snnsim.kernels import derivatives
 from snnsim.kernels.guard import check_axes, check_delays, check_operands, check_shape, check_widths
+from snnsim.kernels.operator import declare
 from snnsim.kernels.threads import run_chunked
 
 FUSED = ("gauss", "triangle")
@@ -62,8 +62,7 @@ def check_kernel(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, prof
     check_widths(sigma, weight)
 
 
-@torch.library.custom_op("snnsim::delay_taps", mutates_args=())
-def fused_taps(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile: str) -> Tensor:
+def _forward(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile: str) -> Tensor:
     """See :func:`kernel_taps`; ``sigma`` is flat, of one value or one per synapse."""
     from snnsim.kernels.delay_conv import profiles
 
@@ -75,11 +74,11 @@ def fused_taps(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profil
     return taps
 
 
-@torch.library.custom_op("snnsim::delay_taps_backward", mutates_args=())
-def fused_taps_backward(
-    weight: Tensor, delay: Tensor, sigma: Tensor, g: Tensor, profile: str, wants_sigma: bool
+def _backward(
+    weight: Tensor, delay: Tensor, sigma: Tensor, g_taps: Tensor, profile: str, wants_sigma: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of :func:`fused_taps`; that of ``sigma`` is empty unless wanted."""
+    """Gradients of the forward pass; that of ``sigma`` is empty unless wanted."""
+    g = g_taps
     from snnsim.kernels.delay_conv import profiles
 
     check_kernel(weight, delay, sigma, g.shape[0], profile)
@@ -99,33 +98,11 @@ def fused_taps_backward(
     return g_weight, g_delay, g_sigma.flatten()
 
 
-@fused_taps.register_fake
-def _(weight, delay, sigma, length, profile):
-    return weight.new_empty((length, *weight.shape[:2]))
-
-
-@fused_taps_backward.register_fake
-def _(weight, delay, sigma, g, profile, wants_sigma):
-    return (
-        weight.new_empty(weight.shape),
-        delay.new_empty(delay.shape),
-        sigma.new_empty(sigma.shape if wants_sigma else (0,)),
-    )
-
-
-def _save(ctx, inputs, output):
-    weight, delay, sigma, _, ctx.profile = inputs
-    ctx.save_for_backward(weight, delay, sigma)
-
-
-def _differentiate(ctx, g):
-    weight, delay, sigma = ctx.saved_tensors
-    wants_sigma = ctx.needs_input_grad[2]
-    g_weight, g_delay, g_sigma = fused_taps_backward(
-        weight, delay, sigma, g, ctx.profile, wants_sigma
-    )
-    return g_weight, g_delay, g_sigma if wants_sigma else None, None, None
-
-
-fused_taps.register_autograd(_differentiate, setup_context=_save)
-derivatives.refuse_second(fused_taps_backward)
+fused_taps, _ = declare(
+    "delay_taps",
+    _forward,
+    _backward,
+    outputs=("taps",),
+    shapes=lambda weight, delay, sigma, length, profile: [(length, *weight.shape[:2])],
+    gradients=("weight", "delay", "sigma"),
+)

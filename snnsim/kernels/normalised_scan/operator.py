@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from snnsim.errors import ShapeError
-from snnsim.kernels import derivatives, dispatch
+from snnsim.kernels import dispatch
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.guard import check_axes, check_operands, check_shape
+from snnsim.kernels.operator import declare
 from snnsim.kernels.threads import run_chunked
 
 NORM = ("norm_mean", "norm_gain", "norm_bias")
@@ -68,7 +69,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     if x.device.type != "cpu":
         var, mean = torch.var_mean(rows, 0, correction=0)
         return mean, var
-    from snnsim.kernels import columns
+    from snnsim.kernels.normalised_scan import columns
 
     partial = torch.zeros((columns.PARTS, 2, rows.shape[1]), dtype=torch.float64)
     run_chunked(columns.moments, (rows.numpy(), partial.numpy()), columns.PARTS, rows.numel())
@@ -80,7 +81,7 @@ def _add_affine(y: Tensor, x: Tensor, constant: Tensor, slope: Tensor) -> None:
     if x.device.type != "cpu":
         y.add_(constant).addcmul_(x, slope)
         return
-    from snnsim.kernels import columns
+    from snnsim.kernels.normalised_scan import columns
 
     arrays = (a.numpy() for a in (y.flatten(0, 1), x.flatten(0, 1), constant, slope))
     run_chunked(columns.add_affine, tuple(arrays), x.shape[0] * x.shape[1], x.numel())
@@ -119,7 +120,9 @@ def normalised_scan(
     rung = dispatch.choose_backend(backend, x.device)
     key = _key(equations, mask is not None)
     packed = _with_mask(state, mask)
-    y, final, mean, var = _forward(x, packed, params, weight, bias, eps, key, list(learnt), rung)
+    y, final, mean, var = run_normalised(
+        x, packed, params, weight, bias, eps, key, list(learnt), rung
+    )
     return y, final[: len(state)], mean, var
 
 
@@ -164,7 +167,6 @@ def _check(x: Tensor, key: str, *vectors: Tensor) -> None:
         check_shape("a row of the normalisation", vector, (x.shape[2],))
 
 
-@torch.library.custom_op("snnsim::normalised_scan", mutates_args=())
 def _forward(
     x: Tensor,
     state: Tensor,
@@ -185,7 +187,6 @@ def _forward(
     return y, final, mean, var
 
 
-@torch.library.custom_op("snnsim::normalised_scan_backward", mutates_args=())
 def _backward(
     x: Tensor,
     state: Tensor,
@@ -219,39 +220,15 @@ def _backward(
     return g_x, g_state, g_rows[:-3].clone(), sum_gx * inverse, sum_g.clone()
 
 
-@_forward.register_fake
-def _(x, state, params, weight, bias, eps, key, learnt, rung):
-    return (
-        x.new_empty(x.shape),
-        state.new_empty(state.shape),
-        weight.new_empty(weight.shape),
-        weight.new_empty(weight.shape),
-    )
+def _shapes(x: Tensor, state: Tensor, params: Tensor, weight: Tensor, *_: Any) -> Any:
+    return x.shape, state.shape, weight.shape, weight.shape
 
 
-@_backward.register_fake
-def _(x, state, params, weight, bias, mean, var, g_y, g_final, eps, key, learnt, rung):
-    return tuple(a.new_empty(a.shape) for a in (x, state, params, weight, bias))
-
-
-def _save(ctx, inputs, output):
-    *tensors, ctx.eps, ctx.key, ctx.learnt, ctx.rung = inputs
-    ctx.save_for_backward(*tensors, *output[2:])
-    ctx.mark_non_differentiable(*output[2:])
-
-
-def _differentiate(ctx, g_y, g_final, g_mean, g_var):
-    grads = _backward(
-        *ctx.saved_tensors,
-        g_y.contiguous(),
-        g_final.contiguous(),
-        ctx.eps,
-        ctx.key,
-        ctx.learnt,
-        ctx.rung,
-    )
-    return (*grads, None, None, None, None)
-
-
-_forward.register_autograd(_differentiate, setup_context=_save)
-derivatives.refuse_second(_backward)
+run_normalised, _ = declare(
+    "normalised_scan",
+    _forward,
+    _backward,
+    outputs=("y", "final", "mean", "var"),
+    shapes=_shapes,
+    gradients=("x", "state", "params", "weight", "bias"),
+)

@@ -1,0 +1,12 @@
+"""Batch normalisation, a neuron's scan and dropout as one operator; see README.md."""
+
+from snnsim.kernels.normalised_scan.operator import (
+    MASK,
+    NORM,
+    affine_scan,
+    moments,
+    normalised,
+    normalised_scan,
+)
+
+__all__ = ["MASK", "NORM", "affine_scan", "moments", "normalised", "normalised_scan"]
