@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from snnsim.errors import BackendError, ConfigError, NonFiniteError, ShapeError
 from snnsim.finite import check_input, first_not_finite
-from snnsim.functional.delays import EPSILON, round_delay
+from snnsim.functional.delays import ONE_TAP, round_delay, unit_sum
 from snnsim.kernels import dispatch
 from snnsim.kernels.delay_conv import one_tap
 from snnsim.kernels.event_scan import cpu as event_scan
@@ -68,7 +68,7 @@ class Stage:
     def __post_init__(self) -> None:
         inputs, n = self.weight.shape[1], self.weight.shape[0]
         place = self.delay.long() * n + torch.arange(n).view(-1, 1, 1)
-        weight = (self.weight / (1 + EPSILON)).permute(1, 2, 0).reshape(inputs, -1)
+        weight = unit_sum(self.weight).permute(1, 2, 0).reshape(inputs, -1)
         target = place.permute(1, 2, 0).reshape(inputs, -1)
         params = self.neuron.packed_parameters(self.weight).detach()
         derived = {
@@ -447,7 +447,7 @@ def _stage(name: str, connection: Any, norm: Any, after: Any) -> Stage:
     own_bias = getattr(connection, "bias", None)
     bias = weight.new_zeros(n) if own_bias is None else own_bias.detach().clone()
     if norm is not None:
-        gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        gain = norm.gain()
         weight = weight * gain.view(-1, 1, 1)
         bias = norm.bias + (bias - norm.running_mean) * gain
     w_rec = weight.new_empty((0, n))
@@ -460,8 +460,7 @@ def _stage(name: str, connection: Any, norm: Any, after: Any) -> Stage:
 def _synapses(connection: Any) -> tuple[Tensor, Tensor, int, int]:
     """Weight and whole-step delay ``[N, I, K]``, number of taps and tail of a connection."""
     if isinstance(connection, Dense):
-        # the kernels' weights are those of a one-tap kernel, whose sum is 1 / (1 + EPSILON)
-        weight = connection.weight.unsqueeze(-1) * (1 + EPSILON)
+        weight = connection.weight.unsqueeze(-1) * ONE_TAP  # of which the kernels take unit_sum
         return weight, torch.zeros_like(weight), 1, 0
     connection.warn_if_wide()
     delay = round_delay(connection.delay, connection.length)

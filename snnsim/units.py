@@ -7,6 +7,7 @@ simulation step and is always given explicitly.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from snnsim.errors import ConfigError, check_choice, is_number, short
 
 DISCRETIZATIONS = ("exponential", "euler")
+Number = TypeVar("Number", float, Tensor)
 
 
 def check_dt(dt: float) -> float:
@@ -55,7 +57,7 @@ def check_tau(
         )
 
 
-def tau_to_decay(tau: Tensor, dt: float, discretization: str = "exponential") -> Tensor:
+def tau_to_decay(tau: Number, dt: float, discretization: str = "exponential") -> Number:
     """Factor by which a leaky variable with time constant ``tau`` shrinks in one step.
 
     ``exponential`` is the exact solution ``exp(-dt / tau)``; ``euler`` is the forward-Euler
@@ -64,7 +66,9 @@ def tau_to_decay(tau: Tensor, dt: float, discretization: str = "exponential") ->
     >>> tau_to_decay(torch.tensor(10.0), dt=5.0, discretization="euler").item()
     0.5
     """
-    return 1.0 - dt / tau if discretization == "euler" else torch.exp(-dt / tau)
+    if discretization == "euler":
+        return 1.0 - dt / tau
+    return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
 
 
 def tau_to_logit(tau: Tensor, dt: float, discretization: str = "exponential") -> Tensor:

@@ -42,18 +42,41 @@ class AdaptiveHalting(nn.Module):
         assert self.score.bias is not None
         nn.init.constant_(self.score.bias, 1.0)
 
-    def begin(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What was given so far, and which places still run, for ``x [T, B, n]``."""
-        return torch.zeros_like(x[..., 0]), torch.ones_like(x[..., 0], dtype=torch.bool)
+    def begin(self, x: Tensor) -> Depths:
+        """Before the first depth, for ``x [..., n]``."""
+        return Depths(self, x[..., 0])
 
-    def weight(
-        self, h: Tensor, given: Tensor, running: Tensor, last: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The weight of this depth, and the two of :meth:`begin` after it."""
-        p = torch.sigmoid(self.score(h)[0]).squeeze(-1)
-        stops = running & ((given + p >= 1 - self.epsilon) | last)
-        weight = torch.where(stops, 1 - given, p) * running
-        return weight, given + weight, running & ~stops
+
+class Depths:
+    """Adaptive computation time as it goes on.
+
+    Attributes:
+        running: which places go on.
+        used, remainder: the number of depths of each place, and the weight of its last.
+        weights: of every depth so far.
+    """
+
+    def __init__(self, halting: AdaptiveHalting, like: Tensor):
+        self.halting = halting
+        self.given, self.used, self.remainder = (torch.zeros_like(like) for _ in range(3))
+        self.running = torch.ones_like(like, dtype=torch.bool)
+        self.weights: list[Tensor] = []
+
+    def add(self, h: Tensor, last: bool) -> Tensor:
+        """The weight of a depth with the answers ``h [..., n]``; the last takes what is missing."""
+        p = torch.sigmoid(self.halting.score(h)[0]).squeeze(-1)
+        stops = self.running & ((self.given + p >= 1 - self.halting.epsilon) | last)
+        weight = torch.where(stops, 1 - self.given, p) * self.running
+        self.used = self.used + self.running
+        self.remainder = torch.where(stops, weight, self.remainder)
+        self.given, self.running = self.given + weight, self.running & ~stops
+        self.weights.append(weight)
+        return weight
+
+    @property
+    def ponder(self) -> Tensor:
+        """The number of depths used plus the remainder."""
+        return self.used + self.remainder
 
 
 def loop(
@@ -84,18 +107,11 @@ def loop(
             x, past = block(x + code, past, inside)
             later.append(past)
         return x, tuple(later), None
-    given, running = halting.begin(x)
-    weights: list[Tensor] = []
-    total, depths = torch.zeros_like(x), torch.zeros_like(given)
-    remainder = torch.zeros_like(given)
+    depths, total = halting.begin(x), torch.zeros_like(x)
     for depth, (past, code) in enumerate(zip(pasts, codes, strict=True)):
         new, past = block(x + code, past, inside)
         later.append(past)
-        x = torch.where(running.unsqueeze(-1), new, x)
-        depths = depths + running
-        still = running
-        weight, given, running = halting.weight(x, given, running, depth + 1 == len(pasts))
-        remainder = torch.where(still & ~running, weight, remainder)
-        weights.append(weight)
+        x = torch.where(depths.running.unsqueeze(-1), new, x)
+        weight = depths.add(x, depth + 1 == len(pasts))
         total = total + weight.unsqueeze(-1) * x
-    return total, tuple(later), Halting(torch.stack(weights), depths + remainder)
+    return total, tuple(later), Halting(torch.stack(depths.weights), depths.ponder)

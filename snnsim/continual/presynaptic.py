@@ -9,15 +9,9 @@ from torch import Tensor, nn
 
 from snnsim.baselines.torch_recurrent import TorchRecurrent
 from snnsim.errors import ConfigError
-from snnsim.functional import delays
 from snnsim.layer import Layer
 from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim.training.rules import PlasticConnection
-
-PER_SYNAPSE = (
-    "with a delay for every synapse each output sees activity of its own delays, so one subspace "
-    "cannot protect all outputs; use granularity='axonal' or 'dendritic'"
-)
 
 
 class Part:
@@ -103,7 +97,7 @@ def rows_of(module: nn.Module | Part, x: Tensor, y: Tensor | None = None) -> Ten
         assert y is not None
         return torch.cat([torch.zeros_like(y[:1]), y[:-1]]).flatten(0, 1)
     if isinstance(module, Delayed):
-        return _delayed(module, x)
+        return module.presynaptic(x).flatten(0, 1)
     raise ConfigError(f"{type(module).__name__} is no connection whose activity is known")
 
 
@@ -163,14 +157,3 @@ def _check_groups(module: nn.Conv1d | nn.Conv2d) -> None:
             f"a convolution in {module.groups} groups has a subspace per group, which is not "
             "built; use groups=1"
         )
-
-
-def _delayed(module: Delayed, x: Tensor) -> Tensor:
-    if module.granularity == "synaptic":
-        raise ConfigError(f"Delayed({module.n_in}, {module.n_out}): {PER_SYNAPSE}")
-    if module.granularity == "dendritic":
-        return x.flatten(0, 1)
-    delay = delays.round_delay(module.delay.detach(), module.length)
-    taps = delays.delay_profile(delay, 0.0, module.length, "one_tap").flatten(0, 1)
-    copies = x.repeat_interleave(module.weight.shape[2], dim=2)
-    return delays.delay_channels(copies, taps, module.tail).flatten(0, 1)

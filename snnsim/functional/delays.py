@@ -25,6 +25,7 @@ from snnsim.errors import ConfigError, check_choice
 PROFILES = ("gauss", "triangle", "linear", "one_tap")
 SIGMA_OFFSET = 0.27  # added to |sigma| by the Gaussian profile
 EPSILON = 1e-7  # in the normaliser
+ONE_TAP = 1 + EPSILON  # which a profile of one tap is divided by
 
 
 def check_length(length: int) -> int:
@@ -78,6 +79,11 @@ def _linear(delay: Tensor, taps: Tensor) -> Tensor:
     lower = delay.detach().floor().clamp(max=max(len(taps) - 2, 0)).unsqueeze(-1)
     share = delay.unsqueeze(-1) - lower
     return torch.where(taps == lower, 1 - share, torch.where(taps == lower + 1, share, 0.0))
+
+
+def unit_sum(weight: Tensor) -> Tensor:
+    """What the one tap of a weight's kernel is: the weight, normalised as every profile is."""
+    return weight / ONE_TAP
 
 
 def delay_kernel(

@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 
 from snnsim.errors import ConfigError, ShapeError, check_number
 from snnsim.layer import Layer
+from snnsim.processes import together
 
 
 class Dropout(Layer):
@@ -53,7 +54,7 @@ class Dropout(Layer):
 
     def _mask(self, x: Tensor) -> Tensor:
         first, rows = 0, x.shape[1]
-        if distributed.is_available() and distributed.is_initialized():
+        if together():
             own = torch.tensor([x.shape[1]], device=x.device)
             sizes = [torch.zeros_like(own) for _ in range(distributed.get_world_size())]
             distributed.all_gather(sizes, own)

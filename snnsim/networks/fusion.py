@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from snnsim.kernels import dispatch
 from snnsim.kernels.guard import DTYPES
@@ -19,6 +19,7 @@ from snnsim.layer import is_plain
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
 from snnsim.neurons.neuron import Neuron
+from snnsim.processes import together
 
 
 def fusable(layers: Sequence[nn.Module]) -> int:
@@ -44,11 +45,10 @@ def _compiled(neuron: Any, x: Tensor) -> bool:
 def can_run(layers: Sequence[nn.Module], x: Tensor) -> bool:
     """Whether the fused operator serves this input; the layers themselves do the others."""
     norm: Any = layers[0]
-    together = distributed.is_available() and distributed.is_initialized()
     if torch.is_autocast_enabled(x.device.type) or not _compiled(layers[1], x):
         return False
     one_dtype = x.dtype == norm.weight.dtype == norm.running_mean.dtype
-    return one_dtype and not (norm.training and (together or x.numel() <= norm.n))
+    return one_dtype and not (norm.training and (together() or x.numel() <= norm.n))
 
 
 def run(layers: Sequence[nn.Module], x: Tensor, states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
@@ -70,8 +70,7 @@ def run(layers: Sequence[nn.Module], x: Tensor, states: Sequence[Any]) -> tuple[
         )  # fmt: skip
         norm.update(mean, var, x.shape[0] * x.shape[1])
     else:
-        gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        affine = torch.stack([norm.running_mean, gain, norm.bias])
+        affine = torch.stack([norm.running_mean, norm.gain(), norm.bias])
         wanted = [*learnt, False, norm.weight.requires_grad, norm.bias.requires_grad]
         y, final = affine_scan(
             neuron.equations, x, state, mask, params, affine, wanted, neuron.backend

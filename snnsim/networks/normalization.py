@@ -9,6 +9,7 @@ from torch import Tensor, distributed, nn
 
 from snnsim.errors import ShapeError, check_number, check_size
 from snnsim.layer import Layer, as_input
+from snnsim.processes import together
 
 ONE_VALUE = (
     "batch normalisation needs more than one value per channel in training, but x is {}; "
@@ -68,7 +69,7 @@ class BatchNorm(Layer):
             raise ShapeError(
                 f"x has shape {tuple(x.shape)} but BatchNorm needs [T, B, {self.n}, ...]"
             )
-        if self.training and distributed.is_available() and distributed.is_initialized():
+        if self.training and together():
             return self._synchronised(x), None
         if self.training and x.numel() <= self.n:
             raise ShapeError(ONE_VALUE.format(tuple(x.shape)))
@@ -96,8 +97,14 @@ class BatchNorm(Layer):
         if count <= 1:
             raise ShapeError(ONE_VALUE.format(tuple(x.shape)))
         self.update(mean, var, count)
-        scale = self.weight * torch.rsqrt(var + self.eps)
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return centred * self.gain(var).view(shape) + self.bias.view(shape)
+
+    def gain(self, var: Tensor | None = None) -> Tensor:
+        """What centred values are multiplied with, ``[n]``, for a biased variance.
+
+        ``None`` is the running one: ``y = (x - running_mean) * gain() + bias`` in evaluation.
+        """
+        return self.weight * torch.rsqrt((self.running_var if var is None else var) + self.eps)
 
     @torch.no_grad()
     def update(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:

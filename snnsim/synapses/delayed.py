@@ -26,6 +26,10 @@ from snnsim.units import check_dt, ms_to_steps, steps_to_ms
 
 GRANULARITIES = ("synaptic", "axonal", "dendritic")
 PADDINGS = ("causal", "lengthen")
+PER_SYNAPSE = (
+    "with a delay for every synapse each output sees activity of its own delays, so one subspace "
+    "cannot protect all outputs; use granularity='axonal' or 'dendritic'"
+)
 CANNOT_CONTINUE = (
     "a connection with padding='lengthen' runs beyond the end of its input and so cannot continue "
     "from a state; give the whole sequence at once, build the network with padding='causal' to "
@@ -263,11 +267,36 @@ class Delayed(Layer):
         check_profile(delay, sigma, self.length)
         taps = delays.delay_profile(delay, sigma, self.length, profile).flatten(0, 1)
         if self.granularity == "axonal":
-            copies = x.repeat_interleave(self.weight.shape[2], dim=2)
-            return delays.delay_channels(copies, taps, tail) @ self.weight.flatten(1).t()
+            return self._arrived(x, taps, tail) @ self.weight.flatten(1).t()
         weight = self.weight.permute(0, 2, 1).flatten(0, 1)  # [O * K, I]
         branches = delays.delay_channels(x @ weight.t(), taps, tail)
         return branches.unflatten(2, (self.n_out, -1)).sum(-1)
+
+    def _arrived(self, x: Tensor, taps: Tensor, tail: int) -> Tensor:
+        """Every input, once for each of its kernels, as it leaves an axon, ``[T, B, I * K]``."""
+        copies = x.repeat_interleave(self.weight.shape[2], dim=2)
+        return delays.delay_channels(copies, taps, tail)
+
+    def presynaptic(self, x: Tensor) -> Tensor:
+        """The activity that the weights multiply, with whole delays, as evaluation has them.
+
+        Args:
+            x: ``[T, B, n_in]``.
+
+        Returns:
+            Of axonal delays ``[T', B, n_in * kernel_count]``, what arrives behind them; of
+            dendritic ones, which come after the weights, ``x`` itself.
+
+        Raises:
+            ConfigError: with a delay for every synapse each output sees other activity.
+        """
+        if self.granularity == "synaptic":
+            raise ConfigError(f"Delayed({self.n_in}, {self.n_out}): {PER_SYNAPSE}")
+        if self.granularity == "dendritic":
+            return x
+        delay = delays.round_delay(self.delay.detach(), self.length)
+        taps = delays.delay_profile(delay, 0.0, self.length, "one_tap").flatten(0, 1)
+        return self._arrived(x, taps, self.tail)
 
     def extra_repr(self) -> str:
         return (

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from snnsim.processes import together
+
 
 def start(device: torch.device) -> torch.device:
     """Join the group that ``torchrun`` announces in the environment, if there is one.
@@ -32,7 +34,7 @@ def stop() -> None:
 
 def active() -> bool:
     """Whether this process is one of a group."""
-    return distributed.is_available() and distributed.is_initialized()
+    return together()
 
 
 def rank() -> int:

@@ -13,7 +13,7 @@ from command import TEST_FILE
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import AUDIO
 from snnsim_datasets.tools.mel import MelFrontEnd
-from snnsim_experiments import Place
+from snnsim_experiments import Place, run_folder
 from snnsim_experiments import predict as of_predict
 from snnsim_experiments.build import load_split
 from snnsim_experiments.configuration import resolve
@@ -26,9 +26,10 @@ from snnsim.errors import ConfigError, DataError
 from snnsim.training import predict as scores_of
 
 CHANGES = ("network.hidden=[4]", "data.pool=50", "training.epochs=1")
-SPIKES = {"channels": 14, "classes": ["a", "b"], "dt": 10.0, "steps": 5, "audio": None}
+NAMES = list(map(str, range(20)))
+SPIKES = {"channels": 14, "classes": NAMES, "dt": 10.0, "steps": 5, "audio": None}
 FRONT_END = MelFrontEnd(rate=8000, n_mels=8, hop_ms=20.0)
-SOUND = {**SPIKES, "channels": 8, "dt": 20.0, "audio": asdict(FRONT_END)}
+SOUND = {**SPIKES, "channels": 8, "classes": ["a", "b"], "dt": 20.0, "audio": asdict(FRONT_END)}
 DIGITS = resolve("spoken-digits", config="none", changes=CHANGES)
 
 
@@ -38,8 +39,16 @@ def refusal(error, call, *arguments) -> str:
     return str(caught.value)
 
 
+def made(file: Path, index: int | None, config, facts):
+    """The sample(s) that a run of a configuration, of these facts, makes of a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_folder, "load_network", lambda *_: (None, config, facts))
+        trained = run_folder.load_trained(Path("run"))
+    return of_predict._input(file, index, trained)
+
+
 def events_of_test_file(channels: int = 700):
-    return heidelberg.read(TEST_FILE, tuple(map(str, range(20))), channels)[0]
+    return heidelberg.read(TEST_FILE, tuple(NAMES), channels)[0]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +105,7 @@ def test_spikes_are_binned_as_those_of_the_training_data():
         changes = (f"data.dt={dt}", f"data.pool={pool}", f"data.binning={binning}")
         config = resolve("spoken-digits", changes=changes)
         facts = SPIKES | {"channels": 700 // pool}
-        found = of_predict._input(TEST_FILE, None, config, facts)
+        found = made(TEST_FILE, None, config, facts)
         expected = bin_all(events_of_test_file(), dt=dt, pool=pool, binning=binning)
         assert len(found) == 120 and found.dt == dt and found.channels == 700 // pool
         for i in (0, 60, 119):
@@ -106,11 +115,11 @@ def test_spikes_are_binned_as_those_of_the_training_data():
 def test_one_sample_of_a_file_is_that_of_its_number():
     expected = bin_all(events_of_test_file(), dt=10.0, pool=50, binning="grid")
     for index in (0, 7, 119):
-        found = of_predict._input(TEST_FILE, index, DIGITS, SPIKES)
+        found = made(TEST_FILE, index, DIGITS, SPIKES)
         assert len(found) == 1
         assert torch.equal(found.batch([0]).x, expected.batch([index]).x)
     for index in (-1, 120):
-        assert refusal(ConfigError, of_predict._input, TEST_FILE, index, DIGITS, SPIKES) == (
+        assert refusal(ConfigError, made, TEST_FILE, index, DIGITS, SPIKES) == (
             f"--index {index} but {TEST_FILE.name} has 120 samples"
         )
 
@@ -122,34 +131,34 @@ def test_spikes_in_arrays_have_their_times_first_and_their_units_second(tmp_path
     arrays = {"times": times, "units": units}
     with (tmp_path / name).open("wb") as file:
         np.savez(file, **(arrays if layout == "named" else {"arr_0": np.stack([times, units])}))
-    found = of_predict._input(tmp_path / name, 0, DIGITS, SPIKES)
+    found = made(tmp_path / name, 0, DIGITS, SPIKES)
     x = found.batch([0]).x[:, 0]
     assert [(int(t), int(n)) for t, n in torch.nonzero(x)] == [(0, 0), (1, 13), (3, 1)]
-    text = refusal(ConfigError, of_predict._input, tmp_path / name, 1, DIGITS, SPIKES)
+    text = refusal(ConfigError, made, tmp_path / name, 1, DIGITS, SPIKES)
     assert text.endswith("has 1 samples")
 
 
 def test_arrays_that_are_no_spikes_are_said_to_be_which(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, times=np.zeros(2))
-    text = refusal(DataError, of_predict._input, path, None, DIGITS, SPIKES)
+    text = refusal(DataError, made, path, None, DIGITS, SPIKES)
     assert text.startswith(f"{path} must hold arrays 'times' (seconds) and 'units', or one array ")
     reason = text.partition("[times, units] (")[2]
     assert "units" in reason and reason.endswith(")")  # which of them is not there
     np.savez(path, times=np.array([0.1]), units=np.array([700]))
-    text = refusal(DataError, of_predict._input, path, None, DIGITS, SPIKES)
+    text = refusal(DataError, made, path, None, DIGITS, SPIKES)
     assert text.startswith(f"{path}: ") and "700" in text
 
 
 def test_a_file_of_no_known_kind_is_told_the_kinds(tmp_path):
     path = tmp_path / "notes.txt"
-    text = refusal(DataError, of_predict._input, path, None, DIGITS, SPIKES)
+    text = refusal(DataError, made, path, None, DIGITS, SPIKES)
     assert text == f"{path} does not exist"
     path.mkdir()
-    assert text == refusal(DataError, of_predict._input, path, None, DIGITS, SPIKES)
+    assert text == refusal(DataError, made, path, None, DIGITS, SPIKES)
     path.rmdir()
     path.write_text("")
-    assert refusal(ConfigError, of_predict._input, path, None, DIGITS, SPIKES) == (
+    assert refusal(ConfigError, made, path, None, DIGITS, SPIKES) == (
         f"notes.txt: expected one of .h5, .gz, .zip, .npz, {', '.join(AUDIO)}"
     )
 
@@ -158,7 +167,7 @@ def test_a_file_of_no_known_kind_is_told_the_kinds(tmp_path):
 def test_a_network_of_other_data_is_not_asked_about_spikes(tmp_path, name):
     facts = SOUND if name == "fsdd" else SPIKES
     np.savez(tmp_path / "a.npz", times=np.zeros(1), units=np.zeros(1, int))
-    text = refusal(ConfigError, of_predict._input, tmp_path / "a.npz", None, resolve(name), facts)
+    text = refusal(ConfigError, made, tmp_path / "a.npz", None, resolve(name), facts)
     assert text == f"this network was trained on {name}, not on cochlea spikes"
 
 
@@ -174,7 +183,7 @@ def wave(path: Path, seconds: float, rate: int) -> np.ndarray:
 @pytest.mark.parametrize("rate", [8000, 16_000])
 def test_a_recording_has_the_front_end_of_training_at_the_rate_of_its_file(tmp_path, rate):
     samples = wave(tmp_path / "a.wav", 0.3, rate)
-    found = of_predict._input(tmp_path / "a.wav", None, resolve("fsdd"), SOUND)
+    found = made(tmp_path / "a.wav", None, resolve("fsdd"), SOUND)
     assert asdict(found.front_end) == {**asdict(FRONT_END), "rate": rate}
     assert (len(found), found.channels, found.dt, found.classes) == (1, 8, 20.0, ("a", "b"))
     assert np.array_equal(found.samples, samples) and not found.one_length
@@ -184,7 +193,7 @@ def test_a_recording_has_the_front_end_of_training_at_the_rate_of_its_file(tmp_p
 @pytest.mark.parametrize("seconds", [0.6, 1.0, 1.7])
 def test_a_command_is_cut_or_filled_to_one_second_of_its_own_rate(tmp_path, seconds):
     samples = wave(tmp_path / "a.wav", seconds, 8000)
-    found = of_predict._input(tmp_path / "a.wav", None, resolve("gsc"), SOUND)
+    found = made(tmp_path / "a.wav", None, resolve("gsc"), SOUND)
     kept = samples[:8000]
     assert found.one_length and len(found.samples) == 8000
     assert np.array_equal(found.samples[: len(kept)], kept)
@@ -193,7 +202,7 @@ def test_a_command_is_cut_or_filled_to_one_second_of_its_own_rate(tmp_path, seco
 
 def test_a_recording_is_not_for_a_network_of_spikes(tmp_path):
     wave(tmp_path / "a.wav", 0.1, 8000)
-    text = refusal(ConfigError, of_predict._input, tmp_path / "a.wav", None, DIGITS, SPIKES)
+    text = refusal(ConfigError, made, tmp_path / "a.wav", None, DIGITS, SPIKES)
     assert text.startswith(
         "this network was trained on cochlea spikes, and a.wav is a recording; turn it into "
     )

@@ -19,6 +19,7 @@ from snnsim.functional.readouts import get_readout
 from snnsim.layer import Layer
 from snnsim.surrogate import Sigmoid
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
+from snnsim.units import tau_to_decay
 from snnsim_experiments.experiment import SPIKING
 
 CONNECTIONS = ("dense", "axonal", "dendritic", "synaptic", "recurrent")
@@ -140,7 +141,7 @@ def build(
         stream,
         training=learning,
         feedback=feedback,
-        trace_decay=1 - 1 / tau_mem,
+        trace_decay=tau_to_decay(tau_mem, 1.0, "euler"),
         readout=score,
     )
 

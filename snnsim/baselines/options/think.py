@@ -70,23 +70,20 @@ class Think(Baseline):
         return torch.stack(outputs), state
 
     def _think(self, frame: Tensor, state: State) -> tuple[Tensor, State, Tensor]:
-        given, running = self.halting.begin(frame)
-        used, remainder = torch.zeros_like(given), torch.zeros_like(given)
+        depths = self.halting.begin(frame)
         total: Tensor | None = None
         mixed: State = None
         for n in range(self.steps):
             flag = torch.full_like(frame[:, :1], float(n == 0))
             y, state = self.inner(torch.cat([frame, flag], 1)[None], state)
-            used, before = used + running, running
-            weight, given, running = self.halting.weight(y[0], given, running, n + 1 == self.steps)
-            remainder = torch.where(before & ~running, weight, remainder)
+            weight = depths.add(y[0], n + 1 == self.steps)
             part = weight.unsqueeze(1) * y[0]
             total = part if total is None else total + part
             mixed = _added(mixed, state, weight)
-            if not bool(running.any()):
+            if not bool(depths.running.any()):
                 break
         assert total is not None
-        return total, mixed, used + remainder
+        return total, mixed, depths.ponder
 
 
 def _added(total: State, state: State, weight: Tensor) -> State:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, freeze_statistics
 from snnsim.continual.presynaptic import (
-    PER_SYNAPSE,
     Connection,
     Part,
     as_matrix,
@@ -34,6 +33,7 @@ from snnsim.continual.subspace import SOLVERS, Subspace
 from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_choice, check_number
 from snnsim.synapses import Delayed, Dense, Recurrent
+from snnsim.synapses.delayed import PER_SYNAPSE
 from snnsim.training.rules import PlasticConnection
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
 

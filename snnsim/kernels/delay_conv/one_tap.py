@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from snnsim.errors import ShapeError
-from snnsim.functional.delays import EPSILON
+from snnsim.functional.delays import unit_sum
 from snnsim.kernels.delay_conv import one_tap_cuda
 from snnsim.kernels.guard import (
     check_axes,
@@ -66,7 +66,7 @@ def forward_shifts(weight: Tensor, delay: Tensor, length: int) -> Shifts:
     check_shape("delay", delay, tuple(weight.shape))
     check_delays(delay, length)
     offset = (length - 1 - _steps(delay)).flatten(1)
-    return shifts_of((weight / (1 + EPSILON)).flatten(1), offset)
+    return shifts_of(unit_sum(weight).flatten(1), offset)
 
 
 def accumulate(
@@ -106,7 +106,7 @@ def _forward(x: Tensor, weight: Tensor, delay: Tensor, length: int, frames: int)
     check_synapses(x, weight, delay, length)
     check_count("frames", frames, 0, x.shape[0] + length - 1)
     if x.device.type == "cuda":
-        offset, scaled = _columns(length - 1 - _steps(delay)), _columns(weight / (1 + EPSILON))
+        offset, scaled = _columns(length - 1 - _steps(delay)), _columns(unit_sum(weight))
         return one_tap_cuda.accumulate(x, length - 1, scaled, offset, frames)
     return accumulate(x, length - 1, forward_shifts(weight, delay, length), length, frames)
 
@@ -134,7 +134,7 @@ def _backward(
     steps = _steps(delay)
     g_x, g_weight = x.new_empty(0), x.new_empty(0)
     if wants_x:
-        swapped = (weight / (1 + EPSILON)).transpose(0, 1).flatten(1)
+        swapped = unit_sum(weight).transpose(0, 1).flatten(1)
         matrices = shifts_of(swapped, steps.transpose(0, 1).flatten(1))
         g_x = accumulate(g, 0, matrices, length, T)
     if wants_weight:
@@ -143,18 +143,18 @@ def _backward(
         partial = x.new_zeros((groups, *offset.shape))
         args = (_flat(x), length - 1, offset, length, _flat(g), partial.numpy())
         run_chunked(shifts.correlate, args, groups, g.numel() * x.shape[2])
-        g_weight = partial.sum(0).t().reshape(weight.shape) / (1 + EPSILON)
+        g_weight = unit_sum(partial.sum(0).t().reshape(weight.shape))
     return g_x, g_weight
 
 
 def _backward_cuda(x, weight, delay, g, length, wants_x, wants_w):
     steps, g_x, g_weight = _steps(delay), x.new_empty(0), x.new_empty(0)
     if wants_x:
-        swapped, shifted = (_columns(a.transpose(0, 1)) for a in (weight / (1 + EPSILON), steps))
+        swapped, shifted = (_columns(a.transpose(0, 1)) for a in (unit_sum(weight), steps))
         g_x = one_tap_cuda.accumulate(g, 0, swapped, shifted, x.shape[0])
     if wants_w:
         found = one_tap_cuda.correlate(x, length - 1, _columns(length - 1 - steps), g)
-        g_weight = found.t().reshape(weight.shape) / (1 + EPSILON)
+        g_weight = unit_sum(found.t().reshape(weight.shape))
     return g_x, g_weight
 
 

@@ -12,7 +12,6 @@ Forward runs the spikes, backward differentiates this. Source: Meng, Xiao, Yan, 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from snnsim.layer import Layer
 from snnsim.networks import Repeat, Sequential, Skip
 from snnsim.neurons import Neuron, Parameter, Tau
 from snnsim.synapses import Dense, OverTime
+from snnsim.units import tau_to_decay
 
 
 def weights_over_time(steps: int, decay: float, like: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class RateLIF(Layer):
     @property
     def decay(self) -> float:
         """Of the membrane per step; also of the weights of a firing rate."""
-        return math.exp(-self.dt / self.tau)
+        return tau_to_decay(self.tau, self.dt)
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         threshold = self.v_threshold.clamp(min=5e-4)

@@ -196,23 +196,31 @@ def test_a_place_stops_where_its_sum_reaches_one_less_epsilon_or_depths_end():
         halting.score.bias.fill_(-1.0)
     p = torch.tensor([0.3, 0.2, 0.5, 0.2, 0.6])
     h = torch.stack([(torch.logit(p) + 1) / 2, torch.full((5,), 9.0)], -1)[None]
-    given = torch.tensor([[0.7, 0.69, 0.5, 0.1, 0.0]])
-    running = torch.tensor([[True, True, True, True, False]])
-    weight, after, goes_on = halting.weight(h, given, running, False)
+    def after(last):
+        depths = halting.begin(h)
+        depths.given = torch.tensor([[0.7, 0.69, 0.5, 0.1, 0.0]])
+        depths.running = torch.tensor([[True, True, True, True, False]])
+        return depths.add(h, last), depths
+
+    weight, depths = after(last=False)
     torch.testing.assert_close(weight, torch.tensor([[0.3, 0.2, 0.5, 0.2, 0.0]]))
-    torch.testing.assert_close(after, torch.tensor([[1.0, 0.89, 1.0, 0.3, 0.0]]))
-    assert goes_on.tolist() == [[False, True, False, True, False]]
-    weight, after, goes_on = halting.weight(h, given, running, True)
+    torch.testing.assert_close(depths.given, torch.tensor([[1.0, 0.89, 1.0, 0.3, 0.0]]))
+    assert depths.running.tolist() == [[False, True, False, True, False]]
+    torch.testing.assert_close(depths.ponder, torch.tensor([[1.3, 1.0, 1.5, 1.0, 0.0]]))
+    weight, depths = after(last=True)
     torch.testing.assert_close(weight, torch.tensor([[0.3, 0.31, 0.5, 0.9, 0.0]]))
-    assert not goes_on.any()
+    assert not depths.running.any()
+    torch.testing.assert_close(depths.remainder, weight)
     half = AdaptiveHalting(2, epsilon=0.5)
     with torch.no_grad():
         half.score.weight.zero_()
         half.score.bias.zero_()
-    weight, _, goes_on = half.weight(normal(1, 1, 2), *half.begin(normal(1, 1, 2)), False)
-    assert weight.item() == 1.0 and not goes_on.item()  # exactly there is enough
-    given, running = halting.begin(normal(3, 2, 2))
-    assert given.shape == running.shape == (3, 2) and not given.any() and bool(running.all())
+    depths = half.begin(normal(1, 1, 2))
+    weight = depths.add(normal(1, 1, 2), False)
+    assert weight.item() == 1.0 and not depths.running.item()  # exactly there is enough
+    depths = halting.begin(normal(3, 2, 2))
+    assert depths.given.shape == depths.running.shape == (3, 2)
+    assert not depths.given.any() and bool(depths.running.all())
 
 
 def halted(p, x, codes, count, reach, epsilon, ahead=0, inside=None):
