@@ -7,69 +7,68 @@ returns ``(y, state)`` and nothing is remembered in between.
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
-
-from snnsim.equations import detach, spike
-from snnsim.errors import SnnsimError
-from snnsim.inference import CompiledNetwork, compile
-from snnsim.layer import Layer, detach_state, map_state
-from snnsim.networks import (
-    BatchNorm,
-    Dropout,
-    Repeat,
-    Sequential,
-    Skip,
-    delay_network,
-    gsc_network,
-    run_checkpointed,
-    shd_network,
-    ssc_network,
-)
-from snnsim.neurons import (
-    ALIF,
-    BRF,
-    IF,
-    LI,
-    LIF,
-    PLIF,
-    AdLIF,
-    CubaLIF,
-    Izhikevich,
-    Neuron,
-    Parameter,
-    Reset,
-    SEAdLIF,
-    Tau,
-)
-from snnsim.synapses import (
-    AvgPool1d,
-    AvgPool2d,
-    Conv1d,
-    Conv2d,
-    Delayed,
-    Dense,
-    MaxPool1d,
-    MaxPool2d,
-    OverTime,
-    Recurrent,
-    SumPool2d,
-    narrow_delays,
-)
 
 if TYPE_CHECKING:
     from snnsim.activity import Recording, record, recording
+    from snnsim.equations import detach, spike
+    from snnsim.errors import SnnsimError
+    from snnsim.inference import CompiledNetwork, compile
+    from snnsim.layer import Layer, detach_state, map_state
+    from snnsim.networks import (
+        BatchNorm,
+        Dropout,
+        Repeat,
+        Sequential,
+        Skip,
+        delay_network,
+        gsc_network,
+        run_checkpointed,
+        shd_network,
+        ssc_network,
+    )
+    from snnsim.neurons import (
+        ALIF,
+        BRF,
+        IF,
+        LI,
+        LIF,
+        PLIF,
+        AdLIF,
+        CubaLIF,
+        Izhikevich,
+        Neuron,
+        Parameter,
+        Reset,
+        SEAdLIF,
+        Tau,
+    )
     from snnsim.saving import load, save
+    from snnsim.synapses import (
+        AvgPool1d,
+        AvgPool2d,
+        Conv1d,
+        Conv2d,
+        Delayed,
+        Dense,
+        MaxPool1d,
+        MaxPool2d,
+        OverTime,
+        Recurrent,
+        SumPool2d,
+        narrow_delays,
+    )
+
 
 __version__ = "0.1.0"
 
-# what is imported when it is first asked for, and from where
-_LATER = {
-    **dict.fromkeys(("load", "save"), "snnsim.saving"),
-    **dict.fromkeys(("Recording", "record", "recording"), "snnsim.activity"),
-}
-_PACKAGES = (
-    "baselines", "continual", "data", "functional", "interop", "plotting", "surrogate", "training",
+# where names are looked for once they are asked for, so that the help of a command needs no torch
+_MODULES = (
+    "errors", "equations", "layer", "neurons", "synapses", "networks", "inference", "activity",
+    "saving",
 )  # fmt: skip
+_PACKAGES = {module.name for module in pkgutil.iter_modules(__path__)}
 
 __all__ = [
     "ALIF",
@@ -125,13 +124,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Sub-packages, and what needs one of them, without an import of their own."""
+    """Names of the public face, and sub-packages, without an import of their own."""
     if name in _PACKAGES:
         return importlib.import_module(f"snnsim.{name}")
-    if name in _LATER:
-        return getattr(importlib.import_module(_LATER[name]), name)
+    for module in _MODULES if name in __all__ else ():
+        found = vars(importlib.import_module(f"snnsim.{module}"))
+        if name in found:
+            globals()[name] = found[name]
+            return found[name]
     raise AttributeError(f"module 'snnsim' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PACKAGES, *_LATER})
+    return sorted({*globals(), *_PACKAGES, *__all__})

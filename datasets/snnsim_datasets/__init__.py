@@ -11,8 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from snnsim.errors import check_choice
+from snnsim_datasets.tools.catalogue import INFOS
+from snnsim_datasets.tools.info import Info
 
-__all__ = ["get", "load", "names"]
+__all__ = ["get", "info", "load", "names"]
 
 
 def names() -> list[str]:
@@ -29,6 +31,16 @@ def get(name: str) -> ModuleType:
     """The module of a data set, with ``INFO`` and ``load``."""
     check_choice("data set", name, names())
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def info(name: str) -> Info:
+    """What a data set says of itself, if it is in the catalogue without importing what reads it.
+
+    >>> info("shd").channels
+    700
+    """
+    found: Info | None = INFOS.get(name)
+    return found if found is not None else get(name).INFO
 
 
 def load(name: str, split: str, root: Any = None, **options: Any) -> Any:

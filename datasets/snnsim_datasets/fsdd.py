@@ -10,29 +10,15 @@ import numpy as np
 from snnsim.data.events import BinnedEvents
 from snnsim.errors import DataError, check_choice
 from snnsim_datasets.tools.audio import Recordings, is_audio, read_audio, warn_passed_over
+from snnsim_datasets.tools.catalogue import FSDD as INFO
 from snnsim_datasets.tools.cochlear_sets import ENDINGS, load_by_speaker, locate
 from snnsim_datasets.tools.files import default_root, digest_all, find
-from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import check_split, held_out_speakers
 
 RATE = 8000
 FORMS = ("auto", "spikes", "audio")
 
-INFO = Info(
-    name="fsdd",
-    title="Free Spoken Digit Dataset",
-    kind="8 kHz speech of English digits, or the same as cochlea spikes in SHD's layout",
-    channels=700,
-    classes=("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    splits=("train", "validation", "test", "train_all"),
-    licence="CC BY-SA 4.0",
-    citation="Jakobovski et al., github.com/Jakobovski/free-spoken-digit-dataset",
-    note="Spikes: a folder with fsdd_train.h5 and fsdd_test.h5 (also .gz). Audio: a folder with "
-    "recordings/{digit}_{speaker}_{index}.wav. Official split: index 0 to 4 test, the rest "
-    "training; 'validation' is about a fifth of the training part, whole speakers. The test "
-    "part has the same speakers as the training part.",
-)
 
 _CLIP = re.compile(r"(\d)_(.+)_(\d+)")
 

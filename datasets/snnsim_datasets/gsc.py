@@ -11,9 +11,10 @@ import numpy as np
 
 from snnsim.errors import DataError, check_choice
 from snnsim_datasets.tools.audio import Recordings, is_audio, read_audio, warn_passed_over
+from snnsim_datasets.tools.catalogue import GSC as INFO
+from snnsim_datasets.tools.catalogue import WORDS
 from snnsim_datasets.tools.files import (
     DAMAGE,
-    Remote,
     atomic,
     cache_root,
     default_root,
@@ -22,41 +23,14 @@ from snnsim_datasets.tools.files import (
     stamp_of,
     warn_uncached,
 )
-from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import check_split, hash_fraction
 
 RATE, SAMPLES = 16000, 16000
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
-WORDS = (
-    *("backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward"),
-    *("four", "go", "happy", "house", "learn", "left", "marvin", "nine", "no", "off", "on"),
-    *("one", "right", "seven", "sheila", "six", "stop", "three", "tree", "two", "up", "visual"),
-    *("wow", "yes", "zero"),
-)
 PROTOCOLS = ("official", "speaker")
 VERSION = 2  # of what is cached of clips
 
-INFO = Info(
-    name="gsc",
-    title="Google Speech Commands v0.02",
-    kind="16 kHz speech, 1 s; 84843 training, 9981 validation and 11005 test clips of 35 words",
-    channels=140,
-    classes=WORDS,
-    splits=("train", "validation", "test"),
-    licence="CC BY 4.0",
-    citation="Warden 2018, arXiv:1804.03209",
-    remotes=(
-        Remote(
-            "speech_commands_v0.02.tar.gz",
-            ("http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",),
-            "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
-            "sha256",
-        ),
-    ),
-    note="Protocol 'official' uses the lists in the archive; 'speaker' splits any folder of "
-    "<word>/<clip> by a hash of the speaker: 65 % train, 15 % validation, 20 % test.",
-)
 
 _CLIP = re.compile(r"(?:[a-z]+_)?([0-9a-f]{6,8})_nohash_\d+")
 

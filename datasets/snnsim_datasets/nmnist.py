@@ -19,48 +19,21 @@ from snnsim.data.events import (
 )
 from snnsim.data.limits import check_bytes
 from snnsim.errors import DataError
+from snnsim_datasets.tools.catalogue import NMNIST as INFO
 from snnsim_datasets.tools.files import (
     DAMAGE,
-    Remote,
     cached_arrays,
     default_root,
     digest,
     fetch,
     find,
 )
-from snnsim_datasets.tools.info import Info
 from snnsim_datasets.tools.splits import check_split, hash_fraction
 
 SHAPE = (2, 34, 34)  # polarity, y, x
 CHANNELS = 2 * 34 * 34
 ARRAYS = ("times", "units", "offsets", "labels")
 VERSION = 2  # of what this reader makes of an archive, and so of what is cached
-_URL = "https://data.mendeley.com/public-files/datasets/468j46mzdv/files/"
-
-INFO = Info(
-    name="nmnist",
-    title="N-MNIST",
-    kind="events of a 34 x 34 camera, on and off; 60000 training and 10000 test recordings",
-    channels=CHANNELS,
-    classes=tuple("0123456789"),
-    splits=("train", "validation", "test", "train_all"),
-    licence="CC BY-SA 4.0",
-    citation="Orchard, Jayawant, Cohen & Thakor 2015, doi:10.3389/fnins.2015.00437",
-    remotes=(
-        Remote(
-            "Train.zip",
-            (_URL + "39c25547-014b-4137-a934-9d29fa53c7a0/file_downloaded",),
-            "20959b8e626244a1b502305a9e6e2031",
-        ),
-        Remote(
-            "Test.zip",
-            (_URL + "05a4d654-7e03-4c15-bdfa-9bb2bcbea494/file_downloaded",),
-            "69ca8762b2fe404d9b9bad1103e97832",
-        ),
-    ),
-    note="'validation' is a tenth of the training part, chosen by a hash of the recording's "
-    "number ('train_all' is the whole). Channel = polarity * 1156 + y * 34 + x.",
-)
 
 
 def load(

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments.baselines.cli import app as baselines_app
-from snnsim_experiments.configuration import config_names, resolve
 from snnsim_experiments.continual.cli import app as continual_app
 from snnsim_experiments.options import (
     Device,
@@ -33,6 +32,7 @@ from snnsim_experiments.options import (
     print_summary,
     print_values,
 )
+from snnsim_experiments.shipped import config_names
 
 app = typer.Typer(
     help="Spiking networks with learnable delays, continual learning, and baselines.\n\n"
@@ -44,7 +44,7 @@ app = typer.Typer(
 
 
 def _dataset_app(name: str) -> typer.Typer:
-    info = snnsim_datasets.get(name).INFO
+    info = snnsim_datasets.info(name)
     sub = typer.Typer(help=f"{info.title}: {info.kind}.", no_args_is_help=True)
 
     @sub.command()
@@ -78,7 +78,7 @@ def _dataset_app(name: str) -> typer.Typer:
 
             snnsim shd train --set network.delays=fixed --out runs/a
         """
-        from snnsim_experiments import Place
+        from snnsim_experiments import Place, resolve
         from snnsim_experiments import run as run_experiment
 
         check_resume(out, resume)
@@ -152,6 +152,7 @@ def _dataset_app(name: str) -> typer.Typer:
             "note": info.note,
         }
         if root is not None or not (info.remotes or name == "fsdd"):
+            from snnsim_experiments import resolve
             from snnsim_experiments.build import load_split
 
             config = resolve(name)

@@ -20,7 +20,7 @@ import snnsim_datasets
 from snnsim import baselines
 from snnsim.baselines import RateEncoder, RateNetwork
 from snnsim.continual import methods
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_number
 from snnsim.networks import delay_network
 from snnsim.renamed import up_to_date
 from snnsim.training import Recipe
@@ -37,8 +37,8 @@ from snnsim_experiments.settings import (
     parse_changes,
     read_toml,
 )
+from snnsim_experiments.shipped import HERE, config_names, folder_of
 
-HERE = Path(__file__).parent
 OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline's network
 NOT_ON_STREAMS = ("readout", "mask_padding")  # of a recipe: learners have their own
 NOT_ON_DATA = ("later_lr",)
@@ -81,11 +81,6 @@ class Family(NamedTuple):
         return values
 
 
-def folder_of(dataset: str) -> Path:
-    """Folder of a data set's configurations."""
-    return HERE / dataset.replace("-", "_")
-
-
 def of_spiking(dataset: str) -> Family:
     """Configurations of spiking networks on a data set."""
     folder = folder_of(dataset)
@@ -105,12 +100,6 @@ def of_streams(stream: str) -> Family:
     sections = ("stream", "network", *OF_MODELS, "training", "method")
     default = folder / f"{default_config(stream)}.toml"
     return Family(sections, tuple(methods.names()), (default,), folder)
-
-
-def config_names(source: str, stream: bool = False) -> list[str]:
-    """Names of the configurations that come with a data set, or with streams."""
-    folder = HERE / "continual" if stream else folder_of(source)
-    return sorted(path.stem for path in folder.glob("*.toml"))
 
 
 def default_config(stream: str) -> str:
@@ -275,4 +264,7 @@ def recipe_of(given: dict[str, Any], epochs: int | None = None, on_stream: bool 
     known = {k: v for k, v in fields(Recipe, keyword_only=False).items() if k not in left}
     known = {k: (kind, base.get(k, default)) for k, (kind, default) in known.items()}
     found = Recipe(**check_section("training", known, given))  # right also where other epochs win
-    return found if epochs is None else Recipe(**{**vars(found), "epochs": epochs})
+    check_number("training.until", found.until, 0, 1)  # of accuracy
+    if epochs is None:
+        return found
+    return Recipe(**check_section("training", known, given | {"epochs": epochs}))

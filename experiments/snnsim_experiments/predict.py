@@ -73,7 +73,7 @@ def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Re
     if file.suffix.lower() == ".npz":
         events = _npz(file, channels)
     else:
-        events, _ = heidelberg.read(file, tuple(trained.classes), channels)
+        events, _ = heidelberg.read(file, (), channels)  # labels do not matter
     if index is not None:
         if not 0 <= index < len(events):
             raise ConfigError(f"--index {index} but {file.name} has {len(events)} samples")

@@ -97,6 +97,7 @@ class ContinualTrainer(Loop):
 
     def _check_recipe(self) -> None:
         recipe = self.recipe
+        self._check_until()
         if recipe.lr_delay is not None and not any(delayed_layers(self.learner)):
             raise ConfigError(
                 f"lr_delay={recipe.lr_delay:g}, but the network has no delays; leave it out"

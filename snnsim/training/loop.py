@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snnsim import checkpoint
 from snnsim.data import Batch, Sequences
-from snnsim.errors import CheckpointError, NonFiniteError, check_seed, short
+from snnsim.errors import CheckpointError, NonFiniteError, check_number, check_seed, short
 from snnsim.finite import first_not_finite
 from snnsim.layer import start_training
 from snnsim.training import distributed
@@ -186,6 +186,11 @@ class Loop:
         """Put the position before the next epoch."""
         none: dict[str, Any] = {"step": 0, "loss": 0.0, "score": 0.0, "samples": 0}
         self.position = replace(self.position, epoch=self.position.epoch + 1, **none, **judged)
+
+    def _check_until(self) -> None:
+        """Refuse percent where the score is a share."""
+        if self.objective.metric == "accuracy":
+            check_number("until, which is compared with accuracy,", self.recipe.until, 0, 1)
 
     def _judge(self, score: float, loss: float) -> dict[str, Any]:
         """What a validation changes of the position: the best, and whether to stop."""

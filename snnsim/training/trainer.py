@@ -95,6 +95,7 @@ class Trainer(Loop):
         )
         self.train, self.validation = train, validation
         self.objective = as_objective(objective, recipe.readout, recipe.mask_padding)
+        self._check_until()
         self.optimizers = Optimizers(net, recipe)
         self.rows: list[dict[str, Any]] = []
         self.steps = int(np.max(train.lengths))  # what evaluation pads to

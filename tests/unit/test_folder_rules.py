@@ -274,6 +274,24 @@ def test_a_run_goes_on_with_its_own_configuration_only(tmp_path):
     assert "(differs in source)" in refusal(ConfigError, run_folder.prepare, run, other, True)
 
 
+def test_a_run_goes_on_to_more_epochs_and_then_has_them_in_its_configuration(tmp_path):
+    run, longer = described(tmp_path), CONFIG.trained(epochs=CONFIG.recipe.epochs + 1)
+    assert run_folder.is_longer(longer, CONFIG) and not run_folder.is_longer(CONFIG, CONFIG)
+    assert run_folder.prepare(run, longer, True) is True
+    other = longer.trained(batch_size=3)
+    text = refusal(ConfigError, run_folder.prepare, run, other, True)
+    assert "(differs in training.batch_size)" in text
+    before = json.loads((run / "run.json").read_text())
+    assert before["config"] == CONFIG.as_json()  # nothing is written by a look
+    (run / "summary.json").write_text("{}")
+    run_folder.lengthen(run, longer)
+    assert json.loads((run / "run.json").read_text()) == before | {"config": longer.as_json()}
+    assert not (run / "summary.json").exists()
+    assert "(differs in training.epochs)" in refusal(
+        ConfigError, run_folder.prepare, run, CONFIG, True
+    )
+
+
 # --- what run.json says -------------------------------------------------------------------------
 
 

@@ -104,7 +104,7 @@ def test_spikes_are_binned_as_those_of_the_training_data():
     for dt, pool, binning in ((10.0, 50, "grid"), (4.0, 100, "event_anchored")):
         changes = (f"data.dt={dt}", f"data.pool={pool}", f"data.binning={binning}")
         config = resolve("spoken-digits", changes=changes)
-        facts = SPIKES | {"channels": 700 // pool}
+        facts = SPIKES | {"channels": 700 // pool, "dt": dt}
         found = made(TEST_FILE, None, config, facts)
         expected = bin_all(events_of_test_file(), dt=dt, pool=pool, binning=binning)
         assert len(found) == 120 and found.dt == dt and found.channels == 700 // pool

@@ -21,7 +21,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +28,7 @@ import numpy as np
 
 from snnsim.data.limits import check_bytes
 from snnsim.errors import DataError
+from snnsim_datasets.tools.info import Remote
 
 CHUNK = 1 << 20
 
@@ -39,16 +39,6 @@ DAMAGE = (
     SyntaxError, tokenize.TokenError, struct.error, zlib.error, lzma.LZMAError,
     zipfile.BadZipFile, tarfile.TarError, pickle.UnpicklingError,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file of a data set: its name, official addresses and checksum."""
-
-    name: str
-    urls: tuple[str, ...]
-    checksum: str  # hexadecimal
-    algorithm: str = "md5"
 
 
 def default_root(name: str) -> Path:

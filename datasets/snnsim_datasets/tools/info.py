@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from snnsim_datasets.tools.files import Remote
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a data set: its name, official addresses and checksum."""
+
+    name: str
+    urls: tuple[str, ...]
+    checksum: str  # hexadecimal
+    algorithm: str = "md5"
 
 
 @dataclass(frozen=True)

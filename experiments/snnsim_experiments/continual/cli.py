@@ -129,8 +129,8 @@ def compare(
 def list_command(as_json: Json = False) -> None:
     """Streams, methods and configurations."""
     from snnsim.continual import methods
-    from snnsim_experiments.configuration import config_names
     from snnsim_experiments.continual.streams import names
+    from snnsim_experiments.shipped import config_names
 
     found = {
         "streams": dict.fromkeys(names(), ""),
@@ -160,12 +160,12 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         cells = [_with_spread(row, key) for key in ("acc", "bwt", "fwt", "forgetting")]
         seconds = sum(row["seconds_per_task"]) / len(row["seconds_per_task"])
         memory = f"{row['memory_bytes'] / 1e6:.2f}"
-        table.add_row(row["method"], *cells, memory, f"{seconds:.1f}")
+        table.add_row(row.get("name", row["method"]), *cells, memory, f"{seconds:.1f}")
     output.print(table)
     for row in rows:
         if "acc" not in row:
             why = row.get("refused") or row["failed"]
-            output.print(f"{row['method']}: {why}", markup=False, highlight=False)
+            output.print(f"{row['name']}: {why}", markup=False, highlight=False)
 
 
 def _with_spread(row: dict[str, Any], key: str) -> str:

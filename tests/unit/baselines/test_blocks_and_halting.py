@@ -196,6 +196,7 @@ def test_a_place_stops_where_its_sum_reaches_one_less_epsilon_or_depths_end():
         halting.score.bias.fill_(-1.0)
     p = torch.tensor([0.3, 0.2, 0.5, 0.2, 0.6])
     h = torch.stack([(torch.logit(p) + 1) / 2, torch.full((5,), 9.0)], -1)[None]
+
     def after(last):
         depths = halting.begin(h)
         depths.given = torch.tensor([[0.7, 0.69, 0.5, 0.1, 0.0]])
