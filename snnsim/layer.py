@@ -27,6 +27,15 @@ class Layer(nn.Module):
         if "__init__" in vars(cls):
             cls.__init__ = _noting(cls.__init__)  # type: ignore[method-assign]
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args and type(args[0]) is tuple:
+            raise ShapeError(
+                f"{type(self).__name__} was given (output, state), what another layer returned; "
+                "stack layers in sn.Sequential instead of torch.nn.Sequential, or pass the output "
+                "on alone"
+            )
+        return super().__call__(*args, **kwargs)
+
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         raise NotImplementedError
 

@@ -147,7 +147,7 @@ def recurrent(steps: int, batch: int, n_in: int, n: int) -> Case:
     def ours() -> Run:
         torch.manual_seed(0)
         lif = sn.LIF(n, dt=1.0, tau_mem=20.0, reset="zero", surrogate=ATan(alpha=5.0))
-        net = sn.Sequential(sn.Dense(n_in, n), sn.Recurrent(lif))
+        net = sn.Sequential(sn.Dense(n_in, n, init="he"), sn.Recurrent(lif))
         return _gradient_of(lambda a: net(a)[0], x, g, tuple(net.parameters()))
 
     def lstm() -> Run:

@@ -75,7 +75,7 @@ def delay_network(
 
     def connect(n_in: int, n_out: int) -> Layer:
         if delays == "none":
-            return Dense(n_in, n_out)
+            return Dense(n_in, n_out, init="he")
         return Delayed(
             n_in,
             n_out,

@@ -17,6 +17,7 @@ from snnsim.kernels import dispatch
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.scan import reference
 from snnsim.layer import Layer, as_input, autocasting
+from snnsim.neurons.face import page_of, short_value, signature_of
 from snnsim.neurons.parameters import Parameter, Tau, as_parameter, numbers
 from snnsim.neurons.reset import RESETS, Reset
 from snnsim.surrogate import Surrogate, get_surrogate
@@ -28,10 +29,18 @@ _TAKEN = {
     *("detach_reset", "learn", "values"),
 }
 
+# attributes that kernels are compiled for
+_FIXED = {"shape", "dt", "surrogate", "discretization", "reset", "options"}
+
 
 def _read_value(neuron: Neuron, name: str) -> Tensor:
     """Current value of a parameter; what ``neuron.<name>`` returns."""
     return neuron._value(name)
+
+
+def _read_option(neuron: Neuron, name: str) -> Any:
+    """Value of an option, which is fixed when neurons are made."""
+    return neuron.options[name]
 
 
 def _declared_name(argument: str) -> str:
@@ -86,6 +95,7 @@ class Neuron(Layer):
     default_reset: ClassVar[str] = "subtract"
     step: ClassVar[Callable[..., Any]]
 
+    __signature__: ClassVar[inspect.Signature]
     _declared: ClassVar[dict[str, Parameter]] = {}
     _options: ClassVar[dict[str, Any]] = {}
     _arguments: ClassVar[tuple[str, ...]] = ()
@@ -102,6 +112,8 @@ class Neuron(Layer):
         for argument in cls._arguments:
             if argument not in ("reset", "dt"):
                 cls._declare(argument)
+        cls.__signature__ = signature_of(cls)
+        cls.__doc__ = page_of(cls)
 
     @classmethod
     def _declare(cls, argument: str) -> None:
@@ -116,11 +128,13 @@ class Neuron(Layer):
         for base in cls.__mro__:
             declared = base.__dict__.get(name)
             if isinstance(declared, property):  # bound already when the base was made
-                declared = getattr(base, "_declared", {}).get(name)
+                known = getattr(base, "_declared", {}) | getattr(base, "_options", {})
+                declared = known.get(name)
             if declared is not None:
                 break
         if isinstance(declared, (bool, str)):
             cls._options[name] = declared
+            setattr(cls, name, property(partial(_read_option, name=name)))
         elif isinstance(declared, (int, float, Parameter)):
             if name != argument and not isinstance(declared, Tau):
                 raise ConfigError(f"{cls.__name__}.{name} must be sn.Tau(...) to give {argument}")
@@ -158,6 +172,56 @@ class Neuron(Layer):
         check_choice(f"reset of {type(self).__name__}", mode, self.resets)
         self.reset = Reset(mode, detach_reset)
         self._bind(values, {learn} if isinstance(learn, str) else set(learn))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Values of parameters can be set; what kernels are compiled for cannot."""
+        if "equations" not in vars(self):
+            super().__setattr__(name, value)
+        elif name in self._declared:
+            self._set_value(name, value)
+        elif name in _FIXED or name in self._options:
+            raise ConfigError(
+                f"{name} of {type(self).__name__} is fixed when neurons are made; make new ones "
+                f"with {name}={short(value, 40)}"
+            )
+        else:
+            super().__setattr__(name, value)
+
+    @torch.no_grad()
+    def _set_value(self, name: str, given: Any) -> None:
+        """Give a parameter another value, of the layer's number type; what is learnt stays so."""
+        spec, stored = self.declared[name], self._stored(name)
+        value = self._broadcastable(name, replace(spec, default=given)).to(stored)
+        spec.check(name, value, **self._time(spec))
+        if spec.learnable and not stored.dim() and value.dim():
+            raise ShapeError(
+                f"{name} is learnt as one number for all {self.n} neurons but is given "
+                f"{tuple(value.shape)}; make the neurons with {name}=sn.Parameter(..., "
+                "learnable=True, per_neuron=True)"
+            )
+        if spec.learnable:
+            stored.copy_(spec.to_raw(value, **self._time(spec)).expand(stored.shape))
+        else:
+            self._buffers[f"fixed_{name}"] = value
+            self._exact[name] = torch.as_tensor(given, dtype=torch.float64).detach().cpu()
+        args, kwargs = vars(self)["made_with"]  # of which sn.save makes them again
+        kept = kwargs.get(name)
+        again = replace(kept, default=given) if isinstance(kept, Parameter) else given
+        vars(self)["made_with"] = (args, kwargs | {name: again})
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """Takes a value that was learnt where this one is not, and the other way round."""
+        for name, spec in self.declared.items():
+            raw, fixed = f"{prefix}raw_{name}", f"{prefix}fixed_{name}"
+            if spec.learnable and raw not in state_dict and fixed in state_dict:
+                value = state_dict.pop(fixed)
+                value = spec.to_raw(value, **self._time(spec))
+                state_dict[raw] = value.expand(self._stored(name).shape).clone()
+            elif not spec.learnable and fixed not in state_dict and raw in state_dict:
+                value = spec.from_raw(state_dict.pop(raw), **self._time(spec))
+                state_dict[fixed] = value
+                self._buffers[f"fixed_{name}"] = self._stored(name).expand(value.shape).clone()
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _bind(self, values: dict[str, Any], learn: set[str]) -> None:
         """Store options, fixed parameters (buffers) and learnt ones (``raw_<name>``)."""
@@ -397,6 +461,9 @@ class Neuron(Layer):
 
     def extra_repr(self) -> str:
         shape = self.shape[0] if len(self.shape) == 1 else self.shape
+        values = [f"{name}={short_value(self._value(name))}" for name in self.declared]
+        values += [f"{name}={value!r}" for name, value in self.options.items()]
         learnt = [name for name, spec in self.declared.items() if spec.learnable]
-        more = f", learn={learnt}" if learnt else ""
-        return f"{shape}, dt={self.dt:g}, reset={self.reset.mode!r}{more}"
+        more = [f"learn={learnt}"] if learnt else []
+        told = [str(shape), f"dt={self.dt:g}", *values, f"reset={self.reset.mode!r}", *more]
+        return ", ".join(told)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import ShapeError, check_size
+from snnsim.errors import ShapeError, check_choice, check_size
 from snnsim.layer import Layer, as_input
 
 
@@ -18,12 +18,25 @@ def kaiming_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
     return torch.empty(shape).uniform_(-bound, bound)
 
 
+def linear_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
+    """``U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))``: how ``torch.nn.Linear`` starts."""
+    bound = 1.0 / math.sqrt(fan_in)
+    return torch.empty(shape).uniform_(-bound, bound)
+
+
+STARTS = {"linear": linear_uniform, "he": kaiming_uniform}
+
+
 class Dense(Layer):
     """Every input to every output: ``y = x @ weight.T (+ bias)``.
 
     Args:
         n_in, n_out: numbers of channels.
         bias: whether to add a learnable bias (starts at 0).
+        init: how the weights start: ``"linear"`` as those of ``torch.nn.Linear``, within
+            ``1 / sqrt(n_in)``, which suits networks of many steps and no normalisation; ``"he"``
+            within ``sqrt(6 / n_in)``, 2.4 times as wide, which suits a normalisation behind it or
+            sparse input, and is that of the published delay networks.
 
     Call: ``[T, B, n_in] -> [T, B, n_out]``, no state.
 
@@ -32,10 +45,11 @@ class Dense(Layer):
     ((4, 1, 2), None)
     """
 
-    def __init__(self, n_in: int, n_out: int, bias: bool = False):
+    def __init__(self, n_in: int, n_out: int, bias: bool = False, init: str = "linear"):
         super().__init__()
         self.n_in, self.n_out = check_size("n_in", n_in), check_size("n_out", n_out)
-        self.weight = nn.Parameter(kaiming_uniform((n_out, n_in), n_in))
+        check_choice("init", init, STARTS)
+        self.weight = nn.Parameter(STARTS[init]((n_out, n_in), max(n_in, 1)))
         self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:

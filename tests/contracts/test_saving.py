@@ -256,9 +256,9 @@ REFUSED = {
         lambda: sn.Sequential(changed(sn.Delayed(2, 2, dt=1.0, max_delay_ms=2), profile="one_tap")),
         "profile of layers.0 .Delayed. is 'one_tap' but it was made with 'gauss'",
     ),
-    "another reset": (
-        lambda: sn.Sequential(changed(lif(2), reset=sn.Reset("zero", True))),
-        "reset of layers.0",
+    "another backend": (
+        lambda: sn.Sequential(changed(lif(2), backend="cpu")),
+        "backend of layers.0",
     ),
     "another layer within": (
         lambda: sn.Sequential(replaced(sn.Sequential(sn.Dense(2, 2)), 0, lif(2))),

@@ -217,9 +217,13 @@ def test_a_trace_is_what_calls_of_one_step_leave_behind():
 
 
 def test_a_layer_says_what_it_is():
-    assert repr(sn.LIF(3, dt=0.5)) == "LIF(3, dt=0.5, reset='subtract')"
-    alif = sn.ALIF((2, 3), dt=1.0, reset="zero", learn=["tau_adapt", "adaptation"])
-    assert repr(alif) == ("ALIF((2, 3), dt=1, reset='zero', learn=['tau_adapt', 'adaptation'])")
+    assert repr(sn.LIF(3, dt=0.5)) == (
+        "LIF(3, dt=0.5, tau_mem=20, v_threshold=1, v_reset=0, scale_input=False, reset='subtract')"
+    )
+    taus = torch.tensor([10.0, 20.0, 30.0])
+    alif = sn.ALIF((2, 3), dt=1.0, tau_mem=taus, reset="zero", learn=["tau_adapt", "adaptation"])
+    assert repr(alif).startswith("ALIF((2, 3), dt=1, tau_mem=10 .. 30, tau_adapt=")
+    assert repr(alif).endswith(", reset='zero', learn=['tau_adapt', 'adaptation'])")
 
 
 @pytest.mark.parametrize("given", ["a", None, True, 1j, 10**400, [1.0, "x"], torch.tensor(True)])
