@@ -184,13 +184,18 @@ def recording(
         yield found
 
 
+def neurons_of(net: nn.Module) -> dict[str, nn.Module]:
+    """All neurons and rate-coded models of a network by name: what is recorded unless told."""
+    kinds = (Neuron, Baseline, RateLIF)
+    found = {n: m for n, m in net.named_modules() if isinstance(m, kinds)}
+    within = tuple(f"{n}." for n, m in found.items() if n and isinstance(m, Baseline))
+    return {n: m for n, m in found.items() if not n.startswith(within or "-")}
+
+
 def _chosen(net: nn.Module, layers: Iterable[str] | None) -> dict[str, nn.Module]:
     known: dict[str, nn.Module] = dict(net.named_modules())
     if layers is None:
-        kinds = (Neuron, Baseline, RateLIF)
-        found: dict[str, nn.Module] = {n: m for n, m in known.items() if isinstance(m, kinds)}
-        within = tuple(f"{n}." for n, m in found.items() if n and isinstance(m, Baseline))
-        found = {n: m for n, m in found.items() if not n.startswith(within or "-")}
+        found = neurons_of(net)
         if not found:
             raise ConfigError(
                 f"{type(net).__name__} has no neurons to record; name layers, some of "

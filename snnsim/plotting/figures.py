@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnsim.activity import record
+from snnsim.activity import neurons_of, record
 from snnsim.errors import SnnsimError, naming
 from snnsim.synapses import Delayed
 from snnsim.units import steps_to_ms
@@ -50,7 +50,8 @@ def raster(net: nn.Module, x: Tensor, dt: float, title: str = "") -> Any:
     What is no spikes, such as a layer of leaky integrators, is drawn as its values.
     """
     panels = [("input", x[:, 0].flatten(1), True)]
-    for name, each in record(net, x).items():
+    recorded = record(net, x) if neurons_of(net) else {}
+    for name, each in recorded.items():
         layer = type(net.get_submodule(name)).__name__
         panels.append((layer, each.of(0).flatten(1), each.kind == "spikes"))
     figure, axes = _figure(len(panels), 1, 8, 1.2 + 1.8 * len(panels))

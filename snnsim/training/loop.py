@@ -216,12 +216,15 @@ class Loop:
 
     def _fail(self, what: str, x: Tensor | None = None) -> NoReturn:
         culprit = "" if x is None else f"; first not finite: {first_culprit(self._body, x)}"
+        raise NonFiniteError(
+            f"{what} is not finite {self._where()}{culprit}. {self._last_good()}. Try a smaller lr "
+            "or lr_delay, or clip"
+        )
+
+    def _last_good(self) -> str:
         last = None if self.out is None else self.out / "last.safetensors"
         good = str(last) if last is not None and last.is_file() else "none yet"
-        advice = "" if what == "the input" else ". Try a smaller lr or lr_delay, or clip"
-        raise NonFiniteError(
-            f"{what} is not finite {self._where()}{culprit}. Last good checkpoint: {good}{advice}"
-        )
+        return f"Last good checkpoint: {good}"
 
     def _check_weights(self) -> None:
         """Nothing that is not finite is evaluated, stored or predicted from."""

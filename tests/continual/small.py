@@ -62,6 +62,11 @@ def stream(scenario):
     return split_by_class("blobs", parts(), 2, scenario)
 
 
+def dense(n_in, n_out, **options):
+    """A connection that starts wide enough for a few steps of spikes."""
+    return sn.Dense(n_in, n_out, init="he", **options)
+
+
 def lif(n):
     return sn.LIF(n, dt=1.0, tau_mem=2.0, discretization="euler", reset="subtract")
 
@@ -69,9 +74,9 @@ def lif(n):
 def body(kind="dense"):
     torch.manual_seed(0)
     if kind == "dense":
-        return sn.Sequential(sn.Dense(CHANNELS, 16), lif(16), sn.Dense(16, 10), lif(10))
+        return sn.Sequential(dense(CHANNELS, 16), lif(16), dense(16, 10), lif(10))
     if kind == "recurrent":
-        return sn.Sequential(sn.Dense(CHANNELS, 10), sn.Recurrent(lif(10)))
+        return sn.Sequential(dense(CHANNELS, 10), sn.Recurrent(lif(10)))
     granularity = kind
     delayed = sn.Delayed(
         CHANNELS, 10, dt=1.0, max_delay_ms=2.0, granularity=granularity, kernel_count=2

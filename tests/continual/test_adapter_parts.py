@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small import CHANNELS, STEPS, learner, lif, stream
+from small import CHANNELS, STEPS, dense, learner, lif, stream
 
 import snnsim as sn
 from snnsim.continual import ContinualTrainer, Learner, dense_head, methods, task_recipe
@@ -133,7 +133,14 @@ def test_what_a_hypernetwork_holds_is_from_the_start_of_the_task():
 
 def sharp(scenario="class", **options):
     torch.manual_seed(4)
-    layers = (sn.Dense(CHANNELS, 20), lif(20), sn.Dense(20, 16), lif(16), sn.Dense(16, 12), lif(12))
+    layers = (
+        dense(CHANNELS, 20),
+        lif(20),
+        dense(20, 16),
+        lif(16),
+        dense(16, 12),
+        lif(12),
+    )
     made = Learner(sn.Sequential(*layers), dense_head(12), stream(scenario))
     with torch.no_grad():
         for p in made.body.parameters():
@@ -390,7 +397,7 @@ def test_a_run_of_one_task_needs_no_past():
     one = replace(stream("class"), tasks=stream("class").tasks[:1])
     for name in ("joint", "replay", "ewc", "rehearsal"):
         torch.manual_seed(1)
-        layers = (sn.Dense(CHANNELS, 10), lif(10))
+        layers = (dense(CHANNELS, 10), lif(10))
         made = Learner(sn.Sequential(*layers), dense_head(10), one)
         recipe = task_recipe(batch_size=21)
         found = ContinualTrainer(made, methods.get(name)(), recipe).run()

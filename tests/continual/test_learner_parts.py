@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small import CHANNELS, STEPS, body, learner, lif, name_of, stream
+from small import CHANNELS, STEPS, body, dense, learner, lif, name_of, stream
 
 import snnsim as sn
 from snnsim.continual import Learner, View, dense_head
@@ -85,7 +85,7 @@ def test_a_head_works_by_rates_where_the_read_out_does():
         return weighted_mean(v, 0.8)
 
     def layers():
-        return sn.Sequential(sn.Dense(CHANNELS, 10), RateLIF(10))
+        return sn.Sequential(dense(CHANNELS, 10), RateLIF(10))
 
     options = {"training": "dsr"}
     made = Learner(layers(), dense_head(10), stream("task"), readout=readout, **options)

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from small import CHANNELS, name_of, named_copy, precise, stream
+from small import CHANNELS, dense, name_of, named_copy, precise, stream
 
 import snnsim as sn
 from snnsim.continual import Learner, dense_head
@@ -95,7 +95,7 @@ def test_ewc_of_every_task_holds_each_around_its_own_weights(monkeypatch):
 
 def test_fisher_information_of_a_linear_network_is_its_closed_form(monkeypatch):
     torch.manual_seed(4)
-    body = sn.Sequential(sn.Dense(CHANNELS, 5))
+    body = sn.Sequential(dense(CHANNELS, 5))
     made = Learner(body, dense_head(5), stream("class")).double()
     made.stream = precise("class").stream
     with torch.no_grad():

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from small import CHANNELS, blobs, learner, lif, stream
+from small import CHANNELS, blobs, dense, learner, lif, stream
 
 import snnsim as sn
 from snnsim.continual import (
@@ -70,21 +70,29 @@ def train(body, scenario="class", recipe=RECIPE, **options):
 def deep():
     torch.manual_seed(0)
     return sn.Sequential(
-        sn.Dense(CHANNELS, 40), lif(40), sn.Dense(40, 30), lif(30), sn.Dense(30, 24), lif(24)
+        dense(CHANNELS, 40),
+        lif(40),
+        dense(40, 30),
+        lif(30),
+        dense(30, 24),
+        lif(24),
     )
 
 
 def recurrent():
     torch.manual_seed(0)
     return sn.Sequential(
-        sn.Dense(CHANNELS, 40), lif(40), sn.Dense(40, 24, bias=True), sn.Recurrent(lif(24))
+        dense(CHANNELS, 40),
+        lif(40),
+        dense(40, 24, bias=True),
+        sn.Recurrent(lif(24)),
     )
 
 
 def delayed(granularity):
     torch.manual_seed(0)
     synapses = sn.Delayed(40, 24, dt=1.0, max_delay_ms=2.0, granularity=granularity, kernel_count=2)
-    return sn.Sequential(sn.Dense(CHANNELS, 40), lif(40), synapses, sn.BatchNorm(24), lif(24))
+    return sn.Sequential(dense(CHANNELS, 40), lif(40), synapses, sn.BatchNorm(24), lif(24))
 
 
 BODIES = {
@@ -278,7 +286,7 @@ class _Images:
 
 def test_what_is_kept_of_many_tasks_comes_back_in_their_order():
     torch.manual_seed(0)
-    layers = (sn.Dense(CHANNELS, 10), lif(10), sn.Dense(10, 10), lif(10))
+    layers = (dense(CHANNELS, 10), lif(10), dense(10, 10), lif(10))
     tasks = permuted("many", (blobs(24, 0), None, blobs(6, 1)), 12)
     learns = Learner(sn.Sequential(*layers), dense_head(10), tasks)
     method = SHARP(horizon=3, per_class=2, samples=20)
@@ -298,11 +306,11 @@ def test_a_density_that_leaves_no_network_is_refused():
 def test_what_cannot_be_done_is_said():
     with pytest.raises(ConfigError, match="density is 0"):
         SHARP(density=0.0)
-    shallow = sn.Sequential(sn.Dense(CHANNELS, 10), lif(10))
+    shallow = sn.Sequential(dense(CHANNELS, 10), lif(10))
     with pytest.raises(ConfigError, match="another layer"):
         SHARP().attach(Learner(shallow, dense_head(10), stream("task")))
-    skipped = sn.Skip(sn.Sequential(sn.Dense(10, 10)))
-    skipping = sn.Sequential(sn.Dense(CHANNELS, 10), lif(10), skipped)
+    skipped = sn.Skip(sn.Sequential(dense(10, 10)))
+    skipping = sn.Sequential(dense(CHANNELS, 10), lif(10), skipped)
     with pytest.raises(ConfigError, match="skips"):
         SHARP().attach(Learner(skipping, dense_head(10), stream("task")))
     with pytest.raises(ConfigError, match="online"):

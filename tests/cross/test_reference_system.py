@@ -99,7 +99,7 @@ def reference_optimizers(reference: Reference, epochs: int):
     return (
         (main, positions),
         (
-            torch.optim.lr_scheduler.OneCycleLR(main, lr=5e-3, total_steps=epochs),
+            torch.optim.lr_scheduler.OneCycleLR(main, max_lr=5e-3, total_steps=epochs),
             torch.optim.lr_scheduler.CosineAnnealingLR(positions, T_max=epochs),
         ),
     )

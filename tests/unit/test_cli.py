@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,7 @@ def test_existing_run_is_refused_without_resume_and_unchanged(snnsim, run):
     [
         (("--set", "network.dropout=0.1"), "network.dropout"),
         (("--set", "data.dt=5"), "data.dt"),
-        (("--epochs", "3"), "training.epochs"),
+        (("--epochs", "1"), "training.epochs"),
         (("--seed", "1"), "seed"),
         (("--backend", "reference"), "backend"),
     ],
@@ -220,6 +221,23 @@ def test_resume_of_a_complete_run_changes_nothing(snnsim, run):
     assert summary == json.loads((run / "summary.json").read_text())
     assert "already complete" in answer.err
     assert contents(run) == before
+
+
+def test_a_complete_run_goes_on_to_more_epochs(snnsim, run, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(run, out)
+    before = (out / "metrics.jsonl").read_text().splitlines()
+    assert snnsim(*TRAIN, "--out", out, "--resume", "--epochs", 4).code == 0
+    after = (out / "metrics.jsonl").read_text().splitlines()
+    assert after[: len(before)] == before and len(after) == 4
+    assert json.loads((out / "summary.json").read_text())["epochs"] == 4
+    stored = json.loads((out / "run.json").read_text())
+    assert stored["config"]["training"]["epochs"] == 4
+    answer = snnsim(*TRAIN, "--out", out, "--resume", "--epochs", 4)
+    assert answer.code == 0 and "already complete" in answer.err
+    assert_one_error(
+        snnsim(*TRAIN, "--out", out, "--resume"), str(out), "(differs in training.epochs)"
+    )
 
 
 def test_resume_into_an_absent_folder_starts_a_run(snnsim, tmp_path):

@@ -50,7 +50,7 @@ def test_a_dense_connection_is_a_product_and_a_bias():
 
 def test_the_weights_of_a_dense_connection_start_by_its_inputs():
     torch.manual_seed(0)
-    weight = Dense(600, 50).weight.detach()
+    weight = Dense(600, 50, init="he").weight.detach()
     assert weight.shape == (50, 600)
     assert 0.99 * 0.1 < float(weight.abs().max()) <= 0.1
 

@@ -13,7 +13,7 @@ from small_training import Recorder, Tiny, changed, network, trainer
 import snnsim as sn
 from snnsim.functional.readouts import READOUTS
 from snnsim.layer import Layer, add_auxiliary_loss
-from snnsim.training import Trainer, evaluate, fit, predict
+from snnsim.training import Trainer, evaluate, loop, predict
 from snnsim.training.rules import prepare
 from snnsim.training.rules.online import online_gradients
 
@@ -163,7 +163,7 @@ def test_a_training_batch_is_as_long_as_its_own_longest_sample(parts):
 
     data = Noting(22, seed=1)
     trainer(changed(epochs=2, accumulate=parts), train=data).run()
-    order = [fit.epoch_order(22, 0, epoch) for epoch in (0, 1)]
+    order = [loop.epoch_order(22, 0, epoch) for epoch in (0, 1)]
     expected = []
     for each in order:
         for first in range(0, 22, 5):

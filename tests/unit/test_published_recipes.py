@@ -98,9 +98,13 @@ def test_weights_start_uniformly_for_all_kernels_of_all_inputs(count, granularit
     assert abs(float(weight.mean())) < 0.02 * bound
 
 
+WITHOUT = {"dt": 1.0, "tau_mem": 5.0, "max_delay_ms": 4, "dropout": 0.0, "delays": "none"}
+
+
 def test_dense_weights_start_as_those_of_one_kernel():
     torch.manual_seed(0)
-    weight = sn.Dense(150, 100).weight.detach()
+    net = sn.delay_network((150, 100), **WITHOUT)
+    weight = net[0].weight.detach()
     bound = math.sqrt(6 / 150)
     assert 0.998 * bound < float(weight.abs().max()) <= bound
     assert float(weight.var()) == pytest.approx(bound**2 / 3, rel=0.03)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import snnsim as sn
+from snnsim import processes
 from snnsim.errors import ConfigError, ShapeError
 from snnsim.networks import dropout as dropping
 from snnsim.networks import fusion, normalization
@@ -50,6 +51,13 @@ class Processes:
         assert int(own) == self.rows[self.own]
         for tensor, rows in zip(into, self.rows, strict=True):
             tensor.fill_(rows)
+
+
+def pretend(monkeypatch, module, group):
+    """Have a module of layers find itself in a group of processes."""
+    monkeypatch.setattr(processes, "distributed", group)
+    if hasattr(module, "distributed"):
+        monkeypatch.setattr(module, "distributed", group)
 
 
 def norm(n=3, **options):
@@ -99,15 +107,15 @@ def test_normalisation_is_torchs_with_every_option(options, training):
 @pytest.mark.parametrize("shape", [(7, 4, 3), (2, 4, 3, 5)])
 @pytest.mark.parametrize("size", [1, 2])
 def test_processes_normalise_their_batches_together(monkeypatch, size, shape, options):
-    monkeypatch.setattr(normalization, "distributed", Processes(size))
+    pretend(monkeypatch, normalization, Processes(size))
     layer = norm(**options)
     compare(layer, torchs(layer), 3 * random(*shape) - 1, copies=size)
 
 
 def test_processes_that_are_not_there_or_not_training_are_not_asked(monkeypatch):
     x = random(7, 4, 3)
-    for processes, training in ((Processes(5, initialized=False), True), (Processes(5), False)):
-        monkeypatch.setattr(normalization, "distributed", processes)
+    for group, training in ((Processes(5, initialized=False), True), (Processes(5), False)):
+        pretend(monkeypatch, normalization, group)
         layer = norm().train(training)
         compare(layer, torchs(layer).train(training), x)
 
@@ -122,13 +130,13 @@ def test_one_value_has_no_variance():
 
 
 def test_one_value_of_all_processes_has_no_variance(monkeypatch):
-    monkeypatch.setattr(normalization, "distributed", Processes(1))
+    pretend(monkeypatch, normalization, Processes(1))
     layer = norm()
     before = layer.running_var.clone()
     with pytest.raises(ShapeError, match="more than one value"):
         layer(random(1, 1, 3))
     assert torch.equal(layer.running_var, before)
-    monkeypatch.setattr(normalization, "distributed", Processes(2))
+    pretend(monkeypatch, normalization, Processes(2))
     assert norm()(random(1, 1, 3))[0].shape == (1, 1, 3)  # two processes have two values
 
 
@@ -197,7 +205,7 @@ def test_processes_draw_one_mask_and_take_their_rows(monkeypatch, own):
     rows, layer = (3, 1, 4), sn.Dropout(0.5)
     torch.manual_seed(7)
     whole = layer(torch.ones(2, 8, 5, 6))[1]["mask"]
-    monkeypatch.setattr(dropping, "distributed", Processes(own=own, rows=rows))
+    pretend(monkeypatch, dropping, Processes(own=own, rows=rows))
     torch.manual_seed(7)
     y, state = layer(torch.ones(2, rows[own], 5, 6))
     first = sum(rows[:own])
@@ -381,9 +389,9 @@ def test_inputs_that_run_as_one(monkeypatch):
     mixed = [sn.BatchNorm(4), sn.LIF(4, dt=1.0)]
     mixed[0].running_mean = mixed[0].running_mean.double()
     assert not fusion.can_run(mixed, x)
-    monkeypatch.setattr(fusion, "distributed", Processes())
+    pretend(monkeypatch, fusion, Processes())
     assert not can(x) and can(x, training=False)
-    monkeypatch.setattr(fusion, "distributed", Processes(initialized=False))
+    pretend(monkeypatch, fusion, Processes(initialized=False))
     assert can(x)
 
 
