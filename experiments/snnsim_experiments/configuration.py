@@ -205,7 +205,8 @@ def _on_stream(
     values, changed = family.merged(layers, method), layers[-1]  # a file may be of another stream
     model = values["network"].pop("baseline", "" if model == SPIKING else model) or SPIKING
     with given_by(config, changes):
-        data = check_section("stream", fields(streams.build), values["stream"])
+        known = fields(streams.StreamOptions, keyword_only=False)
+        data = check_section("stream", known, values["stream"])
         streams.check_used(stream, changed.get("stream", {}))
         network = _of_stream(stream, model, values)
         used = [*changed.get("network", {}), *(s for s in OF_MODELS if values[s])]
@@ -221,8 +222,8 @@ def _on_stream(
 
 def _of_stream(stream: str, model: str, values: Sections) -> dict[str, Any]:
     """The network section, with encoder and options of a baseline if it is one."""
-    apart = ("model", *OF_MODELS)
-    known = {k: v for k, v in fields(networks.build).items() if k not in apart}
+    known = fields(networks.NetworkOptions, keyword_only=False)
+    known = {k: v for k, v in known.items() if k not in OF_MODELS}
     network = check_section("network", known, values["network"])
     if model == SPIKING:
         return network | dict.fromkeys(OF_MODELS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any, cast
@@ -25,33 +26,11 @@ from snnsim_experiments.experiment import SPIKING
 CONNECTIONS = ("dense", "axonal", "dendritic", "synaptic", "recurrent")
 
 
-def build(
-    stream: Stream,
-    *,
-    hidden: list[int] | None = None,
-    convolutions: list[int] | None = None,
-    residual: list[int] | None = None,
-    stem: int = 3,
-    steps: int = 6,
-    learning: str = "bptt",
-    feedback: str = "backprop",
-    connections: str = "dense",
-    norm: bool = False,
-    tau_mem: float = 2.0,
-    max_delay_steps: int = 24,
-    readout: str = "mean",
-    gain: float = 1.0,
-    model: str = SPIKING,
-    width: int = 128,
-    depth: int = 1,
-    dropout: float = 0.0,
-    encoder: dict[str, Any] | None = None,
-    options: dict[str, Any] | None = None,
-) -> Learner:
-    """A spiking network, or a rate-coded one, for a stream.
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What a network on a stream may be told.
 
-    Args:
-        stream: the tasks.
+    Attributes:
         hidden: sizes of the fully connected hidden layers; ``None`` for two of 800, or for
             none behind convolutions.
         convolutions: channels of 3 x 3 convolutions, each with neurons and a mean over 2 x 2
@@ -69,81 +48,123 @@ def build(
         tau_mem: membrane time constant in steps.
         max_delay_steps: of delays.
         readout: of the head's outputs; ``"dsr"`` has its own, a weighted mean.
-        model: ``"spiking"``, or the name of a rate-coded one; of the options above that knows
+        gain: weights start uniform within ``gain / sqrt(fan_in)``; 1 is torch's own start.
+        width, depth, dropout: of the layers of a rate-coded model, which of the above knows
             ``steps`` and ``readout``.
-        width, depth, dropout: of its layers.
         encoder: arguments of its :class:`snnsim.baselines.RateEncoder`.
         options: of the model.
-        gain: weights start uniform within ``gain / sqrt(fan_in)``; 1 is torch's own start.
     """
-    check_choice("connections", connections, CONNECTIONS)
-    if learning == "dsr" and connections != "dense":
-        raise ConfigError("learning 'dsr' knows rates only: use connections='dense'")
-    for sizes in (hidden, convolutions, residual):
-        for size in sizes or ():
-            check_number("a layer's size", size, 1)
-    for name, count in (("steps", steps), ("max_delay_steps", max_delay_steps), ("stem", stem)):
-        check_number(name, count, 1)
-    check_number("tau_mem", tau_mem, 1)
-    check_number("gain", gain, above=0)
+
+    hidden: list[int] | None = None
+    convolutions: list[int] | None = None
+    residual: list[int] | None = None
+    stem: int = 3
+    steps: int = 6
+    learning: str = "bptt"
+    feedback: str = "backprop"
+    connections: str = "dense"
+    norm: bool = False
+    tau_mem: float = 2.0
+    max_delay_steps: int = 24
+    readout: str = "mean"
+    gain: float = 1.0
+    width: int = 128
+    depth: int = 1
+    dropout: float = 0.0
+    encoder: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("connections", self.connections, CONNECTIONS)
+        if self.learning == "dsr" and self.connections != "dense":
+            raise ConfigError("learning 'dsr' knows rates only: use connections='dense'")
+        for sizes in (self.hidden, self.convolutions, self.residual):
+            for size in sizes or ():
+                check_number("a layer's size", size, 1)
+        for name in ("steps", "max_delay_steps", "stem", "tau_mem"):
+            check_number(name, getattr(self, name), 1)
+        check_number("gain", self.gain, above=0)
+
+
+def build(stream: Stream, *, model: str = SPIKING, **options: Any) -> Learner:
+    """A spiking network, or a rate-coded one, for a stream.
+
+    Args:
+        stream: the tasks.
+        model: ``"spiking"``, or the name of a rate-coded one.
+        options: those of :class:`NetworkOptions`.
+    """
+    told = NetworkOptions(**options)
     shape = tuple(stream.tasks[0].test.batch([0]).x.shape[2:])
     still = bool((stream.tasks[0].test.lengths == 1).all())
-    if still and connections not in ("dense", "recurrent"):
+    if still and told.connections not in ("dense", "recurrent"):
         raise ConfigError("delays need sequences, but this stream shows still images")
-    layers: list[torch.nn.Module] = []
-    repeat: list[torch.nn.Module] = [sn.Repeat(steps)] if still else []
+    repeat: list[torch.nn.Module] = [sn.Repeat(told.steps)] if still else []
     if model != SPIKING:
         body = RateNetwork(
-            math.prod(shape), 0, model, width=width, depth=depth, dropout=dropout,
-            encoder=encoder, options=options,
+            math.prod(shape), 0, model, width=told.width, depth=told.depth, dropout=told.dropout,
+            encoder=told.encoder, options=told.options,
         )  # fmt: skip
         return _rate_coded(
-            stream, body, width, repeat,
-            readout=get_readout(readout), training=learning, feedback=feedback,
+            stream, body, told.width, repeat,
+            readout=get_readout(told.readout), training=told.learning, feedback=told.feedback,
         )  # fmt: skip
-    if convolutions or residual:
-        if len(shape) != 3 or connections != "dense":
-            raise ConfigError(
-                f"convolutions need images [C, H, W] and connections='dense', but a sample is "
-                f"{list(shape)} and connections {connections!r}"
-            )
-        for channels in convolutions or ():
-            layers.append(_convolution(shape[0], channels, gain))
-            if norm:
-                layers.append(sn.BatchNorm(channels))
-            layers += [*repeat, _neurons(learning, connections, (channels, *shape[1:]), tau_mem)]
-            layers.append(sn.AvgPool2d(2))
-            shape, repeat = (channels, shape[1] // 2, shape[2] // 2), []
-    if residual:
-        make = partial(_neurons, learning, connections, tau_mem=tau_mem)
-        layers += _residual(shape, residual, stem, repeat, make, gain)
-        shape, repeat = (residual[-1],), []
-    if len(shape) > 1:
-        layers.append(torch.nn.Flatten(2))
-    wide = hidden if hidden is not None else ([] if convolutions or residual else [800, 800])
-    sizes = [math.prod(shape), *wide]
-    for n_in, n_out in pairwise(sizes):
-        connection = _connect(connections, n_in, n_out, max_delay_steps)
-        torch.nn.init.uniform_(connection.weight, -gain / n_in**0.5, gain / n_in**0.5)
-        layers.append(connection)
-        if norm:
-            layers.append(sn.BatchNorm(n_out))
-        layers += repeat
-        repeat = []
-        layers.append(_neurons(learning, connections, n_out, tau_mem))
-    decay = RateLIF(1).decay
-    score: Callable[..., Tensor] = get_readout(readout)
-    if learning == "dsr":
-        score = _WeightedMean(decay)
+    layers, features = _spiking(told, shape, repeat)
+    score: Callable[..., Tensor] = get_readout(told.readout)
+    if told.learning == "dsr":
+        score = _WeightedMean(RateLIF(1).decay)
     return Learner(
         sn.Sequential(*layers),
-        dense_head(sizes[-1]),
+        dense_head(features),
         stream,
-        training=learning,
-        feedback=feedback,
-        trace_decay=tau_to_decay(tau_mem, 1.0, "euler"),
+        training=told.learning,
+        feedback=told.feedback,
+        trace_decay=tau_to_decay(told.tau_mem, 1.0, "euler"),
         readout=score,
     )
+
+
+Layers = list[torch.nn.Module]
+
+
+def _spiking(told: NetworkOptions, shape: tuple[int, ...], repeat: Layers) -> tuple[Layers, int]:
+    """The layers of a spiking network for samples of a shape, and how many features it has."""
+    layers, deep = Layers(), bool(told.convolutions or told.residual)
+    if deep:
+        layers, shape, repeat = _of_images(told, shape, repeat)
+    if len(shape) > 1:
+        layers.append(torch.nn.Flatten(2))
+    wide = told.hidden if told.hidden is not None else ([] if deep else [800, 800])
+    sizes = [math.prod(shape), *wide]
+    for n_in, n_out in pairwise(sizes):
+        connection = _connect(told.connections, n_in, n_out, told.max_delay_steps)
+        bound = told.gain / n_in**0.5
+        torch.nn.init.uniform_(connection.weight, -bound, bound)
+        layers += [connection, *([sn.BatchNorm(n_out)] if told.norm else []), *repeat]
+        repeat = []
+        layers.append(_neurons(told, n_out))
+    return layers, sizes[-1]
+
+
+def _of_images(
+    told: NetworkOptions, shape: tuple[int, ...], repeat: Layers
+) -> tuple[Layers, tuple[int, ...], Layers]:
+    """Convolutions and residual stages, the shape behind them, and what is still to repeat."""
+    if len(shape) != 3 or told.connections != "dense":
+        raise ConfigError(
+            f"convolutions need images [C, H, W] and connections='dense', but a sample is "
+            f"{list(shape)} and connections {told.connections!r}"
+        )
+    layers: Layers = []
+    for channels in told.convolutions or ():
+        layers.append(_convolution(shape[0], channels, told.gain))
+        layers += [*([sn.BatchNorm(channels)] if told.norm else []), *repeat]
+        layers += [_neurons(told, (channels, *shape[1:])), sn.AvgPool2d(2)]
+        shape, repeat = (channels, shape[1] // 2, shape[2] // 2), []
+    if told.residual:
+        layers += _residual(told, shape, repeat)
+        shape, repeat = (told.residual[-1],), []
+    return layers, shape, repeat
 
 
 def _rate_coded(
@@ -218,21 +239,15 @@ def _connect(connections: str, n_in: int, n_out: int, longest: int) -> sn.Dense 
     return sn.Delayed(n_in, n_out, dt=1.0, max_delay_ms=float(longest), granularity=connections)
 
 
-def _residual(
-    shape: tuple[int, ...],
-    stages: list[int],
-    stem: int,
-    repeat: list[torch.nn.Module],
-    make: Callable[[Any], Layer],
-    gain: float,
-) -> list[torch.nn.Module]:
+def _residual(told: NetworkOptions, shape: tuple[int, ...], repeat: Layers) -> Layers:
     """A residual network with neurons before convolutions, down to one value per channel.
 
     Source: He et al. 2016 (arXiv:1603.05027), with spiking neurons in place of rectifiers.
     """
+    stages, gain, make = told.residual or [], told.gain, partial(_neurons, told)
     channels, size = stages[0], (shape[1], shape[2])
-    stride = 1 if stem <= 3 else 2
-    layers: list[torch.nn.Module] = [_convolution(shape[0], channels, gain, stem, stride), *repeat]
+    stride = 1 if told.stem <= 3 else 2
+    layers: Layers = [_convolution(shape[0], channels, gain, told.stem, stride), *repeat]
     size = (-(-size[0] // stride), -(-size[1] // stride))
     for stage, wide in enumerate(stages):
         for block in range(2):
@@ -263,9 +278,9 @@ def _convolution(
     return convolution
 
 
-def _neurons(learning: str, connections: str, n: Any, tau_mem: float) -> Layer:
-    if learning == "dsr":
+def _neurons(told: NetworkOptions, n: Any) -> Layer:
+    if told.learning == "dsr":
         return RateLIF(n)
     options: dict[str, Any] = {"discretization": "euler", "reset": "subtract"}
-    lif = sn.LIF(n, dt=1.0, tau_mem=tau_mem, surrogate=Sigmoid(alpha=4.0), **options)
-    return sn.Recurrent(lif) if connections == "recurrent" else lif
+    lif = sn.LIF(n, dt=1.0, tau_mem=told.tau_mem, surrogate=Sigmoid(alpha=4.0), **options)
+    return sn.Recurrent(lif) if told.connections == "recurrent" else lif

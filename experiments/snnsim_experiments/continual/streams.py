@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,41 +90,19 @@ def is_still(stream: str) -> bool:
     return parse(stream)[1] in images.names()
 
 
-def _has(data: str, split: str) -> bool:
-    module = images.get(data) if data in images.names() else snnsim_datasets.get(data)
-    return split in module.INFO.splits
+@dataclass(frozen=True)
+class StreamOptions:
+    """What a stream may be told.
 
-
-def build(
-    stream: str,
-    root: str | None,
-    progress: Any = None,
-    *,
-    scenario: str = "task",
-    tasks: int = 10,
-    per_task: int = 2,
-    seed: int = 0,
-    order_seed: int = -1,
-    turn: float = 18.0,
-    samples: int = 4000,
-    validation: bool = True,
-    evaluate: str = "test",
-    protocol: str = "",
-) -> Stream:
-    """A stream by name.
-
-    Args:
-        stream: its name.
-        root: folder of the data set's files.
-        progress: told of downloads.
+    Attributes:
         scenario: of a split by class: ``"task"``, ``"class"`` or ``"domain"``.
         tasks: of permuted and rotated streams.
         per_task: classes per task of a split.
         seed: of the permutations.
         order_seed: of a random order of the classes; -1 keeps their order.
+        turn: degrees from task to task of a rotated stream.
         samples: training sequences per task of a curriculum; a quarter as many are held out, and a
             quarter are for tests.
-        turn: degrees from task to task of a rotated stream.
         validation: whether a part of the training data is held out and not trained on (not by
             speakers, all of whom are tasks).
         evaluate: ``"test"``, or ``"validation"`` to test on the part held out (by speakers: on
@@ -132,44 +110,75 @@ def build(
         protocol: of splits, for data sets that have several: ``"speaker"`` for GSC without the
             lists of its official split.
     """
+
+    scenario: str = "task"
+    tasks: int = 10
+    per_task: int = 2
+    seed: int = 0
+    order_seed: int = -1
+    turn: float = 18.0
+    samples: int = 4000
+    validation: bool = True
+    evaluate: str = "test"
+    protocol: str = ""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_choice("evaluate", self.evaluate, EVALUATED)
+
+
+def build(stream: str, root: str | None, progress: Any = None, **options: Any) -> Stream:
+    """A stream by name.
+
+    Args:
+        stream: its name.
+        root: folder of the data set's files.
+        progress: told of downloads.
+        options: those of :class:`StreamOptions`.
+    """
     kind, name = parse(stream)
-    check_seed(seed)
-    check_choice("evaluate", evaluate, EVALUATED)
-    if evaluate == "validation":
-        if not validation:
+    told = StreamOptions(**options)
+    if told.evaluate == "validation":
+        if not told.validation:
             raise ConfigError(
                 f"evaluate='validation' but nothing is held out of {stream}; "
                 "set stream.validation=true"
             )
-        stream_of_all = build(
-            stream, root, progress, scenario=scenario, tasks=tasks, per_task=per_task, seed=seed,
-            order_seed=order_seed, turn=turn, samples=samples, protocol=protocol,
-        )  # fmt: skip
-        apart = (_on_held_out(task, i) for i, task in enumerate(stream_of_all.tasks))
-        return replace(stream_of_all, tasks=tuple(apart))
+        whole = build(stream, root, progress, **{**options, "evaluate": "test"})
+        apart = (_on_held_out(task, i) for i, task in enumerate(whole.tasks))
+        return replace(whole, tasks=tuple(apart))
     if kind == "curriculum":
-        return _curriculum(name, tasks, samples, scenario, seed)
+        return _curriculum(name, told)
     if kind == "collection":
-        return _five_datasets(stream, root, progress, scenario, validation)
-    load: Callable[..., Any] = images.load if name in images.names() else snnsim_datasets.load
-    options = {"progress": progress}
-    if protocol:
-        module = images.get(name) if name in images.names() else snnsim_datasets.get(name)
-        if "protocol" not in inspect.signature(module.load).parameters:
-            raise ConfigError(f"stream.protocol is {protocol!r}, but {name} has one split only")
-        options["protocol"] = protocol
-    whole = kind == "speakers" or not validation
-    trained = "train_all" if whole and _has(name, "train_all") else "train"
-    train = load(name, trained, root, **options)
-    held = None if whole else load(name, "validation", root, **options)
-    parts = (train, held, load(name, "test", root, **options))
+        return _five_datasets(stream, root, progress, told)
+    parts = _parts(kind, name, root, {"progress": progress}, told)
     if kind == "permuted":
-        return permuted(stream, parts, tasks, seed)
+        return permuted(stream, parts, told.tasks, told.seed)
     if kind == "rotated":
-        return rotated(stream, parts, [turn * task for task in range(tasks)])
+        return rotated(stream, parts, [told.turn * task for task in range(told.tasks)])
     if kind == "speakers":
         return split_by_speaker(stream, parts)
-    return split_by_class(stream, parts, per_task, scenario, None if order_seed < 0 else order_seed)
+    order = None if told.order_seed < 0 else told.order_seed
+    return split_by_class(stream, parts, told.per_task, told.scenario, order)
+
+
+def _parts(
+    kind: str, name: str, root: str | None, options: dict[str, Any], told: StreamOptions
+) -> tuple[Any, Any, Any]:
+    """Training, validation and test data of a stream of one data set."""
+    module: Any = images.get(name) if name in images.names() else snnsim_datasets.get(name)
+    load: Callable[..., Any] = images.load if name in images.names() else snnsim_datasets.load
+    if told.protocol:
+        if "protocol" not in inspect.signature(module.load).parameters:
+            raise ConfigError(
+                f"stream.protocol is {told.protocol!r}, but {name} has one split only"
+            )
+        options = options | {"protocol": told.protocol}
+    whole = kind == "speakers" or not told.validation
+    trained = "train_all" if whole and "train_all" in module.INFO.splits else "train"
+    train = load(name, trained, root, **options)
+    held = None if whole else load(name, "validation", root, **options)
+    return train, held, load(name, "test", root, **options)
 
 
 def _on_held_out(task: Task, number: int) -> Task:
@@ -183,14 +192,13 @@ def _on_held_out(task: Task, number: int) -> Task:
     return replace(task, train=train, test=test)
 
 
-def _five_datasets(
-    name: str, root: str | None, progress: Any, scenario: str, validation: bool
-) -> Stream:
+def _five_datasets(name: str, root: str | None, progress: Any, told: StreamOptions) -> Stream:
     """Five image sets of ten classes each, on a canvas of 3 x 32 x 32.
 
     ``root`` holds a folder for each (``cifar10``, ``mnist``, ``svhn``, ``fashion_mnist`` or
     ``fashion-mnist``, ``notmnist``).
     """
+    validation, scenario = told.validation, told.scenario
     if scenario == "class":
         raise ConfigError("5-datasets is a stream of whole sets: use scenario 'task' or 'domain'")
     made = []
@@ -207,12 +215,13 @@ def _five_datasets(
     return Stream(name, scenario, tuple(made))
 
 
-def _curriculum(name: str, tasks: int, samples: int, scenario: str, seed: int) -> Stream:
+def _curriculum(name: str, told: StreamOptions) -> Stream:
     """Memories of 2, 3, ... bits, each with a head of its own, or one head for all."""
+    samples, scenario, seed = told.samples, told.scenario, told.seed
     if scenario == "class":
         raise ConfigError(f"all tasks of {name} have the same two answers: use 'task' or 'domain'")
     made = []
-    for memory in range(2, 2 + tasks):
+    for memory in range(2, 2 + told.tasks):
         sizes = {"train": samples, "validation": samples // 4, "test": samples // 4}
         train, held, test = (
             CURRICULA[name](memory, max(size, 1), 3 * seed + i)
