@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snnsim.baselines import Baseline
 from snnsim.data import Sequences, describe, fetch
 from snnsim.errors import ConfigError, ShapeError, nearest, short
-from snnsim.layer import Layer, evaluating, listening, map_state
+from snnsim.layer import Layer, device_of, evaluating, listening, map_state
 from snnsim.neurons import LI, Neuron
 from snnsim.training.evaluate import equally_padded, run_padded
 from snnsim.training.rules.dsr import RateLIF
@@ -106,7 +106,7 @@ def record(
         return dict(activity)
     parts: list[tuple[np.ndarray, dict[str, Recording]]] = []
     steps, dt = int(np.max(data.lengths)), describe(data).dt
-    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    device = device_of(net)
     for chosen, padded in equally_padded(data.lengths, steps, batch_size):
         batch = fetch(data, chosen, padded)
         x = batch.x.to(device)

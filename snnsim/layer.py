@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -220,6 +221,16 @@ def weighted_losses(weight: float) -> Iterator[None]:
         yield
     for name, value in part.items():
         add_auxiliary_loss(name, weight * value)
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """Where a network computes: the device of its first parameter or buffer.
+
+    >>> device_of(nn.Linear(2, 3)).type
+    'cpu'
+    """
+    first = next(itertools.chain(net.parameters(), net.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
 
 
 def start_training(net: nn.Module) -> None:

@@ -34,6 +34,18 @@ def up_to_date(given: Mapping[str, Any], former: Mapping[str, str], what: str) -
     return {former.get(name, name): value for name, value in given.items()}
 
 
+def not_needed(given: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
+    """Arguments that a function once took: said to be passed over; others are none of its own.
+
+    Raises:
+        TypeError: for an argument that it never took.
+    """
+    for name in given:
+        if name not in names:
+            raise TypeError(f"got an unexpected keyword argument {name!r}")
+        warnings.warn(f"{name} is not needed any more: {why}", FutureWarning, stacklevel=3)
+
+
 def renamed(former: Mapping[str, str]) -> Callable[[Kind], Kind]:
     """Have a class take arguments, and give attributes, by their names of before as well."""
 

@@ -123,11 +123,11 @@ def _dataset_app(name: str) -> typer.Typer:
             raise ConfigError(f"{run} is a run on {config.source}: snnsim {config.source} evaluate")
         place = device_of(device)
         data = load_split(config, split, facts.get("root") if root is None else root)
-        scores = score(net.to(place), config, data, facts["steps"], place).by_name()
+        scores = score(net.to(place), config, data, facts["steps"]).by_name()
         over_time: dict[str, float] = {}
         if every:
             file = run / "plots" / f"accuracy_over_time-{split}.png"
-            over_time = score_over_time(net, config, data, facts["steps"], place, every, file)
+            over_time = score_over_time(net, config, data, facts["steps"], every, file)
         if as_json:
             further = {"over_time": over_time} if every else {}
             print(json.dumps({"split": split, **scores, **further}))  # noqa: T201

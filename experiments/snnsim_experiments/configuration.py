@@ -123,7 +123,6 @@ def resolve(
     seed: int = 0,
     epochs: int | None = None,
     backend: str = "auto",
-    width: int = 0,
 ) -> Experiment:
     """An experiment from defaults, a configuration and single changes.
 
@@ -135,8 +134,9 @@ def resolve(
         changes: ``section.key=value`` strings, or a mapping from ``section.key`` to values; they
             win.
         seed, epochs, backend: as on the command line.
-        width: of a baseline's layers; 0: to be found from a budget by
-            :func:`snnsim_experiments.fit`.
+
+    A baseline's layers have the width 0 until :func:`snnsim_experiments.fit` or ``with_width`` has
+    given them one.
 
     Raises:
         ConfigError: for a key that is not known, a value of another type or out of its range.
@@ -151,7 +151,7 @@ def resolve(
     elif model == SPIKING:
         made = _spiking(source, config, changes, epochs)
     else:
-        made = _rate_coded(source, model, config, changes, epochs, width)
+        made = _rate_coded(source, model, config, changes, epochs)
     return Experiment(**made, seed=seed, backend=backend)
 
 
@@ -171,7 +171,7 @@ def _spiking(
 
 
 def _rate_coded(
-    dataset: str, model: str, config: str | None, changes: Changes, epochs: int | None, width: int
+    dataset: str, model: str, config: str | None, changes: Changes, epochs: int | None
 ) -> dict[str, Any]:
     baselines.get(model)
     snnsim_datasets.get(dataset)
@@ -184,7 +184,7 @@ def _rate_coded(
         data = check_data(dataset, values["data"])
         recipe = recipe_of(values["training"], epochs)
         network = check_section("network", known, values["network"])
-        network |= {"width": width, **_of_model(model, values)}
+        network |= {"width": 0, **_of_model(model, values)}
     if recipe.readout == "last" and not recipe.mask_padding:
         raise ConfigError(
             "training.readout is 'last' with mask_padding=false, but a baseline's outputs are 0 "

@@ -170,9 +170,9 @@ def _note_start(
 
 def _tested(experiment: Experiment, trainer: Trainer, test_set: Any) -> dict[str, Any]:
     """The summary of a finished training; the network then has its best weights."""
-    last = score(trainer.net, experiment, test_set, trainer.steps, trainer.device)
+    last = score(trainer.net, experiment, test_set, trainer.steps)
     trainer.load_best()
-    test = score(trainer.net, experiment, test_set, trainer.steps, trainer.device)
+    test = score(trainer.net, experiment, test_set, trainer.steps)
     return {
         "test_accuracy": test.accuracy,
         "validation_accuracy": trainer.position.best_score,
@@ -211,25 +211,25 @@ def facts_for_later(data: Any) -> dict[str, Any]:
     }
 
 
-def score(net, config: Experiment, data: Any, steps: int, device: torch.device) -> Scores:
+def score(net, config: Experiment, data: Any, steps: int) -> Scores:
     """Evaluate by the rules of a configuration's recipe."""
     recipe = config.recipe
     return evaluate(
         net, data,
         readout=recipe.readout, mask_padding=recipe.mask_padding,
-        batch_size=recipe.batch_size, steps=steps, device=device, check_finite=recipe.check_finite,
+        batch_size=recipe.batch_size, steps=steps, check_finite=recipe.check_finite,
     )  # fmt: skip
 
 
 def score_over_time(
-    net, config: Experiment, data: Any, steps: int, device: torch.device, every: int, plot: Path
+    net, config: Experiment, data: Any, steps: int, every: int, plot: Path
 ) -> dict[str, float]:
     """Accuracy by the time seen, ``{"100": 0.3, ...}`` in ms; also drawn to a file."""
     recipe = config.recipe
     found = accuracy_over_time(
         net, data, every=every,
         readout=recipe.readout, mask_padding=recipe.mask_padding,
-        batch_size=recipe.batch_size, steps=steps, device=device, check_finite=recipe.check_finite,
+        batch_size=recipe.batch_size, steps=steps, check_finite=recipe.check_finite,
     )  # fmt: skip
     ms = [step * data.dt for step in found.steps]
     if importlib.util.find_spec("matplotlib") is not None:

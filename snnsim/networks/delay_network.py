@@ -71,56 +71,48 @@ def delay_network(
         )
     check_choice("delays", delays, DELAYS)
     check_choice("neuron", neuron, NEURONS)
-    conv_backend = "reference" if backend == "reference" else "auto"
+    common: dict[str, Any] = {"dt": dt, "tau_mem": tau_mem, "backend": backend}
+    connection: dict[str, Any] = {
+        "dt": dt,
+        "max_delay_ms": max_delay_ms,
+        "granularity": granularity,
+        "kernel_count": kernel_count,
+        "padding": padding,
+        "backend": "reference" if backend == "reference" else "auto",
+    }
 
     def connect(n_in: int, n_out: int) -> Layer:
         if delays == "none":
             return Dense(n_in, n_out, init="he")
-        return Delayed(
-            n_in,
-            n_out,
-            dt=dt,
-            max_delay_ms=max_delay_ms,
-            granularity=granularity,
-            kernel_count=kernel_count,
-            learn_delay=delays == "learned",
-            padding=padding,
-            backend=conv_backend,
-        )
-
-    common: dict[str, Any] = {
-        "dt": dt,
-        "tau_mem": tau_mem,
-        "discretization": "euler",
-        "backend": backend,
-    }
+        return Delayed(n_in, n_out, learn_delay=delays == "learned", **connection)
 
     def neurons(n: int) -> Layer:
-        cell: LIF | AdLIF
-        if neuron == "lif":
-            cell = LIF(n, reset="zero", surrogate=ATan(alpha=5.0), **common)
-        else:  # couplings start in the published ranges, drawn anew for each neuron, but ``a`` in
-            # 0 .. 1 and not in -1 .. 1: where it is negative, membrane and adaptation drive each
-            # other and grow without bound
-            one = torch.ones(n)
-            couplings: dict[str, Any] = {"a": torch.rand(n), "b": 2 * torch.rand(n)}
-            couplings |= {"tau_mem": tau_mem * one, "tau_adapt": tau_adapt * one}
-            surrogate = ATan(alpha=5.0)
-            cell = AdLIF(
-                n, dt=dt, backend=backend, surrogate=surrogate, learn=tuple(couplings), **couplings
-            )
+        adaptive = neuron == "adlif"
+        cell = _adaptive(n, tau_adapt, **common) if adaptive else _published(n, **common)
         return Recurrent(cell) if recurrent else cell
 
     layers: list[Layer] = []
     for n_in, n_out in itertools.pairwise(sizes[:-1]):
-        layers += [
-            connect(n_in, n_out),
-            BatchNorm(n_out),
-            neurons(n_out),
-            Dropout(dropout),
-        ]
-    layers += [connect(sizes[-2], sizes[-1]), LI(sizes[-1], **common)]
-    return Sequential(*layers)
+        layers += [connect(n_in, n_out), BatchNorm(n_out), neurons(n_out), Dropout(dropout)]
+    integrators = LI(sizes[-1], discretization="euler", **common)
+    return Sequential(*layers, connect(sizes[-2], sizes[-1]), integrators)
+
+
+def _published(n: int, **common: Any) -> LIF:
+    return LIF(n, reset="zero", surrogate=ATan(alpha=5.0), discretization="euler", **common)
+
+
+def _adaptive(n: int, tau_adapt: float, *, tau_mem: float, **common: Any) -> AdLIF:
+    """Adaptive neurons whose couplings start in the published ranges, drawn anew for each neuron.
+
+    But ``a`` in 0 .. 1 and not in -1 .. 1: where it is negative, membrane and adaptation drive each
+    other and grow without bound.
+    """
+    one = torch.ones(n)
+    couplings: dict[str, Any] = {"a": torch.rand(n), "b": 2 * torch.rand(n)}
+    couplings |= {"tau_mem": tau_mem * one, "tau_adapt": tau_adapt * one}
+    surrogate = ATan(alpha=5.0)
+    return AdLIF(n, surrogate=surrogate, learn=tuple(couplings), **common, **couplings)
 
 
 def shd_network(classes: int = 20, **changes: Any) -> Sequential:

@@ -15,11 +15,14 @@ from snnsim.data import Sequences, fetch
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.finite import check_input, first_not_finite
 from snnsim.functional.readouts import get_readout
-from snnsim.layer import evaluating, listening
+from snnsim.layer import device_of, evaluating, listening
 from snnsim.neurons import LI, Neuron
+from snnsim.renamed import not_needed
 from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import distributed
 from snnsim.training.objectives import as_objective
+
+WHERE = "a network is evaluated where it is; use net.to(device)"
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,8 @@ def evaluate(
     mask_padding: bool = False,
     batch_size: int = 256,
     steps: int = 0,
-    device: torch.device | str = "cpu",
     check_finite: bool = True,
+    **former: Any,
 ) -> Scores:
     """Evaluate a network.
 
@@ -170,12 +173,13 @@ def evaluate(
         steps: pad every sample to so many steps, a longer one to its own; 0: all to the longest.
             Unmasked read-outs depend on the padding, so a sample's result must not depend on its
             batch.
-        device: where the network lives.
         check_finite: whether batches are searched for NaN and infinities.
 
     Returns:
         Exact means over all samples (not means of batch means).
     """
+    not_needed(former, ("device",), WHERE)
+    device = device_of(net)
     check_weights(net)
     steps = steps or int(np.max(data.lengths))
     aim = as_objective(objective, readout, mask_padding)

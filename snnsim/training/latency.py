@@ -12,8 +12,9 @@ from snnsim.data import Sequences, fetch
 from snnsim.errors import ConfigError, check_number
 from snnsim.finite import check_input
 from snnsim.functional.readouts import get_readout
-from snnsim.layer import evaluating
-from snnsim.training.evaluate import check_weights, equally_padded, run_padded
+from snnsim.layer import device_of, evaluating
+from snnsim.renamed import not_needed
+from snnsim.training.evaluate import WHERE, check_weights, equally_padded, run_padded
 
 
 class Latency(NamedTuple):
@@ -33,8 +34,8 @@ def accuracy_over_time(
     mask_padding: bool = False,
     batch_size: int = 256,
     steps: int = 0,
-    device: torch.device | str = "cpu",
     check_finite: bool = True,
+    **former: Any,
 ) -> Latency:
     """Accuracy if the read-out were taken after ``every``, ``2 every``, ... steps and at the end.
 
@@ -46,13 +47,15 @@ def accuracy_over_time(
         net: a causal network: what looks ahead has no answer before the end.
         data: see :class:`snnsim.data.Sequences`.
         every: steps of the output between answers; of a network that merges bins, merged ones.
-        readout, mask_padding, batch_size, steps, device, check_finite: as in
+        readout, mask_padding, batch_size, steps, check_finite: as in
             :func:`snnsim.training.evaluate`.
 
     Raises:
         ConfigError: the network looks ahead.
         NonFiniteError: weights or inputs are not finite.
     """
+    not_needed(former, ("device",), WHERE)
+    device = device_of(net)
     check_number("every", every, 1)
     ahead = [m for m in net.modules() if getattr(m, "causal", True) is False]
     if ahead:

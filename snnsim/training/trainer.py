@@ -137,7 +137,6 @@ class Trainer(Loop):
             objective=self.objective,
             batch_size=recipe.batch_size,
             steps=self.steps,
-            device=self.device,
             check_finite=recipe.check_finite,
         )
         row = {

@@ -145,7 +145,7 @@ def test_training_on_data_passes_on_what_was_asked_for(snnsim, tmp_path, monkeyp
     assert code == 0, err
     config, place = asked.pop()
     assert json.loads(out) == {"out": str(place.out), "test_accuracy": 0.5}
-    assert config == resolve("spoken-digits", "gru", seed=3, epochs=2, width=9)
+    assert config == with_width(resolve("spoken-digits", "gru", seed=3, epochs=2), 9)
     assert (place.root, place.out) == ("there", tmp_path / "r")
     assert (place.device, place.resume, place.quiet) == ("cpu", True, True)
     code, out, _ = snnsim(*command, "--budget", "9k", "--by", "operations", "--seed", "4")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from snnsim_experiments import comparison
-from snnsim_experiments.budget import Budget, fit
+from snnsim_experiments.budget import Budget, fit, with_width
 from snnsim_experiments.build import Facts, look_at
 from snnsim_experiments.candidates import OF_DELAYS, ON_DATA, ON_STREAMS, SHARED, Choice
 from snnsim_experiments.configuration import of_baselines, resolve
@@ -48,7 +48,7 @@ def test_given_settings_win_over_shipped_ones_and_those_of_a_model_over_those_of
     lrcn = resolve("spoken-digits", "lrcn", config=str(file))
     assert lrcn.network["dropout"] == 0.6 and lrcn.network["depth"] == 1
     assert lrcn.data["pool"] == 7 and lrcn.training["epochs"] == 4
-    fsmn = resolve("spoken-digits", "fsmn", config=str(file), seed=9, width=12, epochs=2)
+    fsmn = with_width(resolve("spoken-digits", "fsmn", config=str(file), seed=9, epochs=2), 12)
     assert fsmn.network["options"]["order"] == 5 and fsmn.network["dropout"] == 0.5
     assert fsmn.network["encoder"]["clip"] == 2.0
     assert (fsmn.seed, fsmn.network["width"], fsmn.training["epochs"]) == (9, 12, 2)

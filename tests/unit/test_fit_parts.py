@@ -71,7 +71,7 @@ def test_validation_is_told_everything_of_the_recipe(monkeypatch, mask):
     assert net is t.net and data is VALIDATION
     assert options == {
         "objective": Classification("mean", mask), "batch_size": 7, "check_finite": mask,
-        "steps": int(TRAIN.lengths.max()), "device": torch.device("cpu"),
+        "steps": int(TRAIN.lengths.max()),
     }  # fmt: skip
     assert (row["epoch"], row["validation_accuracy"], row["validation_loss"]) == (0, 0.25, 2.0)
     assert row["firing_rate"] == 0.125

@@ -12,6 +12,7 @@ import pytest
 import snnsim_datasets
 from command import assert_one_error, assert_refused
 from small_runs import DIGITS, ON_PARITY, WRITERS, contents, write_fsdd, write_nmnist, write_shd
+from snnsim_experiments.budget import with_width
 from snnsim_experiments.build import build_network, load_split
 from snnsim_experiments.configuration import resolve
 from snnsim_experiments.continual import networks, streams
@@ -197,7 +198,7 @@ def test_no_option_of_a_method_takes_what_is_not_a_number(method, key):
 
 
 def baseline_config(model: str) -> dict[str, Any]:
-    chosen = resolve("spoken-digits", model, width=8)
+    chosen = with_width(resolve("spoken-digits", model), 8)
     own = {k: v for k, v in chosen.network.items() if k not in ("encoder", "options", "width")}
     return {
         "data": chosen.data, "training": chosen.training, "network": own,
@@ -207,7 +208,7 @@ def baseline_config(model: str) -> dict[str, Any]:
 
 def baseline_user(model: str):
     def use(change: str) -> None:
-        chosen = resolve("spoken-digits", model, changes=[change], width=8)
+        chosen = with_width(resolve("spoken-digits", model, changes=[change]), 8)
         RateNetwork(14, 5, chosen.model, **chosen.network)
 
     return use

@@ -8,7 +8,7 @@ import pytest
 import snnsim_experiments.train as command_train
 from command import TRAIN
 from snnsim_experiments import comparison
-from snnsim_experiments.budget import Budget
+from snnsim_experiments.budget import Budget, with_width
 from snnsim_experiments.build import Facts
 from snnsim_experiments.candidates import Choice
 from snnsim_experiments.configuration import resolve
@@ -30,9 +30,9 @@ def test_a_summary_is_of_the_best_weights_and_says_what_the_last_ones_do(
     made = {}
     score = command_train.score
 
-    def noting(net, config, data, steps, device):
-        found = score(net, config, data, steps, device)
-        made.update(net=net, config=config, data=data, steps=steps, device=device)
+    def noting(net, config, data, steps):
+        found = score(net, config, data, steps)
+        made.update(net=net, config=config, data=data, steps=steps)
         return found
 
     monkeypatch.setattr(command_train, "score", noting)
@@ -120,7 +120,7 @@ def test_a_baselines_learning_rate_is_the_best_on_validation_data(monkeypatch, t
     monkeypatch.setattr(
         comparison, "row_of_data", lambda experiment, summaries, facts: {"of": summaries}
     )
-    config = resolve("spoken-digits", "gru", width=4).trained(lr=0.01)
+    config = with_width(resolve("spoken-digits", "gru"), 4).trained(lr=0.01)
     place = Place(out=tmp_path, quiet=True)
     (row,) = comparison.compare({"gru": config}, [4, 5, 6], place, rates=list(found))
     assert [summary["factor"] for summary in row["of"]] == [3.0] * 3

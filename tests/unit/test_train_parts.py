@@ -28,7 +28,6 @@ from snnsim.errors import CheckpointError, NonFiniteError
 from snnsim.training import Trainer, checkpoint, set_seed
 
 SMALL = ("network.hidden=[4]", "data.pool=50", "network.max_delay_ms=40")
-CPU = torch.device("cpu")
 
 
 def configured(*changes: str, seed: int = 3, epochs: int = 2, name: str | None = "none"):
@@ -321,7 +320,7 @@ def test_scores_are_those_of_the_recipes_readout_on_inputs_of_so_many_steps(chan
     batch = VALIDATION.batch(range(len(VALIDATION)), 20)
     readout, mask = changes.get("readout", "sum_softmax"), "mask_padding" in changes
     outputs = sn.training.predict(net, batch.x, readout, batch.lengths, mask)
-    found = asked(score, net, 20, CPU, **changes)
+    found = asked(score, net, 20, **changes)
     assert found.accuracy == pytest.approx(
         float((outputs.argmax(1) == batch.labels).double().mean())
     )
@@ -340,9 +339,9 @@ def test_scores_are_made_of_batches_of_the_recipes_size(monkeypatch):
     monkeypatch.setattr(VALIDATION, "dt", 10.0, raising=False)
     without_pictures(monkeypatch)
     net = plain_network().float()
-    asked(score, net, 11, CPU, batch_size=5)
+    asked(score, net, 11, batch_size=5)
     assert sizes == [5, 5, 3]
-    asked(score_over_time, net, 11, CPU, 4, None, batch_size=5)
+    asked(score_over_time, net, 11, 4, None, batch_size=5)
     assert sizes == [5, 5, 3] * 2
 
 
@@ -364,11 +363,11 @@ def test_scores_refuse_what_is_not_finite_unless_the_recipe_does_not_look(monkey
     lost = Lost()
     for function, more in ((score, ()), (score_over_time, (2, None))):
         with pytest.raises(NonFiniteError, match="the input is nan"):
-            function(network().eval(), configured(), lost, 4, CPU, *more)
+            function(network().eval(), configured(), lost, 4, *more)
     unseen = configured("training.check_finite=false")
-    assert score(network().eval(), unseen, lost, 4, CPU).samples == 2
+    assert score(network().eval(), unseen, lost, 4).samples == 2
     net = network(delays="none").eval()
-    assert list(score_over_time(net, unseen, lost, 4, CPU, 2, None)) == ["20", "40"]
+    assert list(score_over_time(net, unseen, lost, 4, 2, None)) == ["20", "40"]
 
 
 def test_accuracy_over_time_is_that_of_the_recipes_readout(monkeypatch):
@@ -378,7 +377,7 @@ def test_accuracy_over_time_is_that_of_the_recipes_readout(monkeypatch):
     for seed in range(5):
         net = network(seed, delays="none")
         torch.nn.init.normal_(net[1].bias)  # so that something is said of silence too
-        found = asked(score_over_time, net, 11, CPU, 3, None, mask_padding="true", readout="last")
+        found = asked(score_over_time, net, 11, 3, None, mask_padding="true", readout="last")
         y = net(batch.x)[0].detach()
         for steps, share in zip((3, 6, 9, 11), found.values(), strict=True):
             ends = batch.lengths.clamp(max=steps)
@@ -389,7 +388,7 @@ def test_accuracy_over_time_is_that_of_the_recipes_readout(monkeypatch):
 def test_accuracy_over_time_is_told_by_milliseconds_and_drawn(tmp_path, monkeypatch, drawn):
     monkeypatch.setattr(VALIDATION, "dt", 2.5, raising=False)
     path = tmp_path / "plots" / "a.png"
-    found = asked(score_over_time, network(delays="none"), 11, CPU, 3, path)
+    found = asked(score_over_time, network(delays="none"), 11, 3, path)
     assert list(found) == ["7.5", "15", "22.5", "27.5"]
     assert drawn[path] == "accuracy_over_time"
     assert drawn["accuracy_over_time"] == ([7.5, 15.0, 22.5, 27.5], list(found.values()))

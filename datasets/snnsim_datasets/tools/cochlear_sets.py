@@ -48,8 +48,6 @@ def load_by_speaker(
     dt: float,
     pool: int,
     binning: str,
-    fraction: float = 0.2,
-    seed: int = 0,
 ) -> BinnedEvents:
     """Splits ``train`` and ``validation`` carved by speaker from one file, ``test`` from another.
 
@@ -59,6 +57,6 @@ def load_by_speaker(
     path = test_path if split == "test" else train_path
     events, checksum = heidelberg.read(path, info.classes, info.channels)
     if split in ("train", "validation"):
-        held = np.isin(events.speakers, held_out_speakers(events.speakers, fraction, seed))
+        held = np.isin(events.speakers, held_out_speakers(events.speakers))
         events = events.subset(held if split == "validation" else ~held)
     return binned(events, checksum, path, dt, pool, binning)
