@@ -78,13 +78,13 @@ def hlop_step(task: int, learning: str = "bptt") -> Case:
             connection.rate_decay = None
         torch.manual_seed(1)
         for each in range(task + 1):
-            method.begin_task(each)
+            method.on_task_start(each)
         method.enter(task)
         learner.train()
 
         def run():
             step()
-            method.after_backward(task)
+            method.on_gradients(task)
             subspaces = method.subspaces.values()
             weights = [p.grad for p in learner.parameters()]
             return [*weights, *(s.rows.clone() for s in subspaces)]

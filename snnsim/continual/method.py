@@ -1,8 +1,8 @@
 """What a method of continual learning may do, and when.
 
-The training loop calls, for every task: ``begin_task``; for every epoch ``enter``; for every
-batch ``begin_step``, ``before_step``, ``loss``, ``after_backward`` (change gradients), the
-optimiser, ``after_step`` (change weights); then ``end_task``. The objective is
+The training loop calls, for every task: ``on_task_start``; for every epoch ``on_epoch_start``; for
+every batch ``on_step_start``, ``on_batch``, ``loss``, ``on_gradients`` (change gradients), the
+optimiser, ``on_step_end`` (change weights); then ``on_task_end``. The objective is
 
     cross-entropy + alpha * output divergence + beta * parameter divergence
 
@@ -24,7 +24,19 @@ from snnsim.continual.learner import Learner
 from snnsim.data import Batch
 from snnsim.errors import ConfigError
 from snnsim.layer import Told, listening
+from snnsim.renamed import up_to_date
 from snnsim.synapses import Delayed
+
+# what a method of one's own may still call its hooks, for one more release
+FORMER = {
+    "begin_task": "on_task_start",
+    "enter": "on_epoch_start",
+    "begin_step": "on_step_start",
+    "before_step": "on_batch",
+    "after_backward": "on_gradients",
+    "after_step": "on_step_end",
+    "end_task": "on_task_end",
+}
 
 
 class Method:
@@ -34,6 +46,12 @@ class Method:
     answers_as_trained = True  # whether it is tested with the weights that training changes
     _undo: ExitStack | None = None
     rehearses = False  # whether samples of earlier tasks are trained along, and so their heads
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, hook in up_to_date(dict(vars(cls)), FORMER, f"{cls.__name__}.").items():
+            if name in FORMER.values() and name not in vars(cls):
+                setattr(cls, name, hook)
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         """Take hold of a learner, once; refuse what cannot work.
@@ -66,19 +84,19 @@ class Method:
         self._undo = self._undo or ExitStack()
         self._undo.enter_context(listening(modules, told))
 
-    def begin_task(self, task: int) -> None: ...
+    def on_task_start(self, task: int) -> None: ...
 
-    def enter(self, task: int) -> None:
+    def on_epoch_start(self, task: int) -> None:
         """Called before every epoch, and after a resumption in any case."""
 
     def training_data(self, task: int) -> Any:
         """What a task is trained on."""
         return self.learner.stream.tasks[task].train
 
-    def begin_step(self, task: int, step: int, steps: int) -> None:
+    def on_step_start(self, task: int, step: int, steps: int) -> None:
         """Called before every step, ``step`` of ``steps`` in the whole task."""
 
-    def before_step(self, batch: Batch, task: int) -> None:
+    def on_batch(self, batch: Batch, task: int) -> None:
         """Called with a batch before anything is computed of it."""
 
     def loss(
@@ -95,11 +113,11 @@ class Method:
         """
         return ce
 
-    def after_backward(self, task: int) -> None: ...
+    def on_gradients(self, task: int) -> None: ...
 
-    def after_step(self, task: int) -> None: ...
+    def on_step_end(self, task: int) -> None: ...
 
-    def end_task(self, task: int) -> None: ...
+    def on_task_end(self, task: int) -> None: ...
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
         """Whether a parameter (by its name in the learner) is trained in a task."""
@@ -168,7 +186,7 @@ def keeping_buffers(net: nn.Module) -> Iterator[None]:
 def freeze_statistics(method: Method, task: int) -> None:
     """After the first task: batch statistics stay, and delays are whole and stay.
 
-    Until the method is detached; called in ``enter``, and so also after a resumption.
+    Until the method is detached; called in ``on_epoch_start``, and so also after a resumption.
     """
     for module in method.learner.modules() if task > 0 else ():
         if hasattr(module, "running_mean") and module.training:  # ours or torch's

@@ -128,14 +128,14 @@ class ContinualTrainer(Loop):
         task = self.position.task
         if not self.position.begun:
             distributed.same_random_numbers(self.device)
-            self.method.begin_task(task)
+            self.method.on_task_start(task)
             self.optimizers = None
         optimizers = self._ready()
         data = self.method.training_data(task)
         self.watcher.task_started(task, self._steps(data) * self.recipe.epochs)
         if self._done():  # before an interruption
             start_training(self.learner)
-            self.method.enter(task)
+            self.method.on_epoch_start(task)
         while not self._done():
             self._run_epoch(data)
             self._next_epoch(**self._validated())
@@ -144,7 +144,7 @@ class ContinualTrainer(Loop):
         self._check_weights()
         began = time.monotonic()
         distributed.same_random_numbers(self.device)
-        self.method.end_task(task)
+        self.method.on_task_end(task)
         self.seconds[task] = self.position.seconds + time.monotonic() - began
         self.matrix[task] = self._test(task)
         self.watcher.tested(task, self.matrix[task].tolist())
@@ -182,17 +182,17 @@ class ContinualTrainer(Loop):
         return self.learner.body
 
     def _begin_epoch(self, steps: int) -> None:
-        self.method.enter(self.position.task)
+        self.method.on_epoch_start(self.position.task)
 
     def _begin_step(self, step: int, steps: int) -> None:
         here = self.position
-        self.method.begin_step(here.task, here.epoch * steps + step, steps * self.recipe.epochs)
+        self.method.on_step_start(here.task, here.epoch * steps + step, steps * self.recipe.epochs)
 
     def _gradients_ready(self) -> None:
-        self.method.after_backward(self.position.task)
+        self.method.on_gradients(self.position.task)
 
     def _weights_changed(self) -> None:
-        self.method.after_step(self.position.task)
+        self.method.on_step_end(self.position.task)
 
     def _end_step(self, step: int, steps: int, loss: float) -> None:
         here = self.position
@@ -203,7 +203,7 @@ class ContinualTrainer(Loop):
     ) -> Part:
         """The method's loss of a process's samples, which are a part of the joint batch."""
         task, learner, share = self.position.task, self.learner, len(mine) / whole
-        self.method.before_step(batch, task)
+        self.method.on_batch(batch, task)
         if learner.learning == "ottt":  # takes the gradient of the entropies itself
             scores, taken = None, self._online(batch, share)
             loss = self.method.loss(taken.new_zeros(()), batch, None, task, mine)

@@ -50,34 +50,34 @@ class Wrapper(Method):
     def allowed(self, parameter: nn.Parameter, change: Tensor) -> Tensor:
         return self.inner.allowed(parameter, change)
 
-    def begin_task(self, task: int) -> None:
-        self.inner.begin_task(task)
+    def on_task_start(self, task: int) -> None:
+        self.inner.on_task_start(task)
 
-    def enter(self, task: int) -> None:
-        self.inner.enter(task)
+    def on_epoch_start(self, task: int) -> None:
+        self.inner.on_epoch_start(task)
 
     def training_data(self, task: int) -> Any:
         return self.inner.training_data(task)
 
-    def begin_step(self, task: int, step: int, steps: int) -> None:
-        self.inner.begin_step(task, step, steps)
+    def on_step_start(self, task: int, step: int, steps: int) -> None:
+        self.inner.on_step_start(task, step, steps)
 
-    def before_step(self, batch: Batch, task: int) -> None:
-        self.inner.before_step(batch, task)
+    def on_batch(self, batch: Batch, task: int) -> None:
+        self.inner.on_batch(batch, task)
 
     def loss(
         self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
         return self.inner.loss(ce, batch, scores, task, chosen)
 
-    def after_backward(self, task: int) -> None:
-        self.inner.after_backward(task)
+    def on_gradients(self, task: int) -> None:
+        self.inner.on_gradients(task)
 
-    def after_step(self, task: int) -> None:
-        self.inner.after_step(task)
+    def on_step_end(self, task: int) -> None:
+        self.inner.on_step_end(task)
 
-    def end_task(self, task: int) -> None:
-        self.inner.end_task(task)
+    def on_task_end(self, task: int) -> None:
+        self.inner.on_task_end(task)
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
         return self.inner.trains(name, parameter, task)

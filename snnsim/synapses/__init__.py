@@ -14,6 +14,8 @@ from snnsim.synapses.over_time import (
 )
 from snnsim.synapses.recurrent import Recurrent
 
+Linear, TimeDistributed = Dense, OverTime  # as they are called elsewhere
+
 __all__ = [
     "AvgPool1d",
     "AvgPool2d",
@@ -21,10 +23,12 @@ __all__ = [
     "Conv2d",
     "Delayed",
     "Dense",
+    "Linear",
     "MaxPool1d",
     "MaxPool2d",
     "OverTime",
     "Recurrent",
     "SumPool2d",
+    "TimeDistributed",
     "narrow_delays",
 ]

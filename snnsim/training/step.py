@@ -67,7 +67,7 @@ class JointStep:
         chosen: np.ndarray,
         measure: Measure,
         optimizer: Optimizers,
-        after_backward: Callable[[], None] = lambda: None,
+        on_gradients: Callable[[], None] = lambda: None,
     ) -> tuple[float, float]:
         """Train on the samples ``chosen``; returns the summed losses and scores of all parts."""
         optimizer.zero_grad()
@@ -93,7 +93,7 @@ class JointStep:
         distributed.sum_gradients(self.net.parameters())
         if not gradients_finite(self.net.parameters()):
             self.fail("a gradient", x)
-        after_backward()
+        on_gradients()
         optimizer.step()
         loss, score = totals.tolist()
         return loss, score

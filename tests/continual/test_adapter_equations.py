@@ -74,7 +74,7 @@ def test_both_slow_factors_follow_at_a_rate_that_counts_steps_over_tasks():
             for i, x in enumerate(method.adapters):
                 x.a.add_(0.1 * (i + 1))
                 x.b.mul_(1.1)
-        method.after_step(task)
+        method.on_step_end(task)
         if task > 0:
             step += 1
             keep = min(1 - 1 / (step + 1), 0.8)
@@ -170,8 +170,8 @@ def test_the_penalty_is_the_mean_over_earlier_tasks_of_summed_squares():
     method = Hypernetwork(strength=0.4, chunk=16, hidden=6, embedding=3)
     made = precise("task")
     method.attach(made)
-    method.begin_task(2)
-    method.enter(2)
+    method.on_task_start(2)
+    method.on_epoch_start(2)
     held = [
         {name: w.detach().clone() for name, w in method.generator(task).items()} for task in (0, 1)
     ]

@@ -66,7 +66,7 @@ def test_steps_of_the_slow_adapters_are_stored():
     made, method = learner("class"), ILoRA()
     method.attach(made)
     for task in (0, 1, 1, 1):
-        method.after_step(task)
+        method.on_step_end(task)
     assert method.steps == 3
     again = ILoRA()
     again.attach(learner("class"))
@@ -108,22 +108,22 @@ def test_a_generator_gives_chunk_after_chunk_at_the_scale_of_each_weight():
 def test_what_a_hypernetwork_holds_is_from_the_start_of_the_task():
     made, method = learner("task"), Hypernetwork(chunk=64, hidden=6, embedding=3)
     method.attach(made)
-    method.begin_task(0)
-    method.enter(0)
+    method.on_task_start(0)
+    method.on_epoch_start(0)
     assert method.before == {} and method.held == [] and method.tensors() == {}
     assert float(method.loss(ZERO + 2, None, None, 0, np.arange(1))) == 2.0
-    method.begin_task(1)
+    method.on_task_start(1)
     kept = {name: t.clone() for name, t in method.tensors().items()}
     with torch.no_grad():
         for p in method.generator.parameters():
             p.add_(1)
     assert all(torch.equal(t, kept[name]) for name, t in method.tensors().items())
-    method.enter(1)
+    method.on_epoch_start(1)
     assert len(method.held) == 1
     again = Hypernetwork(chunk=64, hidden=6, embedding=3)
     again.attach(learner("task"))
     again.load(kept)
-    again.enter(1)
+    again.on_epoch_start(1)
     for name, weight in method.held[0].items():
         torch.testing.assert_close(again.held[0][name], weight)
 
@@ -154,21 +154,21 @@ def test_a_density_of_the_pairs_stays_at_weights_so_much_larger():
     _, method = sharp(density=0.3)
     before = [weight_of(b.module).detach().clone() for b in method.units.blocks]
     method.learns[0].fill_(True)
-    method.begin_task(0)
+    method.on_task_start(0)
     for block, weight in zip(method.units.blocks, before, strict=True):
         assert int(block.mask.sum()) == round(0.3 * weight.numel())
         expected = weight * block.mask * 0.3**-0.5
         torch.testing.assert_close(weight_of(block.module).detach(), expected)
     masks = [b.mask.clone() for b in method.units.blocks]
     assert not method.learns[0].any()
-    method.begin_task(1)
+    method.on_task_start(1)
     assert all(torch.equal(b.mask, m) for b, m in zip(method.units.blocks, masks, strict=True))
 
 
 @pytest.mark.parametrize(("phases", "steps"), [(5, 10), (5, 7), (4, 3), (1, 6)])
 def test_phases_start_evenly_over_the_steps_and_ask_for_a_falling_share(phases, steps, monkeypatch):
     _, method = sharp(phases=phases, floor=0.2)
-    method.begin_task(0)
+    method.on_task_start(0)
     asked = []
     monkeypatch.setattr(
         "snnsim.continual.methods.sharp.most_active",
@@ -180,7 +180,7 @@ def test_phases_start_evenly_over_the_steps_and_ask_for_a_falling_share(phases, 
     for step in range(steps):
         asked.clear()
         changed.clear()
-        method.begin_step(0, step, steps)
+        method.on_step_start(0, step, steps)
         assert len(changed) == (3 if step in starts else 0)
         if step in starts:
             phase = max(p for p in range(phases) if starts[p] == step)
@@ -192,20 +192,20 @@ def test_phases_start_evenly_over_the_steps_and_ask_for_a_falling_share(phases, 
 
 def test_learners_are_the_most_active_units_that_have_not_settled(monkeypatch):
     _, method = sharp(phases=2, floor=0.1, horizon=1)
-    method.begin_task(0)
+    method.on_task_start(0)
     activity = [torch.rand(size) for size in method.units.sizes]
     activity[1] = torch.arange(16.0)
     monkeypatch.setattr(method, "_activity", lambda task: activity)
     monkeypatch.setattr(method, "_rewire", lambda block: None)
     method.age[1][12:] = 2  # settled: older than the horizon
     method.age[1][11] = 1
-    method.begin_step(0, 0, 4)
+    method.on_step_start(0, 0, 4)
     assert [learns.sum().item() for learns in method.learns] == [20, 12, 12]
     assert not method.learns[1][12:].any()
     assert method.settled(1).tolist() == [False] * 12 + [True] * 4
-    method.begin_step(0, 1, 4)  # nothing starts here
+    method.on_step_start(0, 1, 4)  # nothing starts here
     assert int(method.learns[1].sum()) == 12
-    method.begin_step(0, 2, 4)  # half of 66: 11 + 10 + 9 + 8 = 38, without 8 it is 30
+    method.on_step_start(0, 2, 4)  # half of 66: 11 + 10 + 9 + 8 = 38, without 8 it is 30
     assert method.learns[1].nonzero()[:, 0].tolist() == [8, 9, 10, 11]
     assert method.learns[0].all()
     plastic = method.plastic(1)
@@ -215,7 +215,7 @@ def test_learners_are_the_most_active_units_that_have_not_settled(monkeypatch):
 
 def test_rewiring_drops_what_leads_out_of_plastic_units_and_grows_as_much_into_them():
     _, method = sharp(density=0.5)
-    method.begin_task(0)
+    method.on_task_start(0)
     block = method.units.blocks[1]
     method.learns[0][:10], method.learns[1][:6] = True, True  # the other units are plastic
     method.age[1][0] = 5  # settled
@@ -234,7 +234,7 @@ def test_rewiring_drops_what_leads_out_of_plastic_units_and_grows_as_much_into_t
 
 def test_what_finds_no_place_in_plastic_units_grows_into_learners_that_have_not_settled():
     _, method = sharp(density=0.5)
-    method.begin_task(0)
+    method.on_task_start(0)
     block = method.units.blocks[1]
     method.learns[0][:16], method.learns[1][:15] = True, True
     method.age[1][0] = 5
@@ -248,10 +248,10 @@ def test_what_finds_no_place_in_plastic_units_grows_into_learners_that_have_not_
 
 def test_units_age_with_every_task_they_were_part_of_and_the_first_layer_settles():
     _, method = sharp(horizon=2, per_class=3)
-    method.begin_task(0)
+    method.on_task_start(0)
     method.learns[1][:3] = True
     method.age[1][5] = 1
-    method.end_task(0)
+    method.on_task_end(0)
     assert method.age[1].tolist() == [1, 1, 1, 0, 0, 2] + [0] * 10
     assert method.age[0].tolist() == [3] * 20
     assert method.age[2].tolist() == [0] * 12
@@ -259,7 +259,7 @@ def test_units_age_with_every_task_they_were_part_of_and_the_first_layer_settles
 
 def test_plastic_units_start_afresh_at_the_spread_of_the_connected_weights():
     _, method = sharp(density=0.5, per_class=2)
-    method.begin_task(0)
+    method.on_task_start(0)
     block = method.units.blocks[1]
     method.age[1][:8] = 1
     weight = weight_of(block.module).detach()
@@ -277,11 +277,11 @@ def test_plastic_units_start_afresh_at_the_spread_of_the_connected_weights():
 @pytest.mark.parametrize("scenario", ["class", "task"])
 def test_the_loss_is_the_contrastive_one_of_new_and_stored_features(scenario):
     made, method = sharp(scenario, temperature=0.3, per_class=4, horizon=2)
-    method.begin_task(0)
+    method.on_task_start(0)
     for age in method.age:
         age.fill_(1)
     method.age[2][3] = 0  # plastic: does not count
-    method.end_task(0)
+    method.on_task_end(0)
     made.train()
     batch = made.stream.tasks[1].train.batch(range(9))
     batch = batch._replace(lengths=torch.tensor([6, 3, 1, 2, 5, 6, 4, 2, 6]))
@@ -302,9 +302,9 @@ def test_the_loss_is_the_contrastive_one_of_new_and_stored_features(scenario):
 
 def test_samples_of_every_class_are_stored_as_long_as_they_are_replayed():
     made, method = sharp(horizon=1, per_class=3)
-    method.begin_task(0)
+    method.on_task_start(0)
     for task in range(3):
-        method.end_task(task)
+        method.on_task_end(task)
         kept = method.spikes[task]
         assert kept["labels"].bincount().tolist() == [0] * 2 * task + [3, 3]
         assert kept["lengths"].tolist() == [STEPS] * 6
@@ -317,9 +317,9 @@ def test_samples_of_every_class_are_stored_as_long_as_they_are_replayed():
     assert method.memory_bytes() == size + pairs // 8 + 48
     for horizon, expected in ((0, set()), (2, {1, 2})):
         _, method = sharp(horizon=horizon, per_class=3)
-        method.begin_task(0)
+        method.on_task_start(0)
         for task in range(3):
-            method.end_task(task)
+            method.on_task_end(task)
         assert set(method.spikes) == expected
 
 
@@ -329,11 +329,11 @@ def test_answers_are_of_all_codes_or_those_of_the_tasks_own(scenario):
     x = made.stream.tasks[1].test.batch(range(5)).x
     none = method.answer(x, 2)
     assert none.shape == (5, made.classes(2)) and not none.any()
-    method.begin_task(0)
+    method.on_task_start(0)
     for learns in method.learns:
         learns.fill_(True)
-    method.end_task(0)
-    method.end_task(1)
+    method.on_task_end(0)
+    method.on_task_end(1)
     made.eval()
     features = made.body(x)[0]
     lengths = torch.tensor([6, 2, 1, 4, 6])
@@ -350,9 +350,9 @@ def test_answers_are_of_all_codes_or_those_of_the_tasks_own(scenario):
 
 def test_what_sharp_remembers_comes_back_and_stands_alone():
     _, method = sharp(per_class=3)
-    method.begin_task(0)
-    method.begin_step(0, 0, 4)
-    method.end_task(0)
+    method.on_task_start(0)
+    method.on_step_start(0, 0, 4)
+    method.on_task_end(0)
     stored = method.tensors()
     kept = {name: t.clone() for name, t in stored.items()}
     assert {n.split(".")[0] for n in stored} == {"age", "learns", "mask", "spikes", "codes"}
@@ -368,15 +368,15 @@ def test_what_sharp_remembers_comes_back_and_stands_alone():
 
 def test_settled_rows_and_missing_connections_are_put_back_after_every_step():
     made, method = sharp(density=0.5)
-    method.begin_task(0)
+    method.on_task_start(0)
     method.age[1][:4] = 9
-    method.enter(1)
+    method.on_epoch_start(1)
     weight = weight_of(method.units.blocks[1].module)
     before = weight.detach().clone()
     with torch.no_grad():
         for p in made.body.parameters():
             p.add_(1)
-    method.after_step(1)
+    method.on_step_end(1)
     assert torch.equal(weight[:4], before[:4])
     mask = method.units.blocks[1].mask
     assert not weight[~mask].any()

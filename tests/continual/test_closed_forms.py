@@ -88,14 +88,14 @@ def test_si_adds_up_what_each_weight_has_saved():
     trainer = ContinualTrainer(learner("class"), method, RECIPE)
     saved = {n: torch.zeros_like(p) for n, p in trainer.learner.named_parameters()}
     start = {n: p.detach().clone() for n, p in trainer.learner.named_parameters()}
-    original = method.after_step
+    original = method.on_step_end
 
     def spy(task):
         for name, parameter in trainer.learner.named_parameters():
             saved[name] += RECIPE.lr * parameter.grad**2  # plain SGD: -g * (-lr g)
         original(task)
 
-    method.after_step = spy
+    method.on_step_end = spy
     trainer._run_task()
     for name, parameter in trainer.learner.named_parameters():
         expected = saved[name] / ((parameter.detach() - start[name]) ** 2 + 0.05)
@@ -106,7 +106,7 @@ def test_si_adds_up_what_each_weight_has_saved():
 def test_lwf_is_nothing_as_long_as_the_network_says_what_it_said():
     method, made = LwF(strength=3.0), precise("class")
     method.attach(made)
-    method.begin_task(1)
+    method.on_task_start(1)
     batch = made.stream.tasks[1].train.batch(range(20))
     none = torch.zeros((), dtype=torch.float64)
     assert float(method.loss(none, batch, None, 1, range(20)).detach()) < 1e-14
@@ -122,7 +122,7 @@ def test_refresh_unlearns_by_its_size_and_raises_the_loss():
     trainer, batch, _, ce = after_first_task(method)
     before = {n: p.detach().clone() for n, p in trainer.learner.named_parameters()}
     fisher = method.information.kept
-    method.before_step(batch, 1)
+    method.on_batch(batch, 1)
     after = functional.cross_entropy(trainer.learner.scores(batch.x, 1), batch.labels)
     assert float(after) > float(ce)
     for name, parameter in trainer.learner.named_parameters():
@@ -145,13 +145,13 @@ def test_slow_adapters_are_the_closed_form_average_of_the_fast_ones():
     adapter = method.adapters[0]
     first = adapter.slow_b.clone()
     fast = []
-    original = method.after_step
+    original = method.on_step_end
 
     def spy(task):
         fast.append(adapter.b.detach().clone())
         original(task)
 
-    method.after_step = spy
+    method.on_step_end = spy
     trainer._run_task()
     keeps = [min(1 - 1 / (step + 1), 0.9) for step in range(1, len(fast) + 1)]
     expected, weight = torch.zeros_like(first), 1.0

@@ -275,7 +275,7 @@ def test_published_subspaces_fit_the_published_networks(name, size, classes):
     learner = networks.build(stream, model=config.model, **config.network)
     method = methods.get("hlop")(**config.method_options)
     method.attach(learner, config.recipe.plain)
-    method.begin_task(0)
+    method.on_task_start(0)
     for subspace, count in zip(
         method.subspaces.values(), config.method_options["sizes"][0], strict=True
     ):

@@ -110,7 +110,7 @@ def test_outputs_of_the_first_task_stay_when_its_whole_activity_is_protected():
     data, learner = trainer.stream.tasks[0].train, trainer.learner
     learner.eval()
     x = data.batch(range(len(data))).x
-    trainer.method.enter(1)  # delays are rounded as the second task finds them
+    trainer.method.on_epoch_start(1)  # delays are rounded as the second task finds them
     then = learner.body(x)[0]
     first = next(iter(trainer.method.connections.values()))
     trainer._run_task()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small import learner
 
-from snnsim.continual import ContinualTrainer, ContinualWatcher, methods, task_recipe
+from snnsim.continual import ContinualTrainer, ContinualWatcher, Method, methods, task_recipe
 from snnsim.continual.methods.fine_tuning import FineTuning
 from snnsim.synapses import Delayed
 
@@ -230,7 +230,25 @@ def test_subspaces_learn_on_after_an_interrupted_refresh(on):
     interrupt = Interrupt(trainer.learner, 1)
     buffers = [b.clone() for b in trainer.learner.buffers()]
     with pytest.raises(KeyboardInterrupt):
-        trainer.method.before_step(batch, 1)
+        trainer.method.on_batch(batch, 1)
     interrupt.release()
     assert trainer.learner.observed
     assert all(torch.equal(a, b) for a, b in zip(buffers, trainer.learner.buffers(), strict=True))
+
+
+def test_hooks_of_before_are_called_and_named_once():
+    called = []
+    with pytest.warns(FutureWarning, match="Old.begin_task is now called Old.on_task_start"):
+
+        class Old(Method):
+            def begin_task(self, task):
+                called.append(("begin_task", task))
+
+            def after_step(self, task):
+                called.append(("after_step", task))
+
+    made = learner("class")
+    recipe = task_recipe(epochs=1, batch_size=100)
+    ContinualTrainer(made, Old(), recipe).run()
+    tasks = range(len(made.stream))
+    assert called == [(name, task) for task in tasks for name in ("begin_task", "after_step")]

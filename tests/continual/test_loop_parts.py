@@ -64,18 +64,18 @@ class Diary(Method):
     def __init__(self):
         self.calls, self.chosen, self.batches, self.modes = [], [], [], []
 
-    def begin_task(self, task):
-        self.calls.append(("begin_task", task))
+    def on_task_start(self, task):
+        self.calls.append(("on_task_start", task))
 
-    def enter(self, task):
-        self.calls.append(("enter", task))
+    def on_epoch_start(self, task):
+        self.calls.append(("on_epoch_start", task))
         self.modes.append(self.learner.training)
 
-    def begin_step(self, task, step, steps):
-        self.calls.append(("begin_step", task, step, steps))
+    def on_step_start(self, task, step, steps):
+        self.calls.append(("on_step_start", task, step, steps))
 
-    def before_step(self, batch, task):
-        self.calls.append(("before_step", task))
+    def on_batch(self, batch, task):
+        self.calls.append(("on_batch", task))
         self.batches.append(batch)
         self.untouched = [p.detach().clone() for p in self.learner.parameters()]
 
@@ -84,19 +84,19 @@ class Diary(Method):
         self.chosen.append(chosen)
         return ce
 
-    def after_backward(self, task):
-        self.calls.append(("after_backward", task))
+    def on_gradients(self, task):
+        self.calls.append(("on_gradients", task))
         same = zip(self.untouched, self.learner.parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in same)
         assert any(p.grad is not None for p in self.learner.parameters())
 
-    def after_step(self, task):
-        self.calls.append(("after_step", task))
+    def on_step_end(self, task):
+        self.calls.append(("on_step_end", task))
         same = zip(self.untouched, self.learner.parameters(), strict=True)
         assert not all(torch.equal(a, b) for a, b in same)
 
-    def end_task(self, task):
-        self.calls.append(("end_task", task))
+    def on_task_end(self, task):
+        self.calls.append(("on_task_end", task))
 
 
 def test_every_call_of_a_method_comes_at_its_time():
@@ -105,16 +105,16 @@ def test_every_call_of_a_method_comes_at_its_time():
     trainer.run()
     expected, reports = [], []
     for task in range(3):
-        expected.append(("begin_task", task))
+        expected.append(("on_task_start", task))
         reports.append(("started", task, 6))
         for epoch in range(2):
-            expected.append(("enter", task))
+            expected.append(("on_epoch_start", task))
             for step in range(3):
-                expected.append(("begin_step", task, 3 * epoch + step, 6))
-                names = ("before_step", "loss", "after_backward", "after_step")
+                expected.append(("on_step_start", task, 3 * epoch + step, 6))
+                names = ("on_batch", "loss", "on_gradients", "on_step_end")
                 expected += [(name, task) for name in names]
                 reports.append(("step", task, 3 * epoch + step + 1))
-        expected.append(("end_task", task))
+        expected.append(("on_task_end", task))
         reports.append(("tested", task, trainer.matrix[task].tolist()))
     assert method.calls == expected
     assert told.calls == reports
@@ -185,7 +185,7 @@ def test_rates_of_few_epochs_are_set_in_every_step():
     seen = []
 
     class Spy(Method):
-        def after_step(self, task):
+        def on_step_end(self, task):
             seen.append(trainer.optimizers.main.param_groups[0]["lr"])
 
     recipe = replace(RECIPE, schedule="cosine", later_lr=0.04)
@@ -202,7 +202,7 @@ def test_optimisers_have_their_options_and_start_afresh(optimizer):
     found = []
 
     class Spy(Method):
-        def begin_step(self, task, step, steps):
+        def on_step_start(self, task, step, steps):
             if step == 0:
                 each = trainer.optimizers.each
                 found.append((trainer.optimizers, sum(len(o.state) for o in each)))
@@ -227,7 +227,7 @@ def test_delays_are_in_range_after_every_step():
     found = []
 
     class Spy(Method):
-        def after_step(self, task):
+        def on_step_end(self, task):
             delay = trainer.learner.body[0].delay
             found.append((float(delay.detach().min()), float(delay.detach().max())))
 

@@ -81,7 +81,7 @@ def test_an_input_that_is_not_finite_is_named_with_its_task(check):
 @pytest.mark.parametrize("training", ["bptt", "ottt"])
 def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_weights_move(training):
     class Late(Method):
-        def begin_step(self, task, step, steps):
+        def on_step_start(self, task, step, steps):
             if step == 4:
                 with torch.no_grad():
                     self.learner.heads[0].weight.fill_(math.inf)
@@ -96,7 +96,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_weights_move(tra
 
 def test_weights_that_are_not_finite_are_neither_tested_nor_stored(tmp_path):
     class Last(Method):
-        def after_step(self, task):
+        def on_step_end(self, task):
             self.steps = getattr(self, "steps", 0) + 1
             if self.steps == 6:
                 self.learner.body[0].weight.data[0, 0] = math.nan
@@ -236,14 +236,14 @@ def test_a_run_that_was_stopped_before_the_end_of_a_task_goes_on_the_same(name, 
     whole, first = made(), made(tmp_path)
     torch.manual_seed(2)
     whole.run()
-    end = first.method.end_task
+    end = first.method.on_task_end
 
     def stop(task):
         if task == 1:
             raise StopError
         end(task)
 
-    first.method.end_task = stop
+    first.method.on_task_end = stop
     torch.manual_seed(2)
     with pytest.raises(StopError):
         first.run()

@@ -207,11 +207,11 @@ def test_der_keeps_what_was_said_when_a_sample_was_taken_in():
 
 
 def rehearsed(method, tasks, scenario):
-    """A learner after ``end_task`` of so many tasks, and a copy from before the last."""
+    """A learner after ``on_task_end`` of so many tasks, and a copy from before the last."""
     made = attached(method, scenario)
     for task in range(tasks):
         before = copy.deepcopy(made)
-        method.end_task(task)
+        method.on_task_end(task)
     return made, before
 
 
@@ -249,7 +249,7 @@ def test_rehearsal_begins_only_with_the_second_task():
     method = Rehearsal(inner=FineTuning(), per_class=3, epochs=1, lr=1.0)
     made = attached(method)
     before = named_copy(made)
-    method.end_task(0)
+    method.on_task_end(0)
     assert all(torch.equal(p, before[name]) for name, p in made.named_parameters())
 
 

@@ -52,7 +52,7 @@ def three_tasks(method, monkeypatch):
             }
         )
         monkeypatch.setattr(method, "fisher", lambda _, f=known[-1]: dict(f))
-        method.end_task(task)
+        method.on_task_end(task)
     move(made, 99)
     return made, values, known
 
@@ -147,20 +147,20 @@ def si_task(method, made, task, steps, seed):
     def random(p):
         return torch.randn(p.shape, generator=generator, dtype=p.dtype)
 
-    method.begin_task(task)
+    method.on_task_start(task)
     start = named_copy(made)
     path = {name: torch.zeros_like(p) for name, p in start.items()}
     for _ in range(steps):
         for p in made.parameters():
             p.grad = random(p)
-        method.after_backward(task)
+        method.on_gradients(task)
         for name, p in made.named_parameters():
             change = 0.3 * random(p)
             path[name] -= p.grad * change
             with torch.no_grad():
                 p.add_(change)
-        method.after_step(task)
-    method.end_task(task)
+        method.on_step_end(task)
+    method.on_task_end(task)
     moved = {name: p.detach() - start[name] for name, p in made.named_parameters()}
     return path, moved, start
 
@@ -184,7 +184,7 @@ def test_si_holds_weights_where_the_present_task_found_them():
     for task in range(2):
         si_task(method, made, task, 2, seed=task)
     importance = {n: method.kept[f"importance.{n}"].clone() for n, _ in made.named_parameters()}
-    method.begin_task(2)
+    method.on_task_start(2)
     start = named_copy(made)
     move(made, 7)
     found, gradients = penalty(made, method)
@@ -199,7 +199,7 @@ def test_si_holds_weights_where_the_present_task_found_them():
 def test_si_asks_nothing_of_the_first_task():
     method = SI(strength=2.0)
     made = attached(method)
-    method.begin_task(0)
+    method.on_task_start(0)
     move(made, 5)
     found = method.loss(torch.tensor(1.25), batch_of(made, 0), None, 0, np.arange(12))
     assert float(found) == 1.25
@@ -229,7 +229,7 @@ def test_lwf_is_the_divergence_from_the_old_answers_to_the_new_ones(scenario, te
     method = LwF(strength=1.5, temperature=temperature)
     made = attached(method, scenario)
     old = copy.deepcopy(made)
-    method.begin_task(2)
+    method.on_task_start(2)
     move(made, 6)
     batch = batch_of(made, 2)
     found = method.loss(torch.tensor(0.5).double(), batch, None, 2, np.arange(12))
@@ -251,9 +251,9 @@ def test_lwf_is_the_divergence_from_the_old_answers_to_the_new_ones(scenario, te
 def test_lwfs_teacher_is_the_network_from_before_the_present_task():
     method = LwF(strength=1.0, temperature=1.0)
     made = attached(method)
-    method.begin_task(1)
+    method.on_task_start(1)
     move(made, 6)
-    method.begin_task(2)
+    method.on_task_start(2)
     batch = batch_of(made, 2)
     found = method.loss(torch.zeros(()).double(), batch, None, 2, np.arange(12))
     assert found.item() == pytest.approx(0.0, abs=1e-14)

@@ -246,7 +246,7 @@ def test_gpm_moves_its_samples_to_the_network(monkeypatch):
     made = learner("task").to("meta")
     method.attach(made)
     monkeypatch.setattr(made, "scores", lambda x, task, lengths: seen.append(x.device.type))
-    method.end_task(0)
+    method.on_task_end(0)
     assert set(seen) == {"meta"}
 
 

@@ -23,10 +23,10 @@ ZERO = torch.zeros(())
 def test_what_is_remembered_of_weights_stands_alone(method):
     made = learner("task")
     method.attach(made)
-    method.begin_task(0)
-    method.after_backward(0)
-    method.after_step(0)
-    method.end_task(0)
+    method.on_task_start(0)
+    method.on_gradients(0)
+    method.on_step_end(0)
+    method.on_task_end(0)
     kept = {name: t.clone() for name, t in method.tensors().items()}
     assert kept and not any(t.requires_grad for t in kept.values())
     with torch.no_grad():
@@ -38,19 +38,19 @@ def test_what_is_remembered_of_weights_stands_alone(method):
     again.attach(learner("task"))
     again.load(kept)
     assert again.tensors().keys() == kept.keys()
-    again.begin_task(1)
+    again.on_task_start(1)
     assert any("heads.1" in n for n in again.tensors()) == isinstance(method, SI)
 
 
 def test_si_of_a_later_task_keeps_the_importance_and_starts_its_path_anew():
     made, method = learner("task"), SI()
     method.attach(made)
-    method.begin_task(0)
+    method.on_task_start(0)
     names = list(method.parameters(0))
     for name in names:
         method.kept[f"importance.{name}"].fill_(2.0)
         method.kept[f"path.{name}"].fill_(3.0)
-    method.begin_task(1)
+    method.on_task_start(1)
     for name in set(names) & set(method.parameters(1)):
         assert (method.kept[f"importance.{name}"] == 2).all()
         assert not method.kept[f"path.{name}"].any()
@@ -88,7 +88,7 @@ def test_refresh_goes_up_the_loss_by_its_size_with_noise_and_damping(known):
     gradients = torch.autograd.grad(loss, list(named.values()))
     made.zero_grad()
     torch.manual_seed(8)
-    method.before_step(batch, 0)
+    method.on_batch(batch, 0)
     torch.manual_seed(8)
     for (name, p), g in zip(named.items(), gradients, strict=True):
         away = g * (before[name].norm() / g.norm()) + 0.2 * torch.randn_like(g)
@@ -104,9 +104,9 @@ def test_refresh_passes_its_options_on_and_counts_half_of_the_information():
     assert method.information.online
     made = learner("task")
     method.attach(made)
-    method.inner.begin_task(0)
+    method.inner.on_task_start(0)
     method.inner.before = {}
-    method.end_task(0)
+    method.on_task_end(0)
     info = sum(t.numel() * 4 for t in method.information.tensors().values())
     assert info > 0 and method.memory_bytes() == method.inner.memory_bytes() + info // 2
     stored = method.tensors()

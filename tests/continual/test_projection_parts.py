@@ -162,7 +162,7 @@ def test_only_steps_within_their_samples_are_learned_from():
 def test_rows_grow_at_the_start_and_are_taken_at_the_end_of_a_task():
     _, method = hlop(sizes=[[1, 2, 3], [3, 2, 1]])
     for task, sizes, frozen in ((0, [1, 2, 3], 0), (1, [3, 2, 1], 6), (2, [3, 2, 1], 12)):
-        method.begin_task(task)
+        method.on_task_start(task)
         assert [len(s.rows) for s in method.subspaces.values()] == sizes
         assert sum(len(s.frozen) for s in method.subspaces.values()) == frozen
     _, method = hlop(solver="covariance", share=0.25, sizes=[[1, 20, 3]])
@@ -171,9 +171,9 @@ def test_rows_grow_at_the_start_and_are_taken_at_the_end_of_a_task():
         asked = []
         for subspace in method.subspaces.values():
             subspace.finish = lambda most, share: asked.append((most, share))  # noqa: B023
-        method.begin_task(0)
+        method.on_task_start(0)
         assert [len(s.rows) for s in method.subspaces.values()] == [0, 0, 0]
-        method.end_task(0)
+        method.on_task_end(0)
         sizes = [12, 16, 10] if unlimited else [1, 20, 3]
         assert asked == [(size, 0.25) for size in sizes]
 
@@ -210,11 +210,11 @@ def test_changes_are_projected_from_the_second_task_on(projection):
         for p in made.parameters():
             p.grad = torch.randn_like(p)
         gradients = {n: p.grad.clone() for n, p in made.named_parameters()}
-        method.after_backward(task)
+        method.on_gradients(task)
         with torch.no_grad():
             for p in made.parameters():
                 p.sub_(0.5 * p.grad)
-        method.after_step(task)
+        method.on_step_end(task)
         for name, module in method.connections.items():
             key = next(n for n, p in made.named_parameters() if p is weight_of(module))
             rows = method.subspaces[name].frozen
@@ -230,9 +230,9 @@ def test_what_is_allowed_of_a_change_is_what_the_projection_leaves():
     frozen(method)
     weight, change = weight_of(method.connections["head"]), torch.randn(6, 10)
     rows = method.subspaces["head"].frozen
-    method.enter(0)
+    method.on_epoch_start(0)
     assert method.allowed(weight, change) is change
-    method.enter(2)
+    method.on_epoch_start(2)
     expected = change - change @ rows.t() @ rows
     torch.testing.assert_close(method.allowed(weight, change), expected)
     other = torch.nn.Parameter(torch.zeros(6, 10))
@@ -242,7 +242,7 @@ def test_what_is_allowed_of_a_change_is_what_the_projection_leaves():
 def test_a_subspace_comes_back_as_it_was_and_counts_its_rows():
     _, method = hlop(solver="iteration", sizes=[[2, 2, 2]])
     frozen(method)
-    method.begin_task(1)
+    method.on_task_start(1)
     for s in method.subspaces.values():
         s.learn(torch.randn(5, s.size))
     stored = method.tensors()
@@ -316,12 +316,12 @@ def test_gpm_looks_once_at_samples_as_they_are_from_now_on(samples, parts):
 
     method.learn = learn
     made.train()
-    method.begin_task(0)
-    method.enter(0)
+    method.on_task_start(0)
+    method.on_epoch_start(0)
     original(made.stream.tasks[0].train.batch([0, 1]).x, 0)
     assert learnt == [False]
     made.eval()
-    method.end_task(0)
+    method.on_task_end(0)
     assert [n for n, *_ in seen] == parts
     assert {tuple(each[1:]) for each in seen} == {(0, "one_tap", False, True)}
     assert not method.learning_now
@@ -341,12 +341,12 @@ def test_gpm_takes_its_samples_fifty_at_a_time():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(data), "batch", batch)
-        method.end_task(1)
+        method.on_task_end(1)
     assert sizes == [50, 50, 20]
     assert len(set(numbers)) == 120 and max(numbers) < 126
     made.scores = lambda *_: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        method.end_task(1)
+        method.on_task_end(1)
     assert not method.learning_now
 
 
@@ -357,7 +357,7 @@ def test_owm_counts_its_projectors_and_stores_both_kinds():
     _, method = hlop(method=OWM(alpha=0.5))
     method.learn("head", torch.randn(4, 10), None)
     assert torch.equal(method.projectors["head"], torch.eye(10))
-    method.begin_task(1)
+    method.on_task_start(1)
     method.learn("head", torch.randn(4, 10), None)
     assert method.memory_bytes() == 4 * (12**2 + 16**2 + 10**2)
     stored = method.tensors()

@@ -173,7 +173,7 @@ def test_no_plastic_unit_leads_into_others():
 class LastTaskReplay(Replay):
     """Replays samples of the task before only."""
 
-    def begin_task(self, task):
+    def on_task_start(self, task):
         self.buffer.size = self.size * max(task, 1)
         keep = self.buffer.tasks == task - 1
         self.buffer.tasks, self.buffer.numbers = (
@@ -187,7 +187,7 @@ class LastTaskReplay(Replay):
         self.taken = getattr(self, "taken", {}) | {task: chosen}
         return ce
 
-    def end_task(self, task):
+    def on_task_end(self, task):
         x = self.learner.stream.tasks[task].train.batch(self.taken[task]).x
         self.buffer.add(task, self.taken[task], x)
 

@@ -265,9 +265,9 @@ ANSWERS = {
     "trains": False, "tensors": {"a": torch.tensor(1.0)}, "memory_bytes": 17,
 }  # fmt: skip
 PASSED = {
-    "attach", "detach", "allowed", "begin_task", "enter", "training_data", "begin_step",
-    "before_step", "loss", "after_backward", "after_step", "end_task", "trains", "tensors",
-    "load", "memory_bytes",
+    "attach", "detach", "allowed", "on_task_start", "on_epoch_start", "training_data",
+    "on_step_start", "on_batch", "loss", "on_gradients", "on_step_end", "on_task_end",
+    "trains", "tensors", "load", "memory_bytes",
 }  # fmt: skip
 
 
@@ -293,10 +293,10 @@ def test_a_wrapper_passes_every_call_on_as_it_is():
     assert outer.learner is made
     weight, change = made.body[0].weight, torch.ones(2)
     asked = [
-        ("allowed", (weight, change)), ("begin_task", (1,)), ("enter", (2,)),
-        ("training_data", (1,)), ("begin_step", (1, 2, 3)), ("before_step", ("batch", 2)),
-        ("loss", (change, "batch", None, 1, np.arange(2))), ("after_backward", (2,)),
-        ("after_step", (1,)), ("end_task", (2,)), ("trains", ("name", weight, 1)),
+        ("allowed", (weight, change)), ("on_task_start", (1,)), ("on_epoch_start", (2,)),
+        ("training_data", (1,)), ("on_step_start", (1, 2, 3)), ("on_batch", ("batch", 2)),
+        ("loss", (change, "batch", None, 1, np.arange(2))), ("on_gradients", (2,)),
+        ("on_step_end", (1,)), ("on_task_end", (2,)), ("trains", ("name", weight, 1)),
         ("memory_bytes", ()),
     ]  # fmt: skip
     for name, arguments in asked:

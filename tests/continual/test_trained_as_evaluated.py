@@ -43,7 +43,7 @@ class Widths(FineTuning):
     def __init__(self):
         self.seen = {}
 
-    def begin_step(self, task, step, steps):
+    def on_step_start(self, task, step, steps):
         widths = [float(m.sigma) for m in self.learner.modules() if isinstance(m, Delayed)]
         self.seen.setdefault(task, []).append(widths)
 
@@ -99,9 +99,9 @@ def test_widths_go_on_after_a_resumption(tmp_path):
     def stop(task, step, steps):
         if step == 2:
             raise Stop
-        Widths.begin_step(broken.method, task, step, steps)
+        Widths.on_step_start(broken.method, task, step, steps)
 
-    broken.method.begin_step = stop
+    broken.method.on_step_start = stop
     with pytest.raises(Stop):
         broken._run_task()
     again = start(tmp_path)
@@ -285,7 +285,7 @@ def test_information_is_taken_without_moving_statistics_or_modes(name):
     made.body[1].eval()
     buffers = [b.clone() for b in made.buffers()]
     modes = [m.training for m in made.modules()]
-    getattr(method, "information", method).end_task(0)
+    getattr(method, "information", method).on_task_end(0)
     assert [m.training for m in made.modules()] == modes
     assert all(torch.equal(a, b) for a, b in zip(buffers, made.buffers(), strict=True))
 

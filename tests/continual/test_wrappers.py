@@ -40,12 +40,12 @@ def test_unlearning_leaves_alone_what_the_method_within_protects(inner):
     method = Refresh(inner=inner, size=0.1)
     trainer = ContinualTrainer(learner, method, task_recipe(batch_size=16))
     trainer._run_task()
-    method.begin_task(1)
+    method.on_task_start(1)
     learner.train()
-    method.enter(1)
+    method.on_epoch_start(1)
     name, module = next(iter(inner.connections.items()))
     before = module.weight.detach().clone()
-    method.before_step(batch_of(learner, 1), 1)
+    method.on_batch(batch_of(learner, 1), 1)
     change = (module.weight - before).detach()
     assert change.norm() > 1e-4
     if isinstance(inner, OWM):
@@ -65,7 +65,7 @@ def test_unlearning_leaves_batch_statistics_alone():
     method.attach(learner)
     learner.train()
     before = statistics(learner)
-    method.before_step(batch_of(learner, 0), 0)
+    method.on_batch(batch_of(learner, 0), 0)
     assert all(torch.equal(a, b) for a, b in zip(before, statistics(learner), strict=True))
 
 
@@ -75,7 +75,7 @@ def test_the_teacher_answers_as_in_evaluation_and_stays():
     learner.scores(batch_of(learner, 0).x, 0)  # statistics unlike those of a batch of task 1
     method = LwF()
     method.attach(learner)
-    method.begin_task(1)
+    method.on_task_start(1)
     teacher = {name: value.clone() for name, value in method.teacher.items()}
     batch = batch_of(learner, 1)
     found = method.loss(torch.zeros(()), batch, None, 1, range(12))
@@ -111,7 +111,7 @@ def test_modes_of_modules_survive_a_look_in_evaluation():
     learner.train()
     method = LwF()
     method.attach(learner)
-    method.begin_task(1)
+    method.on_task_start(1)
     learner.body[1].eval()
     method.loss(torch.zeros(()), batch_of(learner, 1), None, 1, range(12))
     assert not learner.body[1].training and learner.body[0].training

@@ -61,3 +61,9 @@ def test_code_in_the_texts_runs(path, tmp_path, monkeypatch):
     source = tmp_path / "text.py"  # a real file, for inspect
     source.write_text("\n".join(blocks))
     exec(compile(source.read_text(), str(source), "exec"), space)
+
+
+def test_each_of_the_ten_programs_has_at_most_ten_lines():
+    programs = CODE.findall((ROOT / "docs" / "ten_programs.md").read_text())
+    sizes = [sum(bool(line.strip()) for line in program.splitlines()) for program in programs]
+    assert len(sizes) == 10 and max(sizes) <= 10

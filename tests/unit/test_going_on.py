@@ -240,7 +240,7 @@ def test_a_checkpoint_of_a_stream_of_before_is_gone_on_with(tmp_path):
     t = made(1, out=tmp_path)
     t.untrained[:] = t._test(0)
     data = t.method.training_data(0)
-    t.method.begin_task(0)
+    t.method.on_task_start(0)
     t._run_epoch(data)
     t._next_epoch()
     t.save()

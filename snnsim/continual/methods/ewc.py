@@ -63,7 +63,7 @@ class EWC(Method):
                 total = total + (fisher * distance.square()).sum()
         return total
 
-    def end_task(self, task: int) -> None:
+    def on_task_end(self, task: int) -> None:
         fisher = self.fisher(task)
         values = dict(self.learner.named_parameters())
         slot = 0 if self.online else task

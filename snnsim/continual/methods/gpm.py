@@ -33,11 +33,11 @@ class GPM(HLOP):
         if self.learning_now:
             super().learn(name, rows, rest)
 
-    def end_task(self, task: int) -> None:
+    def on_task_end(self, task: int) -> None:
         data = self.learner.stream.tasks[task].train
         chosen = torch.randperm(len(data))[: self.samples].numpy()
         start_training(self.learner)
-        self.enter(task)
+        self.on_epoch_start(task)
         freeze_statistics(self, task + 1)  # activity as it is from now on
         self.learning_now = True
         try:
@@ -47,4 +47,4 @@ class GPM(HLOP):
                 self.learner.scores(batch.x.to(self.device), task, batch.lengths)
         finally:
             self.learning_now = False
-        super().end_task(task)
+        super().on_task_end(task)

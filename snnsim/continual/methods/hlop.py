@@ -157,7 +157,7 @@ class HLOP(Method):
             return [max(s.size // 10, 1) for s in self.subspaces.values()]
         return list(self.sizes[min(task, len(self.sizes) - 1)])[:count]
 
-    def before_step(self, batch: Batch, task: int) -> None:
+    def on_batch(self, batch: Batch, task: int) -> None:
         self.look_at(batch)
 
     def look_at(self, batch: Batch) -> None:
@@ -179,13 +179,13 @@ class HLOP(Method):
         """See a batch of activity; ``rest`` is what the frozen subspace leaves of it, if known."""
         self.subspaces[name].learn(rows, rest)
 
-    def begin_task(self, task: int) -> None:
+    def on_task_start(self, task: int) -> None:
         sizes = self.sizes_of(task, len(self.subspaces))
         grows = self.options["solver"] != "covariance"
         for subspace, size in zip(self.subspaces.values(), sizes, strict=True):
             subspace.grow(size if grows else 0)
 
-    def enter(self, task: int) -> None:
+    def on_epoch_start(self, task: int) -> None:
         self.task = task
         freeze_statistics(self, task)
 
@@ -194,7 +194,7 @@ class HLOP(Method):
         protected = any(parameter is weight_of(m) for m in self.connections.values())
         return task == 0 or own_head or protected
 
-    def after_backward(self, task: int) -> None:
+    def on_gradients(self, task: int) -> None:
         self.before: dict[str, Tensor] = {}
         for name, module in self.connections.items() if task > 0 else ():
             weight = weight_of(module)
@@ -203,7 +203,7 @@ class HLOP(Method):
             elif self.modes[name] == "gradient" and weight.grad is not None:
                 weight.grad = self._outside(name, module, weight.grad)
 
-    def after_step(self, task: int) -> None:
+    def on_step_end(self, task: int) -> None:
         for name, before in self.before.items():
             module = self.connections[name]
             weight = weight_of(module)
@@ -220,7 +220,7 @@ class HLOP(Method):
         matrix = self.subspaces[name].project_change(as_matrix(module, change))
         return from_matrix(module, matrix, change)
 
-    def end_task(self, task: int) -> None:
+    def on_task_end(self, task: int) -> None:
         sizes = self.sizes_of(task, len(self.subspaces))
         for subspace, size in zip(self.subspaces.values(), sizes, strict=True):
             subspace.finish(subspace.size if self.sizes is None else size, self.share)

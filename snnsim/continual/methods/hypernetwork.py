@@ -106,13 +106,13 @@ class Hypernetwork(Method):
         learner.generate = self.generator.__call__  # the module itself would be registered twice
         self.targets = {f"body.{name}" for name in targets}
 
-    def enter(self, task: int) -> None:
+    def on_epoch_start(self, task: int) -> None:
         freeze_statistics(self, task)
         with torch.no_grad():
             earlier = range(task) if self.before else ()
             self.held = [functional_call(self.generator, self.before, (s,)) for s in earlier]
 
-    def begin_task(self, task: int) -> None:
+    def on_task_start(self, task: int) -> None:
         if task > 0:
             self.before = {k: v.detach().clone() for k, v in self.generator.state_dict().items()}
 

@@ -169,7 +169,7 @@ class ILoRA(Replay):
             for adapter, mode in zip(self.adapters, modes, strict=True):
                 adapter.train(mode)
 
-    def after_step(self, task: int) -> None:
+    def on_step_end(self, task: int) -> None:
         if task > 0:
             self.steps += 1
             for adapter in self.adapters:

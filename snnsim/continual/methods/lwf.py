@@ -36,7 +36,7 @@ class LwF(Method):
         self.strength, self.temperature = strength, temperature
         self.teacher: dict[str, Tensor] = {}
 
-    def begin_task(self, task: int) -> None:
+    def on_task_start(self, task: int) -> None:
         if task > 0:
             self.teacher = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
 

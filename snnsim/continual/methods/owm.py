@@ -40,7 +40,7 @@ class OWM(HLOP):
             eye = torch.eye(subspace.size).to(subspace.rows)
             self.projectors[name], self.pending[name] = eye, eye.clone()
 
-    def begin_task(self, task: int) -> None:
+    def on_task_start(self, task: int) -> None:
         self.projectors = {name: p.clone() for name, p in self.pending.items()}
 
     def learn(self, name: str, rows: Tensor, rest: Tensor | None) -> None:
@@ -54,7 +54,7 @@ class OWM(HLOP):
         matrix = as_matrix(module, change) @ self.projectors[name]
         return from_matrix(module, matrix, change)
 
-    def end_task(self, task: int) -> None: ...
+    def on_task_end(self, task: int) -> None: ...
 
     def tensors(self) -> dict[str, Tensor]:
         kept = {f"projector.{n}": p for n, p in self.projectors.items()}

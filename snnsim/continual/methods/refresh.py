@@ -65,8 +65,8 @@ class Refresh(Wrapper):
         self.information.detach()
         super().detach()
 
-    def before_step(self, batch: Batch, task: int) -> None:
-        self.inner.before_step(batch, task)
+    def on_batch(self, batch: Batch, task: int) -> None:
+        self.inner.on_batch(batch, task)
         named = self.parameters(task)
         gradients = self._gradients(batch, task, list(named.values()))
         with torch.no_grad():
@@ -92,9 +92,9 @@ class Refresh(Wrapper):
         fisher = self.information.kept.get(f"0.fisher.{name}")
         return away if fisher is None else away / (1 + self.damping * fisher)
 
-    def end_task(self, task: int) -> None:
-        super().end_task(task)
-        self.information.end_task(task)
+    def on_task_end(self, task: int) -> None:
+        super().on_task_end(task)
+        self.information.on_task_end(task)
 
     def tensors(self) -> dict[str, Tensor]:
         fisher = {f"fisher.{k}": v for k, v in self.information.tensors().items()}

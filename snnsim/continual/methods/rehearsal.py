@@ -64,8 +64,8 @@ class Rehearsal(Wrapper):
                 "and rehearsal trains the network as it is tested; put it on another method"
             )
 
-    def end_task(self, task: int) -> None:
-        super().end_task(task)
+    def on_task_end(self, task: int) -> None:
+        super().on_task_end(task)
         labels = np.asarray(describe(self.learner.stream.tasks[task].train).labels)
         chosen = [np.flatnonzero(labels == c)[: self.per_class] for c in np.unique(labels)]
         self.kept[task] = torch.from_numpy(np.sort(np.concatenate(chosen)))

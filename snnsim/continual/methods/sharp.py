@@ -129,14 +129,14 @@ class SHARP(Method):
             return torch.zeros(self.units.blocks[0].mask.shape[1], dtype=torch.bool)
         return (self.age[layer] == 0) & ~self.learns[layer]
 
-    def begin_task(self, task: int) -> None:
+    def on_task_start(self, task: int) -> None:
         if task == 0:
             for block in self.units.blocks:
                 self._thin(block)
         for learns in self.learns:
             learns.fill_(False)
 
-    def begin_step(self, task: int, step: int, steps: int) -> None:
+    def on_step_start(self, task: int, step: int, steps: int) -> None:
         starts = [-(-phase * steps // self.phases) for phase in range(self.phases)]
         if step not in starts:
             return
@@ -178,7 +178,7 @@ class SHARP(Method):
         weight = weight_of(block.module)
         weight.masked_fill_(block.full(changed), 0)
 
-    def enter(self, task: int) -> None:
+    def on_epoch_start(self, task: int) -> None:
         freeze_statistics(self, task)
         self.settled_rows = [
             (parameter, rows, parameter.detach()[rows].clone())
@@ -195,7 +195,7 @@ class SHARP(Method):
         return task == 0 or any(parameter is p for p in rows)
 
     @torch.no_grad()
-    def after_step(self, task: int) -> None:
+    def on_step_end(self, task: int) -> None:
         for block in self.units.blocks:
             weight = weight_of(block.module)
             weight.mul_(block.full(block.mask))
@@ -224,7 +224,7 @@ class SHARP(Method):
         return mean(self.trunk.late(spikes), kept["lengths"] if len(kept["lengths"]) else None)
 
     @torch.no_grad()
-    def end_task(self, task: int) -> None:
+    def on_task_end(self, task: int) -> None:
         for layer, learns in enumerate(self.learns):
             self.age[layer] += (learns | (self.age[layer] > 0)).long()
         self.age[0].fill_(self.horizon + 1)

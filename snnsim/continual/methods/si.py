@@ -33,7 +33,7 @@ class SI(Method):
         self.strength, self.damping = strength, damping
         self.kept: dict[str, Tensor] = {}  # "path.", "start." and "importance.<name>"
 
-    def begin_task(self, task: int) -> None:
+    def on_task_start(self, task: int) -> None:
         for name, parameter in self.parameters(task).items():
             self.kept[f"path.{name}"] = torch.zeros_like(parameter)
             self.kept[f"start.{name}"] = parameter.detach().clone()
@@ -49,19 +49,19 @@ class SI(Method):
             ce = ce + self.strength * (self.kept[f"importance.{name}"] * moved.square()).sum()
         return ce
 
-    def after_backward(self, task: int) -> None:
+    def on_gradients(self, task: int) -> None:
         self.before = {
             name: (p.detach().clone(), p.grad.clone())
             for name, p in self.parameters(task).items()
             if p.grad is not None
         }
 
-    def after_step(self, task: int) -> None:
+    def on_step_end(self, task: int) -> None:
         named = dict(self.learner.named_parameters())
         for name, (value, gradient) in self.before.items():
             self.kept[f"path.{name}"] -= gradient * (named[name].detach() - value)
 
-    def end_task(self, task: int) -> None:
+    def on_task_end(self, task: int) -> None:
         for name, parameter in self.parameters(task).items():
             moved = parameter.detach() - self.kept[f"start.{name}"]
             gained = self.kept[f"path.{name}"] / (moved.square() + self.damping)
