@@ -9,12 +9,7 @@ import torch
 
 import snnsim as sn
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("tau", [3.0, 20.0, 150.0])

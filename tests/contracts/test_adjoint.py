@@ -14,11 +14,7 @@ from snnsim.surrogate import SURROGATES
 T, B, N = 7, 2, 3
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 CASES = [

@@ -21,11 +21,7 @@ N_IN, N_OUT, T, B = 6, 8, 13, 3
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def make(name: str, seed: int = 0) -> Baseline:

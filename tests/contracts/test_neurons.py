@@ -17,11 +17,7 @@ MODELS = neuron_classes()
 each_model = pytest.mark.parametrize("cls", MODELS, ids=lambda c: c.__name__)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def run(neuron, x, state=None, seed=3):

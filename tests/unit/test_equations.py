@@ -12,12 +12,7 @@ from snnsim.equations import equal, exp, maximum, minimum, where
 from snnsim.errors import ConfigError, ShapeError
 from snnsim.units import logit_to_tau, tau_to_logit
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Clamp(sn.Neuron):

@@ -13,11 +13,7 @@ from snnsim.surrogate import SURROGATES, ATan, FastSigmoid, MultiGaussian, Sigmo
 N = 4
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def test_the_defaults_of_a_lif():

@@ -12,11 +12,7 @@ import snnsim as sn
 STEPS, BATCH, N = 60, 3, 4
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def reset(mode, u, z, threshold, to):

@@ -308,21 +308,18 @@ def test_gradients_pass_a_reset_as_told(detached):
 
 
 @pytest.mark.parametrize("model", [sn.IF, sn.Izhikevich])
+@pytest.mark.usefixtures("float64")
 def test_the_gradient_of_a_reset_is_kept_out_unless_asked_for(model):
-    torch.set_default_dtype(torch.float64)
-    try:
-        found = {}
-        for detached in (None, True, False):
-            options = {} if detached is None else {"detach_reset": detached}
-            shape = "triangle" if model is sn.IF else "atan"
-            layer = model(1, dt=0.5, surrogate=shape, backend="reference", **options)
-            x = torch.tensor([0.6, 0.7, 0.2]).view(3, 1, 1)
-            x = (x if model is sn.IF else 2000 * x - 1000).requires_grad_()
-            _, state = layer(x)
-            state["v"].sum().backward()
-            found[detached] = x.grad.flatten()
-    finally:
-        torch.set_default_dtype(torch.float32)
+    found = {}
+    for detached in (None, True, False):
+        options = {} if detached is None else {"detach_reset": detached}
+        shape = "triangle" if model is sn.IF else "atan"
+        layer = model(1, dt=0.5, surrogate=shape, backend="reference", **options)
+        x = torch.tensor([0.6, 0.7, 0.2]).view(3, 1, 1)
+        x = (x if model is sn.IF else 2000 * x - 1000).requires_grad_()
+        _, state = layer(x)
+        state["v"].sum().backward()
+        found[detached] = x.grad.flatten()
     assert torch.equal(found[None], found[True]) and not torch.equal(found[True], found[False])
     if model is sn.IF:
         assert found[True].tolist() == [1.0, 1.0, 1.0]

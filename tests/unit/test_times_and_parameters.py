@@ -298,14 +298,11 @@ def test_a_tensor_with_a_history_is_given_without_it():
     assert learnt.raw_v_threshold.is_leaf and learnt.raw_v_threshold.requires_grad
 
 
-def test_parameters_have_the_number_type_of_the_session():
+def test_parameters_have_the_number_type_of_the_session(request):
     values = {"tau_mem": torch.full((2,), 9.0, dtype=torch.float64)}
     assert sn.LIF(2, dt=1.0, **values, learn="v_reset").fixed_tau_mem.dtype == torch.float32
-    torch.set_default_dtype(torch.float64)
-    try:
-        lif = sn.LIF(2, dt=1.0, tau_mem=torch.full((2,), 9.0), learn="tau_mem", v_reset=1)
-    finally:
-        torch.set_default_dtype(torch.float32)
+    request.getfixturevalue("float64")
+    lif = sn.LIF(2, dt=1.0, tau_mem=torch.full((2,), 9.0), learn="tau_mem", v_reset=1)
     assert lif.raw_tau_mem.dtype == lif.fixed_v_reset.dtype == torch.float64
 
 
@@ -359,13 +356,10 @@ def test_learning_by_name_keeps_what_was_given():
 
 @pytest.mark.parametrize("kind", DISCRETIZATIONS)
 @pytest.mark.parametrize("learn", [(), ("tau_mem",)])
+@pytest.mark.usefixtures("float64")
 def test_the_step_receives_the_decay_in_its_rows(kind, learn):
-    torch.set_default_dtype(torch.float64)
-    try:
-        lif = sn.LIF((2, 3, 1), dt=2.0, tau_mem=exact(8.0, 16.0).view(2, 1, 1), learn=learn,
-                     v_threshold=exact(1, 2, 3).view(3, 1), discretization=kind)  # fmt: skip
-    finally:
-        torch.set_default_dtype(torch.float32)
+    lif = sn.LIF((2, 3, 1), dt=2.0, tau_mem=exact(8.0, 16.0).view(2, 1, 1), learn=learn,
+                 v_threshold=exact(1, 2, 3).view(3, 1), discretization=kind)  # fmt: skip
     rows = lif.packed_parameters(exact(0.0))
     decays = [math.exp(-1 / 4), math.exp(-1 / 8)] if kind == "exponential" else [3 / 4, 7 / 8]
     expected = exact([decays[0]] * 3 + [decays[1]] * 3, [1, 2, 3] * 2, [0] * 6)
@@ -373,7 +367,7 @@ def test_the_step_receives_the_decay_in_its_rows(kind, learn):
     assert rows.requires_grad == bool(learn)
     assert lif.n == 6
     with pytest.raises(ShapeError, match="x is torch.float32 but the parameters of LIF are"):
-        lif.packed_parameters(torch.zeros(1))
+        lif.packed_parameters(torch.zeros(1).float())
 
 
 def test_a_neuron_without_parameters_has_no_rows_and_takes_the_number_type_of_the_session():

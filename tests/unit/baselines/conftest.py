@@ -7,8 +7,5 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.float64)
+def _seeded(float64):
     torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)

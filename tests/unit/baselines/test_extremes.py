@@ -61,12 +61,7 @@ def test_groups_differ_by_one_channel_at_most_and_none_is_silent():
 
 
 def test_all_of_s6_is_double_where_that_is_the_default():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        assert {p.dtype for p in S6(3, 4).parameters()} == {torch.float64}
-    finally:
-        torch.set_default_dtype(before)
+    assert {p.dtype for p in S6(3, 4).parameters()} == {torch.float64}
 
 
 @pytest.mark.parametrize("ahead", [0, 3])
