@@ -54,7 +54,8 @@ def declare(
     Returns:
         The two operators.
     """
-    given = list(inspect.signature(forward).parameters)
+    signature = inspect.signature(forward).parameters
+    given = list(signature)
     asked = list(inspect.signature(backward).parameters)
     ahead: Any = torch.library.custom_op(f"snnsim::{name}", forward, mutates_args=())
     back: Any = torch.library.custom_op(f"snnsim::{name}_backward", backward, mutates_args=())
@@ -71,24 +72,39 @@ def declare(
         like = next(v for v in values if isinstance(v, Tensor))
         return tuple(like.new_empty(0 if a is None else a.shape) for a in whole.values())
 
+    # found once, because both run at every call
+    is_tensor = [str(p.annotation) in ("Tensor", str(Tensor)) for p in signature.values()]
+    tensors = [i for i, n in enumerate(given) if n in asked and is_tensor[i]]
+    values = [i for i, n in enumerate(given) if n in asked and not is_tensor[i]]
+    kept = [i for i, n in enumerate(outputs) if n in asked]
+    constant = [i for i, n in enumerate(outputs) if f"g_{n}" not in asked]
+    wanted = {f"wants_{n}": given.index(n) for n in gradients}
+    upstream_of = {f"g_{n}": i for i, n in enumerate(outputs)}
+    saved = {
+        n: j for j, n in enumerate([*(given[i] for i in tensors), *(outputs[i] for i in kept)])
+    }
+    plain = {given[i]: j for j, i in enumerate(values)}
+    returned = [gradients.index(n) if n in gradients else -1 for n in given]
+
     def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        held = dict(zip(given, inputs, strict=True))
-        made = dict(zip(outputs, output if several else (output,), strict=True))
-        kept = {n: (held | made)[n] for n in asked if n in held or n in made}
-        ctx.tensors = [n for n, value in kept.items() if isinstance(value, Tensor)]
-        ctx.values = {n: value for n, value in kept.items() if n not in ctx.tensors}
-        ctx.save_for_backward(*(kept[n] for n in ctx.tensors))
-        ctx.mark_non_differentiable(*(v for n, v in made.items() if f"g_{n}" not in asked))
+        made = output if several else (output,)
+        ctx.save_for_backward(*[inputs[i] for i in tensors], *[made[i] for i in kept])
+        ctx.values = [inputs[i] for i in values]
+        if constant:
+            ctx.mark_non_differentiable(*[made[i] for i in constant])
 
     def differentiate(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        held = ctx.values | dict(zip(ctx.tensors, ctx.saved_tensors, strict=True))
-        for output, gradient in zip(outputs, upstream, strict=True):
-            held[f"g_{output}"] = gradient.contiguous() if f"g_{output}" in asked else None
-        wanted = dict(zip(given, ctx.needs_input_grad, strict=True))
-        held |= {f"wants_{n}": bool(wanted[n]) for n in gradients}
-        found = back(*(held[n] for n in asked))
-        found = dict(zip(gradients, found if len(gradients) > 1 else (found,), strict=True))
-        return tuple(found[n] if n in found and wanted[n] else None for n in given)
+        held, needed = ctx.saved_tensors, ctx.needs_input_grad
+        arguments = [
+            held[saved[n]] if n in saved
+            else ctx.values[plain[n]] if n in plain
+            else upstream[upstream_of[n]].contiguous() if n in upstream_of
+            else bool(needed[wanted[n]])
+            for n in asked
+        ]  # fmt: skip
+        found = back(*arguments)
+        found = found if len(gradients) > 1 else (found,)
+        return tuple(found[j] if j >= 0 and needed[i] else None for i, j in enumerate(returned))
 
     ahead.register_fake(fake)
     back.register_fake(fake_gradients)
