@@ -131,4 +131,5 @@ if __name__ == "__main__":
     for each in METHODS:
         train(each, Path(sys.argv[1]))
     gradients(Path(sys.argv[1]))
+    distributed.barrier()  # nobody leaves while another still works
     distributed.stop()
