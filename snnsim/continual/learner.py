@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -78,7 +77,6 @@ class Learner(nn.Module):
             :func:`snnsim.training.rules.prepare`.
         readout: from outputs ``[T, B, C]`` (and lengths) to scores ``[B, C]``.
 
-    ``observed`` is false while a batch is only tried, not trained on.
     ``generate``, if a method sets it, gives the body's weights for a task, and ``answer`` the
     scores by which it is tested, of the arguments of :meth:`scores`.
     """
@@ -103,7 +101,6 @@ class Learner(nn.Module):
         _check_baselines(body, training, feedback)
         self.stream, self.learning, self.readout = stream, training, readout
         self.generate: Callable[[int], dict[str, Tensor]] | None = None
-        self.observed = True
         self.answer: Callable[[Tensor, int, Tensor | None], Tensor] | None = None
         rule: dict[str, Any] = {
             "training": training,
@@ -116,15 +113,6 @@ class Learner(nn.Module):
         rule["rate_decay"] = getattr(readout, "decay", None)  # of a weighted mean
         heads = prepare(Sequential(*map(head, sizes)), **rule, spikes_enter=True)
         self.heads = nn.ModuleList(heads)
-
-    @contextmanager
-    def unobserved(self) -> Iterator[None]:
-        """While this lasts, batches are only tried: methods learn nothing of their activity."""
-        before, self.observed = self.observed, False
-        try:
-            yield
-        finally:
-            self.observed = before
 
     @property
     def shares_head(self) -> bool:

@@ -44,6 +44,7 @@ class Method:
 
     needs_scores = False  # whether it needs scores of whole sequences, or their gradients
     answers_as_trained = True  # whether it is tested with the weights that training changes
+    observes = True  # false while a batch is only tried, not trained on
     _undo: ExitStack | None = None
     rehearses = False  # whether samples of earlier tasks are trained along, and so their heads
 
@@ -78,6 +79,15 @@ class Method:
         """Have something undone by :meth:`detach`; the last is undone first."""
         self._undo = self._undo or ExitStack()
         self._undo.callback(undo, *arguments)
+
+    @contextmanager
+    def unobserved(self) -> Iterator[None]:
+        """While this lasts, batches are only tried: the method learns nothing of their activity."""
+        before, self.observes = self.observes, False
+        try:
+            yield
+        finally:
+            self.observes = before
 
     def listen(self, modules: Mapping[str, Any], told: Told) -> None:
         """Hear of modules whenever they have run, until the method is detached."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,11 @@ class Wrapper(Method):
     def rehearses(self) -> bool:  # type: ignore[override]
         """That of the method within."""
         return self.inner.rehearses
+
+    @contextmanager
+    def unobserved(self) -> Iterator[None]:
+        with super().unobserved(), self.inner.unobserved():
+            yield
 
     def allowed(self, parameter: nn.Parameter, change: Tensor) -> Tensor:
         return self.inner.allowed(parameter, change)

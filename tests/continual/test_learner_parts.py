@@ -9,8 +9,9 @@ import torch
 from small import CHANNELS, STEPS, body, dense, learner, lif, name_of, stream
 
 import snnsim as sn
-from snnsim.continual import Learner, View, dense_head
+from snnsim.continual import Learner, Method, View, dense_head
 from snnsim.continual.learner import joined
+from snnsim.continual.wrapper import Wrapper
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.functional.readouts import last
 from snnsim.training.rules import PlasticConnection, connections
@@ -110,17 +111,18 @@ def test_the_read_out_is_used_within_lengths_unless_the_input_is_still():
 
 
 def test_a_batch_is_only_tried_until_the_outermost_trial_ends():
-    made = learner("task")
-    assert made.observed
+    inner = Method()
+    made = Wrapper(inner)
+    assert made.observes and inner.observes
     with made.unobserved():
-        assert not made.observed
+        assert not made.observes and not inner.observes
         with made.unobserved():
-            assert not made.observed
-        assert not made.observed
-    assert made.observed
+            assert not made.observes and not inner.observes
+        assert not made.observes and not inner.observes
+    assert made.observes and inner.observes
     with pytest.raises(ZeroDivisionError), made.unobserved():
         raise ZeroDivisionError
-    assert made.observed
+    assert made.observes and inner.observes
 
 
 def test_a_task_trains_what_is_shared_and_its_own_head():

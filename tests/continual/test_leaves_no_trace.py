@@ -45,7 +45,6 @@ def structure(made):
     found = {
         "answer": made.answer,
         "generate": made.generate,
-        "observed": made.observed,
         "own forward": sorted(n for n, m in made.named_modules() if "forward" in vars(m)),
         "buffers": sorted(name for name, _ in made.named_buffers()),
         "parameters": sorted((name, p.requires_grad) for name, p in made.named_parameters()),
@@ -199,7 +198,7 @@ def switches(trainer):
     made, method = trainer.learner, trainer.method
     inner = getattr(method, "inner", method)
     return {
-        "observed": made.observed,
+        "observes": (method.observes, inner.observes),
         "learning now": getattr(inner, "learning_now", None),
         "modes": {name: module.training for name, module in made.named_modules()},
         "delays": [m.profile for m in made.modules() if isinstance(m, Delayed)],
@@ -232,7 +231,7 @@ def test_subspaces_learn_on_after_an_interrupted_refresh(on):
     with pytest.raises(KeyboardInterrupt):
         trainer.method.on_batch(batch, 1)
     interrupt.release()
-    assert trainer.learner.observed
+    assert trainer.method.observes and trainer.method.inner.observes
     assert all(torch.equal(a, b) for a, b in zip(buffers, trainer.learner.buffers(), strict=True))
 
 

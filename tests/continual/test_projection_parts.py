@@ -284,7 +284,7 @@ def test_what_is_shown_to_a_subspace_is_what_carries_the_update(training):
             trace = z[0] + (0 if state is None else 0.5)
             assert torch.equal(rows, torch.cat([z[0], trace]))
     seen.clear()
-    with made.unobserved():
+    with method.unobserved():
         made.body[2](z)
     made.eval()
     made.body[2](z)

@@ -44,7 +44,7 @@ def test_a_new_file_is_listed_and_tested_without_another_edit(tmp_path):
     shutil.copytree(package, tmp_path / "snnsim", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "snnsim" / "baselines" / "models" / "leaky_sum.py").write_text(SOURCE)
     shutil.copy(Path(__file__).parent / "test_baselines.py", tmp_path)
-    (tmp_path / "conftest.py").write_text("import torch\ntorch.set_num_threads(1)\n")
+    shutil.copy(Path(__file__).parent.parent / "conftest.py", tmp_path)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "leaky-sum"]
     answer = subprocess.run(
         [*command, "test_baselines.py"],

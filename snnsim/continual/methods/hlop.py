@@ -255,7 +255,7 @@ class _Observer:
         return self.method.subspaces[self.name]
 
     def __call__(self, x: Tensor, carried: Tensor) -> Tensor:
-        if not self.method.learner.observed:
+        if not self.method.observes:
             return carried
         method, module = self.method, self.method.connections[self.name]
         projects = method.task > 0 and method.modes[self.name] == "input"
@@ -274,7 +274,7 @@ class _Observer:
         return self.subspace.project(carried) if rest is None else rest.view_as(carried)
 
     def heard(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if module.training and torch.is_grad_enabled() and self.method.learner.observed:
+        if module.training and torch.is_grad_enabled() and self.method.observes:
             connection = self.method.connections[self.name]  # perhaps a part of the module
             x, y = inputs[0].detach(), output[0].detach()
             if self.method.learner.learning == "dsr":

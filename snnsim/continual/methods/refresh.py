@@ -80,7 +80,7 @@ class Refresh(Wrapper):
     ) -> list[Tensor | None]:
         """Of the mean cross-entropy of the joint batch, which leaves no trace in the network."""
         count = distributed.sum_over_processes(torch.tensor(float(len(batch.target))), self.device)
-        with self.learner.unobserved(), keeping_buffers(self.learner):
+        with self.unobserved(), keeping_buffers(self.learner):
             scores = self.learner.scores(batch.x, task, batch.lengths)
             loss = functional.cross_entropy(scores, batch.target, reduction="sum") / float(count)
             found = torch.autograd.grad(loss, parameters, allow_unused=True)
