@@ -23,20 +23,9 @@ from functools import lru_cache
 import numpy as np
 
 from snnsim.kernels.compile import jit
+from snnsim.kernels.delay_conv.radices import radices
 
 LANES = 256
-RADICES = (4, 2, 3, 5)
-
-
-def radices(count: int) -> list[int]:
-    """``count``, which must have no prime factor above 5, as a product of the radices."""
-    found = []
-    for radix in RADICES:
-        while count % radix == 0:
-            found.append(radix)
-            count //= radix
-    assert count == 1, "a period comes from transforms.good_period"
-    return found
 
 
 @lru_cache(maxsize=32)
@@ -44,7 +33,9 @@ def _tables(period: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """Radices of half the period, and ``[period, 2]`` cosines and sines of its angles."""
     angle = 2 * np.pi / period * np.arange(period)
     turn = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(dtype)
-    return np.array(radices(period // 2), dtype=np.int64), turn
+    factors = radices(period // 2)
+    assert factors is not None, "a period comes from transforms.good_period"
+    return np.array(factors, dtype=np.int64), turn
 
 
 def blocks(lanes: int) -> int:

@@ -12,25 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnsim.kernels.delay_conv.radices import radices
 from snnsim.kernels.threads import run_chunked
 
-RADICES = (2, 3, 5)
 FEW_STEPS = 48  # of a signal that fills its rows, up to which a matrix product is faster
 
 
 def good_period(least: int) -> int:
     """The smallest even period of at least ``least`` steps whose half has no factor above 5."""
     period = max(least + least % 2, 2)
-    while not _smooth(period // 2):
+    while radices(period // 2) is None:
         period += 2
     return period
-
-
-def _smooth(count: int) -> bool:
-    for radix in RADICES:
-        while count % radix == 0:
-            count //= radix
-    return count == 1
 
 
 def analyse(
