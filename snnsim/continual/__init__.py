@@ -1,5 +1,7 @@
 """Continual learning: streams of tasks, methods against forgetting, and what is measured."""
 
+import sys
+
 from snnsim.continual import methods
 from snnsim.continual.learner import Learner, dense_head
 from snnsim.continual.method import Method
@@ -17,6 +19,9 @@ from snnsim.continual.stream import (
 from snnsim.continual.subspace import Subspace
 from snnsim.continual.trainer import ContinualRecipe, ContinualTrainer, ContinualWatcher
 from snnsim.training import task_recipe
+
+# where it was before; understood for one more release
+sys.modules[f"{__name__}.loop"] = sys.modules[ContinualTrainer.__module__]
 
 __all__ = [
     "HLOP",

@@ -1,5 +1,7 @@
 """Training: the loop, its recipe, checkpoints and evaluation."""
 
+import sys
+
 from snnsim import checkpoint
 from snnsim.training.evaluate import Scores, evaluate, predict
 from snnsim.training.latency import Latency, accuracy_over_time
@@ -9,6 +11,10 @@ from snnsim.training.optimizers import Optimizers, parameter_groups, split_param
 from snnsim.training.recipe import Recipe, task_recipe
 from snnsim.training.start import start_from
 from snnsim.training.trainer import Trainer, Watcher
+
+# where these were before; understood for one more release
+sys.modules[f"{__name__}.checkpoint"] = checkpoint
+sys.modules[f"{__name__}.fit"] = sys.modules[Trainer.__module__]
 
 __all__ = [
     "Classification",

@@ -268,3 +268,11 @@ def test_a_checkpoint_of_a_stream_of_before_is_gone_on_with(tmp_path):
     assert again.resume() and (again.position.task, again.position.epoch) == (0, 1)
     again.run()
     assert differences(again.learner.state_dict(), whole.learner.state_dict()) == []
+
+
+def test_modules_are_found_where_they_were():
+    from snnsim.continual.loop import ContinualTrainer as Former
+    from snnsim.training.checkpoint import load
+    from snnsim.training.fit import Trainer as FormerTrainer
+
+    assert (Former, FormerTrainer, load) == (ContinualTrainer, Trainer, checkpoint.load)
