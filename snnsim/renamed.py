@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from snnsim.errors import ConfigError
+
 Kind = TypeVar("Kind", bound=type[Any])
 
 
@@ -25,6 +27,8 @@ def up_to_date(given: Mapping[str, Any], former: Mapping[str, str], what: str) -
     {'lr': 0.1}
     """
     for name in given.keys() & former.keys():
+        if former[name] in given:
+            raise ConfigError(f"{what}{name} and {what}{former[name]} are the same; give one")
         warnings.warn(
             f"{what}{name} is now called {what}{former[name]}; the old name works for one more "
             "release",

@@ -76,8 +76,9 @@ class Family(NamedTuple):
         values: Sections = {section: {} for section in self.sections}
         for layer in layers:
             for section in self.sections:
-                values[section].update(layer.get(section, {}))
-                values[section].update(layer.get(f"{section}-{name}", {}))
+                for each in (section, f"{section}-{name}"):
+                    entries = layer.get(each, {})
+                    values[section].update(_today(entries) if section == "training" else entries)
         return values
 
 
@@ -255,13 +256,18 @@ def check_data(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
     return check_section("data", fields(load), data, keep)
 
 
+def _today(given: dict[str, Any]) -> dict[str, Any]:
+    """A section of training under today's names."""
+    if given.get("delay_lr") == 0:  # which meant what None means now
+        given = {key: value for key, value in given.items() if key != "delay_lr"}
+    return up_to_date(given, RENAMED, "training.")
+
+
 def recipe_of(given: dict[str, Any], epochs: int | None = None, on_stream: bool = False) -> Recipe:
     """The section of training, complete and checked."""
     base = TASKS if on_stream else {}
     left = NOT_ON_STREAMS if on_stream else NOT_ON_DATA
-    if given.get("delay_lr") == 0:  # which meant what None means now
-        given = {key: value for key, value in given.items() if key != "delay_lr"}
-    given = up_to_date(given, RENAMED, "training.")
+    given = _today(given)
     known = {k: v for k, v in fields(Recipe, keyword_only=False).items() if k not in left}
     known = {k: (kind, base.get(k, default)) for k, (kind, default) in known.items()}
     found = Recipe(**check_section("training", known, given))  # right also where other epochs win

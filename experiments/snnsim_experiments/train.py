@@ -64,11 +64,7 @@ def _claimed(
         console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
     done = out / "summary.json"
     longer = found and run_folder.is_longer(experiment, run_folder.stored_experiment(out))
-    distributed.barrier()  # nobody writes before everybody has looked at the folder
-    if longer and first:
-        run_folder.lengthen(out, experiment)
-    distributed.barrier()
-    if done.exists():
+    if done.exists() and not longer:
         summary = read_summary(done)
         if run_folder.is_elsewhere(out, place.root):
             run_folder.check_same_data(out, checksums_of(experiment, place.root))
@@ -158,6 +154,8 @@ def _note_start(
         run_folder.check_same_data(other, sums)
     if (out / "run.json").exists():
         run_folder.check_same_data(out, sums)
+        if run_folder.is_longer(experiment, run_folder.stored_experiment(out)):
+            run_folder.lengthen(out, experiment)
         return
     checkpoint.save(out / "initial.safetensors", initial, {})
     facts = facts_for_later(parts[0]) | {

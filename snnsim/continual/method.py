@@ -50,9 +50,10 @@ class Method:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, hook in up_to_date(dict(vars(cls)), FORMER, f"{cls.__name__}.").items():
-            if name in FORMER.values() and name not in vars(cls):
-                setattr(cls, name, hook)
+        own = vars(cls)
+        former = {n: hook for n, hook in own.items() if n in FORMER and FORMER[n] not in own}
+        for name, hook in up_to_date(former, FORMER, f"{cls.__name__}.").items():
+            setattr(cls, name, hook)
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         """Take hold of a learner, once; refuse what cannot work.

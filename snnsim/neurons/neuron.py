@@ -191,6 +191,11 @@ class Neuron(Layer):
     def _set_value(self, name: str, given: Any) -> None:
         """Give a parameter another value, of the layer's number type; what is learnt stays so."""
         spec, stored = self.declared[name], self._stored(name)
+        if isinstance(given, nn.Parameter):
+            raise ConfigError(
+                f"{name} of {type(self).__name__} is given a torch Parameter; make the "
+                f"neurons with learn=[{name!r}] to train it"
+            )
         value = self._broadcastable(name, replace(spec, default=given)).to(stored)
         spec.check(name, value, **self._time(spec))
         if spec.learnable and not stored.dim() and value.dim():

@@ -297,7 +297,8 @@ class Loop:
     def _check_identity(self, path: Path, values: dict[str, Any]) -> None:
         base = self.recipe.as_json()
         told = {"recipe": complete(values["recipe"], type(self).defaults), "seed": values["seed"]}
-        told |= {name: values.get(name, own) for name, own in self._identity().items()}
+        once = {"objective": Classification(self.recipe.readout, self.recipe.mask_padding).name}
+        told |= {name: values.get(name, once.get(name)) for name in self._identity()}
         mine = {"recipe": base, "seed": self.seed, **self._identity()}
         self._allow_longer(told["recipe"], base)
         for what, value in mine.items():

@@ -99,13 +99,13 @@ class Trainer(Loop):
         self.optimizers = Optimizers(net, recipe)
         self.rows: list[dict[str, Any]] = []
         self.steps = int(np.max(train.lengths))  # what evaluation pads to
-        self._spec: Spec | None = None
+        self._spec = None if out is None else _spec_of(net)
         set_seed(seed)
-        if recipe.start_from:
-            start_from(net, recipe.start_from)
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end; returns the rows of the metrics, one per epoch."""
+        if self.recipe.start_from and not self.position.begun:
+            start_from(self.net, self.recipe.start_from)
         distributed.broadcast(self.net)
         while self.position.epoch < self.recipe.epochs and not self.position.stopped:
             self._run_epoch(self.train)
@@ -172,9 +172,7 @@ class Trainer(Loop):
         epoch, recipe = self.position.best_epoch, self.recipe.as_json()
         values: dict[str, Any] = {"epoch": epoch, "steps": self.steps, "seed": self.seed}
         values["recipe"] = recipe
-        try:
-            self._spec = self._spec or Spec(self.net)
-        except ConfigError:  # layers of one's own that are no sn.Layer
+        if self._spec is None:
             return checkpoint.prefixed("net", self.net.state_dict()), values
         return self._spec.tensors(self.net), values | self._spec.values(self.net, self._about())
 
@@ -257,6 +255,17 @@ class Trainer(Loop):
         path = self.out / "best.safetensors"
         tensors, _ = checkpoint.load(path)
         checkpoint.load_weights(self.net, checkpoint.without_prefix("net", tensors), path)
+
+
+def _spec_of(net: nn.Module) -> Spec | None:
+    """What a network is made of; ``None`` where it cannot be made again: it has weights only."""
+    try:
+        return Spec(net)
+    except ConfigError:
+        return None
+    except Exception as error:  # of a constructor of one's own that is called once more
+        warnings.warn(f"the run will have weights but no network: {error!r}", stacklevel=3)
+        return None
 
 
 def _checked_row(row: Any, metric: str) -> dict[str, Any]:

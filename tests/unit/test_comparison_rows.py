@@ -381,3 +381,11 @@ def test_the_cost_on_a_stream_is_of_all_heads_in_parameters_and_of_one_in_the_re
     assert operations <= found.operations <= 1.1 * operations
     kinds = SimpleNamespace(heads=heads, body=found.parameters - heads)
     assert kinds.body >= 140 * width + width * width
+
+
+def test_methods_on_layers_that_take_no_flat_input_have_rows_without_cost(monkeypatch, tmp_path):
+    monkeypatch.setattr(comparison, "run_stream", lambda *_: SUMMARY)
+    changes = {"network.convolutions": [2]}
+    chosen = {"ewc": resolve("split-mnist", method="ewc", changes=changes)}
+    (row,) = comparison.compare(chosen, [4, 5], Place(out=tmp_path / "c", quiet=True))
+    assert row["acc"] == row["test"] == 60.0 and "parameters" not in row

@@ -114,6 +114,7 @@ def test_a_value_for_each_neuron_can_be_set_where_it_is_not_learnt():
     ("v_threshold", float("nan"), "v_threshold is nan but must be finite"),
     ("v_reset", [1.0, 2.0], "v_reset has shape .2,., which does not broadcast"),
     ("scale_input", True, "scale_input of LIF is fixed when neurons are made"),
+    ("tau_mem", nn.Parameter(torch.tensor(5.0)), "tau_mem of LIF is given a torch Parameter"),
     ("dt", 2.0, "dt of LIF is fixed when neurons are made; make new ones with dt=2.0"),
     ("reset", "zero", "reset of LIF is fixed"),
     ("surrogate", "atan", "surrogate of LIF is fixed"),

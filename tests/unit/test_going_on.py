@@ -10,13 +10,23 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from small import learner
-from small_training import RECIPE, TRAIN, VALIDATION, changed, differences, everything, network
+from small_training import TRAIN, VALIDATION, changed, differences, everything, network
 from small_training import trainer as made_trainer
+from snnsim_experiments import Place, resolve, run, run_folder
 
 import snnsim as sn
 from snnsim.continual import ContinualRecipe, ContinualTrainer, Method, task_recipe
 from snnsim.errors import CheckpointError, ConfigError
-from snnsim.training import Optimizers, Recipe, Regression, Scores, Trainer, checkpoint, start_from
+from snnsim.training import (
+    Optimizers,
+    Recipe,
+    Regression,
+    Scores,
+    Trainer,
+    Watcher,
+    checkpoint,
+    start_from,
+)
 
 # --- longer --------------------------------------------------------------------------------------
 
@@ -77,8 +87,18 @@ def test_training_starts_from_a_run_or_a_file(tmp_path, place):
         expected = checkpoint.without_prefix("net", last)
     net = network(8)
     assert differences(net.state_dict(), expected)
-    Trainer(net, TRAIN, VALIDATION, replace(RECIPE, start_from=str(tmp_path / place)))
-    assert differences(net.state_dict(), expected) == []
+    recipe = changed(epochs=1, lr=0.0, lr_delay=0.0, start_from=str(tmp_path / place))
+
+    class Begins(Watcher):
+        def epoch_started(self, epoch, steps):
+            self.weights = {k: v.clone() for k, v in net.state_dict().items()}
+
+    watcher = Begins()
+    Trainer(net, TRAIN, VALIDATION, recipe, watcher=watcher).run()
+    widths = {name for name in expected if name.endswith("sigma")}  # which follow the epoch
+    found = {k: v for k, v in watcher.weights.items() if k not in widths}
+    expected = {k: v for k, v in expected.items() if k not in widths}
+    assert differences(found, expected) == []
 
 
 def test_a_resumed_training_does_not_start_over(tmp_path):
@@ -276,3 +296,30 @@ def test_modules_are_found_where_they_were():
     from snnsim.training.fit import Trainer as FormerTrainer
 
     assert (Former, FormerTrainer, load) == (ContinualTrainer, Trainer, checkpoint.load)
+
+
+@pytest.mark.filterwarnings("ignore:training.*is now called:FutureWarning")
+@pytest.mark.parametrize(("in_file", "given"), [("max_lr", "lr"), ("lr", "max_lr")])
+def test_the_later_setting_wins_whichever_name_it_has(tmp_path, in_file, given):
+    file = tmp_path / "mine.toml"
+    file.write_text(f"[training]\n{in_file} = 0.25\n")
+    for model in ("spiking", "gru"):
+        found = resolve("spoken-digits", model, config=str(file), changes=[f"training.{given}=0.5"])
+        assert found.recipe.lr == 0.5
+    with pytest.raises(ConfigError, match="max_lr and .*lr are the same; give one"):
+        resolve("spoken-digits", changes=["training.lr=1", "training.max_lr=1"])
+
+
+def test_longer_training_on_other_data_is_refused_and_loses_nothing(tmp_path, monkeypatch):
+    experiment = resolve("spoken-digits", changes={"network.hidden": [8]}, epochs=1)
+    place = Place(out=tmp_path / "run", quiet=True)
+    run(experiment, place)
+    before = {p.name: p.read_bytes() for p in place.out.iterdir() if p.is_file()}
+
+    def refuse(folder, sums):
+        raise ConfigError("other data")
+
+    monkeypatch.setattr(run_folder, "check_same_data", refuse)
+    with pytest.raises(ConfigError, match="other data"):
+        run(experiment.trained(epochs=2), replace(place, resume=True))
+    assert {p.name: p.read_bytes() for p in place.out.iterdir() if p.is_file()} == before
