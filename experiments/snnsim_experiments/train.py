@@ -64,6 +64,7 @@ def _claimed(
         console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
     done = out / "summary.json"
     longer = found and run_folder.is_longer(experiment, run_folder.stored_experiment(out))
+    distributed.barrier()  # nobody writes before everybody has looked at the folder
     if done.exists() and not longer:
         summary = read_summary(done)
         if run_folder.is_elsewhere(out, place.root):
