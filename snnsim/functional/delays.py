@@ -4,7 +4,7 @@ A connection with weight ``w`` and delay ``p`` (in steps, a real number) is a ke
 ``length`` taps, tap ``d`` being the weight at delay ``d``:
 
     profile "gauss":     x_d = exp(-((d - p) / s)^2 / 2),    s = |sigma| + 0.27
-    profile "triangle":  x_d = max(0, 1 + |sigma| - |d - p|)
+    profile "triangle":  x_d = max(0, s - |d - p|),          s = |sigma| + 1
                          kernel_d = w * x_d / (sum_d x_d + 1e-7)
     profile "one_tap":   x_d = 1 at the tap nearest to p (ties to even), else 0
     profile "linear":    the two taps around p share w in proportion (no normalisation)
@@ -20,12 +20,42 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from snnsim.elementary import absolute, exp, where
 from snnsim.errors import ConfigError, check_choice
 
 PROFILES = ("gauss", "triangle", "linear", "one_tap")
-SIGMA_OFFSET = 0.27  # added to |sigma| by the Gaussian profile
 EPSILON = 1e-7  # in the normaliser
 ONE_TAP = 1 + EPSILON  # which a profile of one tap is divided by
+
+
+def gauss(distance, scale):
+    """Return the unnormalised Gaussian at ``distance`` from the delay.
+
+    Like :func:`triangle`, it takes tensors, numbers or symbols: kernels are printed from it.
+
+    Args:
+        distance: of a tap from the delay, in steps.
+        scale: the profile's scale ``s = |sigma| + OFFSET["gauss"]``, in steps.
+
+    >>> round(gauss(0.5, 0.5), 4)
+    0.6065
+    """
+    scaled = distance / scale
+    return exp(-0.5 * scaled * scaled)
+
+
+def triangle(distance, scale):
+    """Return the unnormalised triangle at ``distance`` from the delay; see :func:`gauss`.
+
+    >>> triangle(0.5, 2.0), triangle(-3.0, 2.0)
+    (1.5, 0.0)
+    """
+    height = scale - absolute(distance)
+    return where(height > 0, height, 0.0)
+
+
+SPREAD = {"gauss": gauss, "triangle": triangle}  # the profiles that have a width
+OFFSET = {"gauss": 0.27, "triangle": 1.0}  # what the scale of each is beyond |sigma|
 
 
 def check_length(length: int) -> int:
@@ -64,13 +94,10 @@ def delay_profile(delay: Tensor, sigma: Tensor | float, length: int, profile: st
         return _linear(delay, taps)
     width = torch.as_tensor(sigma, dtype=delay.dtype, device=delay.device).abs()
     width = width.unsqueeze(-1) if width.dim() else width
-    if profile == "gauss":
-        scaled = distance / (width + SIGMA_OFFSET)
-        spread = torch.exp(-0.5 * scaled * scaled)
-    elif profile == "one_tap":
+    if profile == "one_tap":
         spread = (taps == delay.detach().round().unsqueeze(-1)).to(delay.dtype)
     else:
-        spread = torch.relu(1 + width - distance.abs())
+        spread = SPREAD[profile](distance, width + OFFSET[profile])
     return spread / (spread.sum(-1, keepdim=True) + EPSILON)
 
 

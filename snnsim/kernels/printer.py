@@ -29,7 +29,7 @@ _COMPARISONS = {">": ">", ">=": ">=", "<": "<", "<=": "<=", "==": "==", "!=": "!
 class Printer:
     """Turns lines and expressions into source text and collects the constants they need."""
 
-    def __init__(self, surrogate: Surrogate):
+    def __init__(self, surrogate: Surrogate | None = None):
         self.surrogate = surrogate
         self._constants: dict[float, str] = {}
 
@@ -47,7 +47,7 @@ class Printer:
         return "".join(f"{indent}{line.target} = {self._line(line)}\n" for line in lines)
 
     def _line(self, line: Line) -> str:
-        if line.kind == "spike" and self.surrogate.smooth:
+        if line.kind == "spike" and self.surrogate is not None and self.surrogate.smooth:
             import sympy
 
             return self(sympy.sympify(self.surrogate.forward(line.value)))

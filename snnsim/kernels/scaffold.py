@@ -19,6 +19,24 @@ def indented(depth: int, lines: Iterable[str]) -> str:
     return "\n".join("    " * depth + line for line in lines)
 
 
+def feedback(depth: int, outputs: str, add: Iterable[str]) -> str:
+    """Source that adds the recurrent input, the weights of all neurons with an output.
+
+    Args:
+        depth: of indentation.
+        outputs: the expression of neuron ``_m``'s output.
+        add: the statements that add ``_amount`` times the weights of that neuron.
+    """
+    lines = ("for _m in range(_N):", f"    _amount = {outputs}", "    if _amount != F(0.0):")
+    return indented(depth, (*lines, *(f"        {line}" for line in add)))
+
+
+def feedback_row(depth: int, outputs: str, weights: str, total: str) -> str:
+    """Source as of :func:`feedback` that adds to the row ``total`` of all neurons."""
+    loop = ("for _n in range(_N):", f"    {total}[_n] += _amount * _row_w[_n]")
+    return feedback(depth, outputs, (f"_row_w = {weights}[_m]", *loop))
+
+
 class Pieces:
     """The derived program of some equations as text, for use inside a scaffold.
 

@@ -11,8 +11,8 @@ import torch
 from snnsim.errors import ConfigError
 from snnsim.functional.delays import (
     EPSILON,
+    OFFSET,
     PROFILES,
-    SIGMA_OFFSET,
     check_length,
     clamp_delay,
     delay_channels,
@@ -41,7 +41,7 @@ def by_hand(profile, p, sigma, length):
 
 
 def test_constants_and_names():
-    assert (SIGMA_OFFSET, EPSILON) == (0.27, 1e-7)
+    assert (OFFSET, EPSILON) == ({"gauss": 0.27, "triangle": 1.0}, 1e-7)
     assert PROFILES == ("gauss", "triangle", "linear", "one_tap")
 
 

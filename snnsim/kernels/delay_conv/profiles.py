@@ -1,10 +1,11 @@
-"""CPU kernels that spread weights over taps, and their adjoint; see ``functional/delays.py``.
+"""CPU kernels that spread weights over taps, and their adjoint.
 
+The profiles are those of ``functional/delays.py``, from which they and their slopes are printed.
 With the unnormalised profile ``x_d``, its sum ``S + 1e-7`` and ``g_d`` the gradient at tap
 ``d``, a synapse ``kernel_d = w x_d / S`` has
 
     g_w = sum_d g_d x_d / S
-    g_p = w (sum_d g_d x'_d - g_w sum_d x'_d) / S      x' = dx/dp, and alike for sigma.
+    g_p = w (sum_d g_d x'_d - g_w sum_d x'_d) / S      x' = dx/dp, and likewise for the scale.
 """
 
 from __future__ import annotations
@@ -13,20 +14,66 @@ from math import exp, floor, sqrt
 
 import numpy as np
 
-from snnsim.functional.delays import EPSILON, SIGMA_OFFSET
-from snnsim.kernels.compile import jit
+from snnsim.functional.delays import EPSILON, OFFSET, SPREAD
+from snnsim.kernels.compile import compile_numba, jit
+from snnsim.kernels.printer import Printer
 from snnsim.kernels.vector import NARROW
 
 SYNAPSES = 256  # neighbouring synapses whose taps are in the cache together
 BEFORE = NARROW // 2 - 1  # taps of a narrow window below the one at or below the delay
+GAUSS, TRIANGLE = OFFSET["gauss"], OFFSET["triangle"]
+
+SOURCE = """
+@kernel
+def value(distance, scale):
+{constants}
+    return {value}
+
+@kernel
+def slopes(value, distance, scale, inverse):
+{constants}
+    return {of_delay}, {of_scale}
+"""
+
+
+def source(profile: str) -> str:
+    """Source of a profile and of its slopes in the delay and in the scale.
+
+    The slopes are in terms of the profile's value, and of ``inverse``, which is ``1 / scale``.
+    """
+    import sympy
+
+    distance = sympy.Symbol("distance", real=True)
+    scale, value, inverse = sympy.symbols("scale value inverse", positive=True)
+    spread = SPREAD[profile](distance, scale)
+    parts = {"value": spread, "of_delay": -spread.diff(distance), "of_scale": spread.diff(scale)}
+    for name in ("of_delay", "of_scale"):
+        slope = parts[name].subs(spread, value)
+        parts[name] = slope.replace(
+            lambda e: e.is_Pow and e.base == scale and e.exp.is_negative,
+            lambda e: inverse**-e.exp,  # a division once, not at every tap
+        )
+    printer = Printer()
+    printed = {name: printer(expression) for name, expression in parts.items()}
+    return SOURCE.format(constants=printer.constants("    "), **printed)
+
+
+_gauss = compile_numba(source("gauss"), "float64")
+_triangle = compile_numba(source("triangle"), "float64")
+gauss_slopes = _gauss.slopes
+triangle_value, triangle_slopes = _triangle.value, _triangle.slopes
+
+
+@jit
+def _scale(width, profile):
+    return width + (GAUSS if profile == 0 else TRIANGLE)
 
 
 @jit
 def _reach(width, profile, wide):
     """Distance beyond which a tap is below half a rounding error of the number type."""
-    if profile == 0:
-        return sqrt(80.0 if wide else 40.0) * (width + SIGMA_OFFSET)
-    return 1.0 + width
+    scale = _scale(width, profile)
+    return sqrt(80.0 if wide else 40.0) * scale if profile == 0 else scale
 
 
 @jit
@@ -35,14 +82,14 @@ def _window(delay, reach, length):
 
 
 @jit
-def _gauss(row, delay, width, low, high):
-    """Gaussian at taps ``low .. high``, outwards from the nearest by the ratio of neighbours.
+def _gaussian(row, delay, scale, low, high):
+    """The Gaussian at taps ``low .. high``, outwards from the nearest by the ratio of neighbours.
 
     The ratio changes by a constant factor, so three exponentials serve all taps; in float64
     the error after ``n`` taps is about ``n^2`` roundings.
     """
-    scale = 1.0 / (width + SIGMA_OFFSET)
-    half = 0.5 * scale * scale
+    inverse = 1.0 / scale
+    half = 0.5 * inverse * inverse
     nearest = min(max(floor(delay + 0.5), low), high - 1)
     distance = nearest - delay
     row[nearest] = exp(-half * distance * distance)
@@ -62,23 +109,20 @@ def _gauss(row, delay, width, low, high):
 @jit
 def _fill(row, delay, width, profile, low, high):
     """The unnormalised profile at taps ``low .. high``."""
+    scale = _scale(width, profile)
     if profile == 0:
-        _gauss(row, delay, width, low, high)
+        _gaussian(row, delay, scale, low, high)
     else:
         for d in range(low, high):
-            row[d] = max(0.0, 1.0 + width - abs(d - delay))
+            row[d] = triangle_value(d - delay, scale)
 
 
 @jit
-def _slopes(value, distance, width, profile):
-    """Derivatives of the profile in the delay and in the (positive) width."""
+def _slopes(value, distance, scale, inverse, profile):
+    """Derivatives of the profile in the delay and in its scale."""
     if profile == 0:
-        scale = 1.0 / (width + SIGMA_OFFSET)
-        slope = value * distance * scale * scale
-        return slope, slope * distance * scale
-    if value > 0.0:
-        return float(np.sign(distance)), 1.0
-    return 0.0, 0.0
+        return gauss_slopes(value, distance, scale, inverse)
+    return triangle_slopes(value, distance, scale, inverse)
 
 
 @jit
@@ -110,20 +154,22 @@ def _gradients(row, upstream, weight, delay, sigma, profile, low, high):
     width = abs(sigma)
     total = of_p = of_width = dot = dot_p = dot_width = 0.0
     _fill(row, delay, width, profile, low, high)
+    scale = _scale(width, profile)
+    inverse = 1.0 / scale
     for d in range(low, high):
         x = row[d]
-        x_p, x_width = _slopes(x, d - delay, width, profile)
+        x_p, x_width = _slopes(x, d - delay, scale, inverse, profile)
         total += x
         of_p += x_p
         of_width += x_width
         dot += upstream[d] * x
         dot_p += upstream[d] * x_p
         dot_width += upstream[d] * x_width
-    scale = 1.0 / (total + EPSILON)
-    mean = dot * scale
-    scale *= weight
-    slope = scale * (dot_width - mean * of_width)
-    return mean, scale * (dot_p - mean * of_p), slope * np.sign(sigma)
+    share = 1.0 / (total + EPSILON)
+    mean = dot * share
+    share *= weight
+    slope = share * (dot_width - mean * of_width)
+    return mean, share * (dot_p - mean * of_p), slope * np.sign(sigma)
 
 
 @jit

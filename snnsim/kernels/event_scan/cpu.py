@@ -19,7 +19,7 @@ from snnsim.finite import check_input
 from snnsim.kernels.compile import compile_numba
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.guard import check_axes, check_operands, check_shape
-from snnsim.kernels.scaffold import Pieces
+from snnsim.kernels.scaffold import Pieces, feedback_row
 from snnsim.kernels.threads import run_chunked
 
 FORWARD = """
@@ -72,11 +72,7 @@ def forward(
                 _row_y[_n] = {output}
             if _recurrent:
                 _row = _currents[(_t + 1) * _N : (_t + 2) * _N]
-                for _m in range(_N):
-                    _amount = _row_y[_m]
-                    if _amount != F(0.0):
-                        for _n in range(_N):
-                            _row[_n] += _w_rec[_m, _n] * _amount
+{feedback}
         _pending[_b] = _currents[_T * _N :].reshape(_rows, _N)
 """
 
@@ -86,6 +82,7 @@ def source(equations: Equations) -> str:
     piece = Pieces(equations, (False,) * len(equations.params))
     parts = piece.for_cpu("_b", ":", 1)
     parts["constants"] = piece.constants(1)
+    parts["feedback"] = feedback_row(4, "_row_y[_m]", "_w_rec", "_row")
     return FORWARD.format(**parts)
 
 

@@ -16,7 +16,7 @@ import torch
 
 from snnsim.kernels.compile import compile_numba
 from snnsim.kernels.derive import Equations
-from snnsim.kernels.scaffold import Pieces
+from snnsim.kernels.scaffold import Pieces, feedback_row
 from snnsim.kernels.scan import cpu as scan
 from snnsim.kernels.threads import run_chunked
 
@@ -33,12 +33,7 @@ def forward(_x, _state, _params, _w_from, _y0, _y, _first, _last):
             _total[:] = _x[_t, _b]
             _before = _y[_t - 1, _b] if _t > 0 else _y0[_b]
             _row_y = _y[_t, _b]
-            for _m in range(_N):
-                _amount = _before[_m]
-                if _amount != F(0.0):
-                    _row_w = _w_from[_m]
-                    for _n in range(_N):
-                        _total[_n] += _amount * _row_w[_n]
+{feedback}
             for _n in range(_N):
                 x = _total[_n]
 {load}
@@ -56,12 +51,7 @@ def currents(_x, _w_from, _y0, _y, _totals, _first, _last):
             _total = _totals[_t, _b]
             _total[:] = _x[_t, _b]
             _before = _y[_t - 1, _b] if _t > 0 else _y0[_b]
-            for _m in range(_N):
-                _amount = _before[_m]
-                if _amount != F(0.0):
-                    _row_w = _w_from[_m]
-                    for _n in range(_N):
-                        _total[_n] += _amount * _row_w[_n]
+{feedback}
 """
 
 
@@ -73,7 +63,8 @@ def source(equations: Equations) -> str:
     piece = Pieces(equations, (False,) * len(equations.params))
     parts = piece.for_cpu("_b", ":", 1)
     parts["constants"] = piece.constants(1)
-    return FORWARD.format(**parts) + CURRENTS
+    parts["feedback"] = feedback_row(3, "_before[_m]", "_w_from", "_total")
+    return FORWARD.format(**parts) + CURRENTS.format(feedback=parts["feedback"])
 
 
 @cache

@@ -14,7 +14,7 @@ import torch
 from snnsim.errors import BackendError
 from snnsim.kernels import cuda_runtime
 from snnsim.kernels.derive import Equations
-from snnsim.kernels.scaffold import Pieces
+from snnsim.kernels.scaffold import Pieces, feedback
 
 MAX_WIDTH = 1024
 
@@ -31,10 +31,7 @@ def forward(_x, _state, _params, _w_from, _y0, _y):
     cuda.syncthreads()
     for _t in range(_x.shape[0]):
         x = _x[_t, _b, _n]
-        for _m in range(_N):
-            _amount = _shared[_m]
-            if _amount != F(0.0):
-                x += _amount * _w_from[_m, _n]
+{feedback}
 {lines}
         _output = {output}
 {new}
@@ -59,10 +56,7 @@ def backward(
 {load_params}
     for _t in range(_x.shape[0]):
         x = _x[_t, _b, _n]
-        for _m in range(_N):
-            _amount = _y[_t - 1, _b, _m] if _t > 0 else _y0[_b, _m]
-            if _amount != F(0.0):
-                x += _amount * _w_from[_m, _n]
+{feedback}
         _path[_t, {n_states}, _b, _n] = x
 {store_path}
 {lines}
@@ -99,7 +93,10 @@ def source(equations: Equations, learnt: tuple[bool, ...]) -> str:
     piece = Pieces(equations, learnt)
     parts = {"width": MAX_WIDTH, **piece.for_cuda("_b, _n", 1)}
     parts["constants"] = piece.constants(1)
-    return FORWARD.format(**parts) + BACKWARD.format(**parts)
+    add = ("x += _amount * _w_from[_m, _n]",)
+    before = "_y[_t - 1, _b, _m] if _t > 0 else _y0[_b, _m]"
+    forward = FORWARD.format(feedback=feedback(2, "_shared[_m]", add), **parts)
+    return forward + BACKWARD.format(feedback=feedback(2, before, add), **parts)
 
 
 def signatures(dtype: str) -> dict[str, str]:
