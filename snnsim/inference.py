@@ -71,10 +71,11 @@ class Stage:
         weight = unit_sum(self.weight).permute(1, 2, 0).reshape(inputs, -1)
         target = place.permute(1, 2, 0).reshape(inputs, -1)
         params = self.neuron.packed_parameters(self.weight).detach()
+        connections = event_scan.Connections(weight, target, self.w_rec)
         derived = {
             "params": params,
             "events": event_scan.prepare(
-                self.neuron.equations, params, self.bias, weight, target, self.w_rec, self.rows
+                self.neuron.equations, params, self.bias, connections, self.rows
             ),
             "shifts": one_tap.forward_shifts(self.weight, self.delay, self.length),
         }

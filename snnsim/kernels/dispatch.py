@@ -90,12 +90,12 @@ def _compiled(package: str, rung: str, x: Tensor) -> Any:
     return _rung(package, rung)
 
 
-def forward(package: str, rung: str, key: str, *tensors: Tensor):
+def forward(package: str, rung: str, key: str, *tensors: Any):
     """Run a compiled scan: ``package`` is ``"scan"`` or ``"recurrent_scan"``."""
     return _compiled(package, rung, tensors[0]).forward(known(key), *tensors)
 
 
-def backward(package: str, rung: str, key: str, learnt: Sequence[bool], *tensors: Tensor):
+def backward(package: str, rung: str, key: str, learnt: Sequence[bool], *tensors: Any):
     """Run the adjoint of :func:`forward`."""
     return _compiled(package, rung, tensors[0]).backward(known(key), tuple(learnt), *tensors)
 
@@ -206,7 +206,7 @@ def _recurrent(
 ) -> tuple[Tensor, Tensor]:
     check_scan(x, state, params, known(key), learnt)
     _check_recurrent(x, w_rec, y0)
-    return forward("recurrent_scan", rung, key, x, state, params, w_rec, y0)
+    return forward("recurrent_scan", rung, key, x, state, params, (w_rec, y0))
 
 
 def _recurrent_backward(
@@ -227,9 +227,8 @@ def _recurrent_backward(
     check_gradients(x, state, g_y, g_final)
     check_shape("y", y, tuple(x.shape))
     check_operands(x, y)
-    g_x, g_state, g_params, g_y0 = backward(
-        "recurrent_scan", rung, key, learnt, x, state, params, w_rec, y0, y, g_y, g_final
-    )
+    tensors = (x, state, params, (w_rec, y0), y, (g_y, g_final))
+    g_x, g_state, g_params, g_y0 = backward("recurrent_scan", rung, key, learnt, *tensors)
     before = torch.cat([y0.unsqueeze(0), y[:-1]]) if y.shape[0] else y
     return g_x, g_state, g_params, g_x.flatten(0, 1).t() @ before.flatten(0, 1), g_y0
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snnsim.kernels import dispatch
 from snnsim.kernels.guard import DTYPES
-from snnsim.kernels.normalised_scan import MASK, NORM, affine_scan, normalised_scan
+from snnsim.kernels.normalised_scan import MASK, NORM, Normalisation, affine_scan, normalised_scan
 from snnsim.layer import is_plain
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
@@ -64,15 +64,15 @@ def run(layers: Sequence[nn.Module], x: Tensor, states: Sequence[Any]) -> tuple[
     mask = mask_state["mask"] if mask_state is not None and dropout.active else None
     params, learnt = neuron.packed_parameters(x), neuron.learnt()
     if norm.training:
+        affine = Normalisation(norm.weight, norm.bias, norm.eps)
         y, final, mean, var = normalised_scan(
-            neuron.equations, x, state, mask, params, norm.weight, norm.bias, norm.eps, learnt,
-            neuron.backend,
-        )  # fmt: skip
+            neuron.equations, x, state, mask, params, affine, learnt, neuron.backend
+        )
         norm.update(mean, var, x.shape[0] * x.shape[1])
     else:
-        affine = torch.stack([norm.running_mean, norm.gain(), norm.bias])
+        rows = torch.stack([norm.running_mean, norm.gain(), norm.bias])
         wanted = [*learnt, False, norm.weight.requires_grad, norm.bias.requires_grad]
         y, final = affine_scan(
-            neuron.equations, x, state, mask, params, affine, wanted, neuron.backend
+            neuron.equations, x, state, mask, params, rows, wanted, neuron.backend
         )
     return y, [None, neuron.unpack_state(final), *([mask_state] if rest else [])]

@@ -8,7 +8,7 @@ import torch
 import snnsim as sn
 from snnsim.kernels import dispatch
 from snnsim.kernels.delay_conv import events, one_tap, spectral, taps  # noqa: F401 - they declare
-from snnsim.kernels.normalised_scan import normalised, normalised_scan
+from snnsim.kernels.normalised_scan import Normalisation, normalised, normalised_scan
 from snnsim.kernels.normalised_scan import reference as normalised_reference
 from snnsim.kernels.operator import DECLARED
 
@@ -109,7 +109,7 @@ def test_a_normalised_scan_is_its_reference_with_all_gradients(masked):
     tensors = of_normalised()[:5]
     mask = (torch.rand(B, N) < 0.5).double() * 2 if masked else None
     x, state, params, weight, bias = tensors
-    given = (CUBA.equations, x, state, mask, params, weight, bias, 1e-5)
+    given = (CUBA.equations, x, state, mask, params, Normalisation(weight, bias, 1e-5))
     found = normalised_scan(*given, LEARNT, "cpu")
     expected = normalised_reference.normalised_scan(*given)
     for a, b in zip(found, expected, strict=True):

@@ -196,14 +196,13 @@ def test_the_share_of_spikes_below_which_they_are_added_one_by_one(shape):
     most = most_spikes(shape, 25, 113)
     assert most == pytest.approx(expected, rel=1e-12)
     assert most_spikes((0, *shape[1:]), 25, 12) == 0.0
-    options = {"narrow": True, "rate": most * 0.999}
+    options = {"rate": most * 0.999}
     chosen = choose_rung("auto", "gauss", "cpu", shape, 25, 113, **options)
     assert (chosen == "events") == (most > 0)
     dense_input = {**options, "rate": most * 1.001 + 1e-9}
     assert choose_rung("auto", "gauss", "cpu", shape, 25, 113, **dense_input) != "events"
     assert choose_rung("auto", "gauss", "cuda", shape, 25, 113, **options) != "events"
-    wide = {**options, "narrow": False}
-    assert choose_rung("auto", "gauss", "cpu", shape, 25, 113, **wide) != "events"
+    assert choose_rung("auto", "gauss", "cpu", shape, 25, 113, rate=None) != "events"
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64])
@@ -226,10 +225,10 @@ def test_named_rungs_run_where_they_can():
     for profile, device in (("one_tap", "meta"), ("gauss", "cpu")):
         with pytest.raises(BackendError, match="only whole-step delays"):
             choose_rung("one_tap", profile, device, shape, 9, 60)
-    assert choose_rung("events", "gauss", "cpu", shape, 9, 60, narrow=True) == "events"
-    for narrow, device in ((False, "cpu"), (True, "cuda")):
+    assert choose_rung("events", "gauss", "cpu", shape, 9, 60, rate=1.0) == "events"
+    for rate, device in ((None, "cpu"), (1.0, "cuda")):
         with pytest.raises(BackendError, match="it runs only on the CPU"):
-            choose_rung("events", "gauss", device, shape, 9, 60, narrow=narrow)
+            choose_rung("events", "gauss", device, shape, 9, 60, rate=rate)
 
 
 def test_a_traced_convolution_has_no_costs(monkeypatch):

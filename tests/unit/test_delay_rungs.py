@@ -140,7 +140,8 @@ def test_transform_equals_numpy_and_leaves_no_undefined_value(period):
     steps, lanes = max(period - 3, 1), 261
     x = np.random.default_rng(7).standard_normal((steps, 1, lanes))
     out = torch.full((3 * (period // 2 + 1), 2, lanes), torch.nan).double()
-    transforms.analyse(torch.from_numpy(x), 0, steps, 0, 1, out, 1, period)
+    span = transforms.Span(0, steps, 0)
+    transforms.analyse(torch.from_numpy(x), span, 1, out, 1, period)
     re, im, both = out.view(3, -1, 2, lanes)[:, :, 1].numpy()
     expected = np.fft.rfft(x[:, 0], period, axis=0)
     assert np.abs(re - expected.real).max() < 1e-12 * period

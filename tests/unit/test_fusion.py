@@ -5,7 +5,7 @@ import torch
 
 import snnsim as sn
 from snnsim.errors import ConfigError
-from snnsim.kernels.normalised_scan import moments, normalised, normalised_scan
+from snnsim.kernels.normalised_scan import Normalisation, moments, normalised, normalised_scan
 from snnsim.networks import BatchNorm, Dropout, Sequential, fusion
 from snnsim.neurons import LI, LIF, AdLIF
 
@@ -108,9 +108,7 @@ def test_operator_follows_the_rules_of_torch():
         state,
         None,
         params,
-        norm.weight,
-        norm.bias,
-        1e-5,
+        Normalisation(norm.weight, norm.bias, 1e-5),
         neuron.learnt(),
         "auto",
     )

@@ -6,6 +6,7 @@ import torch
 import snnsim as sn
 from snnsim.errors import ConfigError, ShapeError
 from snnsim.kernels.event_scan import cpu, reference
+from snnsim.kernels.event_scan.reference import Connections
 
 DELAYED = {"dt": 1.0, "max_delay_ms": 6}
 
@@ -151,7 +152,8 @@ def test_event_kernel_equals_its_reference(recurrent):
     w_rec = torch.randn(n if recurrent else 0, n, generator=generator).double()
     pending = torch.randn(3, rows, n, generator=generator).double()
     state = torch.rand(2, 3, n, generator=generator).double()
-    tensors = (neuron.packed_parameters(x).detach(), torch.rand(n).double(), weight, target, w_rec)
+    connections = Connections(weight, target, w_rec)
+    tensors = (neuron.packed_parameters(x).detach(), torch.rand(n).double(), connections)
     prepared = cpu.prepare(neuron.equations, *tensors, pending.shape[1])
     found = cpu.forward(prepared, x.contiguous(), pending, state)
     expected = reference.forward(neuron.equations, x, pending, state, *tensors)
@@ -163,9 +165,11 @@ def test_event_kernel_equals_its_reference(recurrent):
 def test_a_recurrent_layer_must_keep_one_step_of_currents():
     """They are under way from one step to the next; with no row they would be written outside."""
     neuron, n = sn.LIF(4, dt=1.0), 4
-    tensors = (neuron.packed_parameters(torch.zeros(1)).detach(), torch.zeros(n), torch.ones(3, n))
+    tensors = (neuron.packed_parameters(torch.zeros(1)).detach(), torch.zeros(n))
     target = torch.arange(n).expand(3, n)
+    connections = Connections(torch.ones(3, n), target, torch.ones(n, n))
     with pytest.raises(ShapeError, match="rows is 0"):
-        cpu.prepare(neuron.equations, *tensors, target, torch.ones(n, n), 0)
-    cpu.prepare(neuron.equations, *tensors, target, torch.ones(n, n), 1)
-    cpu.prepare(neuron.equations, *tensors, target, torch.ones(0, n), 0)
+        cpu.prepare(neuron.equations, *tensors, connections, 0)
+    cpu.prepare(neuron.equations, *tensors, connections, 1)
+    alone = Connections(torch.ones(3, n), target, torch.ones(0, n))
+    cpu.prepare(neuron.equations, *tensors, alone, 0)

@@ -10,7 +10,13 @@ import snnsim as sn
 from snnsim.errors import BackendError, NonFiniteError, ShapeError
 from snnsim.kernels import dispatch
 from snnsim.kernels.event_scan import cpu as event_scan
-from snnsim.kernels.normalised_scan import affine_scan, moments, normalised, normalised_scan
+from snnsim.kernels.normalised_scan import (
+    Normalisation,
+    affine_scan,
+    moments,
+    normalised,
+    normalised_scan,
+)
 
 ops = torch.ops.snnsim
 
@@ -239,7 +245,7 @@ def test_a_normalised_scan_is_its_equation(masked):
     mask = torch.tensor([[0, 2, 2, 0], [2, 0, 2, 2.0]]).double() if masked else None
     learnt = neuron.learnt()
     y, final, mean, var = normalised_scan(
-        neuron.equations, x, state, mask, params, weight, bias, 0.3, learnt, "auto"
+        neuron.equations, x, state, mask, params, Normalisation(weight, bias, 0.3), learnt, "auto"
     )
     rows = x.numpy().reshape(-1, 4)
     np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-12)
@@ -274,7 +280,10 @@ def prepared(recurrent=False, **changes):
         "bias": normal(4), "weight": normal(3, 8), "target": torch.arange(8).expand(3, 8),
         "w_rec": normal(4 if recurrent else 0, 4), "rows": 1,
     } | changes  # fmt: skip
-    return event_scan.prepare(neuron.equations, *given.values())
+    connections = event_scan.Connections(given["weight"], given["target"], given["w_rec"])
+    return event_scan.prepare(
+        neuron.equations, given["params"], given["bias"], connections, given["rows"]
+    )
 
 
 @pytest.mark.parametrize(

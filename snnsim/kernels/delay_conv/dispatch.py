@@ -19,7 +19,7 @@ EVENT_VALUE = 40.0  # the same, of one value that is searched for spikes or turn
 
 
 def most_spikes(shape: tuple[int, int, int, int], length: int, frames: int) -> float:
-    """The share of nonzero inputs up to which a narrow kernel is cheapest spike by spike.
+    """The fraction of nonzero inputs up to which a narrow kernel is cheapest spike by spike.
 
     >>> round(most_spikes((101, 256, 256, 256), 25, 101), 2)
     0.07
@@ -41,8 +41,7 @@ def choose_rung(
     length: int,
     frames: int,
     trains: bool = False,
-    narrow: bool = False,
-    rate: float = 1.0,
+    rate: float | None = None,
 ) -> str:
     """The rung that runs; ``"auto"`` depends on nothing but these, so runs stay reproducible.
 
@@ -53,8 +52,8 @@ def choose_rung(
         shape: steps, samples, inputs and outputs.
         length, frames: of kernel and output.
         trains: whether gradients are wanted, which are dense where spikes are sparse.
-        narrow: whether the kernel's width allows the rung ``"events"``.
-        rate: share of nonzero inputs, of which a narrow kernel makes use.
+        rate: fraction of the inputs that are not zero, where the kernel is narrow enough for the
+            rung ``"events"``; ``None`` where it is not.
 
     Raises:
         BackendError: for a named rung that cannot run.
@@ -63,7 +62,7 @@ def choose_rung(
     'spectral'
     >>> choose_rung("auto", "one_tap", "cpu", (101, 256, 140, 256), 25, 113)
     'one_tap'
-    >>> choose_rung("auto", "gauss", "cpu", (101, 256, 140, 256), 25, 113, narrow=True, rate=0.03)
+    >>> choose_rung("auto", "gauss", "cpu", (101, 256, 140, 256), 25, 113, rate=0.03)
     'events'
     >>> choose_rung("auto", "gauss", "cpu", (101, 1, 4, 4), 3, 101)
     'reference'
@@ -74,7 +73,7 @@ def choose_rung(
             f"backend 'one_tap' with profile {profile!r} on {device!r}: it runs only on CPU and "
             "CUDA and only whole-step delays (profile 'one_tap'); use backend='auto'"
         )
-    if backend == "events" and (not narrow or device != "cpu"):
+    if backend == "events" and (rate is None or device != "cpu"):
         raise BackendError(
             f"backend 'events' with profile {profile!r} on {device!r}: it runs only on the CPU, "
             f"not traced, and only profiles {' and '.join(FUSED)} of which no more than 8 taps "
@@ -93,7 +92,7 @@ def choose_rung(
     once = frames * samples * inputs * outputs
     if profile == "one_tap" and device == "cpu" and (not trains or ONE_TAP * once < cost):
         return "one_tap"
-    if narrow and device == "cpu" and rate < most_spikes(shape, length, frames):
+    if rate is not None and device == "cpu" and rate < most_spikes(shape, length, frames):
         return "events"
     return "spectral" if cost < length * once else "reference"
 
@@ -157,11 +156,11 @@ def delay_conv(
     device = x.device.type
     if derivatives.transformed():
         return reference.delay_conv(x, weight, delay, sigma, length, profile, tail)
-    narrow, rate = False, 1.0
+    rate = None
     if device == "cpu" and backend in ("auto", "events") and not torch.compiler.is_compiling():
         narrow = events.fits(sigma, profile, x.dtype)
-        rate = events.spike_rate(x) * weight.shape[2] if narrow else 1.0
-    rung = choose_rung(backend, profile, device, shape, length, frames, trains, narrow, rate)
+        rate = events.spike_rate(x) * weight.shape[2] if narrow else None
+    rung = choose_rung(backend, profile, device, shape, length, frames, trains, rate)
     if rung == "events":
         return events.event_conv(
             x, weight, delay, flat_widths(sigma, weight), length, profile, frames

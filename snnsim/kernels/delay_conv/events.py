@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snnsim.errors import ConfigError
 from snnsim.kernels.delay_conv import spectral
-from snnsim.kernels.delay_conv.taps import FUSED, check_kernel, fused_taps
+from snnsim.kernels.delay_conv.taps import FUSED, Synapses, check_kernel, fused_taps, synapses_of
 from snnsim.kernels.guard import check_axes, check_count, check_operands, check_shape
 from snnsim.kernels.operator import declare
 from snnsim.kernels.threads import run_chunked
@@ -59,11 +59,6 @@ def _spikes_of(x: Tensor) -> _Spikes:
     return _Spikes(begin, step, value)
 
 
-def _flat(weight: Tensor, delay: Tensor, sigma: Tensor):
-    rows = (a.detach().flatten(1).contiguous().numpy() for a in (weight, delay))
-    return *rows, sigma.detach().contiguous().numpy()
-
-
 def _check(x: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile: str):
     check_kernel(weight, delay, sigma, length, profile)
     check_axes("x", x, "T, B, I")
@@ -79,14 +74,13 @@ def _blocks(weight: Tensor) -> tuple[int, int, int]:
     return -(-weight.shape[0] // spikes.OUTPUTS), weight[0].numel(), spikes.OUTPUTS
 
 
-def _windows(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile: str):
+def _windows(weight: Tensor, synapses: Synapses, length: int):
     from snnsim.kernels.delay_conv import profiles
 
     shape = _blocks(weight)
     starts = torch.zeros(shape, dtype=torch.int32).numpy()
     taps = weight.new_empty((*shape, profiles.NARROW))
-    args = (*_flat(weight, delay, sigma), FUSED.index(profile), length, starts, taps.numpy())
-    run_chunked(profiles.windows, args, shape[0], taps.numel())
+    run_chunked(profiles.windows, (synapses, length, starts, taps.numpy()), shape[0], taps.numel())
     return starts, taps.numpy()
 
 
@@ -124,7 +118,8 @@ def _forward(
     check_count("frames", frames, 0, x.shape[0] + length - 1)
     y = x.new_empty((frames, x.shape[1], weight.shape[0]))
     events = _spikes_of(x)
-    args = (*events, *_windows(weight, delay, sigma, length, profile), _reach(length), y.numpy())
+    synapses = synapses_of(weight.flatten(1), delay.flatten(1), sigma, profile)
+    args = (events, *_windows(weight, synapses, length), _reach(length), y.numpy())
     groups = -(-x.shape[1] // spikes.SAMPLES)
     run_chunked(spikes.accumulate, args, groups, len(events.step) * weight[:, 0].numel())
     return y
@@ -155,14 +150,16 @@ def _backward(
         g_x, _ = spectral.spectral_conv_backward(x, taps, g, True, False)
     g_taps = g.new_empty((*_blocks(weight), profiles.NARROW)).numpy()
     events = _spikes_of(x)
-    starts, _ = _windows(weight, delay, sigma, length, profile)
-    args = (*events, starts, _reach(length), g.numpy(), g_taps)
-    run_chunked(spikes.correlate, args, starts.shape[0], len(events.step) * weight[:, 0].numel())
+    synapses = synapses_of(weight.flatten(1), delay.flatten(1), sigma, profile)
+    starts, _ = _windows(weight, synapses, length)
+    work = len(events.step) * weight[:, 0].numel()
+    args: tuple[Any, ...] = (events, starts, _reach(length), g.numpy(), g_taps)
+    run_chunked(spikes.correlate, args, starts.shape[0], work)
     g_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
     g_delay = torch.empty_like(g_weight)
     g_sigma = torch.empty_like(g_weight) if wants_sigma else weight.new_empty((0, 0))
-    results = [a.flatten(1).numpy() for a in (g_weight, g_delay, g_sigma)]
-    args = (*_flat(weight, delay, sigma), FUSED.index(profile), length, g_taps, *results)
+    gradients = tuple(a.flatten(1).numpy() for a in (g_weight, g_delay, g_sigma))
+    args = (synapses, length, g_taps, gradients)
     run_chunked(profiles.windows_backward, args, starts.shape[0], g_taps.size)
     if wants_sigma and sigma.numel() == 1:
         g_sigma = g_sigma.sum()

@@ -49,20 +49,27 @@ def tables(period: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
 
 
 @jit
-def _radix2(a, b, c, d, i0, i1, o0, o1, w, wr, wi):
-    """Rows ``i*`` of ``a + ib`` to rows ``o*`` of ``c + id``; ``w`` lanes; output 1 turned."""
+def _radix2(source, target, i, m, o, s, w, turns):
+    """Rows ``i, i + m, ..`` of a complex source to rows ``o, o + s, ..`` of the target.
+
+    ``w`` lanes each; output ``j`` is turned by ``turns[j]``.
+    """
+    (a, b), (c, d) = source, target
+    wr, wi = turns[1, 0], turns[1, 1]
     for n in range(w):
-        xr, xi = a[i0, n], b[i0, n]
-        yr, yi = a[i1, n], b[i1, n]
-        c[o0, n] = xr + yr
-        d[o0, n] = xi + yi
+        xr, xi = a[i, n], b[i, n]
+        yr, yi = a[i + m, n], b[i + m, n]
+        c[o, n] = xr + yr
+        d[o, n] = xi + yi
         ur, ui = xr - yr, xi - yi
-        c[o1, n] = ur * wr - ui * wi
-        d[o1, n] = ur * wi + ui * wr
+        c[o + s, n] = ur * wr - ui * wi
+        d[o + s, n] = ur * wi + ui * wr
 
 
 @jit
-def _radix3(a, b, c, d, i0, i1, i2, o, s, w, turns):
+def _radix3(source, target, i, m, o, s, w, turns):
+    (a, b), (c, d) = source, target
+    i0, i1, i2 = i, i + m, i + 2 * m
     half, side = turns[0, 0], turns[0, 1]
     ar, ai, br, bi = turns[1, 0], turns[1, 1], turns[2, 0], turns[2, 1]
     for n in range(w):
@@ -80,7 +87,9 @@ def _radix3(a, b, c, d, i0, i1, i2, o, s, w, turns):
 
 
 @jit
-def _radix4(a, b, c, d, i0, i1, i2, i3, o, s, w, turns):
+def _radix4(source, target, i, m, o, s, w, turns):
+    (a, b), (c, d) = source, target
+    i0, i1, i2, i3 = i, i + m, i + 2 * m, i + 3 * m
     ar, ai, br, bi = turns[1, 0], turns[1, 1], turns[2, 0], turns[2, 1]
     cr, ci = turns[3, 0], turns[3, 1]
     for n in range(w):
@@ -102,7 +111,8 @@ def _radix4(a, b, c, d, i0, i1, i2, i3, o, s, w, turns):
 
 
 @jit
-def _radix5(a, b, c, d, i, m, o, s, w, turns):
+def _radix5(source, target, i, m, o, s, w, turns):
+    (a, b), (c, d) = source, target
     c1, s1, c2, s2 = turns[0, 0], turns[0, 1], turns[5, 0], turns[5, 1]
     for n in range(w):
         x0r, x0i = a[i, n], b[i, n]
@@ -131,13 +141,13 @@ def _radix5(a, b, c, d, i, m, o, s, w, turns):
 
 
 @jit
-def _complex_transform(a, b, c, d, factors, turn, w):
-    """``sum_t z_t exp(-2 pi i k t / M)`` of ``z = a + ib``; in ``a, b`` or ``c, d`` afterwards.
+def _complex_transform(source, target, factors, turn, w):
+    """``sum_t z_t exp(-2 pi i k t / M)`` of ``z``, the real and imaginary parts in ``source``.
 
-    Returns whether the result stands in ``c, d``.
+    Returns those of the result, which stand in one of the two.
     """
     period = turn.shape[0]
-    n, s, swapped = period // 2, 1, False
+    n, s = period // 2, 1
     turns = np.empty((6, 2), turn.dtype)
     for radix in factors:
         m = n // radix
@@ -155,25 +165,25 @@ def _complex_transform(a, b, c, d, factors, turn, w):
                 i, o = q + s * p, q + s * radix * p
                 g = s * m
                 if radix == 2:
-                    _radix2(a, b, c, d, i, i + g, o, o + s, w, turns[1, 0], turns[1, 1])
+                    _radix2(source, target, i, g, o, s, w, turns)
                 elif radix == 3:
-                    _radix3(a, b, c, d, i, i + g, i + 2 * g, o, s, w, turns)
+                    _radix3(source, target, i, g, o, s, w, turns)
                 elif radix == 4:
-                    _radix4(a, b, c, d, i, i + g, i + 2 * g, i + 3 * g, o, s, w, turns)
+                    _radix4(source, target, i, g, o, s, w, turns)
                 else:
-                    _radix5(a, b, c, d, i, g, o, s, w, turns)
+                    _radix5(source, target, i, g, o, s, w, turns)
         n, s = m, s * radix
-        a, b, c, d = c, d, a, b
-        swapped = not swapped
-    return swapped
+        source, target = target, source
+    return source
 
 
 @jit
-def analyse(x, first, last, place, sign, out, column, factors, turn, block0, block1):
-    """Spectra of rows ``first .. last`` of ``x [T, lanes]``, standing from step ``place``.
+def analyse(x, span, sign, out, column, tables, block0, block1):
+    """Spectra of the rows of ``x [T, lanes]`` that the :class:`.transforms.Span` names.
 
     Written to columns ``column ..`` of ``out [3, F, columns]``.
     """
+    (first, last, place, _), (factors, turn) = span, tables
     period = turn.shape[0]
     m = period // 2
     half = x.dtype.type(0.5)
@@ -190,10 +200,7 @@ def analyse(x, first, last, place, sign, out, column, factors, turn, block0, blo
                     part[k // 2, n] = x[t, start + n]
             else:
                 part[k // 2, :w] = 0
-        if _complex_transform(a, b, c, d, factors, turn, w):
-            zr, zi = c, d
-        else:
-            zr, zi = a, b
+        zr, zi = _complex_transform((a, b), (c, d), factors, turn, w)
         at = column + start
         for n in range(w):
             re, im = zr[0, n] + zi[0, n], zr[0, n] - zi[0, n]
@@ -217,13 +224,12 @@ def analyse(x, first, last, place, sign, out, column, factors, turn, block0, blo
 
 
 @jit
-def synthesise(
-    products, column, sign, y, first, last, place, covered, factors, turn, block0, block1
-):
-    """Steps ``place ..`` of the signal whose spectrum the ``products [3, F, columns]`` make.
+def synthesise(products, column, sign, y, span, tables, block0, block1):
+    """The signal whose spectrum the ``products [3, F, columns]`` make, as the span says.
 
-    Written to rows ``first .. last`` of ``y [T, lanes]``, but added to those before ``covered``.
+    Written to rows of ``y [T, lanes]``, but added to those before ``span.covered``.
     """
+    (first, last, place, covered), (factors, turn) = span, tables
     period = turn.shape[0]
     m = period // 2
     scale = y.dtype.type(1.0 / period)
@@ -255,10 +261,7 @@ def synthesise(
                 a[j, n] = er + odd_i
                 b[j, n] = odd_r - ei
         # the inverse transform is the forward one with the two parts exchanged
-        if _complex_transform(b, a, d, c, factors, turn, w):
-            zr, zi = c, d
-        else:
-            zr, zi = a, b
+        zi, zr = _complex_transform((b, a), (d, c), factors, turn, w)
         for t in range(first, last):
             k = (t - first + place) % period
             part = zr if k % 2 == 0 else zi

@@ -92,7 +92,7 @@ def accumulate(
         check_operands(x, bias)
     y = x.new_empty((frames, x.shape[1], rows))
     start = _flat(x.new_empty(0) if bias is None else bias)
-    args = (_flat(x), front, *matrices, start, reach, y.numpy())
+    args = (_flat(x), front, matrices, start, reach, y.numpy())
     items = x.shape[1] * shifts.chunks(frames)
     run_chunked(shifts.accumulate, args, items, y.numel() * columns)
     return y

@@ -126,8 +126,9 @@ def _slopes(value, distance, scale, inverse, profile):
 
 
 @jit
-def taps(weight, delay, sigma, profile, out, first, last):
-    """Fill columns ``first .. last`` of ``out [D, synapses]``."""
+def taps(synapses, out, first, last):
+    """Fill columns ``first .. last`` of ``out [D, S]``; weights and delays are ``[S, K]``."""
+    weight, delay, sigma, profile = synapses
     length, wide = out.shape[0], out.itemsize == 8
     row = np.empty(length)
     for start in range(first, last, SYNAPSES):
@@ -173,8 +174,10 @@ def _gradients(row, upstream, weight, delay, sigma, profile, low, high):
 
 
 @jit
-def taps_backward(weight, delay, sigma, profile, g, g_weight, g_delay, g_sigma, first, last):
-    """Gradients of synapses ``first .. last`` from ``g [D, synapses]``."""
+def taps_backward(synapses, g, gradients, first, last):
+    """Gradients of synapses ``first .. last`` from ``g [D, S]``."""
+    weight, delay, sigma, profile = synapses
+    g_weight, g_delay, g_sigma = gradients
     length, wide = g.shape[0], g.itemsize == 8
     row, upstream = np.empty(length), np.empty(length)
     for s in range(first, last):
@@ -198,13 +201,14 @@ def fits_window(sigma, profile, wide):
 
 
 @jit
-def windows(weight, delay, sigma, profile, length, starts, out, first, last):
+def windows(synapses, length, starts, out, first, last):
     """The taps of narrow profiles, ``NARROW`` of each synapse, in blocks of outputs.
 
-    ``weight`` and ``delay`` are ``[O, I K]``; ``starts [blocks, I K, size]`` gets the first
+    Weights and delays are ``[O, I K]``; ``starts [blocks, I K, size]`` gets the first
     tap of each window (it may be negative, and then those taps are 0), ``out`` of shape
     ``[blocks, I K, size, NARROW]`` the taps. Outputs past the last one are left alone.
     """
+    weight, delay, sigma, profile = synapses
     size, row = starts.shape[2], np.empty(length)
     for block in range(first, last):
         many = min(size, weight.shape[0] - block * size)
@@ -227,10 +231,10 @@ def windows(weight, delay, sigma, profile, length, starts, out, first, last):
 
 
 @jit
-def windows_backward(
-    weight, delay, sigma, profile, length, g, g_weight, g_delay, g_sigma, first, last
-):
+def windows_backward(synapses, length, g, gradients, first, last):
     """Gradients from ``g [blocks, I K, size, NARROW]``, that of :func:`windows`."""
+    weight, delay, sigma, profile = synapses
+    g_weight, g_delay, g_sigma = gradients
     size, row, upstream = g.shape[2], np.empty(length), np.empty(length)
     for block in range(first, last):
         for c in range(weight.shape[1]):

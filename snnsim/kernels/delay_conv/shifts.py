@@ -48,13 +48,14 @@ def _gather(x, b, first, last, rows, place):
 
 
 @jit
-def _find_spikes(x, b, first, last, most, spikes, values, counts, place):
-    """Up to ``most`` nonzero steps of each channel, and their values.
+def _find_spikes(x, b, first, last, found, place):
+    """The nonzero steps of each channel, their values and their number.
 
-    ``counts`` is their number, or 0 for a channel with more, whose ``place`` then is 0; the
-    others' is -1.
+    A channel with more than ``found`` has room for (but one) has number 0 and ``place`` 0; the
+    others' place is -1.
     """
-    T, C = x.shape[0], x.shape[2]
+    spikes, values, counts = found
+    T, C, most = x.shape[0], x.shape[2], spikes.shape[1] - 1
     counts[:] = 0
     for t in range(max(first, 0), min(last, T)):
         for c in range(C):
@@ -91,11 +92,14 @@ def _add_rows(sums, begin, flat, places, weights, count, steps):
 
 
 @jit
-def _add_dense(sums, stride, margin, rows, flat, starts, columns, count, weight, offset, steps):
-    """Add the first ``count`` of ``columns`` to a block of rows, ``COLUMNS`` at a time.
+def _add_dense(sums, layout, rows, flat, dense, count, matrices, steps):
+    """Add the first ``count`` columns of ``dense`` to a block of rows, ``COLUMNS`` at a time.
 
-    ``starts`` is where each one's input begins in ``flat``.
+    ``dense`` is which columns, and where the input of each begins in ``flat``; ``layout`` the
+    length of a row of ``sums``, and what stands in front of its first step.
     """
+    (stride, margin), (columns, starts) = layout, dense
+    weight, offset = matrices.weight, matrices.offset
     places, weights = np.empty(COLUMNS, np.int64), np.empty(COLUMNS, flat.dtype)
     for first in range(0, count, COLUMNS):
         many = min(COLUMNS, count - first)
@@ -109,22 +113,24 @@ def _add_dense(sums, stride, margin, rows, flat, starts, columns, count, weight,
 
 
 @jit
-def _add_spikes(sums, base, weight, n, row0, row1, spikes, values, c, count):
+def _add_spikes(sums, base, weight, n, rows, found, c):
     """Add the spikes of channel ``c`` to a block of rows, through column ``n`` of the weights."""
-    for s in range(count):
+    spikes, values, counts = found
+    for s in range(np.uint64(counts[c])):
         t, value = spikes[c, s], values[c, s]
-        for r in range(row0, row1):
+        for r in range(rows[0], rows[1]):
             sums[base[n, r] + t] += weight[n, r] * value
 
 
 @jit
-def accumulate(x, front, weight, offset, weight_t, offset_t, bias, reach, y, first, last):
+def accumulate(x, front, matrices, bias, reach, y, first, last):
     """Fill the work items ``first .. last`` (a sample's chunk of steps each) of ``y``.
 
-    ``weight`` and ``offset`` are ``[rows, columns]``, offsets within ``0 .. reach - 1``;
-    ``weight_t`` and ``offset_t`` the same transposed; ``bias`` is per row, or of size 0.
+    ``matrices`` are the :class:`snnsim.kernels.delay_conv.one_tap.Shifts`, offsets within
+    ``0 .. reach - 1``; ``bias`` is per row, or of size 0.
     """
-    frames, R, columns = y.shape[0], weight.shape[0], weight.shape[1]
+    weight_t, offset_t = matrices.weight_t, matrices.offset_t
+    frames, columns, R = y.shape[0], weight_t.shape[0], weight_t.shape[1]
     C = x.shape[2]
     copies = columns // C
     per_sample = (frames + CHUNK - 1) // CHUNK
@@ -134,7 +140,7 @@ def accumulate(x, front, weight, offset, weight_t, offset_t, bias, reach, y, fir
     place, counts = np.empty(C, np.int64), np.empty(C, np.int64)
     dense, starts = np.empty(columns, np.int64), np.empty(columns, np.int64)
     few = span // STEPS_PER_SPIKE
-    spikes, values = np.empty((C, few + 1), np.uint64), np.empty((C, few + 1), x.dtype)
+    found = (np.empty((C, few + 1), np.uint64), np.empty((C, few + 1), x.dtype), counts)
     margin = reach - 1  # spikes that fall outside the steps are added here and forgotten
     stride = span + 2 * margin
     sums = np.empty(ROWS * stride, x.dtype)
@@ -148,7 +154,7 @@ def accumulate(x, front, weight, offset, weight_t, offset_t, bias, reach, y, fir
         vectors = _rounded(steps)
         in0 = start - front
         in1 = in0 + vectors + margin
-        _find_spikes(x, b, in0, in1, few, spikes, values, counts, place)
+        _find_spikes(x, b, in0, in1, found, place)
         _gather(x, b, in0, in1, rows, place)
         n_dense = 0
         for c in range(C):
@@ -161,15 +167,13 @@ def accumulate(x, front, weight, offset, weight_t, offset_t, bias, reach, y, fir
             sums[:] = 0
             for r in range(bias.size and block[1] - row0):
                 sums[r * stride + margin : r * stride + margin + steps] = bias[row0 + r]
-            _add_dense(
-                sums, stride, margin, block, flat, starts, dense, n_dense, weight, offset, vectors
-            )
+            layout = (stride, margin)
+            _add_dense(sums, layout, block, flat, (dense, starts), n_dense, matrices, vectors)
+            places = (np.uint64(block[0]), np.uint64(block[1]))
             for c in range(C):
                 for k in range(copies if counts[c] > 0 else 0):
-                    _add_spikes(
-                        sums, base, weight_t, np.uint64(c * copies + k), np.uint64(block[0]),
-                        np.uint64(block[1]), spikes, values, np.uint64(c), np.uint64(counts[c]),
-                    )  # fmt: skip
+                    column = np.uint64(c * copies + k)
+                    _add_spikes(sums, base, weight_t, column, places, found, np.uint64(c))
             for t in range(steps):
                 for r in range(block[1] - row0):
                     y[start + t, b, row0 + r] = sums[r * stride + margin + t]
@@ -215,7 +219,7 @@ def correlate(x, front, offset_t, reach, g, partial, first, last):
                 vectors = _rounded(steps)
                 in0 = start - front
                 in1 = in0 + vectors + margin
-                _find_spikes(x, b, in0, in1, few, spikes, values, counts, place_x)
+                _find_spikes(x, b, in0, in1, (spikes, values, counts), place_x)
                 _gather(x, b, in0, in1, rows_x, place_x)
                 _gather(g[: start + steps], b, start - margin, start + steps, rows_g, place_g)
                 if start > 0:  # what belongs to the chunk before

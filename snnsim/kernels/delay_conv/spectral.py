@@ -27,6 +27,7 @@ from torch import Tensor
 
 from snnsim.errors import ShapeError
 from snnsim.kernels.delay_conv import transforms
+from snnsim.kernels.delay_conv.transforms import Span
 from snnsim.kernels.guard import check_axes, check_count, check_operands, check_shape
 from snnsim.kernels.operator import declare
 
@@ -44,9 +45,14 @@ class Block:
     covered: int  # input steps of the blocks before
 
     @property
-    def place(self) -> int:
-        """Where the output begins in the window that begins with the input."""
-        return self.out0 - self.in0
+    def input(self) -> Span:
+        """The input, with which the block's window begins."""
+        return Span(self.in0, self.in1, 0, self.covered)
+
+    @property
+    def output(self) -> Span:
+        """The output, and where it begins in that window."""
+        return Span(self.out0, self.out1, self.out0 - self.in0)
 
 
 def cut(steps: int, frames: int, length: int, period: int) -> list[Block]:
@@ -158,21 +164,21 @@ class _Plan:
 
     def of_kernel(self, taps: Tensor) -> Tensor:
         out = self.spectrum("kernel", self.O, taps)
-        transforms.analyse(taps, 0, self.D, 0, +1, out, 0, self.period)
+        transforms.analyse(taps, Span(0, self.D, 0), +1, out, 0, self.period)
         return out
 
     def of_input(self, x: Tensor, group: list[Part], rows: int) -> Tensor:
         out = self.spectrum("input", rows, x)
         for p in group:
             part = x[:, p.sample0 : p.sample1]
-            transforms.analyse(part, p.block.in0, p.block.in1, 0, +1, out, p.row, self.period)
+            transforms.analyse(part, p.block.input, +1, out, p.row, self.period)
         return out
 
     def of_gradient(self, g: Tensor, group: list[Part], rows: int) -> Tensor:
         out = self.spectrum("gradient", rows, g)
         for p in group:
-            part, b = g[:, p.sample0 : p.sample1], p.block
-            transforms.analyse(part, b.out0, b.out1, b.place, -1, out, p.row, self.period)
+            part = g[:, p.sample0 : p.sample1]
+            transforms.analyse(part, p.block.output, -1, out, p.row, self.period)
         return out
 
 
@@ -207,8 +213,8 @@ def _forward(x: Tensor, taps: Tensor, frames: int) -> Tensor:
         product = scratch.take("gradient", x, plan.planes, rows, plan.O)
         torch.bmm(of_input, of_kernel.transpose(1, 2), out=product)
         for p in group:
-            part, b = y[:, p.sample0 : p.sample1], p.block
-            transforms.synthesise(product, p.row, +1, part, b.out0, b.out1, b.place, plan.period)
+            part = y[:, p.sample0 : p.sample1]
+            transforms.synthesise(product, p.row, +1, part, p.block.output, plan.period)
     return y
 
 
@@ -232,7 +238,7 @@ def _backward(
             of_gradient = plan.of_gradient(g, group, rows)
             of_input, beta = plan.of_input(x, group, rows), 1 if index else 0
             torch.baddbmm(of_taps, of_gradient.mT, of_input, beta=beta, out=of_taps)
-        transforms.synthesise(of_taps, 0, -1, g_taps, 0, plan.D, 0, plan.period)
+        transforms.synthesise(of_taps, 0, -1, g_taps, Span(0, plan.D, 0), plan.period)
     if wants_x:
         of_kernel = plan.of_kernel(taps)  # in the memory of of_taps
         for group, rows in groups:
@@ -241,10 +247,8 @@ def _backward(
             product = plan.spectrum("input", rows, x)
             torch.bmm(of_gradient, of_kernel, out=product)
             for p in group:
-                part, b = g_x[:, p.sample0 : p.sample1], p.block
-                transforms.synthesise(
-                    product, p.row, -1, part, b.in0, b.in1, 0, plan.period, b.covered
-                )
+                part = g_x[:, p.sample0 : p.sample1]
+                transforms.synthesise(product, p.row, -1, part, p.block.input, plan.period)
     return g_x, g_taps
 
 

@@ -50,26 +50,28 @@ def _advance(place, end, step, until):
 
 
 @jit
-def _add(rows, offsets, flat, synapse, outputs, step, value, first, last, segment):
-    """Add the spikes ``first .. last`` of a channel to its outputs' rows."""
-    for s in range(first, last):
-        t, height = np.int64(step[s]) - segment, value[s]
-        for n in range(synapse, synapse + outputs):
+def _add(rows, offsets, flat, synapses, spikes, span, segment):
+    """Add the spikes of a channel, those in ``span``, to its outputs' rows."""
+    for s in range(span[0], span[1]):
+        t, height = np.int64(spikes.step[s]) - segment, spikes.value[s]
+        for n in range(synapses[0], synapses[1]):
             place = np.int64(offsets[n]) + t
             store(rows, place, fma(height, load_narrow(flat, n * NARROW), load_narrow(rows, place)))
 
 
 @jit
-def _to_rows(g, b, first, last, output, outputs, piece, rows, begin, stride):
-    """Some outputs of a sample, time contiguous.
+def _to_rows(g, b, steps, chosen, piece, rows, begin, stride):
+    """The ``chosen`` outputs of a sample over a range of steps, time contiguous.
 
     ``TILE`` steps at a time: what is far apart in memory is first copied in long runs, so that
     many reads are under way together.
     """
+    (first, last), (output, end) = steps, chosen
+    outputs = end - output
     for t in range(first, last, TILE):
         many = min(TILE, last - t)
         for n in range(many):
-            source = g[t + n, b, output : output + outputs]
+            source = g[t + n, b, output:end]
             for j in range(np.uint64(outputs)):
                 piece[n, j] = source[j]
         for j in range(outputs):
@@ -79,8 +81,10 @@ def _to_rows(g, b, first, last, output, outputs, piece, rows, begin, stride):
 
 
 @jit
-def _from_rows(rows, stride, begin, y, b, first, last, output, outputs, piece):
+def _from_rows(rows, stride, begin, y, b, steps, chosen, piece):
     """The opposite way."""
+    (first, last), (output, end) = steps, chosen
+    outputs = end - output
     for j in range(outputs):
         place = j * stride + begin
         for t in range(last - first):
@@ -91,12 +95,13 @@ def _from_rows(rows, stride, begin, y, b, first, last, output, outputs, piece):
 
 
 @jit
-def accumulate(begin, step, value, starts, windows, reach, y, first, last):
+def accumulate(spikes, starts, windows, reach, y, first, last):
     """Fill ``y [frames, B, O]`` for groups ``first .. last`` of ``SAMPLES`` samples.
 
     ``reach`` steps after a spike nothing of it arrives any more.
     """
     frames, B, n_out = y.shape
+    begin, step, _ = spikes
     columns = starts.shape[1]
     channels = begin.shape[0] // B
     copies = columns // channels
@@ -124,32 +129,32 @@ def accumulate(begin, step, value, starts, windows, reach, y, first, last):
                 low[n] = _advance(low[n], end, step, segment - reach)
                 high[n] = _advance(high[n], end, step, segment + length)
             for block in range(starts.shape[0]):
-                outputs = min(OUTPUTS, n_out - block * OUTPUTS)
+                chosen = (block * OUTPUTS, min((block + 1) * OUTPUTS, n_out))
                 for b in range(sample0, sample1):
                     rows[:] = 0
                     for c in range(channels):
                         key = (b - sample0) * channels + c
                         for k in range(copies if high[key] > low[key] else 0):
-                            _add(
-                                rows, offsets, flat, (block * columns + c * copies + k) * OUTPUTS,
-                                outputs, step, value, low[key], high[key], segment,
-                            )  # fmt: skip
-                    _from_rows(
-                        rows, stride, before, y, b, segment, segment + length, block * OUTPUTS,
-                        outputs, piece,
-                    )  # fmt: skip
+                            synapse = (block * columns + c * copies + k) * OUTPUTS
+                            synapses = (synapse, synapse + chosen[1] - chosen[0])
+                            span = (low[key], high[key])
+                            _add(rows, offsets, flat, synapses, spikes, span, segment)
+                    steps = (segment, segment + length)
+                    _from_rows(rows, stride, before, y, b, steps, chosen, piece)
 
 
 @jit
-def correlate(begin, step, value, starts, reach, g, out, first, last):
+def correlate(spikes, starts, reach, g, out, first, last):
     """Gradient ``out [blocks, columns, OUTPUTS, NARROW]`` of the windows of some blocks."""
     frames, B, n_out = g.shape
+    begin, step, _ = spikes
     columns = starts.shape[1]
     channels = begin.shape[0] // B
     copies = columns // channels
     before = BEFORE + 1
     stride = before + min(SEGMENT, frames) + reach
-    output, outputs = first * OUTPUTS, min(last * OUTPUTS, n_out) - first * OUTPUTS
+    chosen = (first * OUTPUTS, min(last * OUTPUTS, n_out))
+    outputs = chosen[1] - chosen[0]
     piece = np.empty((TILE, outputs + 1), g.dtype)
     rows = np.empty(SAMPLES * outputs * stride, g.dtype)
     flat = out[first:last].reshape(-1)
@@ -163,13 +168,13 @@ def correlate(begin, step, value, starts, reach, g, out, first, last):
             end = begin[key + 1] if key + 1 < begin.size else step.size
             low[key] = high[key]
             high[key] = _advance(low[key], end, step, segment + SEGMENT)
-        step0, step1 = max(segment - before, 0), min(segment + SEGMENT + reach, frames)
+        steps = (max(segment - before, 0), min(segment + SEGMENT + reach, frames))
         for sample0 in range(0, B, SAMPLES):
             sample1 = min(sample0 + SAMPLES, B)
             rows[:] = 0
             for b in range(sample0, sample1):
-                place = (b - sample0) * outputs * stride + before + step0 - segment
-                _to_rows(g, b, step0, step1, output, outputs, piece, rows, place, stride)
+                place = (b - sample0) * outputs * stride + before + steps[0] - segment
+                _to_rows(g, b, steps, chosen, piece, rows, place, stride)
             for block in range(last - first):
                 many = min(OUTPUTS, outputs - block * OUTPUTS)
                 for b in range(sample0, sample1):
@@ -177,26 +182,25 @@ def correlate(begin, step, value, starts, reach, g, out, first, last):
                     for c in range(channels):
                         key = b * channels + c
                         for k in range(copies if high[key] > low[key] else 0):
-                            _correlate_spikes(
-                                rows, row, offsets, flat,
-                                (block * columns + c * copies + k) * OUTPUTS, many, step, value,
-                                low[key], high[key],
-                            )  # fmt: skip
+                            synapse = (block * columns + c * copies + k) * OUTPUTS
+                            synapses, span = (synapse, synapse + many), (low[key], high[key])
+                            _correlate_spikes(rows, row, offsets, flat, synapses, spikes, span)
 
 
 @jit
-def _correlate_spikes(rows, row, offsets, flat, synapse, outputs, step, value, s, stop):
-    """Add the rows at the spikes ``s .. stop`` of a channel to its windows, two at a time."""
+def _correlate_spikes(rows, row, offsets, flat, synapses, spikes, span):
+    """Add the rows at the spikes of a channel to its windows, two at a time."""
+    (_, step, value), (s, stop), (first, last) = spikes, span, synapses
     while s + 1 < stop:
         t0, t1 = row + step[s], row + step[s + 1]
-        for n in range(synapse, synapse + outputs):
+        for n in range(first, last):
             place = np.int64(offsets[n])
             total = fma(value[s], load_narrow(rows, place + t0), load_narrow(flat, n * NARROW))
             store(flat, n * NARROW, fma(value[s + 1], load_narrow(rows, place + t1), total))
         s += 2
     if s < stop:
         t0 = row + step[s]
-        for n in range(synapse, synapse + outputs):
+        for n in range(first, last):
             place = np.int64(offsets[n]) + t0
             total = fma(value[s], load_narrow(rows, place), load_narrow(flat, n * NARROW))
             store(flat, n * NARROW, total)

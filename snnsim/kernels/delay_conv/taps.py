@@ -8,6 +8,8 @@ reference is used.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -45,10 +47,19 @@ def flat_widths(sigma: Tensor | float, weight: Tensor) -> Tensor:
     return (width if width.numel() == 1 else width.expand_as(weight)).reshape(-1)
 
 
-def _arrays(weight: Tensor, delay: Tensor, sigma: Tensor):
-    count = weight.shape[2]
-    rows = (weight.detach().reshape(-1, count), delay.detach().reshape(-1, count))
-    return *(a.contiguous().numpy() for a in rows), sigma.detach().contiguous().numpy()
+class Synapses(NamedTuple):
+    """Weights and delays as matrices of one shape, flat widths, and which of ``FUSED`` it is."""
+
+    weight: Any
+    delay: Any
+    sigma: Any
+    profile: int
+
+
+def synapses_of(weight: Tensor, delay: Tensor, sigma: Tensor, profile: str) -> Synapses:
+    """What the kernels of ``profiles.py`` take, from tensors."""
+    w, p, s = (a.detach().contiguous().numpy() for a in (weight, delay, sigma))
+    return Synapses(w, p, s, FUSED.index(profile))
 
 
 def check_kernel(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile: str) -> None:
@@ -68,9 +79,9 @@ def _forward(weight: Tensor, delay: Tensor, sigma: Tensor, length: int, profile:
 
     check_kernel(weight, delay, sigma, length, profile)
     taps = weight.new_empty((length, *weight.shape[:2]))
-    arrays = _arrays(weight, delay, sigma)
-    args = (*arrays, FUSED.index(profile), taps.view(length, -1).numpy())
-    run_chunked(profiles.taps, args, arrays[0].shape[0], taps.numel())
+    synapses = synapses_of(weight.flatten(0, 1), delay.flatten(0, 1), sigma, profile)
+    args = (synapses, taps.view(length, -1).numpy())
+    run_chunked(profiles.taps, args, len(synapses.weight), taps.numel())
     return taps
 
 
@@ -87,12 +98,12 @@ def _backward(
     g_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
     g_delay = torch.empty_like(g_weight)
     g_sigma = torch.empty_like(g_weight) if wants_sigma else weight.new_empty((0, 0, 1))
-    arrays = _arrays(weight, delay, sigma)
-    results = (a.view(-1, weight.shape[2]).numpy() for a in (g_weight, g_delay))
-    of_sigma = g_sigma.view(-1, g_sigma.shape[2]).numpy()
+    synapses = synapses_of(weight.flatten(0, 1), delay.flatten(0, 1), sigma, profile)
     upstream = g.contiguous().view(g.shape[0], -1).numpy()
-    args = (*arrays, FUSED.index(profile), upstream, *results, of_sigma)
-    run_chunked(profiles.taps_backward, args, arrays[0].shape[0], g.numel())
+    gradients = tuple(a.flatten(0, 1).numpy() for a in (g_weight, g_delay, g_sigma))
+    run_chunked(
+        profiles.taps_backward, (synapses, upstream, gradients), len(synapses.weight), g.numel()
+    )
     if wants_sigma:
         g_sigma = g_sigma.sum().view(1) if sigma.numel() == 1 else g_sigma.flatten()
     return g_weight, g_delay, g_sigma.flatten()

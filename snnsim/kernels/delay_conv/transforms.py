@@ -7,6 +7,7 @@ kernel, matrix products. A spectrum is ``[3 F, rows, channels]``: the planes of 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,24 @@ from torch import Tensor
 
 from snnsim.kernels.delay_conv.radices import radices
 from snnsim.kernels.threads import run_chunked
+
+
+class Span(NamedTuple):
+    """Steps ``first .. last`` of a tensor, which stand from ``place`` on in the transformed signal.
+
+    What is synthesised is added to the steps before ``covered``, and written to the others.
+    """
+
+    first: int
+    last: int
+    place: int
+    covered: int = 0
+
+    @property
+    def steps(self) -> int:
+        """How many steps these are."""
+        return self.last - self.first
+
 
 FEW_STEPS = 48  # of a signal that fills its rows, up to which a matrix product is faster
 
@@ -26,40 +45,23 @@ def good_period(least: int) -> int:
     return period
 
 
-def analyse(
-    x: Tensor, first: int, last: int, place: int, sign: int, out: Tensor, row: int, period: int
-) -> None:
-    """Spectra of steps ``first .. last`` of ``x [T, B, C]``, standing from ``place`` on.
+def analyse(x: Tensor, span: Span, sign: int, out: Tensor, row: int, period: int) -> None:
+    """Spectra of steps of ``x [T, B, C]``.
 
     Written to rows ``row ..`` of ``out [3 F, rows, C]``; ``sign`` is that of the third plane.
     """
-    if x.device.type == "cpu" and not _few(x, last - first, out):
-        _analyse_cpu(x, first, last, place, sign, out, row, period)
-    else:
-        _analyse_matrix(x, first, last, place, sign, out, row, period)
+    on_cpu = x.device.type == "cpu" and not _few(x, span, out)
+    (_analyse_cpu if on_cpu else _analyse_matrix)(x, span, sign, out, row, period)
 
 
-def synthesise(
-    products: Tensor,
-    row: int,
-    sign: int,
-    y: Tensor,
-    first: int,
-    last: int,
-    place: int,
-    period: int,
-    covered: int = 0,
-) -> None:
-    """Steps ``place ..`` of the signal that three planes of products make.
+def synthesise(products: Tensor, row: int, sign: int, y: Tensor, span: Span, period: int) -> None:
+    """Steps of the signal that three planes of products make, into ``y [T, B, C]``.
 
     They stand in rows ``row ..`` of ``products [3 F, rows, C]``; ``sign`` is +1 for a product,
-    -1 for a correlation. Written to steps ``first .. last`` of ``y [T, B, C]``, but added to
-    those before ``covered``.
+    -1 for a correlation.
     """
-    if y.device.type == "cpu" and not _few(y, last - first, products):
-        _synthesise_cpu(products, row, sign, y, first, last, place, period, covered)
-    else:
-        _synthesise_matrix(products, row, sign, y, first, last, place, period, covered)
+    on_cpu = y.device.type == "cpu" and not _few(y, span, products)
+    (_synthesise_cpu if on_cpu else _synthesise_matrix)(products, row, sign, y, span, period)
 
 
 def _lanes(x: Tensor):
@@ -68,33 +70,28 @@ def _lanes(x: Tensor):
     return x.detach().as_strided((T, B * C), (x.stride(0), 1)).numpy()
 
 
-def _analyse_cpu(x, first, last, place, sign, out, row, period):
+def _analyse_cpu(x, span, sign, out, row, period):
     from snnsim.kernels.delay_conv import fourier
 
     lanes = _lanes(x)
     planes = out.view(3, period // 2 + 1, -1).numpy()
-    factors, turn = fourier.tables(period, lanes.dtype)
-    args = (
-        lanes, first, last, place, lanes.dtype.type(sign), planes, row * x.shape[2], factors, turn,
-    )  # fmt: skip
+    tables = fourier.tables(period, lanes.dtype)
+    args = (lanes, span, lanes.dtype.type(sign), planes, row * x.shape[2], tables)
     run_chunked(fourier.analyse, args, fourier.blocks(lanes.shape[1]), out.numel())
 
 
-def _synthesise_cpu(products, row, sign, y, first, last, place, period, covered):
+def _synthesise_cpu(products, row, sign, y, span, period):
     from snnsim.kernels.delay_conv import fourier
 
     lanes = _lanes(y)
     planes = products.view(3, period // 2 + 1, -1).numpy()
-    factors, turn = fourier.tables(period, lanes.dtype)
-    args = (
-        planes, row * y.shape[2], lanes.dtype.type(sign), lanes, first, last, place, covered,
-        factors, turn,
-    )  # fmt: skip
+    tables = fourier.tables(period, lanes.dtype)
+    args = (planes, row * y.shape[2], lanes.dtype.type(sign), lanes, span, tables)
     run_chunked(fourier.synthesise, args, fourier.blocks(lanes.shape[1]), products.numel())
 
 
-def _few(x: Tensor, steps: int, spectrum: Tensor) -> bool:
-    return steps <= FEW_STEPS and x.shape[1] == spectrum.shape[1] and x.is_contiguous()
+def _few(x: Tensor, span: Span, spectrum: Tensor) -> bool:
+    return span.steps <= FEW_STEPS and x.shape[1] == spectrum.shape[1] and x.is_contiguous()
 
 
 @lru_cache(maxsize=32)
@@ -123,19 +120,19 @@ def _synthesis(steps: int, place: int, period: int, sign: int) -> np.ndarray:
     return np.concatenate([of_re - sign * of_im, -sign * of_re - of_im, of_im]).T.copy()
 
 
-def _analyse_matrix(x, first, last, place, sign, out, row, period):
-    matrix = torch.from_numpy(_analysis(last - first, place, period, sign)).to(x)
+def _analyse_matrix(x, span, sign, out, row, period):
+    matrix = torch.from_numpy(_analysis(span.steps, span.place, period, sign)).to(x)
+    signal = x[span.first : span.last].flatten(1)
     if x.shape[1] == out.shape[1]:
-        torch.mm(matrix, x[first:last].flatten(1), out=out.flatten(1))
+        torch.mm(matrix, signal, out=out.flatten(1))
     else:
-        spectrum = matrix @ x[first:last].flatten(1)
-        out[:, row : row + x.shape[1]] = spectrum.view(-1, *x.shape[1:])
+        out[:, row : row + x.shape[1]] = (matrix @ signal).view(-1, *x.shape[1:])
 
 
-def _synthesise_matrix(products, row, sign, y, first, last, place, period, covered):
-    matrix = torch.from_numpy(_synthesis(last - first, place, period, sign)).to(y)
+def _synthesise_matrix(products, row, sign, y, span, period):
+    matrix = torch.from_numpy(_synthesis(span.steps, span.place, period, sign)).to(y)
     steps = matrix @ products[:, row : row + y.shape[1]].flatten(1)
     steps = steps.view(-1, *y.shape[1:])
-    fresh = min(max(covered - first, 0), last - first)
-    y[first : first + fresh] += steps[:fresh]
-    y[first + fresh : last] = steps[fresh:]
+    added = min(max(span.covered - span.first, 0), span.steps)
+    y[span.first : span.first + added] += steps[:added]
+    y[span.first + added : span.last] = steps[added:]

@@ -18,6 +18,7 @@ from snnsim.errors import ShapeError
 from snnsim.finite import check_input
 from snnsim.kernels.compile import compile_numba
 from snnsim.kernels.derive import Equations
+from snnsim.kernels.event_scan.reference import Connections
 from snnsim.kernels.guard import check_axes, check_operands, check_shape
 from snnsim.kernels.scaffold import Pieces, feedback_row
 from snnsim.kernels.threads import run_chunked
@@ -107,17 +108,19 @@ def prepare(
     equations: Equations,
     params: Tensor,
     bias: Tensor,
-    weight: Tensor,
-    target: Tensor,
-    w_rec: Tensor,
+    connections: Connections,
     rows: int,
 ) -> Prepared:
-    """From the tensors of README.md; ``w_rec`` has no rows where there is no recurrence.
+    """Make a layer's kernel and its constants from the tensors of README.md.
 
     Args:
+        equations: of the neurons.
+        params: their parameters, ``[P, N]``.
+        bias: ``[N]``.
+        connections: ``w_rec`` has no rows where there is no recurrence.
         rows: steps for which currents can be under way: ``target`` lies below ``(rows + 1) N``.
     """
-    N = params.shape[1]
+    N, (weight, target, w_rec) = params.shape[1], connections
     check_operands(params, bias, weight, w_rec)
     check_shape("params", params, (len(equations.params), N))
     check_shape("bias", bias, (N,))

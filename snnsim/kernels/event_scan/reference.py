@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from snnsim.kernels.derive import Equations
+
+
+class Connections(NamedTuple):
+    """Weights and targets ``[I, F]`` of the inputs, and recurrent weights ``[N, N]`` or none."""
+
+    weight: Tensor
+    target: Tensor
+    w_rec: Tensor
 
 
 def forward(
@@ -15,11 +25,10 @@ def forward(
     state: Tensor,
     params: Tensor,
     bias: Tensor,
-    weight: Tensor,
-    target: Tensor,
-    w_rec: Tensor,
+    connections: Connections,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See README.md; ``w_rec`` has no rows where there is no recurrence."""
+    """See README.md."""
+    weight, target, w_rec = connections
     T, B, _ = x.shape
     N = state.shape[2]
     rows = pending.shape[1]

@@ -8,5 +8,8 @@ from snnsim.kernels.normalised_scan.operator import (
     normalised,
     normalised_scan,
 )
+from snnsim.kernels.normalised_scan.reference import Normalisation
 
-__all__ = ["MASK", "NORM", "affine_scan", "moments", "normalised", "normalised_scan"]
+__all__ = [
+    "MASK", "NORM", "Normalisation", "affine_scan", "moments", "normalised", "normalised_scan",
+]  # fmt: skip

@@ -25,6 +25,7 @@ from snnsim.errors import ShapeError
 from snnsim.kernels import dispatch
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.guard import check_axes, check_operands, check_shape
+from snnsim.kernels.normalised_scan.reference import Normalisation
 from snnsim.kernels.operator import declare
 from snnsim.kernels.threads import run_chunked
 
@@ -93,9 +94,7 @@ def normalised_scan(
     state: Tensor,
     mask: Tensor | None,
     params: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
+    norm: Normalisation,
     learnt: Sequence[bool],
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -107,8 +106,7 @@ def normalised_scan(
         state: of the neuron alone, ``[S, B, N]``.
         mask: ``[B, N]`` to multiply the output with, or ``None``.
         params: of the neuron alone, ``[P, N]``.
-        weight, bias: of the normalisation, ``[N]``.
-        eps: added to the variance.
+        norm: weight and bias of the normalisation, ``[N]``, and what is added to the variance.
         learnt: for each row of ``params`` whether its gradient is wanted.
         backend: a compiled rung, or ``"auto"``.
 
@@ -120,9 +118,7 @@ def normalised_scan(
     rung = dispatch.choose_backend(backend, x.device)
     key = _key(equations, mask is not None)
     packed = _with_mask(state, mask)
-    y, final, mean, var = run_normalised(
-        x, packed, params, weight, bias, eps, key, list(learnt), rung
-    )
+    y, final, mean, var = run_normalised(x, packed, params, *norm, key, list(learnt), rung)
     return y, final[: len(state)], mean, var
 
 

@@ -18,6 +18,7 @@ from snnsim.kernels.compile import compile_numba
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.scaffold import Pieces, feedback_row
 from snnsim.kernels.scan import cpu as scan
+from snnsim.kernels.scan.reference import Feedback
 from snnsim.kernels.threads import run_chunked
 
 FORWARD = """
@@ -77,8 +78,9 @@ def _arrays(*tensors):
     return tuple(t.detach().contiguous().numpy() for t in tensors)
 
 
-def forward(equations: Equations, x, state, params, w_rec, y0):
+def forward(equations: Equations, x, state, params, feedback: Feedback):
     """Forward scan; arguments and results as in :func:`reference.recurrent_scan`."""
+    w_rec, y0 = feedback
     T, B, N = x.shape
     kernels = compiled(equations, str(x.dtype).split(".")[1])
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -87,8 +89,9 @@ def forward(equations: Equations, x, state, params, w_rec, y0):
     return y, final
 
 
-def backward(equations, learnt, x, state, params, w_rec, y0, y, g_y, g_final):
+def backward(equations, learnt, x, state, params, feedback: Feedback, y, gradients):
     """Gradients ``(g_x, g_state, g_params, g_y0)``; that of ``w_rec`` follows from ``g_x``."""
+    (w_rec, y0), (g_y, g_final) = feedback, gradients
     T, B, N = x.shape
     dtype = str(x.dtype).split(".")[1]
     totals = torch.empty_like(x, memory_format=torch.contiguous_format)

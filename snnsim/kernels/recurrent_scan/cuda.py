@@ -15,6 +15,7 @@ from snnsim.errors import BackendError
 from snnsim.kernels import cuda_runtime
 from snnsim.kernels.derive import Equations
 from snnsim.kernels.scaffold import Pieces, feedback
+from snnsim.kernels.scan.reference import Feedback
 
 MAX_WIDTH = 1024
 
@@ -121,8 +122,9 @@ def _check_width(n: int) -> None:
         )
 
 
-def forward(equations: Equations, x, state, params, w_rec, y0):
+def forward(equations: Equations, x, state, params, feedback: Feedback):
     """Forward scan; arguments and results as in :func:`reference.recurrent_scan`."""
+    w_rec, y0 = feedback
     _check_width(x.shape[2])
     kernels = compiled(equations, (False,) * len(equations.params), str(x.dtype).split(".")[1])
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -133,8 +135,9 @@ def forward(equations: Equations, x, state, params, w_rec, y0):
     return y, final
 
 
-def backward(equations, learnt, x, state, params, w_rec, y0, y, g_y, g_final):
+def backward(equations, learnt, x, state, params, feedback: Feedback, y, gradients):
     """Gradients ``(g_x, g_state, g_params, g_y0)``; that of ``w_rec`` follows from ``g_x``."""
+    (w_rec, y0), (g_y, g_final) = feedback, gradients
     _check_width(x.shape[2])
     T, B, N = x.shape
     kernels = compiled(equations, learnt, str(x.dtype).split(".")[1])
