@@ -128,7 +128,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Names of the public face, and sub-packages, without an import of their own."""
+    """Find a public name, or a sub-package, when it is first used."""
     if name in _PACKAGES:
         return importlib.import_module(f"snnsim.{name}")
     for module in _MODULES if name in __all__ else ():

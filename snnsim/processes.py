@@ -6,7 +6,7 @@ from torch import distributed
 
 
 def together() -> bool:
-    """Whether this process belongs to a group.
+    """Return whether this process belongs to a group of processes.
 
     >>> together()
     False

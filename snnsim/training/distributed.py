@@ -101,7 +101,7 @@ def same_random_numbers(device: torch.device) -> None:
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Add up the gradients of all processes, so that every process holds those of the joint batch."""
+    """Add up the gradients of all processes; every process then holds those of the joint batch."""
     if not active():
         return
     parameters = list(parameters)
