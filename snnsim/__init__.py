@@ -1,7 +1,7 @@
 """snnsim: layer-wise spiking networks with learnable delays.
 
-Time-major tensors ``[T, B, N]``, time in milliseconds, explicit state: ``net(x, state)``
-returns ``(y, state)`` and nothing is remembered in between.
+Tensors are time-major, ``[T, B, N]``, and times are in milliseconds. State is explicit: ``net(x,
+state)`` returns ``(y, state)``, and nothing is remembered between calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happens inside a network while it runs, as a value."""
+"""Recordings: what the layers of a network do while it runs, as values."""
 
 from __future__ import annotations
 

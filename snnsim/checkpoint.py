@@ -1,8 +1,8 @@
-"""Checkpoints that hold tensors and plain values only: loading one cannot run code.
+"""Checkpoints hold tensors and plain values only, so loading one cannot run code.
 
-A checkpoint is one safetensors file: tensors under dotted names, everything else as JSON in
-its metadata. It is written beside its name and moved there, so an interrupted write leaves
-the previous checkpoint as it was.
+A checkpoint is one safetensors file: tensors under dotted names, and everything else as JSON in its
+metadata. It is written under a temporary name and then renamed, so an interrupted write leaves the
+previous checkpoint as it was.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The vocabulary in which a neuron's equations are written.
+"""The functions with which a neuron's equations are written.
 
-Every function here works on torch tensors (the reference, differentiated by autograd), on
-sympy expressions (from which adjoint and kernels are derived) and on plain numbers. A step
-function that uses only ``+ - * /``, whole powers, comparisons inside :func:`where` and these
-functions is therefore the one and only place where its equations stand.
+Every function here works on torch tensors (the reference, differentiated by autograd), on sympy
+expressions (from which adjoint and kernels are derived) and on plain numbers. A step function that
+uses only ``+ - * /``, whole powers, comparisons inside :func:`where` and these functions is
+therefore the only place where its equations are written.
 """
 
 from __future__ import annotations

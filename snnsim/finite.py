@@ -1,4 +1,4 @@
-"""Numbers that are not finite, and what is done about them."""
+"""Checks for NaN and infinities."""
 
 from __future__ import annotations
 

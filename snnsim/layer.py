@@ -1,4 +1,4 @@
-"""The one interface of everything that is stacked: state in, state out."""
+"""The interface of all layers: state in, state out."""
 
 from __future__ import annotations
 

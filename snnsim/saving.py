@@ -1,8 +1,8 @@
-"""Keeping a network: what it is made of, its weights, and what came before its first layer.
+"""Saving a network: its architecture, its weights, and plain values about it.
 
 A network is written as the constructor calls that made it (JSON) and its tensors, in one
 safetensors file. Reading it calls constructors of this library, of a few of torch's modules, and of
-classes that the reader hands over, and nothing else: a file cannot bring code.
+classes that the reader passes, and nothing else: a file cannot bring code.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Surrogate derivatives of the spike, each with the primitive it is the derivative of.
+"""Surrogate derivatives of the spike, each with the primitive of which it is the derivative.
 
-The forward pass of a spike is the Heaviside step of ``u``, the distance to the threshold.
-Its backward pass uses ``derivative(u)`` in place of the step's zero-almost-everywhere
-derivative. ``primitive(u)`` is the smooth function whose true derivative that is;
-``surrogate.smoothed()`` uses it in the forward pass too, which makes a whole network
-differentiable in the ordinary sense, so that finite differences can check its gradients.
+The forward pass of a spike is the Heaviside step of ``u``, the distance to the threshold. Its
+backward pass uses ``derivative(u)`` in place of the step's derivative, which is zero almost
+everywhere. ``primitive(u)`` is the smooth function whose true derivative that is;
+``surrogate.smoothed()`` uses it in the forward pass too, which makes a whole network differentiable
+in the ordinary sense, so that finite differences can check its gradients.
 
-A surrogate of one's own is a frozen dataclass with these two methods, written with plain
-arithmetic and the functions of :mod:`snnsim.equations`; all kernels are derived from it.
+Your own surrogate is a frozen dataclass with these two methods, written with plain arithmetic and
+the functions of :mod:`snnsim.equations`; all kernels are derived from it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Milliseconds and steps, time constants and decays: the only place they are converted.
+"""Conversion of milliseconds to time steps and of time constants to decays, here and nowhere else.
 
-Time is in milliseconds everywhere outside the kernels. ``dt`` is the length of one
-simulation step and is always given explicitly.
+Time is in milliseconds everywhere outside the kernels. ``dt`` is the length of one time step and is
+always given explicitly.
 """
 
 from __future__ import annotations

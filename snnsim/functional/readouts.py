@@ -1,4 +1,4 @@
-"""Read-outs: from a sequence of class scores to one score per class."""
+"""Read-outs turn the outputs of all time steps into one score per class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a neuron shows of itself: its signature, its page in ``help`` and its ``repr``."""
+"""How a neuron describes itself: its signature, its page in ``help`` and its ``repr``."""
 
 from __future__ import annotations
 

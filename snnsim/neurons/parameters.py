@@ -1,7 +1,7 @@
-"""How a neuron declares its parameters: default, range, and whether they are learnt.
+"""How a neuron declares its parameters: their defaults, their ranges, and which are learned.
 
-A learnable parameter with a range is stored in an unconstrained form and mapped into its
-range at every use, so that no optimiser step can leave it.
+A learnable parameter with a range is stored in an unconstrained form and mapped into its range at
+every use, so that no optimiser step can leave it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happens to the membrane after a spike: the one place where resets are written."""
+"""The rules by which the membrane is reset after a spike, here and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding where a number stopped being finite."""
+"""Finding the layer in which a number stopped being finite."""
 
 from __future__ import annotations
 

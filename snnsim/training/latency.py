@@ -1,4 +1,4 @@
-"""How soon a network knows: accuracy of the answers it would give after every few steps."""
+"""How soon a network gives the right answer: its accuracy after every few time steps."""
 
 from __future__ import annotations
 

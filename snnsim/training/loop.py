@@ -1,4 +1,4 @@
-"""The training loop: the same for one task and for each of a stream's."""
+"""The training loop, the same for a single task and for every task of a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training makes small, and the figure by which the best epoch is chosen."""
+"""Objectives: the loss that training minimises, and the score that selects the best epoch."""
 
 from __future__ import annotations
 

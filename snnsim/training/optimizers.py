@@ -1,4 +1,4 @@
-"""The optimisers of a recipe: their parameters, rates and what follows a step."""
+"""The optimisers of a recipe: their parameters, their learning rates, and what follows a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hyper-parameters of training, of one task or of each of a stream's."""
+"""The hyper-parameters of training, for a single task and for every task of a stream."""
 
 from __future__ import annotations
 

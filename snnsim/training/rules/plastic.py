@@ -1,8 +1,8 @@
-"""A connection whose weight update follows a rule of its own.
+"""A connection whose weight update follows its own learning rule.
 
-Of ``y = W x`` with the error ``g`` at the output, backpropagation makes ``dW = g x^T`` and
-sends ``W^T g`` back. Here ``dW = g a^T`` with an ``a`` of the rule's choice (a trace of ``x``,
-or its projection), and ``B^T g`` is sent back with a matrix of the rule's choice.
+For ``y = W x`` with the error ``g`` at the output, backpropagation computes ``dW = g x^T`` and
+sends ``W^T g`` back. Here ``dW = g a^T`` with an ``a`` that the rule chooses (a trace of ``x``, or
+its projection), and ``B^T g`` is sent back with a matrix that the rule chooses.
 """
 
 from __future__ import annotations
