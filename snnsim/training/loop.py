@@ -41,9 +41,9 @@ class Position:
         step: the number of completed optimiser steps of the current epoch.
         loss, score: sums over the samples of the current epoch so far.
         samples: the number of these samples.
-        seconds: the training time of the current epoch so far.
+        seconds: the training time so far of the current epoch; on a stream, of the current task.
         best_score, best_loss, best_epoch: the validation score, the loss and the number of the best
-            epoch so far (-1 for none).
+            epoch so far; a number of -1 means none.
         stopped: whether training ended early.
     """
 
