@@ -1,7 +1,7 @@
 """snnsim: layer-wise spiking networks with learnable delays.
 
-Time-major tensors ``[T, B, N]``, time in milliseconds, explicit state: ``net(x, state)``
-returns ``(y, state)`` and nothing is remembered in between.
+Tensors are time-major, ``[T, B, N]``, and times are in milliseconds. State is explicit: ``net(x,
+state)`` returns ``(y, state)``, and nothing is remembered between calls.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Names of the public face, and sub-packages, without an import of their own."""
+    """Find a public name, or a sub-package, when it is first used."""
     if name in _PACKAGES:
         return importlib.import_module(f"snnsim.{name}")
     for module in _MODULES if name in __all__ else ():

@@ -1,4 +1,4 @@
-"""What happens inside a network while it runs, as a value."""
+"""Recordings: what the layers of a network do while it runs, as values."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ SPIKES, STATE, CURRENT, RATE = "spikes", "state", "current", "rate"
 
 @dataclass(frozen=True)
 class Recording:
-    """The activity of one layer in answer to some samples.
+    """A ``Recording`` holds the activity of one layer in answer to some samples.
 
     Attributes:
-        values: ``[T, S, ...]``: steps, samples, and the layer's units.
+        values: the activity, ``[T, S, ...]``: time steps, samples, and the layer's units.
         kind: ``"spikes"``, ``"state"`` (of a membrane, or of a rate-coded model), ``"current"``
-            (what entered neurons) or ``"rate"`` (what a rate-coded model said).
-        name: of the layer in the network.
-        what: what was recorded: ``"output"``, ``"input"``, ``"voltage"`` or a state's name.
-        lengths: ``[S]``, steps of each sample; the rest are padding.
-        target: of the samples, as their batch had it; ``None`` for none.
-        dt: of a step in ms; ``None`` for unknown.
+            (the input of neurons) or ``"rate"`` (the output of a rate-coded model).
+        name: the name of the layer in the network.
+        what: what was recorded: ``"output"``, ``"input"``, ``"voltage"`` or the name of a state
+            variable.
+        lengths: the number of time steps of each sample, ``[S]``; later steps are padding.
+        target: the targets of the samples, as their batch had them; ``None`` if there are none.
+        dt: the length of a time step in ms; ``None`` if it is unknown.
     """
 
     values: Tensor
@@ -47,22 +48,22 @@ class Recording:
     dt: float | None = None
 
     def of(self, sample: int) -> Tensor:
-        """The values of one sample within its own steps, ``[steps, ...]``."""
+        """Return the values of one sample within its own steps, ``[steps, ...]``."""
         return self.values[: int(self.lengths[sample]), sample]
 
     def inside(self) -> Tensor:
-        """Which steps are a sample's own, ``[T, S]``."""
+        """Return a mask ``[T, S]`` of the steps that belong to each sample."""
         steps = torch.arange(len(self.values), device=self.values.device)
         return steps[:, None] < self.lengths.to(steps.device)
 
     def means(self) -> Tensor:
-        """Mean of each unit over a sample's own steps, ``[S, ...]``: of spikes, the rates."""
+        """Return each unit's mean over a sample's own steps, ``[S, ...]``; for spikes, the rate."""
         inside = self.inside()
         inside = inside.view(*inside.shape, *[1] * (self.values.dim() - 2)).to(self.values.dtype)
         return (self.values * inside).sum(0) / inside.sum(0).clamp(min=1)
 
     def events(self, sample: int) -> tuple[Tensor, Tensor]:
-        """Steps and units of the spikes of one sample, in the order of time."""
+        """Return the time steps and the units of the spikes of one sample, in temporal order."""
         if self.kind != SPIKES:
             raise ConfigError(f"{self.name} was recorded as {self.kind}, which has no events")
         step, unit = self.of(sample).flatten(1).nonzero(as_tuple=True)
@@ -77,22 +78,24 @@ def record(
     *,
     batch_size: int = 256,
 ) -> dict[str, Recording]:
-    """Run a network on data, in evaluation mode, and keep what its layers did.
+    """Run a network on data, in evaluation mode, and return what its layers did.
 
     Args:
         net: any network.
-        data: a data set, or a batch ``[T, B, ...]`` whose samples are all as long as it. Take part
-            of a large one by :class:`snnsim.data.View`: all values are kept.
-        layers: names as in ``net.named_modules()``; ``None`` for all neurons and rate-coded models.
-        what: ``"output"`` (spikes of spiking neurons); ``"input"``, the current; ``"voltage"``, the
-            membrane before it is reset; or the name of a state, such as ``"v"`` (after the reset).
-        batch_size: samples at a time.
+        data: a data set, or a batch ``[T, B, ...]`` whose samples are all as long as the batch. All
+            values are kept in memory; take part of a large data set with :class:`snnsim.data.View`.
+        layers: names of layers as in ``net.named_modules()``; ``None`` means all neurons and
+            rate-coded models.
+        what: ``"output"`` (for spiking neurons, the spikes); ``"input"``, the current;
+            ``"voltage"``, the membrane before its reset; or the name of a state variable, such as
+            ``"v"`` (after the reset).
+        batch_size: the largest number of samples in a batch.
 
     Returns:
-        A :class:`Recording` for each layer by its name, in the order in which they ran first.
+        A :class:`Recording` for each layer by its name, in the order in which they first ran.
 
     Raises:
-        ConfigError: there is no such layer, or it has no such state.
+        ConfigError: if there is no such layer, or it has no such state variable.
 
     >>> import snnsim as sn
     >>> net = sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0))
@@ -144,17 +147,17 @@ def _joined(parts: list[tuple[np.ndarray, dict[str, Recording]]]) -> dict[str, R
 def recording(
     net: nn.Module, layers: Iterable[str] | None = None, what: str = OUTPUT
 ) -> Iterator[Mapping[str, Recording]]:
-    """Within this context, whatever runs a network leaves what its layers did.
+    """Within this context, every run of a network leaves a recording of what its layers did.
 
-    For one's own loop: values have gradients, so that a loss can be made of them. Nothing of it
-    stays in the network.
+    It is meant for your own training loop: the values have gradients, so that a loss can depend on
+    them. Nothing is left in the network afterwards.
 
     Args:
         net: any network.
-        layers, what: as of :func:`record`.
+        layers, what: as in :func:`record`.
 
     Yields:
-        A mapping from layer names to the recordings of their last run.
+        A mapping from the names of layers to the recordings of their last run.
 
     >>> import snnsim as sn
     >>> net = sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0))
@@ -185,7 +188,7 @@ def recording(
 
 
 def neurons_of(net: nn.Module) -> dict[str, nn.Module]:
-    """All neurons and rate-coded models of a network by name: what is recorded unless told."""
+    """Return all neurons and rate-coded models of a network by name."""
     kinds = (Neuron, Baseline, RateLIF)
     found = {n: m for n, m in net.named_modules() if isinstance(m, kinds)}
     within = tuple(f"{n}." for n, m in found.items() if n and isinstance(m, Baseline))

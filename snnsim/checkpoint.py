@@ -1,8 +1,8 @@
-"""Checkpoints that hold tensors and plain values only: loading one cannot run code.
+"""Checkpoints hold tensors and plain values only, so loading one cannot run code.
 
-A checkpoint is one safetensors file: tensors under dotted names, everything else as JSON in
-its metadata. It is written beside its name and moved there, so an interrupted write leaves
-the previous checkpoint as it was.
+A checkpoint is one safetensors file: tensors under dotted names, and everything else as JSON in its
+metadata. It is written under a temporary name and then renamed, so an interrupted write leaves the
+previous checkpoint as it was.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def save(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None
     """Write a checkpoint atomically and durably.
 
     Args:
-        path: its name.
-        tensors: name to tensor, on any device.
+        path: the name of the file.
+        tensors: the tensors by name, on any device.
         values: plain JSON values.
 
     Raises:
-        NonFiniteError: for a tensor with NaN or an infinity; nothing is written.
+        NonFiniteError: if a tensor holds NaN or an infinity; nothing is written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _beside(path) as name:
@@ -60,7 +60,7 @@ def save(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file beside its name, synchronise it and move it there."""
+    """Write a text file under a temporary name, synchronise it and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _beside(path) as name:
         with open(name, "w", encoding="utf-8") as file:
@@ -83,7 +83,7 @@ def _beside(path: Path) -> Iterator[str]:
 
 
 def digest(tensors: dict[str, Tensor], values: str) -> str:
-    """SHA-256 of names, types, shapes and bytes of the tensors and of the text beside them."""
+    """Return the SHA-256 of the names, types, shapes and bytes of tensors and of a text."""
     found = hashlib.sha256(values.encode())
     for name, tensor in sorted(tensors.items()):
         found.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
@@ -92,10 +92,10 @@ def digest(tensors: dict[str, Tensor], values: str) -> str:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint: ``(tensors, values)``.
+    """Read a checkpoint and return ``(tensors, values)``.
 
     Raises:
-        CheckpointError: if the file is absent, damaged, of another kind or holds NaN or infinity.
+        CheckpointError: if the file is absent, damaged, of another kind, or holds NaN or infinity.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
@@ -131,7 +131,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with the content of a checkpoint is an error that names the file."""
+    """Within this context, an error in the content of a checkpoint is one that names the file."""
     try:
         yield
     except SnnsimError:
@@ -144,7 +144,11 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def record(cls: type[Record], values: dict[str, Any]) -> Record:
-    """A dataclass of plain values as stored; ``ValueError`` for values of another type."""
+    """Return a dataclass of plain values as stored.
+
+    Raises:
+        ValueError: if a value is missing or of another type.
+    """
     found = cls(**values)
     for field in fields(cls):  # type: ignore[arg-type]
         if field.name not in values:
@@ -156,25 +160,25 @@ def record(cls: type[Record], values: dict[str, Any]) -> Record:
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under ``prefix.name``."""
+    """Return the same tensors under ``prefix.name``."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under ``prefix.``, without it."""
+    """Return the tensors under ``prefix.``, without the prefix."""
     start = f"{prefix}."
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's state as named tensors (its rates are a function of the epoch)."""
+    """Return an optimiser's state as named tensors (its learning rates follow from the epoch)."""
     state = optimizer.state_dict()["state"]
     named = {f"{i}.{key}": value for i, slot in state.items() for key, value in slot.items()}
     return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Inverse of :func:`optimizer_tensors`."""
+    """Load an optimiser's state, as the inverse of :func:`optimizer_tensors`."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         i, key = name.split(".", 1)
@@ -191,7 +195,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor])
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load a network's parameters and buffers, saying what does not fit."""
+    """Load a network's parameters and buffers; the error says what does not fit."""
     for name, own in net.state_dict().items():
         kept = tensors.get(name, own)
         if kept.is_floating_point() != own.is_floating_point():  # which torch would convert
@@ -205,7 +209,7 @@ def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of the random generators."""
+    """Return the state of the random generators."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
@@ -213,7 +217,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Inverse of :func:`random_state`."""
+    """Set the state of the random generators, as the inverse of :func:`random_state`."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -11,12 +11,12 @@ from snnsim.errors import ConfigError
 
 
 def is_symbolic(*values: Any) -> bool:
-    """Whether any value is a sympy expression (checked without importing sympy)."""
+    """Return whether any value is a sympy expression (without importing sympy)."""
     return any(hasattr(value, "free_symbols") for value in values)
 
 
 def where(condition, a, b):
-    """``a`` where ``condition`` (a comparison) holds, else ``b``.
+    """Return ``a`` where ``condition`` (a comparison) holds, else ``b``.
 
     >>> where(1.0 > 0.5, 2.0, 3.0)
     2.0
@@ -36,7 +36,7 @@ def where(condition, a, b):
 
 
 def equal(a, b):
-    """Whether two values are equal, for use in :func:`where` (``==`` would compare symbols).
+    """Return whether two values are equal, for :func:`where` (``==`` would compare symbols).
 
     >>> equal(1.0, 1.0)
     True
@@ -49,7 +49,7 @@ def equal(a, b):
 
 
 def heaviside(u):
-    """1 where ``u >= 0``, else 0, with no gradient; NaN stays NaN.
+    """Return 1 where ``u >= 0``, else 0, without a gradient; NaN stays NaN.
 
     >>> heaviside(0.0), heaviside(-1.0)
     (1.0, 0.0)
@@ -62,7 +62,7 @@ def heaviside(u):
 
 
 def maximum(a, b):
-    """The larger of two values; at a tie the gradient goes to ``a``.
+    """Return the larger of two values; at a tie the gradient goes to ``a``.
 
     >>> maximum(1.0, 2.0)
     2.0
@@ -71,7 +71,7 @@ def maximum(a, b):
 
 
 def minimum(a, b):
-    """The smaller of two values; at a tie the gradient goes to ``a``.
+    """Return the smaller of two values; at a tie the gradient goes to ``a``.
 
     >>> minimum(1.0, 2.0)
     1.0

@@ -1,9 +1,9 @@
-"""The vocabulary in which a neuron's equations are written.
+"""The functions with which a neuron's equations are written.
 
-Every function here works on torch tensors (the reference, differentiated by autograd), on
-sympy expressions (from which adjoint and kernels are derived) and on plain numbers. A step
-function that uses only ``+ - * /``, whole powers, comparisons inside :func:`where` and these
-functions is therefore the one and only place where its equations stand.
+Every function here works on torch tensors (the reference, differentiated by autograd), on sympy
+expressions (from which adjoint and kernels are derived) and on plain numbers. A step function that
+uses only ``+ - * /``, whole powers, comparisons inside :func:`where` and these functions is
+therefore the only place where its equations are written.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _surrogate: ContextVar[Surrogate] = ContextVar("surrogate", default=_DEFAULT)
 
 @contextmanager
 def using_surrogate(surrogate: Surrogate):
-    """Within this context :func:`spike` of a tensor gets its gradient from ``surrogate``."""
+    """Within this context, the gradient of :func:`spike` of a tensor comes from ``surrogate``."""
     token = _surrogate.set(surrogate)
     try:
         yield
@@ -92,14 +92,14 @@ class _Spike(torch.autograd.Function):
 
 @cache
 def symbolic_functions() -> tuple[Any, Any]:
-    """The sympy functions ``Spike`` and ``Detach``, placeholders that the derivation replaces."""
+    """Return the sympy functions ``Spike`` and ``Detach``, which the derivation replaces."""
     import sympy
 
     return sympy.Function("Spike", real=True), sympy.Function("Detach", real=True)
 
 
 def spike(u):
-    """Heaviside step: 1 where ``u >= 0``, else 0. Its gradient is the neuron's surrogate's.
+    """Return 1 where ``u >= 0``, else 0; its gradient is the surrogate gradient of the neuron.
 
     NaN stays NaN, so that a neuron whose state is lost does not fall silent instead.
 
@@ -114,7 +114,7 @@ def spike(u):
 
 
 def detach(a):
-    """``a``, but no gradient flows through it.
+    """Return ``a``, through which no gradient flows.
 
     >>> detach(2.0)
     2.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class SnnsimError(Exception):
-    """Base class of every error this project raises on purpose."""
+    """This is the base class of every error that this project raises on purpose."""
 
 
 class ShapeError(SnnsimError, ValueError):
@@ -40,7 +40,7 @@ class NonFiniteError(SnnsimError, ArithmeticError):
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Within this context an ``OSError`` that does not say which file it is about says this one.
+    """Within this context, an ``OSError`` that does not name its file is raised with its name.
 
     >>> with naming(Path("a.png")):
     ...     raise OSError(28, "No space left on device")
@@ -59,7 +59,7 @@ LARGEST_SIZE = 10**9  # of anything that is counted: channels, steps, delays
 
 
 def short(value: object, most: int = 200) -> str:
-    """What a message shows of a value: its text, the middle of a long one left out.
+    """Return the text of a value for a message, with ``...`` in the middle of a long one.
 
     >>> short("a" * 999, 20)
     "'aaaaaaa...aaaaaaaa'"
@@ -95,7 +95,7 @@ def check_choice(what: str, given: object, allowed: Iterable[str]) -> None:
 
 
 def check_size(what: str, given: object, least: int = 1, most: int = LARGEST_SIZE) -> int:
-    """Return a number of channels, steps, ... as given; raise :class:`ConfigError` otherwise.
+    """Return a number of channels, time steps or the like; raise :class:`ConfigError` otherwise.
 
     >>> check_size("n_out", 20)
     20
@@ -112,7 +112,7 @@ def check_size(what: str, given: object, least: int = 1, most: int = LARGEST_SIZ
 
 
 def check_seed(given: object) -> int:
-    """Return a seed as given; raise :class:`ConfigError` unless it is one of numpy and torch.
+    """Return a seed as given; raise :class:`ConfigError` unless numpy and torch both accept it.
 
     >>> check_seed(0)
     0
@@ -121,7 +121,7 @@ def check_seed(given: object) -> int:
 
 
 def is_number(given: object) -> bool:
-    """Whether it is a real number that a float can hold, and neither NaN nor infinite.
+    """Return whether a value is a real number that a float can hold, not NaN and not infinite.
 
     >>> is_number(3), is_number(True), is_number("3"), is_number(10**400)
     (True, False, False, False)
@@ -145,10 +145,10 @@ def check_number(
     """Raise :class:`ConfigError` unless ``given`` is finite and lies in a range.
 
     Args:
-        what: its name.
+        what: the name of the argument, for the message.
         given: the number.
-        least, most: the range, both ends included.
-        above: a bound below that is not included.
+        least, most: the range, including both ends.
+        above: a lower bound that is itself not allowed.
 
     >>> check_number("share", 1.0, 0, 1)
     >>> check_number("lr", -1.0, above=0)

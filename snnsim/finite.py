@@ -1,4 +1,4 @@
-"""Numbers that are not finite, and what is done about them."""
+"""Checks for NaN and infinities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snnsim.errors import NonFiniteError
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether a tensor holds no NaN and no infinity, in one pass over it.
+    """Return whether a tensor holds no NaN and no infinity, in one pass over it.
 
     >>> all_finite(torch.tensor([3e38, 3e38])), all_finite(torch.tensor([1.0, torch.nan]))
     (True, False)
@@ -26,6 +26,10 @@ def all_finite(x: Tensor) -> bool:
 def check_input(x: Tensor, what: str = "the input") -> None:
     """Raise :class:`NonFiniteError` if an input holds NaN or an infinity, and say where.
 
+    Args:
+        x: the input, of any shape.
+        what: the name of the input, for the message.
+
     >>> check_input(torch.zeros(2, 1, 3))
     """
     if all_finite(x):
@@ -38,5 +42,5 @@ def check_input(x: Tensor, what: str = "the input") -> None:
 
 
 def first_not_finite(named: Iterable[tuple[str, Tensor]]) -> str | None:
-    """The name of the first tensor that holds NaN or an infinity, or ``None``."""
+    """Return the name of the first tensor that holds NaN or an infinity, or ``None``."""
     return next((name for name, tensor in named if not all_finite(tensor)), None)

@@ -42,15 +42,18 @@ SUPPORTED = (
 
 @dataclass(frozen=True)
 class Stage:
-    """One layer of a compiled network.
+    """A ``Stage`` is one layer of a compiled network.
 
     Attributes:
-        weight, delay: ``[N, I, K]``, the normalisation folded in; delays in whole steps.
-        bias: ``[N]``.
-        length: number of taps.
-        tail: steps by which the whole sequence becomes longer.
+        name: the name of the layer, for errors and reports.
+        weight, delay: the weights and delays ``[N, I, K]``; the normalisation is folded into the
+            weights, and delays are whole time steps.
+        bias: the bias of each neuron, ``[N]``.
+        length: the number of taps of a delay kernel.
+        tail: the number of time steps by which the whole sequence becomes longer.
         neuron: the neurons.
-        w_rec: ``[N, N]``, from output to input one step later; no rows without recurrence.
+        w_rec: the recurrent weights ``[N, N]`` from output to input one step later; it has no rows
+            if there is no recurrence.
     """
 
     name: str
@@ -84,11 +87,11 @@ class Stage:
 
     @property
     def rows(self) -> int:
-        """Steps for which currents can be under way."""
+        """Return the number of time steps for which currents can be under way."""
         return max(self.length - 1, 1 if len(self.w_rec) else 0)
 
     def initial_state(self, x: Tensor) -> dict[str, Any]:
-        """Neurons at rest and nothing under way."""
+        """Return the state of neurons at rest, with no current under way."""
         n = self.weight.shape[0]
         rest = self.neuron.pack_state(x.new_empty((0, x.shape[1], n)), None)
         return {"pending": x.new_zeros((x.shape[1], self.rows, n)), "neurons": rest}
@@ -96,7 +99,7 @@ class Stage:
     def run(
         self, x: Tensor, state: dict[str, Tensor], tail: int = 0, check_finite: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Outputs ``[T + tail, B, N]`` and new state (of no use after a tail)."""
+        """Return the outputs ``[T + tail, B, N]`` and the new state (of no use after a tail)."""
         try:
             pending, neurons = state["pending"], state["neurons"]
             if len(x) < self.length or len(self.w_rec):  # a stream, or one step at a time anyway
@@ -131,7 +134,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer did: all numbers are sums over the batch."""
+    """A ``LayerCost`` counts what one layer did; all numbers are sums over the batch."""
 
     name: str
     input_events: int
@@ -142,19 +145,20 @@ class LayerCost:
 
     @property
     def firing_rate(self) -> float:
-        """Share of neurons and steps with an output."""
+        """Return the fraction of neurons and time steps with an output."""
         return self.spikes / max(self.neuron_steps, 1)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did and took.
+    """A ``Report`` says what a run did and how long it took.
 
     Attributes:
-        layers: per layer; a synaptic operation is one addition (or, for an input that is not
-            binary, multiply-addition), a dense operation one of a network that knows no zeros.
-        steps, samples: of the input.
-        seconds: wall time.
+        layers: the counts of each layer. A synaptic operation is one addition (or, for an input
+            that is not binary, multiply-addition); a dense operation is one of a network that does
+            not skip zeros.
+        steps, samples: the numbers of time steps and samples of the input.
+        seconds: the wall time.
     """
 
     layers: tuple[LayerCost, ...]
@@ -164,7 +168,7 @@ class Report:
 
     @property
     def seconds_per_step(self) -> float:
-        """Wall time per step of the whole batch."""
+        """Return the wall time in seconds per time step of the whole batch."""
         return self.seconds / max(self.steps, 1)
 
     def __str__(self) -> str:
@@ -183,10 +187,10 @@ class Report:
 
 
 class CompiledNetwork:
-    """What :func:`compile` makes: ``fast(x, state=None) -> (y, state)``, without gradients.
+    """A compiled network runs without gradients: ``fast(x, state=None) -> (y, state)``.
 
-    The state is a tuple of dicts, to be passed on and otherwise left alone: it belongs to the
-    samples it came from. Inputs may be bool or of whole numbers, and must be finite.
+    :func:`compile` makes it. The state is a tuple of dicts, to be passed on unchanged: it belongs
+    to the samples from which it came. Inputs may be bool or whole numbers, and must be finite.
     """
 
     def __init__(
@@ -195,10 +199,13 @@ class CompiledNetwork:
         self.stages, self.check_finite, self.network = stages, check_finite, network
 
     def save(self, path: Path | str, about: dict[str, Any] | None = None) -> None:
-        """Write the network that this was made of; ``sn.compile(sn.load(path))`` makes it again.
+        """Write the original network; ``sn.compile(sn.load(path))`` compiles it again.
 
         Args:
-            path, about: as of :func:`snnsim.save`.
+            path, about: as in :func:`snnsim.save`.
+
+        Raises:
+            ConfigError: if this was made of stages without their network.
         """
         from snnsim.saving import save  # brings all baselines, which few need
 
@@ -223,24 +230,29 @@ class CompiledNetwork:
         """Run a batch of sequences.
 
         Args:
-            x: ``[T, B, I]``.
-            state: what an earlier call returned, to go on from there.
+            x: the input, ``[T, B, I]``.
+            state: the state that an earlier call returned, to continue from it; ``None`` starts
+                from the beginning.
 
         Returns:
-            what the network itself returns in evaluation mode, ``[T', B, O]``, up to rounding,
-            and the state.
+            What the network itself returns in evaluation mode, ``[T', B, O]``, up to rounding, and
+            the state.
 
         Raises:
-            ConfigError: for a state where a connection lengthens its sequence.
+            ConfigError: if a state is given and a connection lengthens its sequence.
         """
         return self._run(x, state, None)
 
     @torch.no_grad()
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """One time step of a stream, ``[B, I] -> [B, O]``; memory and time do not grow.
+        """Run one time step of a stream, ``[B, I] -> [B, O]``, in constant memory and time.
 
-        A connection that lengthens its sequence does not know a stream's end; :meth:`finish`
-        gives the steps after it.
+        A connection that lengthens its sequence does not know the end of a stream; :meth:`finish`
+        returns the steps after it.
+
+        Args:
+            x: the input of one time step, ``[B, I]``.
+            state: the state that the last step returned; ``None`` starts a stream.
         """
         x = self._checked(x, "BI")
         if self.check_finite and self.stages[0].length == 1:  # else its kernel looks
@@ -254,11 +266,14 @@ class CompiledNetwork:
 
     @torch.no_grad()
     def finish(self, state: Any) -> Tensor:
-        """What the network says after the last step of a stream, ``[tail, B, O]``.
+        """Return the outputs after the last step of a stream, ``[tail, B, O]``.
 
-        The steps by which connections with ``padding="lengthen"`` make a sequence longer, layer
-        by layer; none for a causal network. With those of :meth:`step` before them they are the
-        outputs of the whole sequence.
+        These are the steps by which connections with ``padding="lengthen"`` make a sequence longer,
+        layer by layer; a causal network has none. Together with the outputs of :meth:`step` before
+        them they are the outputs of the whole sequence.
+
+        Args:
+            state: the state that the last :meth:`step` returned.
         """
         first = self._checked_state(state)[0]["pending"]
         y = first.new_zeros((0, first.shape[0], self.stages[0].weight.shape[1]))
@@ -367,22 +382,22 @@ def _together(states: list[Any]) -> Any:
 
 
 def compile(net: nn.Module, *, check_finite: bool = True) -> CompiledNetwork:
-    """Make an event-driven engine of a trained feed-forward or recurrent network.
+    """Compile a trained feed-forward or recurrent network for event-driven inference.
 
     Args:
-        net: a :class:`Sequential` (nested ones too) of connections, each followed by an
-            optional :class:`BatchNorm` and by neurons, on the CPU. It is copied, so training it
-            further changes nothing here.
-        check_finite: whether every input is searched for NaN and infinities, which costs a call
-            one pass over it, and a streamed step next to nothing.
+        net: a :class:`Sequential` (also a nested one) of connections, each followed by an optional
+            :class:`BatchNorm` and by neurons, on the CPU. It is copied, so training it further
+            changes nothing here.
+        check_finite: whether every input is searched for NaN and infinities. This costs a call one
+            pass over its input, and a streamed step almost nothing.
 
     Returns:
-        :class:`CompiledNetwork` with the answers of ``net.eval()`` up to rounding.
+        A :class:`CompiledNetwork` with the outputs of ``net.eval()``, up to rounding.
 
     Raises:
-        ConfigError: for a layer that has no event-driven form.
-        BackendError: for a network on another device than the CPU.
-        NonFiniteError: for weights or parameters that are NaN or infinite.
+        ConfigError: if a layer has no event-driven form.
+        BackendError: if the network is on another device than the CPU.
+        NonFiniteError: if weights or parameters are NaN or infinite.
 
     >>> from snnsim.networks import shd_network
     >>> net = shd_network()

@@ -1,4 +1,4 @@
-"""The one interface of everything that is stacked: state in, state out."""
+"""The interface of all layers: state in, state out."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from snnsim.errors import ShapeError
 
 
 class Layer(nn.Module):
-    """A module with explicit state: ``layer(x, state=None) -> (y, state)``.
+    """A ``Layer`` is a module with explicit state: ``layer(x, state=None) -> (y, state)``.
 
-    ``x`` and ``y`` are time-major, ``[T, B, ...]``. ``state=None`` means the initial state;
-    nothing is remembered between calls. A state is a (nested) tuple or dict of tensors, or
-    ``None`` for a layer that has none.
+    ``x`` and ``y`` are time-major, ``[T, B, ...]``. ``state=None`` means the initial state; nothing
+    is remembered between calls. A state is a (nested) tuple or dict of tensors, or ``None`` for a
+    layer without state.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -53,7 +53,7 @@ def _noting(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def run_layer(layer: nn.Module, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-    """Call a layer, or a plain module, which has no state; ``(y, state)``."""
+    """Call a layer, or a plain module without state, and return ``(y, state)``."""
     if isinstance(layer, Layer):
         return layer(x, state)
     y = layer(x)
@@ -66,10 +66,15 @@ def run_layer(layer: nn.Module, x: Tensor, state: Any) -> tuple[Tensor, Any]:
 
 
 def as_input(x: Tensor, like: Tensor, layer: str) -> Tensor:
-    """``x`` as numbers that a layer with weights ``like`` computes with.
+    """Return ``x`` as numbers with which a layer with weights ``like`` computes.
 
-    Spikes kept as bool or whole numbers become numbers of the weights' type. Floating-point input
-    of another type is refused, but under autocast, where torch decides.
+    Spikes that are stored as bool or whole numbers become numbers of the weights' type.
+    Floating-point input of another type is refused, except under autocast, where torch decides.
+
+    Args:
+        x: the input of the layer.
+        like: the weights of the layer.
+        layer: the name of the layer, for errors.
 
     Raises:
         ShapeError: if ``x`` is of another floating-point type or on another device.
@@ -95,7 +100,7 @@ def as_input(x: Tensor, like: Tensor, layer: str) -> Tensor:
 
 
 def autocasting(x: Tensor) -> bool:
-    """Whether torch chooses the precision on the device of ``x``."""
+    """Return whether torch chooses the precision on the device of ``x``."""
     return torch.is_autocast_enabled(x.device.type)
 
 
@@ -106,10 +111,15 @@ _EVERYWHERE = [
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether calling a module does what ``kind.forward`` does, and nobody listens.
+    """Return whether calling a module only does what ``kind.forward`` does, without any hook.
 
-    What runs several layers as one, or without calling them, asks this first: a hook, also one of
-    all modules, would not be called, and a ``forward`` of an instance or a subclass be passed over.
+    Code that runs several layers as one, or without calling them, asks this first: otherwise a hook
+    (also one of all modules) would not be called, and a ``forward`` of an instance or a subclass
+    would be skipped.
+
+    Args:
+        module: the module to examine.
+        kind: the class whose ``forward`` the module should have.
 
     >>> layer = nn.Linear(2, 3)
     >>> handle = layer.register_forward_hook(lambda *_: None)
@@ -130,11 +140,12 @@ Told = Callable[[str, nn.Module, tuple[Any, ...], Any], None]
 
 @contextmanager
 def listening(modules: Mapping[str, Any], told: Told) -> Iterator[None]:
-    """Within this context, whenever one of some modules has run, ``told`` hears of it.
+    """Within this context, ``told`` is called whenever one of some modules has run.
 
     Args:
-        modules: by name; or what else takes forward hooks.
-        told: called with name, module, inputs and output; what it returns is ignored.
+        modules: the modules by name; other objects that take forward hooks work as well.
+        told: a function that receives the name, the module, its inputs and its output; its result
+            is ignored.
 
     >>> heard = []
     >>> layer = nn.Linear(2, 3)
@@ -173,7 +184,7 @@ def map_state(function, state: Any) -> Any:
 
 
 def detach_state(state: Any) -> Any:
-    """The same state without its history: truncates backpropagation through time here."""
+    """Return the same state without its history: this truncates backpropagation through time."""
     return map_state(lambda a: a.detach(), state)
 
 
@@ -182,9 +193,12 @@ _auxiliary: ContextVar[dict[str, Tensor] | None] = ContextVar("auxiliary", defau
 
 @contextmanager
 def auxiliary_losses() -> Iterator[dict[str, Tensor]]:
-    """Within this context, layers' own losses (a ponder cost, ...) gather in a dict by name.
+    """Within this context, losses that layers add (a ponder cost, ...) are collected by name.
 
     Outside of any such context they are dropped, so a network remembers nothing between calls.
+
+    Yields:
+        A dict from the names of losses to their values, which are means over the batch.
 
     >>> import torch
     >>> with auxiliary_losses() as extra:
@@ -201,7 +215,7 @@ def auxiliary_losses() -> Iterator[dict[str, Tensor]]:
 
 
 def add_auxiliary_loss(name: str, value: Tensor) -> None:
-    """Called by a layer: adds a number, a mean over the batch, to the losses gathered now."""
+    """Add a number, a mean over the batch, to the losses collected now; layers call this."""
     gathered = _auxiliary.get()
     if gathered is not None:
         gathered[name] = gathered[name] + value if name in gathered else value
@@ -209,7 +223,9 @@ def add_auxiliary_loss(name: str, value: Tensor) -> None:
 
 @contextmanager
 def weighted_losses(weight: float) -> Iterator[None]:
-    """Losses added within this context count with a weight: a part of a sequence, or of a batch.
+    """Within this context, losses that layers add count with a weight.
+
+    The weight is the fraction of a sequence, or of a batch, on which they are computed.
 
     >>> import torch
     >>> with auxiliary_losses() as extra, weighted_losses(0.5):
@@ -224,7 +240,7 @@ def weighted_losses(weight: float) -> Iterator[None]:
 
 
 def device_of(net: nn.Module) -> torch.device:
-    """Where a network computes: the device of its first parameter or buffer.
+    """Return the device of a network: that of its first parameter or buffer.
 
     >>> device_of(nn.Linear(2, 3)).type
     'cpu'
@@ -234,14 +250,14 @@ def device_of(net: nn.Module) -> torch.device:
 
 
 def start_training(net: nn.Module) -> None:
-    """Put a network into training mode, unless it is: layers frozen by ``eval()`` stay so."""
+    """Put a network into training mode unless it is in it, so that frozen layers stay frozen."""
     if not net.training:
         net.train()
 
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Every module as in evaluation for a while, and then each as it was, frozen ones frozen.
+    """Within this context, every module is in evaluation mode; afterwards each is as it was before.
 
     Gradients may be taken meanwhile, which cuDNN's recurrent layers refuse; so cuDNN is off then.
     """

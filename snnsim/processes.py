@@ -1,4 +1,4 @@
-"""Whether several processes work together; how they do is :mod:`snnsim.training.distributed`'s."""
+"""Whether several processes work together; :mod:`snnsim.training.distributed` has the rest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import distributed
 
 
 def together() -> bool:
-    """Whether this process belongs to a group.
+    """Return whether this process belongs to a group of processes.
 
     >>> together()
     False

@@ -11,7 +11,7 @@ from snnsim.errors import check_choice
 
 
 def names_in(path: Iterable[str]) -> list[str]:
-    """Names of the files of a package, with dashes.
+    """Return the names of the files of a package, with dashes.
 
     >>> import snnsim.functional
     >>> "readouts" in names_in(snnsim.functional.__path__)
@@ -21,7 +21,15 @@ def names_in(path: Iterable[str]) -> list[str]:
 
 
 def class_in(package: str, path: Iterable[str], name: str, base: type, what: str) -> Any:
-    """The one public class of a file that is derived from ``base``; ``what`` it is, for errors."""
+    """Return the one public class of a file that is derived from ``base``.
+
+    Args:
+        package: the name of the package.
+        path: the folders of the package.
+        name: the name of the file, with dashes.
+        base: the class from which the class is derived.
+        what: what the class is, for errors.
+    """
     check_choice(what, name, names_in(path))
     module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
     (found,) = (

@@ -1,4 +1,4 @@
-"""Names of before, which are understood for one more release."""
+"""Former names, which are accepted for one more release."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ Kind = TypeVar("Kind", bound=type[Any])
 
 
 def up_to_date(given: Mapping[str, Any], former: Mapping[str, str], what: str) -> dict[str, Any]:
-    """The values under today's names; a :class:`FutureWarning` names those of before.
+    """Return the values under today's names; a :class:`FutureWarning` names the former ones.
 
     Args:
-        given: values by name.
-        former: the name of today for each of before.
-        what: where they were given, for the message: ``"training."``.
+        given: the values by name.
+        former: today's name for each former name.
+        what: where the values were given, for the message: ``"training."``.
+
+    Raises:
+        ConfigError: if a value is given under both names.
 
     >>> import warnings
     >>> with warnings.catch_warnings(record=True):
@@ -39,10 +42,15 @@ def up_to_date(given: Mapping[str, Any], former: Mapping[str, str], what: str) -
 
 
 def not_needed(given: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
-    """Arguments that a function once took: said to be passed over; others are none of its own.
+    """Warn of arguments that a function once took and that are now ignored.
+
+    Args:
+        given: the arguments by name.
+        names: the arguments that the function once took.
+        why: the reason, for the message.
 
     Raises:
-        TypeError: for an argument that it never took.
+        TypeError: if an argument was never one of the function's.
     """
     for name in given:
         if name not in names:
@@ -51,7 +59,11 @@ def not_needed(given: Mapping[str, Any], names: tuple[str, ...], why: str) -> No
 
 
 def renamed(former: Mapping[str, str]) -> Callable[[Kind], Kind]:
-    """Have a class take arguments, and give attributes, by their names of before as well."""
+    """Let a class accept arguments, and offer attributes, under their former names as well.
+
+    Args:
+        former: today's name for each former name.
+    """
 
     def decorate(cls: Kind) -> Kind:
         made: Any = vars(cls)["__init__"]

@@ -1,8 +1,8 @@
-"""Keeping a network: what it is made of, its weights, and what came before its first layer.
+"""Saving a network: its architecture, its weights, and plain values about it.
 
 A network is written as the constructor calls that made it (JSON) and its tensors, in one
 safetensors file. Reading it calls constructors of this library, of a few of torch's modules, and of
-classes that the reader hands over, and nothing else: a file cannot bring code.
+classes that the reader passes, and nothing else: a file cannot bring code.
 """
 
 from __future__ import annotations
@@ -39,19 +39,20 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def save(net: nn.Module, path: Path | str, about: dict[str, Any] | None = None) -> None:
-    """Write a network to one file, from which :func:`load` makes it again.
+    """Write a network to one file, from which :func:`load` builds it again.
 
     Args:
         net: a network of this library's layers and plain torch modules such as ``Linear`` and
-            ``Conv2d``, in any nesting of ``Sequential`` and ``Skip``; neurons and layers of one's
-            own as well, if their constructors take plain values.
-        path: of the file, by custom ``.safetensors``.
-        about: what belongs to it, as plain JSON values: classes, channels, dt, the encoder.
+            ``Conv2d``, in any nesting of ``Sequential`` and ``Skip``. It may also hold your own
+            neurons and layers, if their constructors take plain values.
+        path: the name of the file, by convention with the ending ``.safetensors``.
+        about: values that belong to the network, such as classes, channels, dt and the encoder;
+            they must be plain JSON values.
 
     Raises:
-        ConfigError: the network cannot be made again from what it says of itself, for instance
-            because an attribute was changed after it was made; nothing is written.
-        NonFiniteError: for a weight that is NaN or infinite.
+        ConfigError: if the network cannot be built again from its constructor calls, for instance
+            because an attribute was changed afterwards; nothing is written.
+        NonFiniteError: if a weight is NaN or infinite.
 
     >>> import tempfile, torch
     >>> import snnsim as sn
@@ -68,10 +69,10 @@ def save(net: nn.Module, path: Path | str, about: dict[str, Any] | None = None) 
 
 
 class Spec:
-    """What a network is made of, from which its files are written as its weights change.
+    """A ``Spec`` describes how a network is built, so that files can be written as weights change.
 
     Raises:
-        ConfigError: as :func:`save` does.
+        ConfigError: under the same conditions as :func:`save`.
     """
 
     def __init__(self, net: nn.Module):
@@ -82,28 +83,29 @@ class Spec:
         _check_same(net, again)
 
     def tensors(self, net: nn.Module) -> dict[str, Tensor]:
-        """The tensors of a file."""
+        """Return the tensors of a file."""
         weights = checkpoint.prefixed("net", net.state_dict())
         return weights | checkpoint.prefixed("given", self.given)
 
     def values(self, net: nn.Module, about: dict[str, Any] | None) -> dict[str, Any]:
-        """The values of a file."""
+        """Return the plain values of a file."""
         told = {"kind": KIND, "network": self.network, "about": dict(about or {})}
         return told | _flags(net)
 
 
 def load(path: Path | str, classes: Iterable[type] = ()) -> Any:
-    """Make a network from a file of :func:`save`, in evaluation mode, on the CPU.
+    """Build a network from a file of :func:`save`, in evaluation mode, on the CPU.
 
     Args:
-        path: of the file.
-        classes: neurons, layers and surrogates of one's own that the network has.
+        path: the name of the file.
+        classes: your own neurons, layers and surrogates that the network contains.
 
     Returns:
-        The network; its attribute ``about`` has the values that it was saved with.
+        The network; its attribute ``about`` holds the values with which it was saved.
 
     Raises:
-        CheckpointError: the file is absent, damaged, no network, or has a class that is not known.
+        CheckpointError: if the file is absent, damaged, not a network, or contains an unknown
+            class.
     """
     path = Path(path)
     tensors, values = checkpoint.load(path)

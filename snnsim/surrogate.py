@@ -1,13 +1,13 @@
-"""Surrogate derivatives of the spike, each with the primitive it is the derivative of.
+"""Surrogate derivatives of the spike, each with the primitive of which it is the derivative.
 
-The forward pass of a spike is the Heaviside step of ``u``, the distance to the threshold.
-Its backward pass uses ``derivative(u)`` in place of the step's zero-almost-everywhere
-derivative. ``primitive(u)`` is the smooth function whose true derivative that is;
-``surrogate.smoothed()`` uses it in the forward pass too, which makes a whole network
-differentiable in the ordinary sense, so that finite differences can check its gradients.
+The forward pass of a spike is the Heaviside step of ``u``, the distance to the threshold. Its
+backward pass uses ``derivative(u)`` in place of the step's derivative, which is zero almost
+everywhere. ``primitive(u)`` is the smooth function whose true derivative that is;
+``surrogate.smoothed()`` uses it in the forward pass too, which makes a whole network differentiable
+in the ordinary sense, so that finite differences can check its gradients.
 
-A surrogate of one's own is a frozen dataclass with these two methods, written with plain
-arithmetic and the functions of :mod:`snnsim.equations`; all kernels are derived from it.
+Your own surrogate is a frozen dataclass with these two methods, written with plain arithmetic and
+the functions of :mod:`snnsim.equations`; all kernels are derived from it.
 """
 
 from __future__ import annotations
@@ -22,30 +22,35 @@ from snnsim.errors import check_choice
 
 @dataclass(frozen=True, kw_only=True)
 class Surrogate:
-    """Base class: the Heaviside step forward, ``derivative`` backward."""
+    """A surrogate is a step in the forward pass and has ``derivative`` in the backward pass.
+
+    This is the base class.
+    """
 
     smooth: bool = False
 
     def derivative(self, u: Any) -> Any:
-        """Surrogate derivative at ``u`` (distance to the threshold, same shape out)."""
+        """Return the surrogate derivative at ``u``, the distance to the threshold, in its shape."""
         raise NotImplementedError
 
     def primitive(self, u: Any) -> Any:
-        """A function whose derivative is :meth:`derivative`."""
+        """Return the value at ``u`` of a function whose derivative is :meth:`derivative`."""
         raise NotImplementedError
 
     def forward(self, u: Any) -> Any:
-        """What a spike is in the forward pass: 1 where ``u >= 0``, else 0."""
+        """Return what a spike is in the forward pass: 1 where ``u >= 0``, else 0."""
         return self.primitive(u) if self.smooth else heaviside(u)
 
     def smoothed(self):
-        """The same surrogate with its primitive in the forward pass, for gradient checks."""
+        """Return the same surrogate with its primitive in the forward pass, for gradient checks."""
         return replace(self, smooth=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ATan(Surrogate):
-    """``(alpha/2) / (1 + (pi/2 * alpha * u)^2)``; Fang et al. 2021, arXiv:2007.05785.
+    """The derivative is ``(alpha/2) / (1 + (pi/2 * alpha * u)^2)``.
+
+    Source: Fang et al. 2021, arXiv:2007.05785.
 
     >>> ATan(alpha=5.0).derivative(0.0)
     2.5
@@ -63,9 +68,9 @@ class ATan(Surrogate):
 
 @dataclass(frozen=True, kw_only=True)
 class Sigmoid(Surrogate):
-    """``alpha * s * (1 - s)`` with ``s = 1 / (1 + exp(-alpha * u))``; Zenke & Ganguli 2018.
+    """The derivative is ``alpha * s * (1 - s)`` with ``s = 1 / (1 + exp(-alpha * u))``.
 
-    Written with ``exp(-alpha |u|)``, which cannot overflow.
+    It is computed with ``exp(-alpha |u|)``, which cannot overflow. Source: Zenke & Ganguli 2018.
     """
 
     alpha: float = 4.0
@@ -81,7 +86,10 @@ class Sigmoid(Surrogate):
 
 @dataclass(frozen=True, kw_only=True)
 class Triangle(Surrogate):
-    """``height * max(0, 1 - |u| / width)``; Bellec et al. 2018, arXiv:1803.09574 (height 0.3)."""
+    """The derivative is ``height * max(0, 1 - |u| / width)``.
+
+    Source: Bellec et al. 2018, arXiv:1803.09574 (height 0.3).
+    """
 
     width: float = 1.0
     height: float = 1.0
@@ -99,7 +107,10 @@ class Triangle(Surrogate):
 
 @dataclass(frozen=True, kw_only=True)
 class FastSigmoid(Surrogate):
-    """``1 / (1 + alpha * |u|)^2``, SuperSpike; Zenke & Ganguli 2018, doi:10.1162/neco_a_01086."""
+    """The derivative is ``1 / (1 + alpha * |u|)^2``, that of SuperSpike.
+
+    Source: Zenke & Ganguli 2018, doi:10.1162/neco_a_01086.
+    """
 
     alpha: float = 25.0
 
@@ -113,7 +124,10 @@ class FastSigmoid(Surrogate):
 
 @dataclass(frozen=True, kw_only=True)
 class Boxcar(Surrogate):
-    """``height`` where ``|u| <= width / 2``, else 0; Bittar & Garner 2022 (width 1, height 0.5)."""
+    """The derivative is ``height`` where ``|u| <= width / 2``, else 0.
+
+    Source: Bittar & Garner 2022 (width 1, height 0.5).
+    """
 
     width: float = 1.0
     height: float = 0.5
@@ -129,9 +143,11 @@ class Boxcar(Surrogate):
 
 @dataclass(frozen=True, kw_only=True)
 class MultiGaussian(Surrogate):
-    """``gamma * ((1+h) N(u; 0, sigma) - h N(u; sigma, s*sigma) - h N(u; -sigma, s*sigma))``.
+    """The derivative is a sum of three Gaussians, of which two are negative.
 
-    Yin, Corradi & Bohte 2021, doi:10.1038/s42256-021-00397-w, with their constants.
+        gamma * ((1+h) N(u; 0, sigma) - h N(u; sigma, s*sigma) - h N(u; -sigma, s*sigma))
+
+    Source: Yin, Corradi & Bohte 2021, doi:10.1038/s42256-021-00397-w, with their constants.
     """
 
     gamma: float = 0.5
@@ -159,7 +175,10 @@ class MultiGaussian(Surrogate):
 
 @dataclass(frozen=True, kw_only=True)
 class Slayer(Surrogate):
-    """``(scale * alpha / 2) * exp(-alpha * |u|)``; Shrestha & Orchard 2018, arXiv:1810.08646."""
+    """The derivative is ``(scale * alpha / 2) * exp(-alpha * |u|)``.
+
+    Source: Shrestha & Orchard 2018, arXiv:1810.08646.
+    """
 
     alpha: float = 5.0
     scale: float = 1.0
@@ -184,7 +203,7 @@ SURROGATES: dict[str, type[Surrogate]] = {
 
 
 def get_surrogate(surrogate: Surrogate | str) -> Surrogate:
-    """A surrogate from its name (with default constants), or the one given.
+    """Return a surrogate by its name (with default constants), or the one that was given.
 
     >>> get_surrogate("atan")
     ATan(smooth=False, alpha=2.0)

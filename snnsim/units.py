@@ -1,7 +1,7 @@
-"""Milliseconds and steps, time constants and decays: the only place they are converted.
+"""Conversion of milliseconds to time steps and of time constants to decays, here and nowhere else.
 
-Time is in milliseconds everywhere outside the kernels. ``dt`` is the length of one
-simulation step and is always given explicitly.
+Time is in milliseconds everywhere outside the kernels. ``dt`` is the length of one time step and is
+always given explicitly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_dt(dt: float) -> float:
 
 
 def ms_to_steps(ms: float, dt: float) -> int:
-    """Number of whole steps of ``dt`` ms in ``ms`` milliseconds, rounded to nearest.
+    """Return the number of whole steps of ``dt`` ms in ``ms`` milliseconds, rounded to nearest.
 
     >>> ms_to_steps(240.0, dt=10.0)
     24
@@ -35,7 +35,7 @@ def ms_to_steps(ms: float, dt: float) -> int:
 
 
 def steps_to_ms(steps, dt: float):
-    """Milliseconds that ``steps`` steps (a number or a tensor) of ``dt`` ms last.
+    """Return how many milliseconds ``steps`` steps (a number or a tensor) of ``dt`` ms last.
 
     >>> steps_to_ms(24, dt=10.0)
     240.0
@@ -58,10 +58,15 @@ def check_tau(
 
 
 def tau_to_decay(tau: Number, dt: float, discretization: str = "exponential") -> Number:
-    """Factor by which a leaky variable with time constant ``tau`` shrinks in one step.
+    """Return the factor by which a leaky variable with time constant ``tau`` shrinks in one step.
 
-    ``exponential`` is the exact solution ``exp(-dt / tau)``; ``euler`` is the forward-Euler
-    ``1 - dt / tau`` that many published systems use. :func:`check_tau` says what is allowed.
+    ``exponential`` is the exact solution ``exp(-dt / tau)``; ``euler`` is the forward-Euler ``1 -
+    dt / tau`` that many published systems use. :func:`check_tau` says what is allowed.
+
+    Args:
+        tau: the time constant in ms, above 0; a number or a tensor.
+        dt: the length of a time step in ms, above 0.
+        discretization: ``"exponential"`` or ``"euler"``.
 
     >>> tau_to_decay(torch.tensor(10.0), dt=5.0, discretization="euler").item()
     0.5
@@ -72,14 +77,14 @@ def tau_to_decay(tau: Number, dt: float, discretization: str = "exponential") ->
 
 
 def tau_to_logit(tau: Tensor, dt: float, discretization: str = "exponential") -> Tensor:
-    """``log(decay / (1 - decay))`` of a time constant, without loss of digits for a long one."""
+    """Return ``log(decay / (1 - decay))`` of a time constant, also precise for a long one."""
     if discretization == "euler":
         return torch.log(tau / dt - 1.0)
     return -torch.log(torch.expm1(dt / tau))
 
 
 def logit_to_tau(logit: Tensor, dt: float, discretization: str = "exponential") -> Tensor:
-    """Inverse of :func:`tau_to_logit`: the time constant in ms.
+    """Return the time constant in ms of a logit, as the inverse of :func:`tau_to_logit`.
 
     >>> tau = torch.tensor(2e4, dtype=torch.float64)
     >>> round(logit_to_tau(tau_to_logit(tau, dt=0.1), dt=0.1).item(), 6)

@@ -8,11 +8,15 @@ from torch.nn import functional
 
 
 def cross_entropy_sum(scores: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the softmax of ``scores`` ``[B, C]`` at ``labels`` ``[B]``, summed over B.
+    """Return the cross-entropy of the softmax of scores, summed over the samples.
 
-    Summed and not averaged, so that parts of a batch add up to the whole. With
-    :func:`snnsim.functional.readouts.sum_softmax` this is the reference system's loss: a
-    second softmax over the summed softmaxes.
+    It is summed and not averaged, so that parts of a batch add up to the whole. With
+    :func:`snnsim.functional.readouts.sum_softmax` this is the reference system's loss: a second
+    softmax over the summed softmaxes.
+
+    Args:
+        scores: the class scores, ``[B, C]``.
+        labels: the classes, ``[B]``, whole numbers from 0 to ``C - 1``.
 
     >>> import torch
     >>> round(float(cross_entropy_sum(torch.zeros(2, 4), torch.tensor([0, 3]))), 4)
@@ -22,20 +26,20 @@ def cross_entropy_sum(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def supervised_contrastive(x: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
-    """Pulls samples of a class together on the unit sphere, and the others apart.
+    """Return a loss that pulls samples of a class together on the unit sphere.
 
         mean_i  -1 / |P(i)| sum_{p in P(i)} log( exp(c_ip / t) / sum_{a != i} exp(c_ia / t) )
 
-    with cosines ``c`` and the other samples ``P(i)`` of the class of ``i``; samples alone in
-    their class do not count. Source: Khosla et al. 2020 (arXiv:2004.11362), equation 2.
+    with cosines ``c`` and the other samples ``P(i)`` of the class of ``i``; samples that are alone
+    in their class do not count. Source: Khosla et al. 2020 (arXiv:2004.11362), equation 2.
 
     Args:
-        x: ``[B, N]``.
-        labels: ``[B]``.
-        temperature: ``t``, positive.
+        x: the vectors of the samples, ``[B, N]``.
+        labels: their classes, ``[B]``.
+        temperature: the temperature ``t``, above 0.
 
     Returns:
-        A number; 0 if no two samples share a class. Gradients flow to ``x``.
+        A number, which is 0 if no two samples have the same class. Gradients flow to ``x``.
 
     >>> apart = supervised_contrastive(torch.eye(2).repeat(2, 1), torch.tensor([0, 1, 0, 1]))
     >>> mixed = supervised_contrastive(torch.eye(2).repeat(2, 1), torch.tensor([0, 0, 1, 1]))

@@ -1,4 +1,4 @@
-"""Read-outs: from a sequence of class scores to one score per class."""
+"""Read-outs turn the outputs of all time steps into one score per class."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ def _within(v: Tensor, lengths: Tensor | None) -> Tensor | None:
 
 
 def sum_softmax(v: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Sum over time of the softmax over classes; the reference system's read-out.
+    """Return the sum over time of the softmax over classes, the reference system's read-out.
 
     Args:
-        v: ``[T, B, C]``.
-        lengths: optional ``[B]``: only the first steps of each sample count.
+        v: the class scores of every time step, ``[T, B, C]``.
+        lengths: the number of time steps of each sample, ``[B]``; later steps do not count. With
+            ``None`` all steps count.
 
     Returns:
-        ``[B, C]``, each row summing to the number of steps.
+        One score per class, ``[B, C]``; each row sums to the number of steps.
 
     >>> sum_softmax(torch.zeros(3, 1, 2)).tolist()
     [[1.5, 1.5]]
@@ -36,7 +37,7 @@ def sum_softmax(v: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def mean(v: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Mean over time.
+    """Return the mean over time ``[B, C]`` of ``v [T, B, C]``, within ``lengths``.
 
     >>> mean(torch.tensor([[[1.0]], [[3.0]]])).tolist()
     [[2.0]]
@@ -48,7 +49,7 @@ def mean(v: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def max_over_time(v: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Largest value over time.
+    """Return the largest value over time ``[B, C]`` of ``v [T, B, C]``, within ``lengths``.
 
     >>> max_over_time(torch.tensor([[[1.0]], [[3.0]], [[2.0]]])).tolist()
     [[3.0]]
@@ -58,7 +59,7 @@ def max_over_time(v: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def last(v: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Value at the last step (of each sample).
+    """Return the value ``[B, C]`` at the last step (of each sample, if ``lengths`` are given).
 
     >>> last(torch.tensor([[[1.0]], [[3.0]]]), torch.tensor([1])).tolist()
     [[1.0]]
@@ -69,7 +70,7 @@ def last(v: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def spike_count(v: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Sum over time: the number of spikes when ``v`` is spikes.
+    """Return the sum over time ``[B, C]``, which is the number of spikes if ``v`` is spikes.
 
     >>> spike_count(torch.ones(4, 1, 1)).tolist()
     [[4.0]]
@@ -88,7 +89,10 @@ READOUTS: dict[str, Callable[..., Tensor]] = {
 
 
 def get_readout(name: str) -> Callable[..., Tensor]:
-    """A read-out by name.
+    """Return a read-out by its name.
+
+    Raises:
+        ConfigError: if there is no read-out of that name.
 
     >>> get_readout("mean") is mean
     True

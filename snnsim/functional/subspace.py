@@ -21,13 +21,13 @@ SCALE = 20.0  # largest output of a spiking subspace neuron
 
 
 def orthonormal_rows(count: int, size: int, like: Tensor) -> Tensor:
-    """``[count, size]`` random rows, orthonormal while there are no more than ``size``."""
+    """Return random rows ``[count, size]``, orthonormal if there are no more than ``size``."""
     rows = torch.empty(count, size, dtype=like.dtype, device=like.device)
     return torch.nn.init.orthogonal_(rows) if count else rows
 
 
 def quantised(y: Tensor, levels: int) -> Tensor:
-    """What spiking subspace neurons pass on in ``levels`` steps; 0 means the exact value.
+    """Return what spiking subspace neurons pass on in ``levels`` steps; 0 means the exact value.
 
     >>> quantised(torch.tensor([0.7, -30.0]), 40).tolist()
     [0.5, -20.0]
@@ -39,12 +39,12 @@ def quantised(y: Tensor, levels: int) -> Tensor:
 
 
 def residual(x: Tensor, rows: Tensor, levels: int = 0) -> Tensor:
-    """``x - H^T H x`` along the last axis.
+    """Return ``x - H^T H x`` along the last axis.
 
     Args:
-        x: ``[..., N]``.
-        rows: ``[k, N]``.
-        levels: of spiking subspace neurons, see :func:`quantised`.
+        x: the activity, ``[..., N]``.
+        rows: the rows ``H``, ``[k, N]``.
+        levels: the number of levels of spiking subspace neurons, see :func:`quantised`.
 
     >>> residual(torch.tensor([3.0, 4.0]), torch.tensor([[1.0, 0.0]])).tolist()
     [0.0, 4.0]
@@ -53,17 +53,17 @@ def residual(x: Tensor, rows: Tensor, levels: int = 0) -> Tensor:
 
 
 def hebbian_update(rest: Tensor, x: Tensor, rows: Tensor, levels: int = 0) -> Tensor:
-    """Summed Hebbian and anti-Hebbian change of new rows: ``y (x - H^T y)^T``.
+    """Return the summed Hebbian and anti-Hebbian change of new rows: ``y (x - H^T y)^T``.
 
     Args:
-        rest: ``[R, N]``: activity less what frozen rows explain of it.
-        x: ``[R, N]``: activity.
-        rows: ``[k, N]``: the rows that learn.
-        levels: of spiking subspace neurons.
+        rest: the activity minus what frozen rows explain of it, ``[R, N]``.
+        x: the activity, ``[R, N]``.
+        rows: the rows that learn, ``[k, N]``.
+        levels: the number of levels of spiking subspace neurons, see :func:`quantised`.
 
     Returns:
-        ``[k, N]``, a sum over the ``R`` rows of ``x``. With few rows the feedback's part is
-        computed as ``(y y^T) H``, for ``2 R N k`` multiplications instead of ``3 R N k``.
+        The change ``[k, N]``, a sum over the ``R`` rows of ``x``. With few rows the feedback's part
+        is computed as ``(y y^T) H``, with ``2 R N k`` multiplications instead of ``3 R N k``.
     """
     y = quantised(x @ rows.t(), levels)
     (count, size), learn = x.shape, len(rows)
@@ -73,17 +73,17 @@ def hebbian_update(rest: Tensor, x: Tensor, rows: Tensor, levels: int = 0) -> Te
 
 
 def subspace_iteration(rest: Tensor, rows: Tensor) -> Tensor:
-    """Summed ``x x^T H^T`` of one step of the power method: ``[k, N]``.
+    """Return the summed ``x x^T H^T`` of one step of the power method, ``[k, N]``.
 
     Args:
-        rest: ``[R, N]``: activity less what frozen rows explain of it.
-        rows: ``[k, N]``: the rows that learn.
+        rest: the activity minus what frozen rows explain of it, ``[R, N]``.
+        rows: the rows that learn, ``[k, N]``.
     """
     return (rest @ rows.t()).t() @ rest
 
 
 def scaled_axes(products: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal rows for ``[k, N]`` products, and those rows times their part in them.
+    """Return orthonormal rows for products ``[k, N]``, and these rows scaled by their part in them.
 
     >>> rows, scaled = scaled_axes(torch.tensor([[3.0, 4.0]]))
     >>> [[round(v, 4) for v in axes.abs()[0].tolist()] for axes in (rows, scaled)]
@@ -94,10 +94,10 @@ def scaled_axes(products: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def outside(rows: Tensor, frozen: Tensor, least: float = 0.01) -> Tensor:
-    """Orthonormal rows for the part of ``rows [k, N]`` outside orthonormal ``frozen`` ones.
+    """Return orthonormal rows for the part of ``rows [k, N]`` outside orthonormal ``frozen`` ones.
 
-    Directions of which less than ``least`` (a singular value; those of orthonormal rows are 1)
-    is left are dropped.
+    Directions of which less than ``least`` is left are dropped. (This is a singular value; those of
+    orthonormal rows are 1.)
 
     >>> outside(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0]])).abs().tolist()
     [[0.0, 1.0]]
@@ -113,15 +113,15 @@ def outside(rows: Tensor, frozen: Tensor, least: float = 0.01) -> Tensor:
 
 
 def principal_rows(covariance: Tensor, share: float, most: int) -> Tensor:
-    """Eigenvectors of the largest eigenvalues that leave at most ``share`` of the trace.
+    """Return the strongest eigenvectors, as many as leave at most ``share`` of the trace.
 
     Args:
-        covariance: ``[N, N]``.
-        share: of the energy that may remain unexplained.
-        most: largest number of rows.
+        covariance: a symmetric matrix, ``[N, N]``.
+        share: the fraction of the energy that may remain unexplained, from 0 to 1.
+        most: the largest number of rows.
 
     Returns:
-        ``[k, N]``, orthonormal, strongest first.
+        Orthonormal rows ``[k, N]``, the strongest first.
 
     >>> principal_rows(torch.diag(torch.tensor([1.0, 0.0, 9.0])), 0.2, 3).abs().tolist()
     [[0.0, 0.0, 1.0]]
@@ -136,7 +136,7 @@ def principal_rows(covariance: Tensor, share: float, most: int) -> Tensor:
 
 
 def unexplained(x: Tensor, rows: Tensor) -> float:
-    """Share of the energy of ``x [R, N]`` outside the span of the rows.
+    """Return the fraction of the energy of ``x [R, N]`` outside the span of the rows.
 
     >>> round(unexplained(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]])), 4)
     0.64

@@ -20,7 +20,7 @@ from snnsim.errors import ConfigError
 
 
 def random_orthogonal(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """A matrix ``[n, n]`` from the uniform (Haar) distribution over orthogonal ones.
+    """Return a matrix ``[n, n]`` from the uniform (Haar) distribution over orthogonal matrices.
 
     >>> m = random_orthogonal(5, torch.Generator().manual_seed(0))
     >>> bool(torch.allclose(m @ m.t(), torch.eye(5), atol=1e-5))
@@ -32,14 +32,14 @@ def random_orthogonal(n: int, generator: torch.Generator | None = None) -> Tenso
 
 
 class RecordEncoder:
-    """JSON-like records as vectors whose cosine says how alike they are.
+    """A ``RecordEncoder`` turns JSON-like records into vectors; their cosine is the similarity.
 
-    Text, true, false and null are random unit vectors; numbers vary smoothly on the scale of
-    their logarithm, so 100 and 110 are alike and 100 and 100000 are not.
+    Text, true, false and null are random unit vectors; numbers vary smoothly on the scale of their
+    logarithm, so 100 and 110 are similar and 100 and 100000 are not.
 
     Args:
-        size: of the vectors.
-        seed: of everything random.
+        size: the length of the vectors, at least 2.
+        seed: the seed of everything random.
 
     >>> encoder = RecordEncoder(256)
     >>> a, b, c = (encoder.encode(r) for r in (
@@ -57,10 +57,13 @@ class RecordEncoder:
         self.scalar = cache(self._scalar)
 
     def encode(self, value: Any) -> Tensor:
-        """``[size]``, of length 1 unless nothing is in it.
+        """Return the vector of a record, ``[size]``; its norm is 1 unless the record is empty.
 
         Args:
-            value: nested mappings, sequences, text, numbers, booleans, ``None``.
+            value: nested mappings, sequences, text, numbers, booleans and ``None``.
+
+        Raises:
+            ConfigError: if the record holds anything else.
         """
         if isinstance(value, Mapping):
             parts = [self.role(str(key)) @ self.encode(each) for key, each in value.items()]
@@ -82,7 +85,7 @@ class RecordEncoder:
         return total / total.norm().clamp(min=1e-12)
 
     def unbind(self, vector: Tensor, *path: str) -> Tensor:
-        """What lies under a path of keys, plus noise of what lies beside it."""
+        """Return the vector under a path of keys, plus noise from what lies beside it."""
         for key in path:
             vector = self.role(key).t() @ vector
         return vector
@@ -111,7 +114,7 @@ class RecordEncoder:
 
 
 def nearest(vector: Tensor, others: Tensor, count: int = 5) -> list[tuple[int, float]]:
-    """Indices and cosines of the rows of ``others [n, size]`` that are most like ``vector``.
+    """Return indices and cosines of the rows of ``others [n, size]`` most similar to ``vector``.
 
     >>> nearest(torch.tensor([1.0, 0.0]), torch.eye(2), 1)
     [(0, 1.0)]

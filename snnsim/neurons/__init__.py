@@ -1,4 +1,4 @@
-"""Neuron models, one file each. :class:`Neuron` is the base for one's own."""
+"""Neuron models, one file each. :class:`Neuron` is the base class of your own models."""
 
 from snnsim.neurons.adlif import AdLIF
 from snnsim.neurons.alif import ALIF

@@ -20,7 +20,7 @@ from snnsim.neurons.parameters import Parameter, Tau
 
 
 class AdLIF(Neuron):
-    """Leaky integrate-and-fire neurons with an adaptation current.
+    """``AdLIF`` neurons are leaky integrate-and-fire neurons with an adaptation current.
 
     >>> import torch
     >>> z, state = AdLIF(1, dt=1.0)(torch.full((50, 1, 1), 3.0))

@@ -17,7 +17,7 @@ from snnsim.neurons.parameters import Parameter, Tau
 
 
 class ALIF(Neuron):
-    """Leaky integrate-and-fire neurons with an adaptive threshold.
+    """``ALIF`` neurons are leaky integrate-and-fire neurons with an adaptive threshold.
 
     >>> import torch
     >>> z, state = ALIF(1, dt=1.0)(torch.full((5, 1, 1), 1.5))

@@ -17,7 +17,7 @@ from snnsim.neurons.parameters import Tau
 
 
 class CubaLIF(Neuron):
-    """Leaky integrate-and-fire neurons with an exponential synaptic current.
+    """``CubaLIF`` neurons are LIF neurons with an exponentially decaying synaptic current.
 
     >>> import torch
     >>> x = torch.zeros(3, 1, 1); x[0] = 0.5

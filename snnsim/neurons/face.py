@@ -1,4 +1,4 @@
-"""What a neuron shows of itself: its signature, its page in ``help`` and its ``repr``."""
+"""How a neuron describes itself: its signature, its page in ``help`` and its ``repr``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnsim.neurons.parameters import Parameter, Tau
 
 
 def signature_of(cls: Any) -> inspect.Signature:
-    """The constructor's signature with the model's own parameters and options by name."""
+    """Return the constructor's signature with the model's own parameters and options by name."""
     own = list(inspect.signature(cls.__init__).parameters.values())[1:]
     shared = [p for p in own if p.kind is not p.VAR_KEYWORD]
     if len(shared) == len(own):  # a constructor of its own, which says all
@@ -32,7 +32,7 @@ def signature_of(cls: Any) -> inspect.Signature:
 
 
 def page_of(cls: Any) -> str:
-    """The docstring of a model: its own, its equations, and its parameters with their ranges."""
+    """Return the docstring of a model: its own, its equations, and its parameters with ranges."""
     parts = [inspect.cleandoc(cls.__dict__.get("__doc__") or f"{cls.__name__} neurons.")]
     if cls.__module__.startswith("snnsim.neurons."):
         about = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
@@ -60,7 +60,7 @@ def _described(spec: Parameter) -> str:
 
 
 def short_value(value: Any) -> str:
-    """A number, or the range of several.
+    """Return a number as text, or the range of several numbers.
 
     >>> import torch
     >>> short_value(2.0), short_value(torch.tensor([1.0, 3.0]))

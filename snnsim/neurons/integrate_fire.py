@@ -14,7 +14,7 @@ from snnsim.neurons.neuron import Neuron
 
 
 class IF(Neuron):
-    """Integrate-and-fire neurons.
+    """``IF`` neurons integrate their input without leak and fire at the threshold.
 
     >>> import torch
     >>> z, state = IF(1, dt=1.0)(torch.tensor([0.6, 0.6, 0.6]).view(3, 1, 1))

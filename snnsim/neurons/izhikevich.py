@@ -19,7 +19,7 @@ from snnsim.neurons.parameters import Parameter
 
 
 class Izhikevich(Neuron):
-    """Izhikevich neurons (regular spiking by default).
+    """``Izhikevich`` neurons follow Izhikevich's two equations; by default they spike regularly.
 
     >>> import torch
     >>> z, state = Izhikevich(1, dt=0.5)(torch.full((200, 1, 1), 10.0))

@@ -14,7 +14,7 @@ from snnsim.neurons.parameters import Tau
 
 
 class LI(Neuron):
-    """Leaky integrators; the output is the membrane ``v``.
+    """``LI`` neurons are leaky integrators that never fire; their output is the membrane ``v``.
 
     >>> import torch
     >>> y, state = LI(1, tau_mem=20.0, dt=10.0, discretization="euler")(torch.ones(3, 1, 1))
@@ -39,5 +39,5 @@ class LI(Neuron):
         state: dict[str, Tensor] | None = None,
         feedback: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """The membrane at every step, ``[T, B, *n]``: it is never reset."""
+        """Return the membrane at every time step, ``[T, B, *n]``; it is never reset."""
         return self.trace(x, state, feedback)[1]["v"]

@@ -17,7 +17,7 @@ from snnsim.neurons.parameters import Tau
 
 
 class LIF(Neuron):
-    """Leaky integrate-and-fire neurons.
+    """``LIF`` neurons integrate their input with a leak and fire at the threshold.
 
     >>> import torch
     >>> x = torch.tensor([0.5, 0.0, 0.6, 2.0, 0.9, 1.0]).view(6, 1, 1)

@@ -59,34 +59,35 @@ def _checked_shape(n: Any) -> tuple[int, ...]:
 
 
 class Neuron(Layer):
-    """A layer of neurons, defined by one step function.
+    """A ``Neuron`` is a layer of neurons, defined by one step function.
 
-    A model is a subclass with ``state`` (names of its state variables), parameters as class
+    A model is a subclass with ``state`` (the names of its state variables), parameters as class
     attributes, and a static method::
 
         step(x, *state, *, parameters...) -> (output, (new state, ...))
 
-    written with plain arithmetic and :mod:`snnsim.equations`. The keyword arguments of the
-    step say what it needs: the name of a :class:`Parameter` (a plain number declares one), a
-    ``decay_x`` for a :class:`Tau` declared as ``tau_x``, ``reset`` for the reset rule, ``dt``
-    in ms, or the name of a class attribute of type ``bool`` or ``str``, a fixed option.
+    written with plain arithmetic and :mod:`snnsim.equations`. The keyword arguments of the step say
+    what it needs: the name of a :class:`Parameter` (a plain number declares one), a ``decay_x`` for
+    a :class:`Tau` declared as ``tau_x``, ``reset`` for the reset rule, ``dt`` in ms, or the name of
+    a class attribute of type ``bool`` or ``str``, which is a fixed option.
 
     Args:
-        n: number of neurons, or the shape of the layer's output, such as ``(C, H, W)``.
-        dt: length of one step in ms.
-        surrogate: stands for the derivative of a spike; a name or a :class:`Surrogate`.
+        n: the number of neurons, or the shape of the layer's output, such as ``(C, H, W)``.
+        dt: the length of a time step in ms, above 0.
+        surrogate: the surrogate gradient, which replaces the derivative of a spike: a name or a
+            :class:`Surrogate`.
         reset: ``"subtract"``, ``"zero"`` or ``"none"``; ``None`` takes the model's own.
-        detach_reset: whether gradients stay out of the reset (and all that it gates).
+        detach_reset: whether gradients stay out of the reset (and of everything that it gates).
         discretization: how a ``tau`` becomes a decay, ``"exponential"`` or ``"euler"``.
-        learn: names of parameters to train in addition to those declared learnable.
+        learn: the names of parameters to learn in addition to those that are declared learnable.
         backend: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
-        values: parameters and options by name: a number, a tensor that broadcasts to ``n``
-            (for an array of neurons ``(C, H, W)``: ``(C, 1, 1)`` is one per channel), or a
-            :class:`Parameter` / :class:`Tau`.
+        values: parameters and options by name. A value is a number, a tensor that broadcasts to
+            ``n`` (for neurons of shape ``(C, H, W)``, ``(C, 1, 1)`` is one value per channel), or a
+            :class:`Parameter` or :class:`Tau`.
 
-    Call: ``neuron(x, state=None) -> (output, state)`` with ``x`` of shape ``[T, B, *n]``;
-    the state is a dict from name to ``[B, *n]``. Gradients flow to ``x``, the state and the
-    learnable parameters.
+    Call: ``neuron(x, state=None) -> (output, state)`` with ``x`` of shape ``[T, B, *n]``; the state
+    is a dict from name to ``[B, *n]``. Gradients flow to ``x``, the state and the learnable
+    parameters.
     """
 
     state: ClassVar[tuple[str, ...]] = ("v",)
@@ -174,7 +175,7 @@ class Neuron(Layer):
         self._bind(values, {learn} if isinstance(learn, str) else set(learn))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Values of parameters can be set; what kernels are compiled for cannot."""
+        """Set an attribute; parameters can be set, but not what kernels are compiled for."""
         if "equations" not in vars(self):
             super().__setattr__(name, value)
         elif name in self._declared:
@@ -312,7 +313,7 @@ class Neuron(Layer):
 
     @property
     def n(self) -> int:
-        """Number of neurons."""
+        """Return the number of neurons."""
         return int(torch.Size(self.shape).numel())
 
     def _equations(self) -> Equations:
@@ -327,7 +328,7 @@ class Neuron(Layer):
         return self.equations.params
 
     def learnt(self) -> list[bool]:
-        """For each tensor argument of the step, whether it needs a gradient."""
+        """Return, for each tensor argument of the step, whether it needs a gradient."""
         stored = [self._stored(_declared_name(a)) for a in self._tensor_arguments]
         return [tensor.requires_grad for tensor in stored]
 
@@ -336,7 +337,7 @@ class Neuron(Layer):
         return getattr(self, f"{'raw' if self.declared[name].learnable else 'fixed'}_{name}")
 
     def packed_parameters(self, like: Tensor) -> Tensor:
-        """All parameters as rows ``[P, N]`` of the dtype and device of ``like``."""
+        """Return all parameters as rows ``[P, N]`` of the number type and device of ``like``."""
         rows = [self._for_step(a).expand(self.shape).reshape(-1) for a in self._tensor_arguments]
         if not rows:
             return like.new_empty((0, self.n))
@@ -349,14 +350,18 @@ class Neuron(Layer):
         return packed
 
     def initial_state(self, x: Tensor) -> dict[str, Tensor]:
-        """The state before the first step of ``x`` (``[T, B, *n]``): each ``[B, *n]``."""
+        """Return the state before the first step of ``x [T, B, *n]``, a dict of ``[B, *n]``."""
         size = (x.shape[1], *self.shape)
         return {name: x.new_full(size, self.initial.get(name, 0.0)) for name in type(self).state}
 
     def check_input(self, x: Tensor) -> Tensor:
-        """Raise :class:`ShapeError` unless ``x`` is ``[T, B, *n]``; ``x`` as the scans take it.
+        """Return ``x [T, B, *n]`` as the scans take it.
 
-        Whole numbers become numbers of the parameters' type, halves are widened under autocast.
+        Whole numbers become numbers of the parameters' type; half precision is widened under
+        autocast.
+
+        Raises:
+            ShapeError: if ``x`` has another shape.
         """
         like = next(itertools.chain(self.parameters(), self.buffers()), None)
         if like is None:
@@ -373,7 +378,7 @@ class Neuron(Layer):
         return x.float() if half and autocasting(x) else x
 
     def pack_state(self, x: Tensor, state: dict[str, Tensor] | None) -> Tensor:
-        """The state as one tensor ``[S, B, N]``."""
+        """Return the state as one tensor ``[S, B, N]``."""
         state = self.initial_state(x) if state is None else state
         names = type(self).state
         good = isinstance(state, dict) and all(isinstance(state.get(n), Tensor) for n in names)
@@ -392,7 +397,7 @@ class Neuron(Layer):
         return torch.stack([state[name].reshape(x.shape[1], self.n) for name in names])
 
     def unpack_state(self, packed: Tensor) -> dict[str, Tensor]:
-        """Inverse of :meth:`pack_state`."""
+        """Return the state of one tensor, as the inverse of :meth:`pack_state`."""
         rows = packed.unbind(0)
         return {
             name: row.view(row.shape[0], *self.shape)
@@ -405,7 +410,13 @@ class Neuron(Layer):
         state: dict[str, Tensor] | None = None,
         feedback: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """``feedback``: a matrix ``[N, N]`` and the last output ``[B, N]``, by ``Recurrent``."""
+        """Run the neurons; ``Recurrent`` passes ``feedback``.
+
+        Args:
+            x: the input current ``[T, B, *n]``.
+            state: the state before the first step; ``None`` means the initial state.
+            feedback: a recurrent matrix ``[N, N]`` and the last output ``[B, N]``.
+        """
         x = self.check_input(x)
         flat, packed = x.reshape(*x.shape[:2], self.n), self.pack_state(x, state)
         params, learnt = self.packed_parameters(x), self.learnt()
@@ -423,7 +434,7 @@ class Neuron(Layer):
         state: dict[str, Tensor] | None = None,
         feedback: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Like a call, but returns every state at every step, ``[T, B, *n]`` (reference rung)."""
+        """Run the neurons and return every state at every step, ``[T, B, *n]`` (reference rung)."""
         y, states = self._traced(self.equations, x, state, feedback)
         names = type(self).state
         return y.view(x.shape), {s: states[:, i].view(x.shape) for i, s in enumerate(names)}
@@ -440,10 +451,10 @@ class Neuron(Layer):
         state: dict[str, Tensor] | None = None,
         feedback: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """The membrane at every step before it is reset, ``[T, B, *n]`` (reference rung).
+        """Return the membrane at every step before its reset, ``[T, B, *n]`` (reference rung).
 
         Raises:
-            ConfigError: these neurons' step does not call ``reset``.
+            ConfigError: if the step of these neurons does not call ``reset``.
         """
         seen: list[Tensor] = []
 

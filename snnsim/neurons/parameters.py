@@ -1,7 +1,7 @@
-"""How a neuron declares its parameters: default, range, and whether they are learnt.
+"""How a neuron declares its parameters: their defaults, their ranges, and which are learned.
 
-A learnable parameter with a range is stored in an unconstrained form and mapped into its
-range at every use, so that no optimiser step can leave it.
+A learnable parameter with a range is stored in an unconstrained form and mapped into its range at
+every use, so that no optimiser step can leave it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from snnsim.units import check_tau, logit_to_tau, tau_to_decay, tau_to_logit
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a neuron model.
+    """A ``Parameter`` declares a parameter of a neuron model.
 
     Its methods take ``dt`` and ``discretization`` as keywords, which only :class:`Tau` uses.
 
     Args:
         default: its value, a number or a tensor that broadcasts to the layer's neurons.
-        learnable: whether it is trained.
-        per_neuron: whether each neuron has its own (a tensor ``default`` has its own shape).
-        low, high: open ends of its range; ``None`` for none. A learnable parameter stays
-            inside; a fixed one is checked.
+        learnable: whether it is learned.
+        per_neuron: whether each neuron has its own value (a tensor ``default`` keeps its shape).
+        low, high: the ends of its range; ``None`` means no limit. A learnable parameter stays
+            strictly inside; a fixed one may lie on an end.
     """
 
     default: Any
@@ -64,7 +64,7 @@ class Parameter:
             raise ConfigError(f"{name} is {_short(value)} but must {rule}")
 
     def to_raw(self, value: Tensor, **time: Any) -> Tensor:
-        """The unconstrained form of ``value``."""
+        """Return the unconstrained form in which ``value`` is stored."""
         if self.low is not None and self.high is not None:
             return torch.logit((value - self.low) / (self.high - self.low))
         if self.low is not None:
@@ -74,7 +74,7 @@ class Parameter:
         return value.clone()
 
     def from_raw(self, raw: Tensor, **time: Any) -> Tensor:
-        """The value that an unconstrained form stands for."""
+        """Return the value for which an unconstrained form stands."""
         if self.low is not None and self.high is not None:
             return self.low + (self.high - self.low) * torch.sigmoid(raw)
         if self.low is not None:
@@ -84,16 +84,16 @@ class Parameter:
         return raw
 
     def for_step(self, value: Tensor, **time: Any) -> Tensor:
-        """What the step function receives for this value."""
+        """Return what the step function receives for this value."""
         return value
 
 
 @dataclass(frozen=True)
 class Tau(Parameter):
-    """A time constant in ms. The step receives the decay per step in its place.
+    """A ``Tau`` declares a time constant in ms, for which the step receives the decay per step.
 
-    ``tau_x`` reaches the step as ``decay_x``. When learnt, what is stored is the logit of the
-    decay, so that the decay stays within (0, 1) whatever the optimiser does.
+    ``tau_x`` reaches the step as ``decay_x``. If it is learned, the logit of the decay is stored,
+    so that the decay stays within (0, 1) whatever the optimiser does.
     """
 
     def check(self, name: str, value: Tensor, **time: Any) -> None:
@@ -118,7 +118,7 @@ class Tau(Parameter):
 
 
 def as_parameter(declared: Parameter, given: Any) -> Parameter:
-    """``declared`` with its default (and more) replaced by what a constructor was given."""
+    """Return ``declared`` with its default (and more) replaced by what a constructor received."""
     if isinstance(given, Parameter):
         if isinstance(declared, Tau) != isinstance(given, Tau):
             raise ConfigError(
@@ -132,7 +132,11 @@ def as_parameter(declared: Parameter, given: Any) -> Parameter:
 
 
 def numbers(name: str, given: Any) -> Tensor:
-    """A number, or an array of them, as a tensor; :class:`ConfigError` for anything else."""
+    """Return a number, or an array of numbers, as a tensor.
+
+    Raises:
+        ConfigError: if ``given`` is anything else.
+    """
     dtype = torch.get_default_dtype()
     with suppress(TypeError, ValueError, RuntimeError, OverflowError):
         kind = torch.as_tensor(given).dtype

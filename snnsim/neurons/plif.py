@@ -17,7 +17,7 @@ from snnsim.neurons.parameters import Tau
 
 
 class PLIF(Neuron):
-    """Leaky integrate-and-fire neurons with a learnable membrane time constant.
+    """``PLIF`` neurons are leaky integrate-and-fire neurons that learn their time constant.
 
     >>> [name for name, _ in PLIF(3, dt=1.0).named_parameters()]
     ['raw_tau_mem']

@@ -1,4 +1,4 @@
-"""What happens to the membrane after a spike: the one place where resets are written."""
+"""The rules by which the membrane is reset after a spike, here and nowhere else."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ RESETS = ("subtract", "zero", "none")
 
 @dataclass(frozen=True)
 class Reset:
-    """A reset rule, passed to the step function under the name ``reset``.
+    """A ``Reset`` is a reset rule, which the step function receives under the name ``reset``.
 
-    ``subtract``: ``v = u - z * v_threshold``. ``zero``: ``v = u * (1 - z) + z * v_reset``.
-    ``none``: ``v = u``. With ``detach`` no gradient flows through the ``z`` in it.
+    Args:
+        mode: ``"subtract"`` gives ``v = u - z * v_threshold``, ``"zero"`` gives ``v = u * (1 - z) +
+            z * v_reset``, and ``"none"`` gives ``v = u``.
+        detach: whether gradients stay out of the ``z`` of the reset.
     """
 
     mode: str = "subtract"
@@ -26,11 +28,18 @@ class Reset:
         check_choice("reset", self.mode, RESETS)
 
     def gate(self, z: Any) -> Any:
-        """The spike as the reset sees it: detached or not."""
+        """Return the spike as the reset sees it: detached or not."""
         return detach(z) if self.detach else z
 
     def __call__(self, u: Any, z: Any, v_threshold: Any, v_reset: Any = 0.0) -> Any:
-        """Membrane after the reset from membrane ``u`` before it and spike ``z``."""
+        """Return the membrane after the reset, given the one before it and the spike.
+
+        Args:
+            u: the membrane before the reset.
+            z: the spike, 0 or 1.
+            v_threshold: what ``"subtract"`` subtracts.
+            v_reset: the value to which ``"zero"`` resets.
+        """
         if self.mode == "none":
             return u
         z = self.gate(z)

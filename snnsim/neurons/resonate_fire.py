@@ -24,7 +24,7 @@ from snnsim.units import check_dt
 
 
 class BRF(Neuron):
-    """Balanced resonate-and-fire neurons.
+    """``BRF`` neurons are balanced resonate-and-fire neurons.
 
     ``omega`` is the angular frequency in rad/s, ``damping_offset`` a rate in 1/s.
 

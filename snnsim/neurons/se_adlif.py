@@ -19,7 +19,7 @@ from snnsim.neurons.parameters import Parameter, Tau
 
 
 class SEAdLIF(Neuron):
-    """adLIF neurons with the symplectic-Euler update.
+    """``SEAdLIF`` neurons are adLIF neurons with the symplectic-Euler update.
 
     >>> import torch
     >>> z, state = SEAdLIF(1, dt=1.0)(torch.full((50, 1, 1), 60.0))

@@ -38,36 +38,37 @@ CANNOT_CONTINUE = (
 
 
 class Delayed(Layer):
-    """Every input to every output, through delays.
+    """A delayed connection leads from every input to every output, through learnable delays.
 
-    In training mode a delay is a real number whose weight is spread over neighbouring steps
-    (:func:`snnsim.functional.delays.delay_kernel`), so that it can be learnt. In evaluation
-    mode every delay is rounded to one step. What is evaluated is what was trained only where the
-    spread has become narrow: call :func:`snnsim.narrow_delays` once per epoch (or step); the
-    trainers do. Delays stay within ``0 .. max_delay_ms`` by themselves: what an optimiser's step
-    puts outside is clamped when the layer next runs in training mode.
+    In training mode a delay is a real number, and its weight is spread over neighbouring time steps
+    (:func:`snnsim.functional.delays.delay_kernel`), so that the delay can be learned. In evaluation
+    mode every delay is rounded to one whole step. Evaluation therefore matches training only if the
+    spread has become narrow: call :func:`snnsim.narrow_delays` once per epoch (or step), as the
+    trainers do. Delays stay within ``0 .. max_delay_ms`` by themselves: a value that an optimiser's
+    step moves outside is clamped when the layer next runs in training mode.
 
     Args:
-        n_in, n_out: numbers of channels.
-        dt: step in ms.
-        max_delay_ms: largest delay; an even number of steps.
-        granularity: ``"synaptic"`` (a delay per connection), ``"axonal"`` (per input) or
-            ``"dendritic"`` (per output).
-        kernel_count: connections per pair (for axonal: delayed copies of an input, for
-            dendritic: of an output), each with a weight of its own.
-        profile: ``"gauss"``, ``"triangle"`` or ``"linear"``.
-        sigma: initial width in steps; ``None`` for half the kernel. :meth:`narrow_` changes it.
+        n_in, n_out: the numbers of input and output channels, at least 1.
+        dt: the length of a time step in ms, above 0.
+        max_delay_ms: the largest delay in ms, an even number of time steps.
+        granularity: ``"synaptic"`` (one delay per pair of input and output), ``"axonal"`` (one per
+            input) or ``"dendritic"`` (one per output).
+        kernel_count: the number of delayed connections per pair (for axonal delays, of delayed
+            copies of an input; for dendritic ones, of an output), each with its own weight; at
+            least 1.
+        profile: the shape of the spread, ``"gauss"``, ``"triangle"`` or ``"linear"``.
+        sigma: the initial width of the spread in time steps; ``None`` means half the kernel.
+            :meth:`narrow_` changes it.
         learn_sigma: whether ``sigma`` is a parameter instead of a buffer.
-        learn_delay: if false, delays are random whole steps and stay so; ``profile`` and
-            ``sigma`` then have no meaning.
-        padding: ``"causal"`` keeps the length; ``"lengthen"`` appends half the largest delay,
-            so that late spikes are not cut off (the reference system's).
+        learn_delay: whether delays are learned; if not, they are random whole steps and stay so,
+            and ``profile`` and ``sigma`` have no meaning.
+        padding: ``"causal"`` keeps the length of the input; ``"lengthen"`` appends half the largest
+            delay, so that late spikes are not cut off (as in the reference system).
         backend: ``"auto"``, or a rung of :func:`snnsim.kernels.delay_conv.delay_conv`.
 
-    Call: ``[T, B, n_in] -> [T (+ tail), B, n_out]``; ``x`` may be bool or of whole numbers. With
-    ``padding="causal"`` the state is the inputs still under way,
-    ``{"history": [max_delay_steps, B, n_in]}``; with ``"lengthen"`` it is empty and cannot be
-    continued from.
+    Call: ``[T, B, n_in] -> [T (+ tail), B, n_out]``; ``x`` may also be bool or whole numbers. With
+    ``padding="causal"`` the state is the inputs still under way, ``{"history": [max_delay_steps, B,
+    n_in]}``; with ``"lengthen"`` it is empty, and the layer cannot continue from it.
 
     >>> layer = Delayed(3, 2, dt=10.0, max_delay_ms=240)
     >>> y, state = layer(torch.ones(7, 1, 3))
@@ -133,11 +134,15 @@ class Delayed(Layer):
         }[self.granularity]
 
     def rung(self, steps: int, samples: int) -> str:
-        """The kernel that a sequence of that size runs on, in the present mode.
+        """Return the name of the kernel that runs a sequence of a given size in the present mode.
 
-        ``"shift"`` is that of axonal and dendritic delays: one delay per channel, and a product.
-        Where a batch of few spikes will run on the rung ``"events"`` once the kernel is narrow,
-        that is said behind a comma.
+        ``"shift"`` stands for axonal and dendritic delays: one delay per channel, and a matrix
+        product. If a batch with few spikes will run on the rung ``"events"`` once the kernel is
+        narrow, this is stated after a comma.
+
+        Args:
+            steps: the number of time steps.
+            samples: the number of samples of a batch.
         """
         if self.granularity != "synaptic":
             return "shift"
@@ -153,16 +158,16 @@ class Delayed(Layer):
 
     @property
     def tail(self) -> int:
-        """Steps by which the output is longer than the input."""
+        """Return the number of time steps by which the output is longer than the input."""
         return (self.length - 1) // 2 if self.padding == "lengthen" else 0
 
     def delay_ms(self) -> Tensor:
-        """The delays in ms, of the shape of ``delay``, without gradient."""
+        """Return the delays in ms, in the shape of ``delay``, without gradient."""
         return steps_to_ms(self.delay.detach(), self.dt)
 
     @torch.no_grad()
     def narrow_(self, sigma: float) -> None:
-        """Set the width of the kernels, in steps; nothing where it is learnt or has no meaning."""
+        """Set the width of the kernels in time steps, unless it is learned or has no meaning."""
         check_number("sigma", sigma, 0)
         self._width_is_managed = True
         if self.learn_delay and not self.sigma.requires_grad:
@@ -189,7 +194,7 @@ class Delayed(Layer):
         return self.delay
 
     def warn_if_wide(self) -> None:
-        """Say once that evaluation is not what was trained."""
+        """Warn once if evaluation, with whole-step delays, does not match what was trained."""
         if self._width_is_managed or not self._has_trained or not self.learn_delay:
             return
         if torch.compiler.is_compiling() or float(self.sigma.detach().abs()) <= 1:
@@ -204,7 +209,7 @@ class Delayed(Layer):
 
     @torch.no_grad()
     def round_(self) -> None:
-        """Round the delays to whole steps for good, as evaluation does for the moment."""
+        """Round the delays to whole steps permanently; evaluation only does so temporarily."""
         self.delay.copy_(delays.round_delay(self.delay, self.length))
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -278,17 +283,18 @@ class Delayed(Layer):
         return delays.delay_channels(copies, taps, tail)
 
     def presynaptic(self, x: Tensor) -> Tensor:
-        """The activity that the weights multiply, with whole delays, as evaluation has them.
+        """Return the activity by which the weights are multiplied, with whole-step delays.
 
         Args:
-            x: ``[T, B, n_in]``.
+            x: the input ``[T, B, n_in]``.
 
         Returns:
-            Of axonal delays ``[T', B, n_in * kernel_count]``, what arrives behind them; of
+            For axonal delays, what arrives after them, ``[T', B, n_in * kernel_count]``; for
             dendritic ones, which come after the weights, ``x`` itself.
 
         Raises:
-            ConfigError: with a delay for every synapse each output sees other activity.
+            ConfigError: if there is one delay per synapse, because every output then sees other
+                activity.
         """
         if self.granularity == "synaptic":
             raise ConfigError(f"Delayed({self.n_in}, {self.n_out}): {PER_SYNAPSE}")
@@ -308,7 +314,7 @@ class Delayed(Layer):
 
 
 def delayed_layers(net: nn.Module) -> Iterator[Delayed]:
-    """All delayed connections of a network."""
+    """Yield all delayed connections of a network."""
     return (module for module in net.modules() if isinstance(module, Delayed))
 
 
@@ -319,15 +325,16 @@ def narrow_delays(
 
     Call it at the start of every epoch, before training on it. The width falls exponentially from
     each layer's initial one to ``end`` over the first part of the epochs and stays there, so that
-    evaluation, which rounds delays to one step, evaluates what was trained.
+    evaluation, which rounds delays to whole steps, evaluates what was trained.
 
     Args:
         net: any module.
-        epoch: epochs done so far; a fraction of one within it, which short trainings need.
-        epochs: of the whole training.
-        end: width in steps at the end.
-        fraction: of the epochs, over which the width falls; rounded down to whole epochs where
-            it is one or more.
+        epoch: the number of completed epochs, 0 or more; short trainings may include a fraction of
+            an epoch.
+        epochs: the number of epochs of the whole training, at least 1.
+        end: the final width in time steps.
+        fraction: the fraction of the epochs during which the width falls, from 0 to 1; if this is
+            one epoch or more, it is rounded down to whole epochs.
 
     Source: Hammouamri et al. 2024, arXiv:2306.17670, with these defaults.
 

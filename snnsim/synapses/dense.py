@@ -13,13 +13,16 @@ from snnsim.layer import Layer, as_input
 
 
 def kaiming_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
-    """``U(-sqrt(6 / fan_in), sqrt(6 / fan_in))``; He et al. 2015, for rectifying units."""
+    """Return weights from ``U(-sqrt(6 / fan_in), sqrt(6 / fan_in))``.
+
+    Source: He et al. 2015, for rectifying units.
+    """
     bound = math.sqrt(6.0 / fan_in)
     return torch.empty(shape).uniform_(-bound, bound)
 
 
 def linear_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
-    """``U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))``: how ``torch.nn.Linear`` starts."""
+    """Return weights from ``U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))``, as in ``torch.nn.Linear``."""
     bound = 1.0 / math.sqrt(fan_in)
     return torch.empty(shape).uniform_(-bound, bound)
 
@@ -28,17 +31,17 @@ STARTS = {"linear": linear_uniform, "he": kaiming_uniform}
 
 
 class Dense(Layer):
-    """Every input to every output: ``y = x @ weight.T (+ bias)``.
+    """A dense connection leads from every input to every output: ``y = x @ weight.T (+ bias)``.
 
     Args:
-        n_in, n_out: numbers of channels.
-        bias: whether to add a learnable bias (starts at 0).
-        init: how the weights start: ``"linear"`` as those of ``torch.nn.Linear``, within
-            ``1 / sqrt(n_in)``, which suits networks of many steps and no normalisation; ``"he"``
-            within ``sqrt(6 / n_in)``, 2.4 times as wide, which suits a normalisation behind it or
-            sparse input, and is that of the published delay networks.
+        n_in, n_out: the numbers of input and output channels, at least 1.
+        bias: whether to add a learnable bias, which starts at 0.
+        init: the distribution of the initial weights. ``"linear"`` is that of ``torch.nn.Linear``,
+            within ``1 / sqrt(n_in)``, which suits networks of many time steps without
+            normalisation. ``"he"`` is within ``sqrt(6 / n_in)``, 2.4 times as wide, which suits a
+            following normalisation or sparse input; the published delay networks use it.
 
-    Call: ``[T, B, n_in] -> [T, B, n_out]``, no state.
+    Call: ``[T, B, n_in] -> [T, B, n_out]``, without state.
 
     >>> y, state = Dense(3, 2)(torch.ones(4, 1, 3))
     >>> tuple(y.shape), state

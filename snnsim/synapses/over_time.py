@@ -13,10 +13,13 @@ POOLING = (nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d)
 
 
 class OverTime(Layer):
-    """Apply a module without memory to every time step: ``[T, B, ...]`` as one big batch.
+    """Apply a module without memory to every time step: ``[T, B, ...]`` is one big batch for it.
 
-    Spikes kept as bool or whole numbers become numbers of the module's type, for pooling of torch's
-    default one.
+    Spikes that are stored as bool or whole numbers become numbers of the module's type, or, for
+    pooling, of torch's default type.
+
+    Args:
+        module: any module from ``[batch, ...]`` to ``[batch, ...]``.
 
     >>> import torch
     >>> y, _ = OverTime(nn.Conv2d(1, 4, 3))(torch.zeros(5, 2, 1, 8, 8))
@@ -38,12 +41,23 @@ class OverTime(Layer):
 
 
 def Conv1d(channels_in: int, channels_out: int, kernel_size: int, **options: Any) -> OverTime:
-    """1-D convolution over channels in space, ``[T, B, C, L]``; no bias unless asked for."""
+    """Make a 1-D convolution over space, ``[T, B, C, L]``; it has no bias unless you ask for one.
+
+    Args:
+        channels_in, channels_out: the numbers of input and output channels.
+        kernel_size: the width of the kernel.
+        options: further arguments of ``torch.nn.Conv1d``.
+    """
     return OverTime(nn.Conv1d(channels_in, channels_out, kernel_size, **{"bias": False, **options}))
 
 
 def Conv2d(channels_in: int, channels_out: int, kernel_size: int, **options: Any) -> OverTime:
-    """2-D convolution, ``[T, B, C, H, W]``; no bias unless asked for.
+    """Make a 2-D convolution, ``[T, B, C, H, W]``; it has no bias unless you ask for one.
+
+    Args:
+        channels_in, channels_out: the numbers of input and output channels.
+        kernel_size: the width of the kernel.
+        options: further arguments of ``torch.nn.Conv2d``.
 
     >>> Conv2d(2, 4, 3, padding=1).module.bias is None
     True
@@ -52,27 +66,27 @@ def Conv2d(channels_in: int, channels_out: int, kernel_size: int, **options: Any
 
 
 def AvgPool1d(size: int, **options: Any) -> OverTime:
-    """Mean over windows, ``[T, B, C, L]``."""
+    """Make a layer that averages over windows of ``size``, ``[T, B, C, L]``."""
     return OverTime(nn.AvgPool1d(size, **options))
 
 
 def AvgPool2d(size: int | tuple[int, int], **options: Any) -> OverTime:
-    """Mean over windows, ``[T, B, C, H, W]``."""
+    """Make a layer that averages over windows of ``size``, ``[T, B, C, H, W]``."""
     return OverTime(nn.AvgPool2d(size, **options))
 
 
 def MaxPool1d(size: int, **options: Any) -> OverTime:
-    """Maximum over windows: a spike if any input spikes."""
+    """Make a layer that takes the maximum over windows: a spike if any input spikes."""
     return OverTime(nn.MaxPool1d(size, **options))
 
 
 def MaxPool2d(size: int, **options: Any) -> OverTime:
-    """Maximum over windows: a spike if any input spikes."""
+    """Make a layer that takes the maximum over windows: a spike if any input spikes."""
     return OverTime(nn.MaxPool2d(size, **options))
 
 
 def SumPool2d(size: int, **options: Any) -> OverTime:
-    """Sum over windows, as neuromorphic hardware pools.
+    """Make a layer that sums over windows of ``size``, as neuromorphic hardware pools.
 
     >>> import torch
     >>> SumPool2d(2)(torch.ones(1, 1, 1, 2, 2))[0].item()

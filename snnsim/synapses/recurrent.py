@@ -16,15 +16,16 @@ OWN_FORWARD = (
 
 
 class Recurrent(Layer):
-    """A layer of neurons whose outputs are fed back as input one step later.
+    """A recurrent layer feeds the outputs of its neurons back as input one time step later.
 
     The input of ``neuron`` is ``x[t] + w_rec @ z[t-1]``. The neurons are called once for the whole
     sequence, so that their hooks see their outputs.
 
     Args:
-        neuron: the neurons; a flat layer (``n`` a number).
-        gain: scale of the orthogonal initial matrix.
-        self_connections: if false, the diagonal starts at 0 and gets no gradient.
+        neuron: a flat layer of neurons (``n`` is a number).
+        gain: the scale of the orthogonal initial matrix.
+        self_connections: whether neurons may feed themselves; if not, the diagonal of the matrix
+            starts at 0 and gets no gradient.
 
     Call: as the neuron's; the state also holds its last output under ``"z"``, ``[B, N]``.
 

@@ -1,4 +1,4 @@
-"""Training on several processes: each takes a contiguous share of every joint batch."""
+"""Training on several processes: each takes a contiguous part of every joint batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from snnsim.processes import together
 def start(device: torch.device) -> torch.device:
     """Join the group that ``torchrun`` announces in the environment, if there is one.
 
-    Returns the device of this process: with several GPUs, each its own.
+    Args:
+        device: the device that the user asked for.
+
+    Returns:
+        The device of this process: with several GPUs, each process has its own.
     """
     if "RANK" not in os.environ or distributed.is_initialized():
         return device
@@ -27,35 +31,47 @@ def start(device: torch.device) -> torch.device:
 
 
 def stop() -> None:
-    """Leave the group, if in one."""
+    """Leave the group, if this process belongs to one."""
     if active():
         distributed.destroy_process_group()
 
 
 def active() -> bool:
-    """Whether this process is one of a group."""
+    """Return whether this process belongs to a group."""
     return together()
 
 
 def rank() -> int:
-    """Number of this process; 0 alone."""
+    """Return the number of this process; it is 0 where there is only one."""
     return distributed.get_rank() if active() else 0
 
 
 def size() -> int:
-    """Number of processes; 1 alone."""
+    """Return the number of processes."""
     return distributed.get_world_size() if active() else 1
 
 
 def share(indices: np.ndarray) -> np.ndarray:
-    """This process's contiguous part of a joint batch (as even as possible)."""
+    """Return this process's part of a joint batch.
+
+    Args:
+        indices: the indices of the samples of the joint batch, ``[B]``.
+
+    Returns:
+        A contiguous part; the parts of all processes are as equal in size as possible.
+    """
     return np.array_split(indices, size())[rank()]
 
 
 def sum_over_processes(values: Tensor, device: torch.device) -> Tensor:
-    """The sum of a tensor over all processes, whose group works on ``device``.
+    """Return the sum of a tensor over all processes.
 
-    The result is where ``values`` is.
+    Args:
+        values: a tensor of the same shape in every process.
+        device: the device on which the group of processes works.
+
+    Returns:
+        The sum, on the device of ``values``.
     """
     if not active():
         return values
@@ -65,7 +81,12 @@ def sum_over_processes(values: Tensor, device: torch.device) -> Tensor:
 
 
 def of_first(values: Tensor, device: torch.device) -> Tensor:
-    """The tensor of process 0, for all; where ``values`` is."""
+    """Return the tensor of process 0 in all processes, on the device of ``values``.
+
+    Args:
+        values: a tensor of the same shape in every process.
+        device: the device on which the group of processes works.
+    """
     if not active():
         return values
     moved = values.to(device)
@@ -74,13 +95,13 @@ def of_first(values: Tensor, device: torch.device) -> Tensor:
 
 
 def same_random_numbers(device: torch.device) -> None:
-    """Let all processes draw what process 0 will draw on the CPU."""
+    """Let all processes draw the random numbers that process 0 will draw on the CPU."""
     if active():
         torch.set_rng_state(of_first(torch.get_rng_state(), device))
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Add up the gradients of all processes; afterwards all hold the joint batch's."""
+    """Add up the gradients of all processes; every process then holds those of the joint batch."""
     if not active():
         return
     parameters = list(parameters)
@@ -104,7 +125,7 @@ def broadcast(net: torch.nn.Module) -> None:
 
 
 def agree(value: str) -> str:
-    """The value of process 0, for all."""
+    """Return the text of process 0 in all processes."""
     values = [value]
     if active():
         distributed.broadcast_object_list(values, 0)

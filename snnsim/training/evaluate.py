@@ -27,14 +27,15 @@ WHERE = "a network is evaluated where it is; use net.to(device)"
 
 @dataclass(frozen=True)
 class Scores:
-    """Results on a data set: means over its samples.
+    """``Scores`` holds the results of a network on a data set, as means over its samples.
 
     Attributes:
-        score: of the objective; the share of right answers unless told otherwise.
-        loss: of the objective.
-        firing_rate: spikes per neuron and step over all layers, the steps of padding included.
-        samples: of the data.
-        metric: what the score is.
+        score: the score of the objective; for classification the accuracy, a fraction from 0 to 1.
+        loss: the loss of the objective.
+        firing_rate: the number of spikes per neuron and time step over all layers, including the
+            steps of padding.
+        samples: the number of samples of the data set.
+        metric: the name of the score, such as ``"accuracy"`` or ``"mse"``.
     """
 
     score: float
@@ -45,13 +46,17 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """The score, where it is the share of right answers."""
+        """Return the score if it is an accuracy.
+
+        Raises:
+            ConfigError: if the score is of another metric.
+        """
         if self.metric != "accuracy":
             raise ConfigError(f"these scores are {self.metric}, not accuracy; read .score")
         return self.score
 
     def by_name(self) -> dict[str, float]:
-        """The figures by name, the score under that of its metric.
+        """Return the figures by name; the score is under the name of its metric.
 
         >>> list(Scores(0.5, 1.0, 0.1, 8).by_name())
         ['accuracy', 'loss', 'firing_rate', 'samples']
@@ -62,7 +67,7 @@ class Scores:
 
 @contextmanager
 def counting_spikes(net: nn.Module) -> Iterator[list[float]]:
-    """Within this context, the list receives spikes and neuron-steps: ``[spikes, places]``."""
+    """Within this context, the list that is yielded accumulates ``[spikes, neuron steps]``."""
     totals = [0.0, 0.0]
 
     def count(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -80,12 +85,22 @@ def counting_spikes(net: nn.Module) -> Iterator[list[float]]:
 def run_padded(
     net: nn.Module, x: Tensor, lengths: Tensor, masked: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Outputs of a padded batch, and their lengths.
+    """Return the outputs of a padded batch, and their lengths.
 
-    A network with ``output_lengths`` is told the lengths: it may look ahead, or merge steps.
-    Where delays make the output longer than the input, every sample's is longer by as much. If it
-    is ``masked`` there, padding is added for all of it: what a layer says after the batch's end
-    would be cut off for the longest sample and not for the others.
+    A network with ``output_lengths`` receives the lengths, because it may look ahead or merge time
+    steps. Where delays make the output longer than the input, every sample becomes longer by the
+    same number of steps. If the read-out is ``masked``, padding is appended for all these steps;
+    otherwise the outputs after the end of the batch would be cut off for the longest sample and not
+    for the others.
+
+    Args:
+        net: the network.
+        x: the padded input, ``[T, B, ...]``.
+        lengths: the number of time steps of each sample, ``[B]``.
+        masked: whether the read-out ignores the steps after the end of a sample.
+
+    Returns:
+        The outputs ``[T', B, ...]`` and the number of output steps of each sample ``[B]``.
     """
     if hasattr(net, "output_lengths"):
         own: Any = net
@@ -100,7 +115,12 @@ def run_padded(
 def equally_padded(
     lengths: np.ndarray, steps: int, batch_size: int
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Batches ``(indices, steps)`` in which every sample is padded as it would be alone.
+    """Yield batches ``(indices, steps)`` in which every sample is padded as it would be alone.
+
+    Args:
+        lengths: the number of time steps of each sample, ``[n]``.
+        steps: the number of time steps to which samples are padded; longer ones keep their length.
+        batch_size: the largest number of samples in a batch.
 
     >>> [(chosen.tolist(), n) for chosen, n in equally_padded(np.array([3, 9, 4, 5]), 5, 2)]
     [([0, 2], 5), ([3], 5), ([1], 9)]
@@ -113,7 +133,7 @@ def equally_padded(
 
 
 def check_weights(net: nn.Module) -> None:
-    """Raise :class:`NonFiniteError` for a parameter or buffer with NaN or an infinity."""
+    """Raise :class:`NonFiniteError` if a parameter or buffer holds NaN or an infinity."""
     lost = first_not_finite([*net.named_parameters(), *net.named_buffers()])
     if lost is not None:
         raise NonFiniteError(f"{lost} of the network is NaN or infinite: its training diverged")
@@ -128,13 +148,15 @@ def predict(
     masked: bool = True,
     check_finite: bool = True,
 ) -> Tensor:
-    """Class scores ``[B, C]`` of a batch ``[T, B, N]`` in evaluation mode.
+    """Return the class scores ``[B, C]`` of a batch, in evaluation mode and without gradients.
 
     Args:
-        net, x: the network and its input.
-        readout: see :mod:`snnsim.functional.readouts`.
-        lengths: of the samples; ``None``: all are as long as ``x``.
-        masked: whether steps beyond a sample's end are kept out of the read-out.
+        net: the network.
+        x: the input of the network, ``[T, B, N]``.
+        readout: the name of the read-out, see :mod:`snnsim.functional.readouts`.
+        lengths: the number of time steps of each sample, ``[B]``; with ``None`` all samples are as
+            long as ``x``.
+        masked: whether the read-out ignores the steps after the end of a sample.
         check_finite: whether ``x`` is searched for NaN and infinities.
 
     Raises:
@@ -162,21 +184,27 @@ def evaluate(
     check_finite: bool = True,
     **former: Any,
 ) -> Scores:
-    """Evaluate a network.
+    """Evaluate a network on a data set, in evaluation mode and without gradients.
 
     Args:
-        net: the network; evaluated in evaluation mode (delays rounded, running statistics).
-        data: see :class:`snnsim.data.Sequences`.
-        objective: as in :class:`snnsim.training.Trainer`; ``None`` for classification by
-        readout, mask_padding: see :class:`snnsim.training.Recipe`.
-        batch_size: samples at a time.
-        steps: pad every sample to so many steps, a longer one to its own; 0: all to the longest.
-            Unmasked read-outs depend on the padding, so a sample's result must not depend on its
-            batch.
+        net: the network. In evaluation mode its delays are rounded to whole steps and its
+            normalisation uses running statistics.
+        data: a data set, see :class:`snnsim.data.Sequences`.
+        objective: the loss and the score, as in :class:`snnsim.training.Trainer`; with ``None`` it
+            is a classification by ``readout``.
+        readout, mask_padding: the read-out of a classification, see
+            :class:`snnsim.training.Recipe`.
+        batch_size: the largest number of samples in a batch.
+        steps: the number of time steps to which samples are padded; longer ones keep their length.
+            With 0, all are padded to the longest. Unmasked read-outs depend on the padding, so this
+            must not depend on the batch.
         check_finite: whether batches are searched for NaN and infinities.
 
     Returns:
-        Exact means over all samples (not means of batch means).
+        Exact means over all samples (not means of the means of batches).
+
+    Raises:
+        NonFiniteError: if a weight or an input is NaN or infinite.
     """
     not_needed(former, ("device",), WHERE)
     device = device_of(net)

@@ -1,4 +1,4 @@
-"""Finding where a number stopped being finite."""
+"""Finding the layer in which a number stopped being finite."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from snnsim.layer import listening
 
 
 def gradients_finite(parameters: Iterable[nn.Parameter]) -> bool:
-    """Whether every gradient is finite."""
+    """Return whether every gradient is finite."""
     return all(all_finite(p.grad) for p in parameters if p.grad is not None)
 
 
 @torch.no_grad()
 def first_culprit(net: nn.Module, x: Tensor) -> str:
-    """Name the first layer whose parameters, gradients or output are not finite on ``x``."""
+    """Return the name of the first layer that is not finite when the network runs on ``x``.
+
+    The parameters, gradients, input and output of each layer are examined.
+    """
     found: list[str] = []
     late: list[str] = []  # a gradient: the last layer's came first
 

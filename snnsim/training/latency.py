@@ -1,4 +1,4 @@
-"""How soon a network knows: accuracy of the answers it would give after every few steps."""
+"""How soon a network gives the right answer: its accuracy after every few time steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from snnsim.training.evaluate import WHERE, check_weights, equally_padded, run_p
 
 
 class Latency(NamedTuple):
-    """Steps of the input that were seen, and the share of right answers by then."""
+    """A ``Latency`` holds the accuracy of a network after different numbers of time steps.
+
+    Attributes:
+        steps: the numbers of input steps that the network had seen.
+        accuracy: the accuracy after each of them, a fraction from 0 to 1.
+    """
 
     steps: list[int]
     accuracy: list[float]
@@ -37,22 +42,26 @@ def accuracy_over_time(
     check_finite: bool = True,
     **former: Any,
 ) -> Latency:
-    """Accuracy if the read-out were taken after ``every``, ``2 every``, ... steps and at the end.
+    """Measure the accuracy after ``every``, ``2 every``, ... time steps and after the last one.
 
-    A sample that has ended by then counts with its last answer (without ``mask_padding`` its
-    padding goes on to count). Samples are padded as in :func:`snnsim.training.evaluate`, so that
-    the last accuracy is the one found there.
+    A sample that has ended by then counts with its last answer. (Without ``mask_padding`` its
+    padding continues to count.) Samples are padded as in :func:`snnsim.training.evaluate`, so that
+    the last accuracy equals the one found there.
 
     Args:
-        net: a causal network: what looks ahead has no answer before the end.
-        data: see :class:`snnsim.data.Sequences`.
-        every: steps of the output between answers; of a network that merges bins, merged ones.
+        net: a causal network; a network that looks ahead has no answer before the end.
+        data: a data set, see :class:`snnsim.data.Sequences`.
+        every: the number of output steps between two answers, at least 1. For a network that merges
+            time bins, these are merged ones.
         readout, mask_padding, batch_size, steps, check_finite: as in
             :func:`snnsim.training.evaluate`.
 
+    Returns:
+        The numbers of input steps, and the accuracy after each of them.
+
     Raises:
-        ConfigError: the network looks ahead.
-        NonFiniteError: weights or inputs are not finite.
+        ConfigError: if the network looks ahead.
+        NonFiniteError: if weights or inputs are not finite.
     """
     not_needed(former, ("device",), WHERE)
     device = device_of(net)

@@ -1,4 +1,4 @@
-"""The training loop: the same for one task and for each of a stream's."""
+"""The training loop, the same for a single task and for every task of a stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,21 @@ FORMER = {"correct": "score", "best_accuracy": "best_score"}
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: all of it that is neither tensor nor a function of the epoch."""
+    """A position says where a training stands.
+
+    It holds everything that is neither a tensor nor determined by the epoch.
+
+    Attributes:
+        task: the number of the task in its stream, from 0.
+        epoch: the number of completed epochs of the task.
+        step: the number of completed optimiser steps of the current epoch.
+        loss, score: sums over the samples of the current epoch so far.
+        samples: the number of these samples.
+        seconds: the training time so far of the current epoch; on a stream, of the current task.
+        best_score, best_loss, best_epoch: the validation score, the loss and the number of the best
+            epoch so far; a number of -1 means none.
+        stopped: whether training ended early.
+    """
 
     task: int = 0
     epoch: int = 0
@@ -47,12 +61,12 @@ class Position:
 
     @property
     def begun(self) -> bool:
-        """Whether anything of the task has been trained."""
+        """Return whether anything of the task has been trained."""
         return self.epoch + self.step > 0
 
     @classmethod
     def stored(cls, values: Any) -> Position:
-        """A position as a checkpoint has it, also of an earlier version."""
+        """Return the position that a checkpoint holds, also one of an earlier version."""
         found: dict[str, Any] = {FORMER.get(name, name): v for name, v in values.items()}
         if "started" in found:  # of a stream
             found = vars(cls()) | {k: v for k, v in found.items() if k != "started"}
@@ -65,15 +79,20 @@ def set_seed(seed: int) -> None:
 
 
 def epoch_order(samples: int, *key: int) -> np.ndarray:
-    """The order of the training samples: a function of seed, task (if any) and epoch alone."""
+    """Return the order of the training samples.
+
+    It depends only on ``key``: the seed, the task (on a stream) and the epoch.
+    """
     return np.random.default_rng(key).permutation(samples)
 
 
 class Loop:
-    """Base of trainers: epochs of joint steps, checkpoints, and going on from one.
+    """A loop runs epochs of joint steps, and writes and resumes checkpoints.
 
-    What is measured of a batch, and what comes before and after epochs and steps, is a trainer's
-    own; everything else is here and nowhere else.
+    This is the base class of trainers.
+
+    What is measured on a batch, and what happens before and after epochs and steps, is up to a
+    trainer; everything else is here and nowhere else.
     """
 
     part = "net"  # under which a checkpoint has the weights
@@ -264,7 +283,7 @@ class Loop:
         return True
 
     def save(self) -> None:
-        """Store everything a resumption needs, if there is a folder."""
+        """Write what resuming needs to ``last.safetensors``, if there is an output folder."""
         if not self._announce_writing():
             return
         assert self.out is not None
@@ -283,7 +302,12 @@ class Loop:
         checkpoint.save(self.out / "last.safetensors", tensors, values)
 
     def resume(self) -> bool:
-        """Continue from ``last.safetensors``; false if there is none yet."""
+        """Continue from ``last.safetensors``; return false if there is none yet.
+
+        Raises:
+            CheckpointError: if the file is damaged, or was written with another recipe, seed or
+                objective.
+        """
         assert self.out is not None
         path = self.out / "last.safetensors"
         if not path.is_file():

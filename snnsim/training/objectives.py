@@ -1,4 +1,4 @@
-"""What training makes small, and the figure by which the best epoch is chosen."""
+"""Objectives: the loss that training minimises, and the score that selects the best epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOSSES = ("cross_entropy", "mse")
 
 
 class Measured(NamedTuple):
-    """A loss (with a gradient) and a score, both summed over the samples of a batch."""
+    """``Measured`` holds a loss (with a gradient) and a score, summed over a batch."""
 
     loss: Tensor
     score: float
@@ -27,15 +27,16 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """Base: from outputs and targets of a batch to a loss and a score.
+    """An objective computes a loss and a score from the outputs and the targets of a batch.
 
-    Sums and not means, so that parts of a batch add up to the whole, also over processes; a batch
-    of no samples has a loss of 0, with a gradient.
+    Both are sums and not means, so that the parts of a batch and of several processes add up to the
+    whole. A batch without samples has a loss of 0, with a gradient. This is the base class;
+    subclasses define :meth:`measure`.
 
     Attributes:
-        metric: name of the mean score, in the metrics of a run.
-        larger_is_better: whether a larger score is a better one.
-        mask_padding: whether the loss depends on the steps of each sample alone, not on padding.
+        metric: the name of the mean score in the metrics of a run.
+        larger_is_better: whether a larger score is better.
+        mask_padding: whether the loss ignores the steps after the end of each sample.
     """
 
     metric = "accuracy"
@@ -43,31 +44,45 @@ class Objective:
     mask_padding = True
 
     def measure(self, y: Tensor, batch: Batch, lengths: Tensor) -> Measured:
-        """Loss and score of outputs ``y [T', B, ...]``, of which ``lengths [B]`` are a sample's."""
+        """Return the loss and the score of a batch, summed over its samples.
+
+        Args:
+            y: the outputs of the network, ``[T', B, ...]``.
+            batch: the batch with its targets.
+            lengths: the number of output steps that belong to each sample, ``[B]``.
+        """
         raise NotImplementedError
 
     @property
     def name(self) -> str:
-        """What a checkpoint keeps of it: a run goes on with the same objective only."""
+        """Return the text by which a checkpoint identifies the objective.
+
+        A run resumes only with the same objective.
+        """
         return repr(self)
 
     def better(self, score: float, loss: float, than: tuple[float, float]) -> bool:
-        """Whether an epoch of this mean score and loss is better than another; a tie is not."""
+        """Return whether an epoch is better than another; a tie is not better.
+
+        Args:
+            score, loss: the mean score and the mean loss of the epoch.
+            than: the mean score and the mean loss of the other epoch.
+        """
         sign = 1 if self.larger_is_better else -1
         return (sign * score, -loss) > (sign * than[0], -than[1])
 
     def possible(self, score: float, samples: int) -> bool:
-        """Whether scores of so many samples can add up to ``score``."""
+        """Return whether the scores of this number of samples can add up to ``score``."""
         return 0 <= score <= samples if self.metric == "accuracy" else 0 <= score < float("inf")
 
 
 @dataclass(frozen=True)
 class Classification(Objective):
-    """Cross-entropy of a read-out's scores; the score is the share of right answers.
+    """The loss is the cross-entropy of a read-out's scores; the score is the accuracy.
 
     Args:
-        readout: see :mod:`snnsim.functional.readouts`.
-        mask_padding: whether steps beyond the end of a sample are kept out of the read-out.
+        readout: the name of the read-out, see :mod:`snnsim.functional.readouts`.
+        mask_padding: whether the read-out ignores the steps after the end of a sample.
     """
 
     readout: str = "sum_softmax"
@@ -86,11 +101,14 @@ class Classification(Objective):
 
 @dataclass(frozen=True)
 class Regression(Objective):
-    """Squared error of a read-out's values, mean over values; so is the score, less being better.
+    """The loss is the squared error of a read-out, averaged over the values; it is also the score.
+
+    A smaller score is better.
 
     Args:
-        readout: ``"mean"``, ``"last"`` or another of :mod:`snnsim.functional.readouts`.
-        mask_padding: whether steps beyond the end of a sample are kept out of the read-out.
+        readout: the name of the read-out, ``"mean"``, ``"last"`` or another of
+            :mod:`snnsim.functional.readouts`.
+        mask_padding: whether the read-out ignores the steps after the end of a sample.
     """
 
     readout: str = "mean"
@@ -116,11 +134,14 @@ class Regression(Objective):
 
 @dataclass(frozen=True)
 class PerStep(Objective):
-    """A target for every step: the mean over a sample's own steps.
+    """The loss compares every output with a target for its time step.
+
+    It is the mean over a sample's own steps.
 
     Args:
-        loss: ``"cross_entropy"`` of the outputs as scores of classes ``[T, B]``, whose score is
-            the share of right steps; or ``"mse"`` of values ``[T, B, D]``, whose score is itself.
+        loss: ``"cross_entropy"`` treats outputs as scores of the classes ``[T, B]``, and the score
+            is the fraction of correct steps; ``"mse"`` compares with values ``[T, B, D]``, and the
+            score is the loss.
     """
 
     loss: str = "cross_entropy"
@@ -130,12 +151,12 @@ class PerStep(Objective):
 
     @property
     def metric(self) -> str:  # type: ignore[override]
-        """``"accuracy"`` or ``"mse"``."""
+        """Return ``"accuracy"`` or ``"mse"``."""
         return "accuracy" if self.loss == "cross_entropy" else "mse"
 
     @property
     def larger_is_better(self) -> bool:  # type: ignore[override]
-        """Of accuracy, but not of an error."""
+        """Return whether a larger score is better: true for accuracy, false for an error."""
         return self.loss == "cross_entropy"
 
     def measure(self, y: Tensor, batch: Batch, lengths: Tensor) -> Measured:
@@ -164,12 +185,12 @@ class PerStep(Objective):
 
 @dataclass(frozen=True)
 class Custom(Objective):
-    """A loss of one's own; the score is the loss, less being better.
+    """The loss is your own function; it is also the score, and a smaller one is better.
 
     Args:
-        function: of outputs ``y [T', B, ...]`` and a :class:`snnsim.data.Batch` to the loss of
-            each sample ``[B]``, or to their mean.
-        mask_padding: whether it depends on the steps of each sample alone, not on padding.
+        function: a function from outputs ``y [T', B, ...]`` and a :class:`snnsim.data.Batch` to the
+            loss of each sample ``[B]``, or to their mean.
+        mask_padding: whether the function ignores the steps after the end of each sample.
     """
 
     function: Callable[[Tensor, Batch], Tensor]
@@ -193,7 +214,7 @@ class Custom(Objective):
 
     @property
     def name(self) -> str:
-        """A function has no better one that would last."""
+        """Return ``"Custom"``, because a function has no name that lasts."""
         return "Custom"
 
     def possible(self, score: float, samples: int) -> bool:
@@ -201,7 +222,12 @@ class Custom(Objective):
 
 
 def as_objective(given: Any, readout: str, mask_padding: bool) -> Objective:
-    """An objective, a function as one, or, for ``None``, classification by a read-out."""
+    """Return the objective that was given, or make one of a function or of ``None``.
+
+    Args:
+        given: an objective, a function of outputs and batch, or ``None``.
+        readout, mask_padding: the arguments of :class:`Classification` for ``None``.
+    """
     if given is None:
         return Classification(readout, mask_padding)
     if isinstance(given, Objective):
@@ -215,7 +241,7 @@ def as_objective(given: Any, readout: str, mask_padding: bool) -> Objective:
 
 
 def in_full(y: Tensor) -> Tensor:
-    """Outputs in float32 at least: losses and read-outs sum up."""
+    """Return outputs in float32 or more, because losses and read-outs sum them up."""
     return y.float() if y.dtype in (torch.float16, torch.bfloat16) else y
 
 

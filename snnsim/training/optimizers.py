@@ -1,4 +1,4 @@
-"""The optimisers of a recipe: their parameters, rates and what follows a step."""
+"""The optimisers of a recipe: their parameters, their learning rates, and what follows a step."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Split = tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]
 
 
 def split_parameters(net: nn.Module, among: Iterable[nn.Parameter] | None = None) -> Split:
-    """What is trained: that with weight decay, that without, and delays.
+    """Return the parameters to train, as three lists: with weight decay, without it, and delays.
+
+    Weight decay (an L2 penalty) makes sense for weights only. It is not applied to normalisations,
+    biases, the parameters of neurons (such as time constants) or the widths of delay kernels.
 
     Args:
         net: any module.
-        among: the parameters that may be trained; ``None`` for all that have a gradient.
-
-    An L2 penalty means something for weights only: not for normalisations and biases, the
-    parameters of neurons (time constants) or the widths of delay kernels.
+        among: the parameters that may be trained; with ``None``, all that require a gradient.
     """
     delays = [layer.delay for layer in delayed_layers(net)]
     batch = (BatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -48,16 +48,19 @@ def split_parameters(net: nn.Module, among: Iterable[nn.Parameter] | None = None
 def parameter_groups(
     net: nn.Module, *, lr: float, lr_delay: float | None = None, weight_decay: float = 0.0
 ) -> list[dict[str, Any]]:
-    """Parameter groups for any optimiser of torch: weights, what decay means nothing for, delays.
+    """Return parameter groups for any optimiser of torch.
+
+    There are three groups: weights, parameters for which weight decay makes no sense, and delays.
 
     Args:
         net: any module.
-        lr: learning rate of all but delays.
-        lr_delay: that of delays, which are in steps; ``None``: ``100 * lr``.
-        weight_decay: of weights only; see :func:`split_parameters`.
+        lr: the learning rate of all parameters except delays, 0 or more.
+        lr_delay: the learning rate of delays, in time steps, 0 or more; ``None`` means ``100 *
+            lr``.
+        weight_decay: the L2 penalty on weights, 0 or more; see :func:`split_parameters`.
 
     Returns:
-        Groups with ``params``, ``lr`` and ``weight_decay``; those without parameters are left out.
+        Groups with ``params``, ``lr`` and ``weight_decay``; groups without parameters are omitted.
 
     >>> from snnsim.synapses import Delayed
     >>> layer = Delayed(3, 2, dt=1.0, max_delay_ms=4)
@@ -79,17 +82,17 @@ def parameter_groups(
 
 
 class Optimizers:
-    """Two optimisers, one of delays and one of everything else, and what goes with their steps.
+    """Two optimisers train a network: one of its delays, and one of everything else.
 
     Learning rates and the widths of delay kernels are set at the start of every epoch by
-    :meth:`start_epoch` and, for few epochs, of every step by :meth:`start_step`; :meth:`step`
-    bounds the gradient and brings the delays back into their range.
+    :meth:`start_epoch` and, for few epochs, before every step by :meth:`start_step`. :meth:`step`
+    clips the gradient and brings the delays back into their range.
 
     Args:
-        net: what is trained.
-        recipe: hyper-parameters; of a stream, those of the task.
-        among: the parameters that may be trained; ``None`` for all.
-        narrow: whether widths follow the recipe; else they stay at its end.
+        net: the network to train.
+        recipe: the hyper-parameters; on a stream, those of the task.
+        among: the parameters that may be trained; ``None`` means all.
+        narrow: whether kernel widths follow the recipe; otherwise they stay at its final width.
     """
 
     def __init__(
@@ -116,12 +119,12 @@ class Optimizers:
         return torch.optim.SGD(groups, momentum=self.recipe.momentum)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Delete all gradients."""
         for optimizer in self.each:
             optimizer.zero_grad(set_to_none=True)
 
     def step(self) -> None:
-        """One step of both optimisers; then bring the delays back into their range."""
+        """Take one step of both optimisers, then bring the delays back into their range."""
         if self.recipe.clip:
             groups = (group for optimizer in self.each for group in optimizer.param_groups)
             trained = [p for group in groups for p in group["params"]]
@@ -136,9 +139,15 @@ class Optimizers:
         self._set(epoch, epoch, self.recipe.epochs)
 
     def start_step(self, epoch: int, step: int, steps: int) -> None:
-        """Set them anew before ``step`` of ``steps`` where the epochs are too few for schedules.
+        """Set learning rates and widths again before a step, if the recipe has few epochs.
 
-        A schedule of one value per epoch would never narrow a kernel, and end before it begins.
+        A schedule with one value per epoch would never narrow a kernel then, and would end before
+        it begins.
+
+        Args:
+            epoch: the number of completed epochs.
+            step: the number of completed steps of the current epoch.
+            steps: the number of steps of an epoch.
         """
         if self.recipe.epochs < FEW_EPOCHS:
             done, whole = epoch * steps + step, self.recipe.epochs * steps
@@ -157,7 +166,11 @@ class Optimizers:
         self.narrow_to(epoch if self.narrow else recipe.epochs)
 
     def narrow_to(self, epoch: float) -> None:
-        """Give the delay kernels the width that they have after so many epochs."""
+        """Give the delay kernels the width that they have after ``epoch`` epochs.
+
+        Args:
+            epoch: the number of completed epochs, which may include a fraction of one.
+        """
         recipe = self.recipe
         narrow_delays(
             self.net, epoch, recipe.epochs, end=recipe.sigma_end, fraction=recipe.sigma_fraction

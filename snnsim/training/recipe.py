@@ -1,4 +1,4 @@
-"""The hyper-parameters of training, of one task or of each of a stream's."""
+"""The hyper-parameters of training, for a single task and for every task of a stream."""
 
 from __future__ import annotations
 
@@ -22,43 +22,55 @@ Schedule = Callable[[float], float]
 @renamed(RENAMED)
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. The defaults are those of Hammouamri et al. 2024 (arXiv:2306.17670) on SHD.
+    """A recipe says how to train: it holds the hyper-parameters of a training.
+
+    The defaults are those of Hammouamri et al. 2024 (arXiv:2306.17670) on SHD.
 
     Attributes:
-        epochs: passes over the training data; of a stream, over those of each task.
-        batch_size: samples per optimiser step, over all processes.
-        lr: learning rate of weights and all other parameters but delays; the peak of a schedule.
-        lr_delay: that of delays, in steps; ``None`` for ``100 * lr``.
-        later_lr: of a stream, the learning rate in all tasks but the first, where that of delays
-            falls as much; 0 for the same.
-        optimizer: ``"adam"`` or ``"sgd"``.
-        momentum: of SGD; Adam has its own.
-        weight_decay: L2 penalty on weights, not on normalisations, biases or delays.
-        clip: largest norm that the gradient of all parameters together may have; 0 for any.
-        schedule: of the learning rate, per epoch (per step where there are fewer than 4 epochs):
-            ``"one_cycle"``, ``"cosine"`` to 0, ``"constant"``, or a function from the part of the
-            training that is done, from 0 to 1, to a factor of ``lr``.
-        schedule_delay: the same of ``lr_delay``; ``"same"`` for that of ``schedule``.
-        sigma_end: width of the delay kernels, in steps (before the Gaussian's offset), at the end
-            of its decay.
-        sigma_fraction: fraction of the epochs over which the width decays; of a stream, of the
-            first task, whose width later tasks keep.
-        readout: name of the read-out, see :mod:`snnsim.functional.readouts`; learners have theirs.
-        mask_padding: whether steps beyond the end of a sample are kept out of the read-out.
-        accumulate: parts into which a batch is cut to save memory (batch normalisation then
-            sees the parts).
-        patience: stop after this many epochs without a better validation score; 0 for never.
-        until: stop after the epoch whose validation score is as good as this; 0 for never.
-        precision: ``"auto"`` (bfloat16 on a GPU that has it), ``"float32"`` or ``"bfloat16"``.
-        checkpoint_steps: also write a checkpoint every so many steps within an epoch; 0 = only
-            at the ends of epochs.
+        epochs: the number of passes over the training data, at least 1; on a stream, over the data
+            of each task.
+        batch_size: the number of samples per optimiser step, over all processes, at least 1.
+        lr: the learning rate of weights and of all other parameters except delays, 0 or more; it is
+            the peak value of a schedule.
+        lr_delay: the learning rate of delays, in time steps, 0 or more; ``None`` means ``100 *
+            lr``.
+        later_lr: the learning rate in all tasks of a stream except the first, 0 or more; the
+            learning rate of delays is scaled by the same factor. 0 means the same as in the first.
+        optimizer: the optimiser, ``"adam"`` or ``"sgd"``.
+        momentum: the momentum of SGD, 0 or more; Adam ignores it.
+        weight_decay: the L2 penalty on weights, 0 or more; it does not apply to normalisations,
+            biases and delays.
+        clip: the largest norm that the gradient of all parameters together may have; 0 means no
+            limit.
+        schedule: the schedule of the learning rate, per epoch (per step if there are fewer than 4
+            epochs): ``"one_cycle"``, ``"cosine"`` (to 0), ``"constant"``, or a function from the
+            fraction of the training that is done, from 0 to 1, to a factor of ``lr``.
+        schedule_delay: the schedule of ``lr_delay``, with the same values; ``"same"`` means that of
+            ``schedule``.
+        sigma_end: the width of the delay kernels in time steps (before the Gaussian's offset) at
+            the end of their narrowing, 0 or more.
+        sigma_fraction: the fraction of the epochs, from 0 to 1, during which the kernels are
+            narrowed; on a stream, of those of the first task, whose final width the later tasks
+            keep.
+        readout: the name of the read-out, see :mod:`snnsim.functional.readouts`. Learners of a
+            stream have their own.
+        mask_padding: whether the read-out ignores the steps after the end of a sample.
+        accumulate: the number of parts into which a batch is cut to save memory, at least 1. Batch
+            normalisation then sees the parts.
+        patience: the number of epochs without a better validation score after which training stops;
+            0 means never.
+        until: the validation score at which training stops; 0 means never.
+        precision: ``"auto"`` (bfloat16 on a GPU that supports it), ``"float32"`` or ``"bfloat16"``.
+        checkpoint_steps: the number of optimiser steps between two checkpoints within an epoch;
+            with 0, checkpoints are written at the end of each epoch only.
         check_finite: whether every batch is searched for NaN and infinities, which costs one pass
-            over it (about a thousandth of a step). Losses, gradients and weights always are.
+            over it (about a thousandth of a step). Losses, gradients and weights are always
+            checked.
         start_from: a run folder, or a file of :func:`snnsim.save`, from whose weights training
-            starts; what has another shape there keeps its own start. Empty for none.
+            starts; what has another shape there keeps its own initial value. Empty means none.
 
     Raises:
-        ConfigError: for a value out of its range.
+        ConfigError: if a value is out of its range.
     """
 
     epochs: int = 150
@@ -105,11 +117,18 @@ class Recipe:
 
     @property
     def plain(self) -> str:
-        """``"sgd"`` where a projected gradient stays projected in the optimiser's step."""
+        """Return the optimiser's name, with a note if weight decay is used.
+
+        With ``"sgd"`` alone, a projected gradient stays projected in the optimiser's step.
+        """
         return f"{self.optimizer} with weight decay" if self.weight_decay else self.optimizer
 
     def of_task(self, task: int) -> Recipe:
-        """The recipe of one task of a stream, by its number: learning rates and widths differ."""
+        """Return the recipe of one task of a stream; learning rates and kernel widths may differ.
+
+        Args:
+            task: the number of the task, from 0.
+        """
         if task == 0:
             return self
         lr = self.later_lr or self.lr
@@ -119,7 +138,7 @@ class Recipe:
         return replace(self, lr=lr, lr_delay=lr_delay)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; a schedule of one's own by its name."""
+        """Return the recipe as plain values; a schedule that is a function appears by its name."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             k: getattr(v, "__qualname__", repr(v)) if callable(v) else v for k, v in found.items()
@@ -127,10 +146,10 @@ class Recipe:
 
 
 def task_recipe(**changes: Any) -> Recipe:
-    """The recipe of the published continual protocols: an epoch of plain SGD for each task.
+    """Return the recipe of the published continual protocols: one epoch of plain SGD for each task.
 
     Args:
-        changes: any attributes of :class:`Recipe`.
+        changes: values for any attributes of :class:`Recipe`.
 
     >>> recipe = task_recipe(lr=0.01)
     >>> recipe.epochs, recipe.optimizer, recipe.lr, recipe.lr_delay
@@ -146,7 +165,12 @@ TASKS: dict[str, Any] = {
 
 
 def complete(stored: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe as an earlier version stored them, under today's names."""
+    """Return the values of a recipe that an earlier version stored, under today's names.
+
+    Args:
+        stored: the values as they were stored.
+        base: values for the attributes that are missing.
+    """
     found = {RENAMED.get(name, name): value for name, value in stored.items()}
     if stored.get("delay_lr") == 0:  # which meant 100 times that of weights
         found["lr_delay"] = None

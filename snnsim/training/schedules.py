@@ -21,12 +21,20 @@ def one_cycle(
     end_factor: float = 1e4,
     betas: tuple[float, float] = (0.85, 0.95),
 ) -> tuple[float, float]:
-    """Learning rate and Adam's beta1 at ``epoch`` of a one-cycle schedule.
+    """Return the learning rate and Adam's beta1 at ``epoch`` of a one-cycle schedule.
 
-    From ``max_lr / start_factor`` up to ``max_lr`` at epoch ``rise * epochs - 1``, then down to
-    ``max_lr / start_factor / end_factor`` at the last epoch, along cosines; beta1 the other way
-    round. Equals ``torch.optim.lr_scheduler.OneCycleLR`` stepped once per epoch.
-    Source: Smith & Topin 2018, arXiv:1708.07120.
+    The learning rate rises from ``max_lr / start_factor`` to ``max_lr`` at epoch ``rise * epochs -
+    1``, then falls to ``max_lr / start_factor / end_factor`` at the last epoch, along cosines;
+    beta1 moves in the opposite direction. This equals ``torch.optim.lr_scheduler.OneCycleLR`` with
+    one step per epoch. Source: Smith & Topin 2018, arXiv:1708.07120.
+
+    Args:
+        epoch: the number of completed epochs, from 0 to ``epochs - 1``.
+        epochs: the number of epochs of the whole training.
+        max_lr: the largest learning rate.
+        rise: the fraction of the epochs during which the learning rate rises.
+        start_factor, end_factor: the factors between the largest, the initial and the final rate.
+        betas: the smallest and the largest beta1.
 
     >>> [round(v, 6) for v in one_cycle(0, 150, 5e-3)], one_cycle(44, 150, 5e-3)
     ([0.0002, 0.95], (0.005, 0.85))
@@ -41,7 +49,7 @@ def one_cycle(
 
 
 def cosine(epoch: float, epochs: int, lr: float) -> float:
-    """Cosine annealing from ``lr`` at epoch 0 to 0 at ``epochs``.
+    """Return the learning rate of cosine annealing from ``lr`` at epoch 0 to 0 at ``epochs``.
 
     Source: Loshchilov & Hutter 2017, arXiv:1608.03983.
 
@@ -54,12 +62,14 @@ def cosine(epoch: float, epochs: int, lr: float) -> float:
 def rate_at(
     schedule: str | Callable[[float], float], done: float, whole: int, lr: float
 ) -> tuple[float, float]:
-    """Learning rate and Adam's beta1 after ``done`` of ``whole`` epochs or steps.
+    """Return the learning rate and Adam's beta1 after ``done`` of ``whole`` epochs or steps.
 
     Args:
-        schedule: ``"one_cycle"`` (which has no shape below four), ``"cosine"``, ``"constant"``, or
-            a function from the part that is done, 0 to 1, to a factor of ``lr``.
-        done, whole: where training stands.
+        schedule: ``"one_cycle"`` (constant if ``whole`` is below four), ``"cosine"``,
+            ``"constant"``, or a function from the fraction that is done, 0 to 1, to a factor of
+            ``lr``.
+        done: the number of epochs or steps that are done.
+        whole: the number of epochs or steps of the whole training.
         lr: the learning rate that the schedule scales.
 
     >>> rate_at(lambda done: 1 - done, 3, 4, 0.1)

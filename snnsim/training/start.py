@@ -15,17 +15,17 @@ PREFIXES = ("net.", "learner.", "")  # of a run, of a stream, of a saved network
 
 
 def start_from(net: nn.Module, place: str | Path) -> list[str]:
-    """Give a network the weights of a run's best epoch, or of a file, as far as they fit.
+    """Load the weights of a run's best epoch, or of a file, into a network as far as they fit.
 
     Args:
-        net: any module; what is not there, or has another shape there, stays as it is.
+        net: any module; parameters that are missing there, or have another shape, stay as they are.
         place: a run folder, one of its checkpoints, or a file of :func:`snnsim.save`.
 
     Returns:
-        The names that stayed as they were, which are also warned of.
+        The names of the parameters that stayed as they were; a warning names them as well.
 
     Raises:
-        CheckpointError: there is no such file, or nothing in it fits.
+        CheckpointError: if there is no such file, or nothing in it fits.
     """
     path = Path(place)
     tensors, _ = checkpoint.load(path / "best.safetensors" if path.is_dir() else path)

@@ -1,7 +1,7 @@
 """One optimiser step on a joint batch: the same for one task and for streams of tasks.
 
-Shares of several processes, parts of a batch, autocast, losses of the layers' own and finiteness
-are here and nowhere else.
+The parts of several processes, the parts of a batch, autocast, the losses of layers and the checks
+for NaN are here and nowhere else.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from snnsim.training.optimizers import Optimizers
 
 
 class Part(NamedTuple):
-    """What is found on a part of a joint batch.
+    """A ``Part`` holds the result of one part of a joint batch.
 
     Attributes:
-        mean: its share of the joint batch's mean loss; its gradient is taken, if it has one.
+        mean: its contribution to the joint batch's mean loss; its gradient is taken, if it has one.
         loss, score: numbers that are added up over parts and processes.
     """
 
@@ -43,13 +43,13 @@ Measure = Callable[[Batch, np.ndarray, dict[str, Tensor], int], Part]
 
 @dataclass(frozen=True)
 class JointStep:
-    """A step of the optimiser on some samples of a data set, shared by all processes.
+    """A joint step is one optimiser step on samples of a data set, divided among all processes.
 
     Attributes:
-        net: what is trained.
-        device: where it is.
-        fail: called with what is not finite (``"the loss"``) and the input; raises.
-        accumulate: parts into which a batch is cut to save memory.
+        net: the network to train.
+        device: the device of the network.
+        fail: called with the name of what is not finite (``"the loss"``) and the input; raises.
+        accumulate: the number of parts into which a batch is cut to save memory.
         precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``, see :class:`Recipe`.
         check_finite: whether inputs are searched for NaN and infinities.
     """
@@ -69,7 +69,15 @@ class JointStep:
         optimizer: Optimizers,
         on_gradients: Callable[[], None] = lambda: None,
     ) -> tuple[float, float]:
-        """Train on the samples ``chosen``; returns the summed losses and scores of all parts."""
+        """Train on some samples and return the loss and the score, summed over all parts.
+
+        Args:
+            data: the training data.
+            chosen: the indices of the samples of the joint batch.
+            measure: a function that runs the network on a part of the batch.
+            optimizer: the optimisers of the network.
+            on_gradients: called when all gradients are there, before the optimisers' step.
+        """
         optimizer.zero_grad()
         totals = torch.zeros(2, dtype=torch.float64)
         longest = int(data.lengths[chosen].max())

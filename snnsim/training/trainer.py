@@ -34,9 +34,10 @@ ROW = ("train_loss", "validation_loss", "firing_rate", "lr", "sigma", "seconds")
 
 
 class Watcher:
-    """What the loop reports to; this one ignores everything. ``row`` is a line of the metrics.
+    """A watcher is told what the training loop does; this one ignores everything.
 
-    ``writing`` comes before every checkpoint, and may raise to stop it.
+    ``writing`` is called before every checkpoint and may raise an error to stop it. ``row`` is one
+    row of the metrics.
     """
 
     def writing(self) -> None: ...
@@ -49,20 +50,22 @@ class Watcher:
 
 
 class Trainer(Loop):
-    """Trains a network on a data set, keeps the best by its validation data, can be resumed.
+    """A trainer trains a network on a data set and keeps the weights of the best validation score.
+
+    An interrupted training can be resumed, bit for bit.
 
     Args:
         net: the network, on ``device``.
         train, validation: data sets, see :class:`snnsim.data.Sequences`.
-        recipe: hyper-parameters.
-        objective: what is made small: an :class:`Objective`, such as ``Regression()``, or a
-            function of outputs and batch to a loss; ``None``: classification by the recipe's
-            read-out. It also gives the figure by which the best epoch is chosen.
-        out: folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``;
-            ``None`` keeps nothing.
-        seed: of the order of samples; also seeds dropout at the start.
-        device: where to compute.
-        watcher: is told of every step and epoch.
+        recipe: the hyper-parameters.
+        objective: what training minimises: an :class:`Objective`, such as ``Regression()``, or a
+            function from outputs and batch to a loss; with ``None``, classification by the recipe's
+            read-out. It also gives the score by which the best epoch is chosen.
+        out: the folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``; with
+            ``None`` nothing is kept.
+        seed: the seed of the order of samples, 0 or more; it also seeds dropout at the start.
+        device: the device on which to compute.
+        watcher: an object that is told of every step and epoch.
 
     >>> from snnsim_datasets import load
     >>> from snnsim.networks import shd_network
@@ -103,7 +106,11 @@ class Trainer(Loop):
         set_seed(seed)
 
     def run(self) -> list[dict[str, Any]]:
-        """Train to the end; returns the rows of the metrics, one per epoch."""
+        """Train to the end and return the rows of the metrics, one per epoch.
+
+        Raises:
+            NonFiniteError: if an input, the loss, a gradient or a weight becomes NaN or infinite.
+        """
         if self.recipe.start_from and not self.position.begun:
             start_from(self.net, self.recipe.start_from)
         distributed.broadcast(self.net)
@@ -250,7 +257,7 @@ class Trainer(Loop):
             )
 
     def load_best(self) -> None:
-        """Put the best weights so far into the network."""
+        """Load the best weights so far into the network."""
         assert self.out is not None
         path = self.out / "best.safetensors"
         tensors, _ = checkpoint.load(path)

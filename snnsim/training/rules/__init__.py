@@ -1,7 +1,7 @@
-"""How the error is assigned to weights: backpropagation and its alternatives.
+"""How errors are assigned to weights: backpropagation and its alternatives.
 
-``prepare(net, training=..., feedback=...)`` puts a rule under every connection of a network;
-``gradients(...)`` computes the gradients of a batch by it.
+``prepare(net, training=..., feedback=...)`` puts a learning rule under every connection of a
+network.
 """
 
 from snnsim.training.rules.feedback import FEEDBACKS

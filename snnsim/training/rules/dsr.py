@@ -26,7 +26,12 @@ from snnsim.units import tau_to_decay
 
 
 def weights_over_time(steps: int, decay: float, like: Tensor) -> Tensor:
-    """``decay^(T - t)`` for ``t = 1 .. T``, normalised to sum to 1.
+    """Return ``decay^(T - t)`` for ``t = 1 .. T``, normalised to sum to 1.
+
+    Args:
+        steps: the number of time steps ``T``.
+        decay: the decay per step, from 0 to 1.
+        like: a tensor whose number type and device the weights get.
 
     >>> weights_over_time(2, 0.5, torch.zeros(1)).tolist()
     [0.3333333432674408, 0.6666666865348816]
@@ -37,12 +42,12 @@ def weights_over_time(steps: int, decay: float, like: Tensor) -> Tensor:
 
 
 def weighted_mean(y: Tensor, decay: float) -> Tensor:
-    """The mean of ``[T, B, ...]`` over time with :func:`weights_over_time`."""
+    """Return the mean of ``y [T, B, ...]`` over time, weighted by :func:`weights_over_time`."""
     return torch.einsum("t,t...->...", weights_over_time(y.shape[0], decay, y), y)
 
 
 class Carry(torch.autograd.Function):
-    """``values [T, ...]`` whose gradient goes, summed over time, to ``rate [...]``."""
+    """Pass on ``values [T, ...]``, whose gradient goes, summed over time, to ``rate [...]``."""
 
     @staticmethod
     def forward(ctx, values: Tensor, rate: Tensor) -> Tensor:
@@ -67,17 +72,17 @@ class _Integrator(Neuron):
 
 
 class RateLIF(Layer):
-    """LIF neurons trained by differentiation on spike representation.
+    """``RateLIF`` neurons are LIF neurons trained by differentiation on spike representation.
 
     Args:
-        n: neurons, a number or a shape.
-        dt, tau: step and membrane time constant, of one unit.
-        v_threshold: start value; one per layer, learnt, not below 5e-4. It is also what a
-            spike subtracts.
-        fire: share of the threshold at which a neuron fires.
+        n: the number of neurons, or their shape.
+        dt, tau: the time step and the membrane time constant, in the same unit.
+        v_threshold: the initial value of the threshold; there is one per layer, which is learned
+            and stays at 5e-4 or above. It is also what a spike subtracts.
+        fire: the fraction of the threshold at which a neuron fires.
 
-    Call: ``[T, B, *n] -> [T, B, *n]``, spikes of height ``v_threshold / dt``. Gradients flow
-    to ``x`` and ``v_threshold`` through the clamped weighted rate.
+    Call: ``[T, B, *n] -> [T, B, *n]``, spikes of height ``v_threshold / dt``. Gradients flow to
+    ``x`` and ``v_threshold`` through the clamped weighted rate.
 
     >>> x = torch.full((20, 1, 1), 3.0, requires_grad=True)
     >>> y, _ = RateLIF(1)(x)
@@ -101,7 +106,7 @@ class RateLIF(Layer):
 
     @property
     def decay(self) -> float:
-        """Of the membrane per step; also of the weights of a firing rate."""
+        """Return the decay of the membrane per step, which also weights the firing rates."""
         return tau_to_decay(self.tau, self.dt)
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -120,10 +125,11 @@ _AROUND = (nn.ModuleList, Sequential, Skip, RateLIF, _Integrator)
 
 
 def decay_of_rates(net: nn.Module) -> float | None:
-    """Decay of the neurons of a network that works by rates alone.
+    """Return the decay of the neurons of a network that works by firing rates alone.
 
-    ``None`` if it has other neurons, or layers whose gradient differs between steps by more
-    than the weights of a rate (batch normalisation, maxima, delays, dropout).
+    Returns:
+        ``None`` if the network has other neurons, or layers whose gradient differs between steps by
+        more than the weights of a rate (batch normalisation, maxima, delays, dropout).
 
     >>> decay_of_rates(Sequential(Dense(2, 3), RateLIF(3))) == RateLIF(3).decay
     True

@@ -16,13 +16,13 @@ FEEDBACKS = ("backprop", "random", "sign")
 
 
 def random_feedback(weight: Tensor) -> Tensor:
-    """A matrix of ``weight``'s shape, ``U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))``."""
+    """Return a random matrix of ``weight``'s shape, ``U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))``."""
     bound = 1 / math.sqrt(weight[0].numel())
     return torch.empty_like(weight).uniform_(-bound, bound)
 
 
 def sign_feedback(weight: Tensor) -> Tensor:
-    """``sign(W) / sqrt(fan_in)``, for kernels ``sign(W) sqrt(2 / (kernel * outputs))``.
+    """Return ``sign(W) / sqrt(fan_in)``; for kernels ``sign(W) sqrt(2 / (kernel * outputs))``.
 
     >>> sign_feedback(torch.tensor([[3.0, -0.1, 0.0, 2.0]])).tolist()
     [[0.5, -0.5, 0.0, 0.5]]

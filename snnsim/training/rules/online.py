@@ -23,17 +23,18 @@ def online_gradients(
     loss: Callable[[Tensor], Tensor],
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Add the gradients of a batch to the parameters.
+    """Add the gradients of a batch, computed online, to the parameters.
 
     Args:
-        body, head: the network; still inputs are repeated by a ``Repeat`` in ``body``.
-        x: ``[T, B, ...]``, or ``[1, B, ...]`` before a ``Repeat``.
-        loss: from a step's output ``[B, C]`` to a loss for each sample, ``[B]``.
-        lengths: optional ``[B]``: only the first steps of each sample count.
+        body, head: the network; a ``Repeat`` in ``body`` repeats still inputs.
+        x: the input ``[T, B, ...]``, or ``[1, B, ...]`` if there is a ``Repeat``.
+        loss: a function from a step's output ``[B, C]`` to the loss of each sample ``[B]``.
+        lengths: the number of time steps of each sample, ``[B]``; later steps do not count. With
+            ``None`` all steps count.
 
     Returns:
-        ``(scores, loss)`` without gradient: outputs ``[B, C]``, means over each sample's steps, and
-        the sum over samples of the mean loss over their steps.
+        ``(scores, loss)`` without gradient: the outputs ``[B, C]``, averaged over each sample's
+        steps, and the sum over samples of the mean loss over their steps.
     """
     layers = list(body)
     at = next((i for i, layer in enumerate(layers) if isinstance(layer, Repeat)), None)

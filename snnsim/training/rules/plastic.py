@@ -1,8 +1,8 @@
-"""A connection whose weight update follows a rule of its own.
+"""A connection whose weight update follows its own learning rule.
 
-Of ``y = W x`` with the error ``g`` at the output, backpropagation makes ``dW = g x^T`` and
-sends ``W^T g`` back. Here ``dW = g a^T`` with an ``a`` of the rule's choice (a trace of ``x``,
-or its projection), and ``B^T g`` is sent back with a matrix of the rule's choice.
+For ``y = W x`` with the error ``g`` at the output, backpropagation computes ``dW = g x^T`` and
+sends ``W^T g`` back. Here ``dW = g a^T`` with an ``a`` that the rule chooses (a trace of ``x``, or
+its projection), and ``B^T g`` is sent back with a matrix that the rule chooses.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ class _Linear(torch.autograd.Function):
 
 
 class PlasticConnection(Layer):
-    """A connection (``Dense``, or a convolution over time) under a learning rule.
+    """A plastic connection puts a ``Dense`` layer or a convolution over time under a learning rule.
 
     Args:
-        connection: the connection; its parameters stay its own.
+        connection: the connection, whose parameters remain its own.
         feedback: one of ``FEEDBACKS``.
-        trace_decay: decay per step of the presynaptic trace that carries the weight update
-            (online training); ``None`` for none.
-        rate_decay: decay of the weighted mean over time that carries gradients alone (training
-            through firing rates); ``None`` for none. With the same weights behind, as
-            ``RateLIF`` has them, this changes no gradient and saves ``2 (T - 1)`` of the ``3 T``
+        trace_decay: the decay per step of the presynaptic trace that carries the weight update
+            (online training), from 0 to 1; ``None`` means no trace.
+        rate_decay: the decay of the weighted mean over time that alone carries gradients (training
+            through firing rates); ``None`` means none. If the layers behind have the same weights,
+            as ``RateLIF`` does, this changes no gradient and saves ``2 (T - 1)`` of the ``3 T``
             products of a step.
 
-    ``observe``, if set, is called in training mode as ``observe(x, a)`` with the input and what
-    is to carry the weight update, and returns what does carry it.
+    ``observe``, if set, is called in training mode as ``observe(x, a)`` with the input and what is
+    to carry the weight update, and returns what does carry it.
 
     Call: as the connection's; the state is ``{"trace": [B, ...]}`` with a trace, else ``None``.
     """
@@ -72,13 +72,13 @@ class PlasticConnection(Layer):
 
     @property
     def inner(self) -> nn.Module:
-        """The module that owns the weight."""
+        """Return the module that owns the weight."""
         inner: Any = self.connection
         return inner.module if isinstance(inner, OverTime) else inner
 
     @property
     def weight(self) -> Tensor:
-        """The connection's weight."""
+        """Return the connection's weight."""
         weight: Any = self.inner.weight
         return weight
 
@@ -140,12 +140,12 @@ class PlasticConnection(Layer):
 
 
 def connections(net: nn.Module) -> dict[str, PlasticConnection]:
-    """The plastic connections of a network by name."""
+    """Return the plastic connections of a network by name."""
     return {n: m for n, m in net.named_modules() if isinstance(m, PlasticConnection)}
 
 
 def is_connection(module: nn.Module) -> bool:
-    """Whether a rule can be put under a module."""
+    """Return whether a learning rule can be put under a module."""
     convolution = (nn.Conv1d, nn.Conv2d)
     return isinstance(module, Dense) or (
         isinstance(module, OverTime) and isinstance(module.module, convolution)

@@ -23,24 +23,26 @@ def prepare(
     """Replace every dense and convolutional connection inside ``net`` by a plastic one.
 
     Recurrent connections and delays stay as they are: online training then learns them from the
-    step at hand alone, without a trace, and only backpropagation is their feedback.
+    current step alone, without a trace, and only backpropagation can be their feedback.
 
     Args:
-        net: changed in place; its parameters keep their identity.
-        training: ``"ottt"`` gives connections behind neurons a presynaptic trace; ``"bptt"``
-            and ``"dsr"`` do not.
+        net: the network, which is changed in place; its parameters keep their identity.
+        training: ``"ottt"`` gives connections behind neurons a presynaptic trace; ``"bptt"`` and
+            ``"dsr"`` do not.
         feedback: ``"backprop"``, ``"random"`` or ``"sign"``.
-        trace_decay: of the trace, per step: that of the neurons' membranes.
-        rate_decay: of the firing rates that carry the gradients of ``"dsr"``, where everything
-            behind the connections takes weighted means with it; else ``None``.
-        spikes_enter: whether what enters ``net`` is spikes; if not, its first connection has
-            no trace.
+        trace_decay: the decay of the trace per step, which should be that of the neurons'
+            membranes.
+        rate_decay: the decay of the firing rates that carry the gradients of ``"dsr"``, if
+            everything behind the connections takes weighted means with it; otherwise ``None``.
+        spikes_enter: whether the input of ``net`` is spikes; if not, its first connection has no
+            trace.
 
     Returns:
         ``net``.
 
     Raises:
-        ConfigError: another feedback than backpropagation for a ``Recurrent`` or ``Delayed`` layer.
+        ConfigError: if another feedback than backpropagation is asked for a ``Recurrent`` or
+            ``Delayed`` layer.
 
     >>> import snnsim as sn
     >>> net = prepare(sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0), sn.Dense(4, 2)),
