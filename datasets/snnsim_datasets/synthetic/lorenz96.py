@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnsim.errors import ConfigError, check_seed
+from snnsim.errors import ConfigError, check_number, check_seed
 
 LYAPUNOV_TIME = 0.6  # of the slow system with K = 8 or more and F = 8, about, in its time units
 
@@ -39,7 +39,7 @@ def lorenz96(
         forcing: ``F``.
         fast: fast variables per slow one; 0 for the system with one scale.
         h, b, c: coupling, ratio of amplitudes and of time scales.
-        dt: step of the integration; 0.01 is small enough with the values above.
+        dt: step of the integration, from 1e-8 to 1; 0.01 is small enough with the values above.
         every: integration steps between those returned.
         seed: of the starting points.
 
@@ -57,6 +57,7 @@ def lorenz96(
             f"samples {samples}, steps {steps}, every {every} must be 1 or more, size {size} 4 or "
             f"more, fast {fast} not negative and dt {dt} positive"
         )
+    check_number("dt", dt, 1e-8, 1)
     random = np.random.default_rng(check_seed(seed))
     x = forcing + random.standard_normal((samples, size))
     state = np.concatenate([x, 0.1 * random.standard_normal((samples, size * fast))], axis=1)

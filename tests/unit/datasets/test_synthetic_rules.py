@@ -245,6 +245,14 @@ def test_a_step_with_which_lorenz96_diverges_is_refused():
         lorenz96(1, 3, dt=1.0)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("dt", [1.5, 11.0, 20.0, 1e300, 5e-324, float("inf")])
+def test_a_step_that_leaves_no_time_to_reach_the_attractor_or_takes_for_ever_is_refused(dt, steps):
+    """With dt = 20 one step was the starting point, and the second 4e22."""
+    with pytest.raises(ConfigError, match="dt is .* but must be a finite number"):
+        lorenz96(1, steps, dt=dt)
+
+
 @pytest.mark.parametrize("levels", [1, 3, 8])
 def test_level_crossings_are_those_of_a_loop(levels):
     values = np.random.default_rng(8).standard_normal((2, 30, 3)).cumsum(1)
