@@ -25,7 +25,7 @@ _CLIP = re.compile(r"(\d)_(.+)_(\d+)")
 
 
 class Fetching(TypedDict, total=False):
-    """What every loader takes, without effect here: there is nothing official to download."""
+    """Every loader takes these options; here they have no effect, as nothing is downloaded."""
 
     download: bool
     progress: Any

@@ -10,23 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from snnsim.errors import DataError, check_choice
+from snnsim_datasets.tools import files
 from snnsim_datasets.tools.audio import Recordings, is_audio, read_at, warn_passed_over
 from snnsim_datasets.tools.catalogue import INFOS
-from snnsim_datasets.tools.files import (
-    DAMAGE,
-    cache,
-    cache_root,
-    digest_all,
-    fetch,
-    folder_of,
-    place_key,
-)
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import check_split, hash_fraction
 
 INFO = INFOS["gsc"]
 WORDS = INFO.classes
-
 RATE, SAMPLES = 16000, 16000
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 PROTOCOLS = ("official", "speaker")
@@ -78,7 +69,7 @@ def load(
         dt=front_end.hop_ms,
         front_end=front_end,
         one_length=True,
-        checksums={f"{folder.name}/": digest_all(folder, every)},
+        checksums={f"{folder.name}/": files.digest_all(folder, every)},
     )
 
 
@@ -93,7 +84,7 @@ def speaker_of(clip: Path) -> str:
 
 
 def _folder(root: Path | str | None, download: bool, progress) -> Path:
-    folder = folder_of(INFO.name, root)
+    folder = files.folder_of(INFO.name, root)
     for candidate in (folder / "speech_commands_v0.02", folder):
         if candidate.is_dir() and any(
             p.is_dir() and p.suffix != ".unpacking" for p in candidate.iterdir()
@@ -103,7 +94,7 @@ def _folder(root: Path | str | None, download: bool, progress) -> Path:
         raise DataError(
             f"{folder} has no folders of words; give the folder that holds them with --root"
         )
-    archive = fetch(INFO.remotes[0], folder, progress)
+    archive = files.fetch(INFO.remotes[0], folder, progress)
     target = folder / "speech_commands_v0.02"
     unpacking = folder / "speech_commands_v0.02.unpacking"
     shutil.rmtree(unpacking, ignore_errors=True)  # of an interrupted attempt
@@ -115,9 +106,9 @@ def _folder(root: Path | str | None, download: bool, progress) -> Path:
 
 def _clips(folder: Path) -> list[Path]:
     words = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name != "_background_noise_"]
-    files = [c for w in words for c in sorted(w.iterdir()) if c.is_file()]
-    warn_passed_over(folder, [c for c in files if not is_audio(c)], "recordings that can be read")
-    return [c for c in files if is_audio(c)]
+    clips = [c for w in words for c in sorted(w.iterdir()) if c.is_file()]
+    warn_passed_over(folder, [c for c in clips if not is_audio(c)], "recordings that can be read")
+    return [c for c in clips if is_audio(c)]
 
 
 def _official(folder: Path, split: str) -> tuple[list[Path], list[Path]]:
@@ -173,7 +164,7 @@ def _by_speaker(folder: Path, split: str) -> tuple[list[Path], list[Path]]:
 
 def _samples(folder: Path, clips: list[Path]) -> np.ndarray:
     """All clips as int16, one second each, memory-mapped from a cache file."""
-    name = f"gsc-{place_key(folder, clips)[:24]}-v{VERSION}.npy"
+    name = f"gsc-{files.place_key(folder, clips)[:24]}-v{VERSION}.npy"
     size = len(clips) * SAMPLES
 
     def write(path: Path) -> None:
@@ -183,7 +174,7 @@ def _samples(folder: Path, clips: list[Path]) -> np.ndarray:
 
     stored = _stored(name, size)
     if stored is None:
-        cache(name, write)
+        files.cache(name, write)
         stored = _stored(name, size)
     return _fill(np.empty(size, np.int16), clips) if stored is None else stored
 
@@ -191,9 +182,9 @@ def _samples(folder: Path, clips: list[Path]) -> np.ndarray:
 def _stored(name: str, size: int) -> np.ndarray | None:
     """What the cache has under a name; ``None`` if that is absent, damaged or of other clips."""
     try:
-        stored = np.load(cache_root() / name, mmap_mode="r")
+        stored = np.load(files.cache_root() / name, mmap_mode="r")
         return stored if stored.shape == (size,) and stored.dtype == np.int16 else None
-    except DAMAGE:
+    except files.DAMAGE:
         return None
 
 

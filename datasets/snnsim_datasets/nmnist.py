@@ -9,30 +9,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from snnsim.data.events import (
-    BinnedEvents,
-    Events,
-    bin_all,
-    in_range,
-    seconds,
-    whole_numbers,
-)
+from snnsim.data.events import BinnedEvents, Events, bin_all, in_range, seconds, whole_numbers
 from snnsim.errors import DataError
+from snnsim_datasets.tools import files
 from snnsim_datasets.tools.catalogue import INFOS
-from snnsim_datasets.tools.files import (
-    DAMAGE,
-    cached_arrays,
-    check_unpacked,
-    digest,
-    folder_of,
-    locate,
-    read_arrays,
-)
 from snnsim_datasets.tools.splits import check_split, held_out_numbers, part_of
 
 INFO = INFOS["nmnist"]
 SHAPE = (2, 34, 34)  # polarity, y, x
-CHANNELS = 2 * 34 * 34
+CHANNELS = INFO.channels
 ARRAYS = ("times", "units", "offsets", "labels")
 VERSION = 2  # of what this reader makes of an archive, and so of what is cached
 
@@ -60,7 +45,7 @@ def load(
     check_split(INFO.name, split, INFO.splits)
     part = "test" if split == "test" else "train"
     path = _locate(root, part, download, progress)
-    checksum = digest(path)
+    checksum = files.digest(path)
     events = _read(path, checksum)
     events = part_of(events, split, lambda: held_out_numbers(len(events), "snnsim-nmnist"))
     return bin_all(events, dt, 1, binning, {path.name: checksum})
@@ -96,8 +81,8 @@ def read_bin(content: bytes, name: str = "recording") -> tuple[np.ndarray, np.nd
 
 def _locate(root: Path | str | None, part: str, download: bool, progress) -> Path:
     official = f"{part.capitalize()}.zip"
-    return locate(
-        folder_of(INFO.name, root),
+    return files.locate(
+        files.folder_of(INFO.name, root),
         [f"nmnist_{part}.npz", official, f"{part}.zip"],
         next(remote for remote in INFO.remotes if remote.name == official),
         download,
@@ -106,13 +91,10 @@ def _locate(root: Path | str | None, part: str, download: bool, progress) -> Pat
 
 
 def _events(samples: Iterator[tuple[np.ndarray, np.ndarray, int]]) -> dict[str, np.ndarray]:
-    times, units, labels = [], [], []
-    for t, u, label in samples:
-        times.append(t)
-        units.append(u)
-        labels.append(label)
-    if not labels:
+    found = list(samples)
+    if not found:
         raise DataError("it holds no recordings")
+    times, units, labels = zip(*found, strict=True)
     return {
         "times": np.concatenate(times),
         "units": np.concatenate(units).astype(np.uint16),
@@ -123,7 +105,7 @@ def _events(samples: Iterator[tuple[np.ndarray, np.ndarray, int]]) -> dict[str, 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     names = ("x", "y", "p", "dt_us", "offsets", "labels")
-    data = dict(zip(names, read_arrays(path, names, "N-MNIST .npz file"), strict=True))
+    data = dict(zip(names, files.read_arrays(path, names, "N-MNIST .npz file"), strict=True))
     ranges = {"x": 34, "y": 34, "p": 2, "dt_us": 2**31}
     count = np.size(data["x"])
     x, y, p, steps = (
@@ -149,7 +131,7 @@ def _recordings(archive: zipfile.ZipFile, path: Path) -> list[str]:
     A list of contents that is damaged may lack some of them, or have them under other names.
     """
     held = archive.infolist()
-    check_unpacked(archive, path)
+    files.check_unpacked(archive, path)
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - (1 << 16) - 22, 0))  # its record and any comment
         end = file.read()
@@ -157,8 +139,8 @@ def _recordings(archive: zipfile.ZipFile, path: Path) -> list[str]:
     (count,) = struct.unpack("<H", end[10:12])
     if count not in (len(held), 0xFFFF):  # the latter: more than fit there
         raise DataError(f"{path} is corrupt: it lists {len(held)} files of {count}")
-    files = (i.filename for i in held if not i.filename.endswith("/"))
-    names = [name for name in files if not _is_beside(PurePosixPath(name))]
+    names = [i.filename for i in held if not i.filename.endswith("/")]
+    names = [name for name in names if not _is_beside(PurePosixPath(name))]
     for name in names:
         if not name.endswith(".bin"):
             raise DataError(
@@ -185,7 +167,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
                         raise DataError(f"{path}:{name} is not in a folder named by a digit")
                     times, units = read_bin(archive.read(name), f"{path}:{name}")
                     yield times, units, int(folder)
-        except DAMAGE as error:
+        except files.DAMAGE as error:
             raise DataError(f"{path} is truncated or corrupt ({error})") from error
 
     return _events(samples())
@@ -198,7 +180,7 @@ def _read(path: Path, checksum: str) -> Events:
             arrays = _read_npz(path)
         else:
             name = f"nmnist-{checksum[:24]}-v{VERSION}.npz"
-            arrays = cached_arrays(name, ARRAYS, lambda: _read_archive(path))
+            arrays = files.cached_arrays(name, ARRAYS, lambda: _read_archive(path))
         speakers = np.full(len(arrays["labels"]), -1, dtype=np.int64)
         return Events(**arrays, speakers=speakers, channels=CHANNELS, classes=INFO.classes)
     except DataError as error:

@@ -34,11 +34,6 @@ def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 SET = ImageSet(
-    INFO,
-    "svhn.npz",
-    _read,
-    mean=(0.4377, 0.4438, 0.4728),
-    std=(0.198, 0.201, 0.197),
-    flat=False,
+    INFO, "svhn.npz", _read, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197), flat=False
 )
 load = SET.load

@@ -30,7 +30,7 @@ _SIZE = re.compile(r"(?i)\b(?:riff|data|ssnd|form)[a-z ]*:\s*(\d+)\s*\(should be
 
 
 def is_audio(path: Path) -> bool:
-    """Tell whether a file is sound by its ending, in capitals or not."""
+    """Tell whether a file has the ending of a sound file that can be read, in any case."""
     return path.suffix.lower() in AUDIO
 
 

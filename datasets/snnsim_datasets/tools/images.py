@@ -169,7 +169,13 @@ Reader = Callable[[Path, str], tuple[np.ndarray, np.ndarray]]
 def cifar_reader(
     info: Info, *, train: Sequence[str], test: Sequence[str], label_bytes: int
 ) -> Reader:
-    """Return what reads a binary CIFAR archive, given its members and bytes of label per image."""
+    """Return a reader of a binary CIFAR archive.
+
+    Args:
+        info: facts about the set, whose first file is the archive.
+        train, test: names of the members of the archive that make up each part.
+        label_bytes: number of bytes of label before each image; the last one is the class.
+    """
     members = {"train": train, "test": test}
 
     def read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
