@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -114,15 +115,16 @@ def lorenz96(
     return found
 
 
-def _scale(fast: FastScale | int, former: dict[str, float]) -> FastScale | None:
+def _scale(fast: FastScale | int, former: dict[str, Any]) -> FastScale | None:
     """The fast variables, whose constants were once arguments of their own."""
     for name in former.keys() - {"h", "b", "c"}:
         raise TypeError(f"lorenz96() got an unexpected keyword argument {name!r}")
     if former:
+        count = fast.count if isinstance(fast, FastScale) else short(fast)
         given = ", ".join(f"{name}={value!r}" for name, value in former.items())
         warnings.warn(
-            f"{', '.join(former)} of lorenz96 belong to its fast variables now; give "
-            f"fast=FastScale({short(fast)}, {given}), the old way works for one more release",
+            f"{', '.join(former)} of lorenz96 belong to its fast variables now: give "
+            f"fast=FastScale({count}, {given}); the old arguments work for one more release",
             FutureWarning,
             stacklevel=3,
         )
