@@ -18,7 +18,7 @@ __all__ = ["get", "info", "load", "names"]
 
 
 def names() -> list[str]:
-    """Names of all data sets.
+    """Return the names of all data sets.
 
     >>> "spoken-digits" in names()
     True
@@ -28,19 +28,20 @@ def names() -> list[str]:
 
 
 def get(name: str) -> ModuleType:
-    """The module of a data set, with ``INFO`` and ``load``."""
+    """Return the module of a data set, with ``INFO`` and ``load``."""
     check_choice("data set", name, names())
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
 def info(name: str) -> Info:
-    """What a data set says of itself, if it is in the catalogue without importing what reads it.
+    """Return the facts about a data set; if the catalogue has it, its module is not imported.
 
     >>> info("shd").channels
     700
     """
-    found: Info | None = INFOS.get(name)
-    return found if found is not None else get(name).INFO
+    check_choice("data set", name, names())
+    found: Info = INFOS[name] if name in INFOS else get(name).INFO
+    return found
 
 
 def load(name: str, split: str, root: Any = None, **options: Any) -> Any:

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from snnsim.data.events import BinnedEvents
 from snnsim.errors import DataError, check_choice
-from snnsim_datasets.tools.audio import Recordings, is_audio, read_audio, warn_passed_over
-from snnsim_datasets.tools.catalogue import FSDD as INFO
-from snnsim_datasets.tools.cochlear_sets import ENDINGS, load_by_speaker, locate
-from snnsim_datasets.tools.files import default_root, digest_all, find
+from snnsim_datasets.tools.audio import Recordings, is_audio, read_at, warn_passed_over
+from snnsim_datasets.tools.catalogue import INFOS
+from snnsim_datasets.tools.cochlear_sets import ENDINGS, CochlearSet
+from snnsim_datasets.tools.files import digest_all, find, folder_of
 from snnsim_datasets.tools.mel import MelFrontEnd
-from snnsim_datasets.tools.splits import check_split, held_out_speakers
+from snnsim_datasets.tools.splits import by_speaker, check_split
 
+INFO = INFOS["fsdd"]
 RATE = 8000
 FORMS = ("auto", "spikes", "audio")
-
-
+SPIKES = CochlearSet(INFO)
 _CLIP = re.compile(r"(\d)_(.+)_(\d+)")
+
+
+class Fetching(TypedDict, total=False):
+    """Every loader takes these options; here they have no effect, as nothing is downloaded."""
+
+    download: bool
+    progress: Any
 
 
 def load(
@@ -32,8 +40,7 @@ def load(
     pool: int = 5,
     binning: str = "grid",
     n_mels: int = 140,
-    download: bool = True,
-    progress=None,
+    **fetching: Unpack[Fetching],
 ) -> BinnedEvents | Recordings:
     """Load a split.
 
@@ -41,16 +48,18 @@ def load(
         split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
         root: folder of the spike files or of ``recordings/``.
         form: ``"spikes"``, ``"audio"``, or ``"auto"`` for whichever the root holds.
-        dt, pool, binning: as in :func:`snnsim_datasets.shd.load`, for spikes.
-        n_mels: number of mel bands, for audio.
+        dt, pool, binning: as in :func:`snnsim_datasets.shd.load`; for spikes only.
+        n_mels: number of mel bands; for audio only.
+        fetching: see :class:`Fetching`.
     """
+    for name in fetching.keys() - Fetching.__annotations__.keys():
+        raise TypeError(f"load() got an unexpected keyword argument {name!r}")
     check_split(INFO.name, split, INFO.splits)
     check_choice("form", form, FORMS)
-    folder = default_root(INFO.name) if root is None else Path(root)
+    folder = folder_of(INFO.name, root)
     has_spikes = find(folder, ["fsdd_train" + ending for ending in ENDINGS]) is not None
     if form == "spikes" or (form == "auto" and has_spikes):
-        paths = [locate(INFO, f"fsdd_{part}", folder, False) for part in ("train", "test")]
-        return load_by_speaker(INFO, split, *paths, dt=dt, pool=pool, binning=binning)
+        return SPIKES.load(split, folder, dt=dt, pool=pool, binning=binning)
     return _load_audio(split, folder, n_mels)
 
 
@@ -69,13 +78,11 @@ def _load_audio(split: str, folder: Path, n_mels: int) -> Recordings:
     names = sorted({m.group(2) for _, m in found})
     labels = np.asarray([int(m.group(1)) for _, m in found], dtype=np.int64)
     speakers = np.asarray([names.index(m.group(2)) for _, m in found], dtype=np.int64)
-    test = np.asarray([int(m.group(3)) < 5 for _, m in found])
-    chosen = test if split == "test" else ~test
+    chosen = np.flatnonzero([(int(m.group(3)) < 5) == (split == "test") for _, m in found])
     if split in ("train", "validation"):
-        held = np.isin(speakers, held_out_speakers(speakers[~test]))
-        chosen = chosen & (held if split == "validation" else ~held)
-    kept = [path for (path, _), keep in zip(found, chosen, strict=True) if keep]
-    clips = [_read(path) for path in kept]
+        held = by_speaker(speakers[chosen])
+        chosen = chosen[held if split == "validation" else ~held]
+    clips = [read_at(found[i][0], RATE) for i in chosen]
     if not clips:
         raise DataError(f"{folder} has no recordings for split {split!r}")
     front_end = MelFrontEnd(RATE, RATE, n_mels)
@@ -91,10 +98,3 @@ def _load_audio(split: str, folder: Path, n_mels: int) -> Recordings:
         one_length=False,
         checksums={f"{folder.name}/": digest_all(folder, sorted(taken))},
     )
-
-
-def _read(path: Path) -> np.ndarray:
-    samples, rate = read_audio(path)
-    if rate != RATE:
-        raise DataError(f"{path} is sampled at {rate} Hz but {RATE} Hz was expected")
-    return samples

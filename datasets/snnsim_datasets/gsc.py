@@ -10,28 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from snnsim.errors import DataError, check_choice
-from snnsim_datasets.tools.audio import Recordings, is_audio, read_audio, warn_passed_over
-from snnsim_datasets.tools.catalogue import GSC as INFO
-from snnsim_datasets.tools.catalogue import WORDS
-from snnsim_datasets.tools.files import (
-    DAMAGE,
-    atomic,
-    cache_root,
-    default_root,
-    digest_all,
-    fetch,
-    stamp_of,
-    warn_uncached,
-)
+from snnsim_datasets.tools import files
+from snnsim_datasets.tools.audio import Recordings, is_audio, read_at, warn_passed_over
+from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import check_split, hash_fraction
 
+INFO = INFOS["gsc"]
+WORDS = INFO.classes
 RATE, SAMPLES = 16000, 16000
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 PROTOCOLS = ("official", "speaker")
 VERSION = 2  # of what is cached of clips
-
-
 _CLIP = re.compile(r"(?:[a-z]+_)?([0-9a-f]{6,8})_nohash_\d+")
 
 
@@ -54,15 +44,15 @@ def load(
         n_mels: number of mel bands.
         f_max: upper end of the bands in Hz; ``None`` is the Nyquist frequency, 4000; the
             published front end has 14000 (see :mod:`snnsim_datasets.tools.mel`).
-        download: whether to fetch and unpack the archive if the root is absent.
+        download: whether to fetch and unpack the archive if no root is given and the default
+            folder has no clips.
         progress: optional function of (bytes so far, bytes in all).
     """
     check_split(INFO.name, split, INFO.splits)
     check_choice("protocol", protocol, PROTOCOLS)
     folder = _folder(root, download, progress)
-    clips = _official(folder, split) if protocol == "official" else _by_speaker(folder, split)
-    names = WORDS if protocol == "official" else tuple(sorted({c.parent.name for c in clips[1]}))
-    chosen = clips[0]
+    chosen, every = (_official if protocol == "official" else _by_speaker)(folder, split)
+    names = WORDS if protocol == "official" else tuple(sorted({c.parent.name for c in every}))
     if not chosen:
         raise DataError(f"{folder} has no clips for split {split!r}")
     front_end = MelFrontEnd(RATE, 8000, n_mels, f_max=f_max)
@@ -79,12 +69,12 @@ def load(
         dt=front_end.hop_ms,
         front_end=front_end,
         one_length=True,
-        checksums={f"{folder.name}/": digest_all(folder, clips[1])},
+        checksums={f"{folder.name}/": files.digest_all(folder, every)},
     )
 
 
 def speaker_of(clip: Path) -> str:
-    """The speaker's hash in a clip's name; clips without one are their own speaker.
+    """Return the speaker's hash in a clip's name; a clip without one is its own speaker.
 
     >>> speaker_of(Path("on/a60a09cf_nohash_1.flac")), speaker_of(Path("_silence_/12.flac"))
     ('a60a09cf', '12')
@@ -94,15 +84,17 @@ def speaker_of(clip: Path) -> str:
 
 
 def _folder(root: Path | str | None, download: bool, progress) -> Path:
-    folder = default_root(INFO.name) if root is None else Path(root)
+    folder = files.folder_of(INFO.name, root)
     for candidate in (folder / "speech_commands_v0.02", folder):
         if candidate.is_dir() and any(
             p.is_dir() and p.suffix != ".unpacking" for p in candidate.iterdir()
         ):
             return candidate
     if not download or root is not None:
-        raise DataError(f"{folder} has no word folders; give the folder that has, with --root")
-    archive = fetch(INFO.remotes[0], folder, progress)
+        raise DataError(
+            f"{folder} has no folders of words; give the folder that holds them with --root"
+        )
+    archive = files.fetch(INFO.remotes[0], folder, progress)
     target = folder / "speech_commands_v0.02"
     unpacking = folder / "speech_commands_v0.02.unpacking"
     shutil.rmtree(unpacking, ignore_errors=True)  # of an interrupted attempt
@@ -114,9 +106,9 @@ def _folder(root: Path | str | None, download: bool, progress) -> Path:
 
 def _clips(folder: Path) -> list[Path]:
     words = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name != "_background_noise_"]
-    files = [c for w in words for c in sorted(w.iterdir()) if c.is_file()]
-    warn_passed_over(folder, [c for c in files if not is_audio(c)], "recordings that can be read")
-    return [c for c in files if is_audio(c)]
+    clips = [c for w in words for c in sorted(w.iterdir()) if c.is_file()]
+    warn_passed_over(folder, [c for c in clips if not is_audio(c)], "recordings that can be read")
+    return [c for c in clips if is_audio(c)]
 
 
 def _official(folder: Path, split: str) -> tuple[list[Path], list[Path]]:
@@ -172,27 +164,28 @@ def _by_speaker(folder: Path, split: str) -> tuple[list[Path], list[Path]]:
 
 def _samples(folder: Path, clips: list[Path]) -> np.ndarray:
     """All clips as int16, one second each, memory-mapped from a cache file."""
-    import hashlib
-
-    stamp = stamp_of([str(c.relative_to(folder)) for c in clips], clips)
-    key = hashlib.sha256(f"{folder.resolve()}\n{stamp}".encode()).hexdigest()[:24]
+    name = f"gsc-{files.place_key(folder, clips)[:24]}-v{VERSION}.npy"
     size = len(clips) * SAMPLES
+
+    def write(path: Path) -> None:
+        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.int16, shape=(size,))
+        _fill(out, clips)
+        out.flush()
+
+    stored = _stored(name, size)
+    if stored is None:
+        files.cache(name, write)
+        stored = _stored(name, size)
+    return _fill(np.empty(size, np.int16), clips) if stored is None else stored
+
+
+def _stored(name: str, size: int) -> np.ndarray | None:
+    """What the cache has under a name; ``None`` if that is absent, damaged or of other clips."""
     try:
-        cached = cache_root() / f"gsc-{key}-v{VERSION}.npy"
-        stored = np.load(cached, mmap_mode="r")
-        if stored.shape == (size,) and stored.dtype == np.int16:
-            return stored
-    except DAMAGE:
-        pass  # absent or damaged: read the clips again
-    try:
-        with atomic(cache_root() / f"gsc-{key}-v{VERSION}.npy") as temporary:
-            out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=(size,))
-            _fill(out, clips)
-            out.flush()
-        return np.load(cache_root() / f"gsc-{key}-v{VERSION}.npy", mmap_mode="r")
-    except (OSError, RuntimeError) as error:
-        warn_uncached(error)
-        return _fill(np.empty(size, np.int16), clips)
+        stored = np.load(files.cache_root() / name, mmap_mode="r")
+        return stored if stored.shape == (size,) and stored.dtype == np.int16 else None
+    except files.DAMAGE:
+        return None
 
 
 def _fill(out: np.ndarray, clips: list[Path]) -> np.ndarray:
@@ -202,8 +195,6 @@ def _fill(out: np.ndarray, clips: list[Path]) -> np.ndarray:
 
 
 def one_second(clip: Path) -> np.ndarray:
-    """The first second of a clip, with silence behind a shorter one."""
-    samples, rate = read_audio(clip)
-    if rate != RATE:
-        raise DataError(f"{clip} is sampled at {rate} Hz but {RATE} Hz was expected")
+    """Return the first second of a clip, with silence behind a shorter one."""
+    samples = read_at(clip, RATE)
     return np.pad(samples[:SAMPLES], (0, max(0, SAMPLES - len(samples))))

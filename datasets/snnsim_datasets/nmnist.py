@@ -9,29 +9,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from snnsim.data.events import (
-    BinnedEvents,
-    Events,
-    bin_all,
-    in_range,
-    seconds,
-    whole_numbers,
-)
-from snnsim.data.limits import check_bytes
+from snnsim.data.events import BinnedEvents, Events, bin_all, in_range, seconds, whole_numbers
 from snnsim.errors import DataError
-from snnsim_datasets.tools.catalogue import NMNIST as INFO
-from snnsim_datasets.tools.files import (
-    DAMAGE,
-    cached_arrays,
-    default_root,
-    digest,
-    fetch,
-    find,
-)
-from snnsim_datasets.tools.splits import check_split, hash_fraction
+from snnsim_datasets.tools import files
+from snnsim_datasets.tools.catalogue import INFOS
+from snnsim_datasets.tools.splits import check_split, held_out_numbers, part_of
 
+INFO = INFOS["nmnist"]
 SHAPE = (2, 34, 34)  # polarity, y, x
-CHANNELS = 2 * 34 * 34
+CHANNELS = INFO.channels
 ARRAYS = ("times", "units", "offsets", "labels")
 VERSION = 2  # of what this reader makes of an archive, and so of what is cached
 
@@ -51,25 +37,32 @@ def load(
         split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
         root: folder with ``Train.zip`` and ``Test.zip``, or with ``nmnist_train.npz`` and
             ``nmnist_test.npz`` (arrays ``x y p dt_us offsets labels``).
-        dt: step in ms.
-        binning, download, progress: as in :func:`snnsim_datasets.shd.load`.
+        dt: length of a time step in ms.
+        binning: how events become steps; see :func:`snnsim.data.events.bin_events`.
+        download: whether to fetch a missing archive from the official source.
+        progress: optional function of (bytes so far, bytes in all).
     """
     check_split(INFO.name, split, INFO.splits)
     part = "test" if split == "test" else "train"
     path = _locate(root, part, download, progress)
-    checksum = digest(path)
+    checksum = files.digest(path)
     events = _read(path, checksum)
-    if split in ("train", "validation"):
-        at = np.asarray([hash_fraction(str(i), "snnsim-nmnist") for i in range(len(events))])
-        events = events.subset(at < 0.1 if split == "validation" else at >= 0.1)
+    events = part_of(events, split, lambda: held_out_numbers(len(events), "snnsim-nmnist"))
     return bin_all(events, dt, 1, binning, {path.name: checksum})
 
 
 def read_bin(content: bytes, name: str = "recording") -> tuple[np.ndarray, np.ndarray]:
-    """Times (seconds) and channels of one recording in the 40-bit format of N-MNIST.
+    """Decode one recording in the 40-bit format of N-MNIST.
 
-    Five bytes per event: x, y, and 24 bits of polarity (highest) and microseconds. An event
-    with y = 240 is no event but says that the clock overflowed.
+    An event has five bytes: x, y, and 24 bits of polarity (highest) and microseconds. One with
+    y = 240 is no event but says that the clock overflowed.
+
+    Args:
+        content: the bytes of the recording.
+        name: what the recording is called in an error.
+
+    Returns:
+        Times in seconds, ascending, and channels ``0 .. 2311`` of the events.
     """
     if len(content) % 5:
         raise DataError(f"{name} has {len(content)} bytes, not a multiple of 5: it is truncated")
@@ -87,25 +80,21 @@ def read_bin(content: bytes, name: str = "recording") -> tuple[np.ndarray, np.nd
 
 
 def _locate(root: Path | str | None, part: str, download: bool, progress) -> Path:
-    folder = default_root(INFO.name) if root is None else Path(root)
-    title = part.capitalize()
-    found = find(folder, [f"nmnist_{part}.npz", f"{title}.zip", f"{part}.zip"])
-    if found is not None:
-        return found
-    if not download:
-        raise DataError(f"no {title}.zip in {folder}; allow the download or give --root")
-    remote = next(r for r in INFO.remotes if r.name == f"{title}.zip")
-    return fetch(remote, folder, progress)
+    official = f"{part.capitalize()}.zip"
+    return files.locate(
+        files.folder_of(INFO.name, root),
+        [f"nmnist_{part}.npz", official, f"{part}.zip"],
+        next(remote for remote in INFO.remotes if remote.name == official),
+        download,
+        progress,
+    )
 
 
 def _events(samples: Iterator[tuple[np.ndarray, np.ndarray, int]]) -> dict[str, np.ndarray]:
-    times, units, labels = [], [], []
-    for t, u, label in samples:
-        times.append(t)
-        units.append(u)
-        labels.append(label)
-    if not labels:
+    found = list(samples)
+    if not found:
         raise DataError("it holds no recordings")
+    times, units, labels = zip(*found, strict=True)
     return {
         "times": np.concatenate(times),
         "units": np.concatenate(units).astype(np.uint16),
@@ -115,14 +104,8 @@ def _events(samples: Iterator[tuple[np.ndarray, np.ndarray, int]]) -> dict[str, 
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    size = path.stat().st_size
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_bytes(str(path), sum(i.file_size for i in archive.infolist()), size)
-        with np.load(path) as stored:
-            data = {name: stored[name] for name in ("x", "y", "p", "dt_us", "offsets", "labels")}
-    except DAMAGE as error:
-        raise DataError(f"{path} is not a readable N-MNIST .npz file ({error})") from error
+    names = ("x", "y", "p", "dt_us", "offsets", "labels")
+    data = dict(zip(names, files.read_arrays(path, names, "N-MNIST .npz file"), strict=True))
     ranges = {"x": 34, "y": 34, "p": 2, "dt_us": 2**31}
     count = np.size(data["x"])
     x, y, p, steps = (
@@ -148,7 +131,7 @@ def _recordings(archive: zipfile.ZipFile, path: Path) -> list[str]:
     A list of contents that is damaged may lack some of them, or have them under other names.
     """
     held = archive.infolist()
-    check_bytes(str(path), sum(i.file_size for i in held), path.stat().st_size)
+    files.check_unpacked(archive, path)
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - (1 << 16) - 22, 0))  # its record and any comment
         end = file.read()
@@ -156,11 +139,14 @@ def _recordings(archive: zipfile.ZipFile, path: Path) -> list[str]:
     (count,) = struct.unpack("<H", end[10:12])
     if count not in (len(held), 0xFFFF):  # the latter: more than fit there
         raise DataError(f"{path} is corrupt: it lists {len(held)} files of {count}")
-    files = (i.filename for i in held if not i.filename.endswith("/"))
-    names = [name for name in files if not _is_beside(PurePosixPath(name))]
+    names = [i.filename for i in held if not i.filename.endswith("/")]
+    names = [name for name in names if not _is_beside(PurePosixPath(name))]
     for name in names:
         if not name.endswith(".bin"):
-            raise DataError(f"{path}:{name} is no recording, which ends in .bin")
+            raise DataError(
+                f"{path}:{name} is not a recording, whose name ends in .bin; remove it from the "
+                "archive"
+            )
     return names
 
 
@@ -181,7 +167,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
                         raise DataError(f"{path}:{name} is not in a folder named by a digit")
                     times, units = read_bin(archive.read(name), f"{path}:{name}")
                     yield times, units, int(folder)
-        except DAMAGE as error:
+        except files.DAMAGE as error:
             raise DataError(f"{path} is truncated or corrupt ({error})") from error
 
     return _events(samples())
@@ -194,7 +180,7 @@ def _read(path: Path, checksum: str) -> Events:
             arrays = _read_npz(path)
         else:
             name = f"nmnist-{checksum[:24]}-v{VERSION}.npz"
-            arrays = cached_arrays(name, ARRAYS, lambda: _read_archive(path))
+            arrays = files.cached_arrays(name, ARRAYS, lambda: _read_archive(path))
         speakers = np.full(len(arrays["labels"]), -1, dtype=np.int64)
         return Events(**arrays, speakers=speakers, channels=CHANNELS, classes=INFO.classes)
     except DataError as error:

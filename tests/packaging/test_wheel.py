@@ -36,6 +36,7 @@ def test_data_configs_and_type_markers_are_packed(wheel):
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     for part in ("train", "test"):
         assert f"snnsim_datasets/data/spoken_digits_{part}.h5.gz" in names
+    assert "snnsim_datasets/tools/catalogue.toml" in names
     configs = {
         str(path.relative_to(ROOT / "experiments"))
         for path in (ROOT / "experiments" / "snnsim_experiments").glob("*/*.toml")

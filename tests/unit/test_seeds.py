@@ -29,7 +29,7 @@ def seeded() -> dict:
         known = inspect.signature(function).parameters
         if "seed" not in known:
             continue
-        required = [p for p in known.values() if p.default is p.empty]
+        required = [p for p in known.values() if p.default is p.empty and p.kind != p.VAR_KEYWORD]
         values = [load("spoken-digits", "test") if p.name == "data" else lag[p.name]
                   for p in required]  # fmt: skip
         made[name] = lambda seed, f=function, v=values: f(*v, seed=seed)

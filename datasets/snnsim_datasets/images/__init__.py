@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from types import ModuleType
 from typing import Any
 
 from snnsim.errors import check_choice
+from snnsim.registry import names_in
 
 __all__ = ["get", "load", "names"]
 
 
 def names() -> list[str]:
-    """Names of all image sets.
+    """Return the names of all image sets.
 
     >>> "mnist" in names()
     True
     """
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__))
+    return names_in(__path__)
 
 
 def get(name: str) -> ModuleType:
-    """The module of an image set, with ``INFO`` and ``load``."""
+    """Return the module of an image set, with ``INFO`` and ``load``."""
     check_choice("image set", name, names())
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
 

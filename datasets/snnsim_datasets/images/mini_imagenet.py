@@ -9,24 +9,11 @@ from typing import Any
 import numpy as np
 
 from snnsim.errors import DataError
+from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.files import DAMAGE, find
-from snnsim_datasets.tools.images import SPLITS, ImageSet
-from snnsim_datasets.tools.info import Info
+from snnsim_datasets.tools.images import ImageSet
 
-INFO = Info(
-    name="mini-imagenet",
-    title="miniImageNet",
-    kind="84 x 84 colour images of 100 classes; 50000 training and 10000 test images",
-    channels=21168,
-    classes=tuple(f"class {i}" for i in range(100)),
-    splits=SPLITS,
-    licence="ImageNet's: research and education only",
-    citation="Vinyals et al. 2016, arXiv:1606.04080; split into 500 and 100 images per class as "
-    "in Ebrahimi et al. 2020, arXiv:2003.09553",
-    note="There is no official download: put train.pkl and test.pkl (dictionaries with 'images' "
-    "[n, 84, 84, 3] and 'labels'), or mini_imagenet.npz, into the folder. 'validation' is a tenth "
-    "of the training part, chosen by a hash of the image's number ('train_all' is the whole).",
-)
+INFO = INFOS["mini-imagenet"]
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -34,13 +21,8 @@ class _ArraysOnly(pickle.Unpickler):
 
     allowed = {("_codecs", "encode")} | {
         (module, name)
-        for start in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
-        for module, name in (
-            (start, "_reconstruct"),
-            (start, "scalar"),
-            (start, "ndarray"),
-            (start, "dtype"),
-        )
+        for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
+        for name in ("_reconstruct", "scalar", "ndarray", "dtype")
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -81,8 +63,8 @@ SET = ImageSet(
     INFO,
     "mini_imagenet.npz",
     _read,
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
     flat=False,
     files=("train.pkl", "test.pkl"),
 )

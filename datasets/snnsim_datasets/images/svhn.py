@@ -9,29 +9,12 @@ import numpy as np
 
 from snnsim.data.limits import check_bytes
 from snnsim.errors import DataError
-from snnsim_datasets.tools.files import DAMAGE, Remote
-from snnsim_datasets.tools.images import SPLITS, ImageSet
-from snnsim_datasets.tools.info import Info
+from snnsim_datasets.tools.catalogue import INFOS
+from snnsim_datasets.tools.files import DAMAGE
+from snnsim_datasets.tools.images import ImageSet
 
+INFO = INFOS["svhn"]
 WIDEST = 8  # bytes of a number
-_URL = "http://ufldl.stanford.edu/housenumbers/"
-
-INFO = Info(
-    name="svhn",
-    title="SVHN",
-    kind="32 x 32 colour images of digits; 73257 training and 26032 test images",
-    channels=3072,
-    classes=tuple("0123456789"),
-    splits=SPLITS,
-    licence="for non-commercial use",
-    citation="Netzer, Wang, Coates, Bissacco, Wu & Ng 2011",
-    remotes=(
-        Remote("train_32x32.mat", (_URL + "train_32x32.mat",), "e26dedcc434d2e4c54c9b2d4a06d8373"),
-        Remote("test_32x32.mat", (_URL + "test_32x32.mat",), "eb5a983be6a315427106f1b164d9cef3"),
-    ),
-    note="The .mat files need scipy (pip install scipy). 'validation' is a tenth of the training "
-    "part, chosen by a hash of the image's number ('train_all' is the whole).",
-)
 
 
 def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -50,5 +33,7 @@ def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(pixels), labels.astype(np.int64)
 
 
-SET = ImageSet(INFO, "svhn.npz", _read, (0.4377, 0.4438, 0.4728), (0.198, 0.201, 0.197), flat=False)
+SET = ImageSet(
+    INFO, "svhn.npz", _read, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197), flat=False
+)
 load = SET.load

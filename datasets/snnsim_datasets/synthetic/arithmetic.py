@@ -14,22 +14,22 @@ import numpy as np
 import torch
 
 from snnsim.data.protocol import Batch, DataSet, chosen, describe
-from snnsim.errors import ConfigError, check_seed
+from snnsim.errors import ConfigError, DataError, check_seed, check_size
 
 DIGITS = 10
 
 
 @dataclass(frozen=True)
 class SpokenSums(DataSet):
-    """Pairs of recordings of a data set whose first ten classes are the digits 0 to 9.
+    """Sums are pairs of recordings of a data set whose first ten classes are the digits 0 to 9.
 
     Attributes:
         data: the data set.
         pairs: number of pairs.
         held_out: whether the pairs of digits are those that training does not see: 40 of the
             100, the same for every seed.
-        gap: silent steps between the two.
-        seed: of the choice.
+        gap: number of silent steps between the two.
+        seed: seed of the choice of digits and recordings.
 
     >>> from snnsim_datasets import load
     >>> sums = SpokenSums(load("spoken-digits", "validation"), 8)
@@ -46,16 +46,18 @@ class SpokenSums(DataSet):
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        check_size("pairs", self.pairs)
+        check_size("gap", self.gap, 0)
         classes = describe(self.data).classes
-        if self.pairs < 1 or self.gap < 0 or len(classes) < DIGITS:
+        if len(classes) < DIGITS:
             raise ConfigError(
-                f"pairs is {self.pairs} (1 or more), gap {self.gap} (not negative), and the data "
-                f"have {len(classes)} classes ({DIGITS} digits are needed)"
+                f"the data have {len(classes)} classes but {DIGITS} digits are needed; give data "
+                "whose first ten classes are the digits 0 to 9"
             )
 
     @cached_property
     def digits(self) -> list[tuple[int, int]]:
-        """The two digits of every pair."""
+        """Return the two digits of every pair."""
         grid = np.random.default_rng(7).permutation(DIGITS**2)
         allowed = grid[60:] if self.held_out else grid[:60]
         chosen = np.random.default_rng([self.seed, self.pairs]).choice(allowed, self.pairs)
@@ -63,10 +65,16 @@ class SpokenSums(DataSet):
 
     @cached_property
     def places(self) -> np.ndarray:
-        """The recordings of every pair, ``[pairs, 2]``."""
+        """Return the numbers of the two recordings of every pair, ``[pairs, 2]``."""
         random = np.random.default_rng([self.seed, self.pairs, 1])
         labels = np.asarray(describe(self.data).labels)
         of = [np.flatnonzero(labels == digit) for digit in range(DIGITS)]
+        absent = {digit for pair in self.digits for digit in pair if not len(of[digit])}
+        if absent:
+            raise DataError(
+                f"the data have no recording of {', '.join(map(str, sorted(absent)))}; give data "
+                "with labels that have every digit"
+            )
         return np.asarray([[random.choice(of[d]) for d in pair] for pair in self.digits])
 
     def __len__(self) -> int:
@@ -74,32 +82,32 @@ class SpokenSums(DataSet):
 
     @property
     def channels(self) -> int:
-        """Of the data."""
+        """Return the number of channels of the data."""
         return describe(self.data).channels
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Last digits of sums."""
+        """Return the last digits of sums."""
         return tuple(map(str, range(DIGITS)))
 
     @property
     def dt(self) -> float:
-        """Step in ms."""
+        """Return the length of a step in ms."""
         return float(self.data.dt)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """``[pairs]``."""
+        """Return the last digit of the sum of every pair, ``[pairs]``."""
         return np.asarray([sum(pair) % DIGITS for pair in self.digits], dtype=np.int64)
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Steps of every pair."""
+        """Return the number of steps of every pair."""
         each = np.asarray(self.data.lengths)[self.places]
         return np.asarray(each.sum(1) + self.gap, dtype=np.int64)
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Some pairs, zero-padded to the longest of them (or to ``steps``)."""
+        """Return some pairs, padded with zeros to the longest of them (or to ``steps``)."""
         indices = chosen(indices, len(self))
         lengths = self.lengths[indices]
         frames = int(lengths.max()) if steps is None else steps

@@ -9,13 +9,18 @@ from __future__ import annotations
 import numpy as np
 
 from snnsim.data import Arrays
-from snnsim.errors import ConfigError, check_seed
+from snnsim.errors import check_seed, check_size
 
 
 def parity(memory: int, samples: int, seed: int = 0) -> Arrays:
-    """Is the number of ones among the last ``memory`` bits odd?
+    """Make sequences that ask whether the number of ones among the last ``memory`` bits is odd.
 
-    The share of ones is drawn anew, uniformly, for every sequence.
+    The fraction of ones is drawn again, uniformly, for every sequence.
+
+    Args:
+        memory: number of bits that decide, 1 or more.
+        samples: number of sequences.
+        seed: seed of bits and lengths.
 
     >>> data = parity(3, 4)
     >>> batch = data.batch([0])
@@ -30,7 +35,14 @@ def parity(memory: int, samples: int, seed: int = 0) -> Arrays:
 
 
 def match_to_sample(memory: int, samples: int, seed: int = 0) -> Arrays:
-    """Is the last bit the same as the one ``memory - 1`` steps before it? Half of the bits are 1.
+    """Make sequences that ask whether the last bit equals the one ``memory - 1`` steps before it.
+
+    About half of the bits are 1.
+
+    Args:
+        memory: number of the last bits of which the first and the last are compared, 1 or more.
+        samples: number of sequences.
+        seed: seed of bits and lengths.
 
     >>> data = match_to_sample(2, 4)
     >>> batch = data.batch([0])
@@ -45,8 +57,8 @@ def match_to_sample(memory: int, samples: int, seed: int = 0) -> Arrays:
 
 
 def _lengths(memory: int, samples: int, seed: int):
-    if memory < 1 or samples < 1:
-        raise ConfigError(f"memory is {memory} and samples {samples}, but both must be 1 or more")
+    check_size("memory", memory)
+    check_size("samples", samples)
     random = np.random.default_rng([check_seed(seed), memory])
     lengths = random.integers(memory + 2, 4 * memory + 3, samples)
     return random, lengths, int(lengths.max())
@@ -60,4 +72,4 @@ def _last(bits: np.ndarray, lengths: np.ndarray, memory: int) -> np.ndarray:
 def _sequences(bits, lengths, labels, classes) -> Arrays:
     inside = np.arange(bits.shape[1]) < lengths[:, None]
     x = (bits & inside).astype(np.float32)[:, :, None]
-    return Arrays(x, labels.astype(np.int64), lengths.astype(np.int64), classes)
+    return Arrays(x, labels.astype(np.int64), lengths, classes)

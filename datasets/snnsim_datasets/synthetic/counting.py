@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from snnsim.data import Arrays
-from snnsim.errors import ConfigError, check_seed
+from snnsim.errors import check_seed, check_size
 
 
 def counting(
@@ -22,25 +22,27 @@ def counting(
     chunk: int = 1,
     seed: int = 0,
 ) -> Arrays:
-    """How many of the symbols are "a"? From none to ``most``, each as often, at random places.
+    """Make sequences that ask how many of their symbols are "a".
+
+    Counts from 0 to ``most`` are equally likely, and the places are random.
 
     Args:
         samples: number of sequences.
-        shortest, longest: numbers of symbols.
-        most: largest count; at most ``shortest``.
-        chunk: symbols per step; a step is one-hot over all their combinations (a last one that
-            is not full is filled with "b").
-        seed: of everything.
+        shortest, longest: smallest and largest number of symbols of a sequence.
+        most: largest count, from 1 to ``shortest``.
+        chunk: number of symbols per step, at most 8; a step is one-hot over all their
+            combinations (a last one that is not full is filled with "b").
+        seed: seed of lengths, counts and places.
 
     >>> data = counting(4, chunk=2)
     >>> data.channels, len(data.classes)
     (4, 10)
     """
-    if not 1 <= most <= shortest <= longest or min(samples, chunk) < 1 or chunk > 8:
-        raise ConfigError(
-            f"most is {most}, lengths are {shortest} .. {longest}, samples {samples}, chunk "
-            f"{chunk}; all must be 1 or more, the first three in order, and chunk at most 8"
-        )
+    check_size("samples", samples)
+    check_size("longest", longest)
+    check_size("shortest", shortest, 1, longest)
+    check_size("most", most, 1, shortest)
+    check_size("chunk", chunk, 1, 8)
     random = np.random.default_rng([check_seed(seed), longest])
     sizes = random.integers(shortest, longest + 1, samples)
     width = -(-longest // chunk) * chunk
@@ -54,4 +56,4 @@ def counting(
     x = np.eye(2**chunk, dtype=np.float32)[tokens]
     x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
     names = tuple(map(str, range(most + 1)))
-    return Arrays(x, labels.astype(np.int64), lengths.astype(np.int64), names)
+    return Arrays(x, labels, lengths, names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from snnsim.data import Arrays
-from snnsim.errors import ConfigError, check_seed
+from snnsim.errors import check_number, check_seed, check_size
 
 SHOWN = 3  # steps that a pattern lasts
 
@@ -22,25 +22,25 @@ def delayed_recall(
     noise: float = 0.02,
     seed: int = 0,
 ) -> Arrays:
-    """A pattern, ``lag`` steps of noise, and a cue on the last channel.
+    """Make sequences of a pattern, ``lag`` steps of noise, and a cue that asks which it was.
 
     Args:
-        lag: steps between the end of the pattern and the cue.
+        lag: number of steps between the end of the pattern and the cue, 0 or more.
         samples: number of sequences.
-        patterns: to be told apart; the same for every seed.
-        channels: that carry patterns and noise; one more carries the cue.
-        noise: probability of a spike of chance per channel and step.
-        seed: of order and noise.
+        patterns: number of patterns, 2 or more; they are the same for every seed.
+        channels: number of channels that carry patterns and noise; one more carries the cue.
+        noise: probability between 0 and 1 of a random spike per channel and step.
+        seed: seed of the order of the patterns and of the noise.
 
     >>> data = delayed_recall(5, 8)
     >>> data.x.shape, bool((data.x[:, -1, -1] == 1).all())
     ((8, 9, 13), True)
     """
-    if lag < 0 or min(samples, channels) < 1 or patterns < 2 or not 0 <= noise <= 1:
-        raise ConfigError(
-            f"lag is {lag}, samples {samples}, channels {channels}, patterns {patterns} and noise "
-            f"{noise}; needed are 0, 1, 1, 2 or more and a noise between 0 and 1"
-        )
+    check_size("lag", lag, 0)
+    check_size("samples", samples)
+    check_size("patterns", patterns, 2)
+    check_size("channels", channels)
+    check_number("noise", noise, 0, 1)
     shapes = np.random.default_rng(99).random((patterns, SHOWN, channels)) < 0.4
     random = np.random.default_rng([check_seed(seed), lag])
     labels = np.arange(samples) % patterns
@@ -49,5 +49,4 @@ def delayed_recall(
     x[:, :, :channels] = random.random((*x.shape[:2], channels)) < noise
     x[:, :SHOWN, :channels] = np.maximum(x[:, :SHOWN, :channels], shapes[labels])
     x[:, -1, channels] = 1
-    lengths = np.full(samples, x.shape[1], dtype=np.int64)
-    return Arrays(x, labels.astype(np.int64), lengths, tuple(map(str, range(patterns))))
+    return Arrays(x, labels, classes=tuple(map(str, range(patterns))))

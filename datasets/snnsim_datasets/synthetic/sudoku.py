@@ -10,14 +10,14 @@ from itertools import permutations, product
 
 import numpy as np
 
-from snnsim.errors import ConfigError, check_seed
+from snnsim.errors import check_choice, check_seed, check_size
 
 CELLS, DIGITS = 16, 4
 
 
 @cache
 def solutions() -> np.ndarray:
-    """All filled grids, ``[288, 16]`` with digits 1 .. 4.
+    """Return all filled grids, ``[288, 16]`` with digits 1 .. 4.
 
     >>> solutions().shape
     (288, 16)
@@ -35,7 +35,7 @@ def _boxes_differ(band: tuple[tuple[int, ...], ...]) -> bool:
 
 
 def edges() -> list[tuple[int, int]]:
-    """Pairs of cells that must differ, both ways: same row, column or box.
+    """Return all ordered pairs of cells that must differ: of one row, column or box.
 
     >>> len(edges())
     112
@@ -54,12 +54,12 @@ def edges() -> list[tuple[int, int]]:
 
 
 def sudoku(samples: int, part: str = "train", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Minimal puzzles: no given can be taken away without losing uniqueness.
+    """Make minimal puzzles: each has one solution, and would have more without any of its digits.
 
     Args:
         samples: number of puzzles.
-        part: ``"train"`` or ``"test"``: of different solutions, four fifths and one fifth.
-        seed: of the choice of puzzles; the parts do not depend on it.
+        part: ``"train"``, with four fifths of the solutions, or ``"test"``, with the others.
+        seed: seed of the choice of puzzles; the parts do not depend on it.
 
     Returns:
         Puzzles ``[samples, 16]`` with 0 for an empty cell, and their solutions.
@@ -68,8 +68,8 @@ def sudoku(samples: int, part: str = "train", seed: int = 0) -> tuple[np.ndarray
     >>> bool((answers[puzzles > 0] == puzzles[puzzles > 0]).all())
     True
     """
-    if part not in ("train", "test") or samples < 1:
-        raise ConfigError(f"part is {part!r}, 'train' or 'test'; samples is {samples}, 1 or more")
+    check_size("samples", samples)
+    check_choice("part", part, ("train", "test"))
     every = solutions()
     order = np.random.default_rng(0).permutation(len(every))
     cut = len(order) * 4 // 5

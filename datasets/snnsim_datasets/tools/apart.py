@@ -17,12 +17,12 @@ BLOCK = 1 << 20
 
 
 def run_apart(function: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The result of a function that runs in a child process, or its exception.
+    """Return the result of a function that runs in a child process, or raise its exception.
 
     Args:
-        function: without arguments; what it returns or raises must be picklable.
-        seconds: after which the child is killed.
-        what: is read, for the error.
+        function: function without arguments; what it returns or raises must be picklable.
+        seconds: time in seconds after which the child is killed.
+        what: name of what is read, for the error.
 
     Raises:
         DataError: if the child takes longer or dies.

@@ -30,29 +30,32 @@ _SIZE = re.compile(r"(?i)\b(?:riff|data|ssnd|form)[a-z ]*:\s*(\d+)\s*\(should be
 
 
 def is_audio(path: Path) -> bool:
-    """Whether a file is sound by its ending, in capitals or not."""
+    """Tell whether a file has the ending of a sound file that can be read, in any case."""
     return path.suffix.lower() in AUDIO
 
 
 def warn_passed_over(folder: Path, files: Sequence[Path], wanted: str) -> None:
-    """Say which files of a folder are sound but are not taken."""
+    """Warn which files of a folder are sound but are not read."""
     over = [p.name for p in files if p.suffix.lower() in (*AUDIO, *UNREADABLE)]
     if over:
         warnings.warn(
-            f"{len(over)} recordings in {folder} are passed over: {', '.join(over[:5])}"
+            f"{len(over)} recordings in {folder} are ignored: {', '.join(over[:5])}"
             f"{' ...' if len(over) > 5 else ''}; expected {wanted}",
             stacklevel=3,
         )
 
 
 def read_audio(path: Path) -> tuple[np.ndarray, int]:
-    """Samples (int16, mono) and sampling rate of a recording, of any kind that soundfile reads.
+    """Read a recording of any kind that soundfile knows.
 
-    What was stored with more digits is rounded to 16 bits. Codecs that lose something may overshoot
-    the full scale a little, which is cut off; nothing else may.
+    What was stored with more digits is rounded to 16 bits. Lossy codecs may exceed full scale a
+    little, which is clipped; no others may.
+
+    Returns:
+        Samples (int16, mono) and the sampling rate in Hz.
 
     Raises:
-        DataError: for a file that is damaged, cut short, of several channels, empty, or has samples
+        DataError: for a file that is damaged, truncated, of several channels, empty, or has samples
             that are NaN, infinite or beyond full scale.
     """
     import soundfile
@@ -75,6 +78,18 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
     if len(samples) < frames:
         raise DataError(f"{path} is cut short: {len(samples)} of {frames} samples are there")
     return _sixteen_bits(path, samples[:, 0], subtype), rate
+
+
+def read_at(path: Path, rate: int) -> np.ndarray:
+    """Read a recording as :func:`read_audio` does, if it is sampled at ``rate`` Hz.
+
+    Raises:
+        DataError: for one that cannot be read or has another rate.
+    """
+    samples, found = read_audio(path)
+    if found != rate:
+        raise DataError(f"{path} is sampled at {found} Hz but {rate} Hz was expected; resample it")
+    return samples
 
 
 def _check_header(path: Path, file: Any, size: int) -> None:
@@ -104,15 +119,21 @@ def _sixteen_bits(path: Path, samples: np.ndarray, subtype: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Recordings(DataSet):
-    """Audio clips with labels, turned into features batch by batch.
+    """Recordings are audio clips with labels, turned into features batch by batch.
 
     Attributes:
         samples: int16, all clips one after another.
-        offsets: ``[n + 1]``.
-        front_end: turns a waveform batch ``[B, samples]`` (float32 in -1 .. 1) into
-            ``[B, T, channels]``.
-        one_length: whether all clips of the data set are of one length, and so are transformed as
-            they are; ``None`` to see.
+        offsets: ``[n + 1]``, where each clip begins in ``samples``, and where the last one ends.
+        labels: ``[n]`` int64, the class of each clip.
+        speakers: ``[n]`` int64, who speaks in each clip; -1 where unknown.
+        channels: number of features per step.
+        classes: names of the classes.
+        dt: length of a step in ms.
+        front_end: function from a batch of waveforms ``[B, samples]`` (float32 in -1 .. 1) to
+            features ``[B, T, channels]``.
+        one_length: whether all clips of the data set have one length and are transformed without
+            silence after them; ``None`` to find out from ``offsets``.
+        checksums: SHA-256 of what was read, by name.
     """
 
     samples: np.ndarray
@@ -131,7 +152,7 @@ class Recordings(DataSet):
 
     @property
     def encoder(self) -> dict[str, Any]:
-        """How a waveform becomes input."""
+        """Say how a waveform becomes input."""
         return {"kind": "mel", "one_length": self._alike, **asdict(self.front_end)}
 
     @property
@@ -141,7 +162,7 @@ class Recordings(DataSet):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Number of steps of each clip."""
+        """Return the number of steps of each clip."""
         return np.asarray(
             [self.front_end.steps(int(n)) for n in np.diff(self.offsets)], dtype=np.int64
         )
@@ -158,7 +179,7 @@ class Recordings(DataSet):
         return max(longest, self.front_end.samples(frames)) + self.front_end.samples(8)
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Features of some clips, padded to the longest (or to ``steps``) with zeros: no input.
+        """Return features of some clips, padded with zeros to the longest (or to ``steps``).
 
         Within a clip's steps its features are those of the clip followed by silence.
         """

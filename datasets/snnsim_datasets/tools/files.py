@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -42,13 +42,21 @@ DAMAGE = (
 
 
 def default_root(name: str) -> Path:
-    """Where a data set is kept unless a root is given: ``$SNNSIM_DATA`` or ``~/.local/share``."""
+    """Return the folder in which a data set is kept unless a root is given.
+
+    It is the folder of that name in ``$SNNSIM_DATA`` or in ``~/.local/share/snnsim``.
+    """
     base = os.environ.get("SNNSIM_DATA")
     return (Path(base) if base else Path.home() / ".local" / "share" / "snnsim") / name
 
 
+def folder_of(name: str, root: Path | str | None) -> Path:
+    """Return the folder of a data set: the root that was given, or the default one."""
+    return default_root(name) if root is None else Path(root)
+
+
 def cache_root() -> Path:
-    """Where converted data are cached: ``data/`` in ``$SNNSIM_CACHE_DIR`` or ``~/.cache/snnsim``.
+    """Return the folder of converted data: ``data`` in ``$SNNSIM_CACHE_DIR`` or the home folder.
 
     Raises:
         RuntimeError: if there is no home folder.
@@ -60,9 +68,13 @@ def cache_root() -> Path:
 def cached_arrays(
     name: str, keys: Sequence[str], convert: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Arrays from the cache's ``.npz`` file of that name, or converted and kept there if it can be.
+    """Return arrays from an ``.npz`` file of the cache, or convert them and keep them there.
 
-    ``name`` must hold a checksum of what is converted, and the version of what converts it.
+    Args:
+        name: name of the file; it must hold a checksum of what is converted, and the version of
+            what converts it.
+        keys: names of the arrays.
+        convert: function that returns them by name.
     """
     try:
         with np.load(cache_root() / name) as stored:
@@ -70,11 +82,12 @@ def cached_arrays(
     except DAMAGE:
         pass  # absent or damaged: convert again
     arrays = convert()
-    try:
-        with atomic(cache_root() / name) as temporary, temporary.open("wb") as file:
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-    except (OSError, RuntimeError) as error:
-        warn_uncached(error)
+
+    cache(name, write)
     return arrays
 
 
@@ -83,19 +96,24 @@ def _warned() -> list[str]:
     return []
 
 
-def warn_uncached(error: Exception) -> None:
-    """Say once in a process that converted data cannot be kept, which costs time only."""
-    if not _warned():
+def cache(name: str, write: Callable[[Path], Any]) -> None:
+    """Have ``write`` fill a file of the cache; warn once if none can be kept, which costs time."""
+    try:
+        with atomic(cache_root() / name) as temporary:
+            write(temporary)
+    except (OSError, RuntimeError) as error:
+        if _warned():
+            return
         _warned().append(str(error))
         warnings.warn(
-            f"converted data cannot be cached ({error}) and are converted anew each time; set "
+            f"converted data cannot be cached ({error}) and are converted again each time; set "
             "SNNSIM_CACHE_DIR to a folder that can be written",
             stacklevel=3,
         )
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
-    """Checksum of a file's content, hexadecimal."""
+    """Return the checksum of a file's content, hexadecimal."""
     state = hashlib.new(algorithm)
     with path.open("rb") as file:
         while block := file.read(CHUNK):
@@ -104,32 +122,33 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def digest_all(folder: Path, files: Sequence[Path]) -> str:
-    """One checksum of several files: of their places in the folder and their contents.
+    """Return one SHA-256 checksum of several files, of their places in the folder and contents.
 
-    It is remembered in the cache for as long as no file's size or time of change is another.
+    It is remembered in the cache until the size or the time of change of a file differs.
     """
     ordered = sorted(files)
-    names = [file.relative_to(folder).as_posix() for file in ordered]
-    key = hashlib.sha256(f"{folder.resolve()}\n{stamp_of(names, ordered)}".encode()).hexdigest()
+    name = f"sha256-{place_key(folder, ordered)[:32]}.txt"
     try:
-        known = (cache_root() / f"sha256-{key[:32]}.txt").read_text(encoding="ascii")
+        known = (cache_root() / name).read_text(encoding="ascii")
         if re.fullmatch("[0-9a-f]{64}", known):
             return known
     except (OSError, ValueError, RuntimeError):
         pass  # not known yet
     state = hashlib.sha256()
-    for name, file in zip(names, ordered, strict=True):
-        state.update(f"{name}\0{digest(file)}\n".encode())
-    try:
-        with atomic(cache_root() / f"sha256-{key[:32]}.txt") as temporary:
-            temporary.write_text(state.hexdigest(), encoding="ascii")
-    except (OSError, RuntimeError) as error:
-        warn_uncached(error)
+    for file in ordered:
+        state.update(f"{file.relative_to(folder).as_posix()}\0{digest(file)}\n".encode())
+    cache(name, lambda path: path.write_text(state.hexdigest(), encoding="ascii"))
     return state.hexdigest()
 
 
+def place_key(folder: Path, files: Sequence[Path]) -> str:
+    """Return a hash of a folder's place and its files' names, sizes and times, for the cache."""
+    names = [file.relative_to(folder).as_posix() for file in files]
+    return hashlib.sha256(f"{folder.resolve()}\n{stamp_of(names, files)}".encode()).hexdigest()
+
+
 def stamp_of(names: Sequence[str], files: Sequence[Path]) -> str:
-    """Names, sizes and times of change, a line for each file."""
+    """Return the names, sizes and times of change of files, a line for each."""
     facts = zip(names, (file.stat() for file in files), strict=True)
     # the time of change, unlike that of modification, nobody can set
     return "\n".join(f"{n} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for n, s in facts)
@@ -137,7 +156,7 @@ def stamp_of(names: Sequence[str], files: Sequence[Path]) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path that takes the name ``path`` only when the block has succeeded."""
+    """Give a temporary path that takes the name ``path`` only when the block has succeeded."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     os.close(handle)
@@ -150,8 +169,44 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def find(root: Path, names: Sequence[str]) -> Path | None:
-    """The first of ``names`` that is a file in ``root``."""
+    """Return the first of ``names`` that is a file in ``root``, or ``None``."""
     return next((root / name for name in names if (root / name).is_file()), None)
+
+
+def locate(
+    folder: Path,
+    names: Sequence[str],
+    remote: Remote | None = None,
+    download: bool = False,
+    progress=None,
+    instead: str = "",
+) -> Path:
+    """Return the first of ``names`` that is a file in a folder, or download it.
+
+    Args:
+        folder: folder of the data set.
+        names: names that the file may have there.
+        remote: where to download it from; ``None`` where there is no official source.
+        download: whether to download it if it is absent.
+        progress: optional function of (bytes so far, bytes in all or 0).
+        instead: what else can be done about an absent file, for the error.
+
+    Raises:
+        DataError: if the file is absent and is not to be downloaded, or cannot be.
+    """
+    found = find(folder, names)
+    if found is not None:
+        return found
+    if remote is None or not download:
+        fetching = "allow the download" if remote else ""
+        ways = [fetching, "give the folder that holds it with --root", instead]
+        raise DataError(f"no {_one_of(names)} in {folder}; {_one_of([w for w in ways if w])}")
+    return fetch(remote, folder, progress)
+
+
+def _one_of(texts: Sequence[str]) -> str:
+    *others, last = texts
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def fetch(remote: Remote, root: Path, progress=None) -> Path:
@@ -188,8 +243,8 @@ def fetch(remote: Remote, root: Path, progress=None) -> Path:
     raise DataError(
         f"could not download {remote.name}:\n  "
         + "\n  ".join(problems)
-        + f"\nGet the file by other "
-        f"means and put it at {target}, or give the folder that holds it with --root"
+        + "\nGet the file by other means and put it at "
+        f"{target}, or give the folder that holds it with --root"
     )
 
 
@@ -230,12 +285,12 @@ def _copy(response, file: BinaryIO) -> Iterator[int]:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """The content of a ``.gz`` or single-file ``.zip`` as a temporary file; others as they are."""
+    """Unpack a ``.gz`` or single-file ``.zip`` to a temporary file; others stay as they are."""
     if path.suffix not in (".gz", ".zip"):
         yield path
         return
     size = path.stat().st_size
-    if path.stat().st_size == 0:
+    if size == 0:
         raise DataError(
             f"{path} is truncated or corrupt (empty, 0 bytes); delete it and download it again"
         )
@@ -253,6 +308,27 @@ def unpacked(path: Path) -> Iterator[Path]:
                 f"{path} is truncated or corrupt ({error}); delete it and download it again"
             ) from error
         yield target
+
+
+def check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raise :class:`DataError` if an archive declares more than a file of its size can hold."""
+    held = sum(member.file_size for member in archive.infolist())
+    check_bytes(str(path), held, path.stat().st_size)
+
+
+def read_arrays(path: Path, names: Sequence[str], kind: str) -> list[np.ndarray]:
+    """Return the arrays of these names in an ``.npz`` file; ``kind`` says which, for the error.
+
+    Raises:
+        DataError: for a file that is damaged, lacks one of them, or unpacks to too much.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_unpacked(archive, path)
+        with np.load(path) as stored:
+            return [stored[name] for name in names]
+    except DAMAGE as error:
+        raise DataError(f"{path} is not a readable {kind} ({error})") from error
 
 
 def _open_packed(path: Path):

@@ -27,8 +27,13 @@ def read(path: Path, classes: Sequence[str], channels: int = CHANNELS) -> tuple[
     """Read a file (``.h5``, ``.h5.gz`` or ``.h5.zip``) and return its events and SHA-256.
 
     The flat arrays are cached under the checksum of the file, so that the slow reading of
-    variable-length HDF5 happens once. It happens in a process of its own, which is cut off where
-    the library hangs; what it unpacks or declares is bounded (:mod:`snnsim.data.limits`).
+    variable-length HDF5 happens once. It happens in a process of its own, which is killed if the
+    library hangs; what it unpacks or declares is bounded (:mod:`snnsim.data.limits`).
+
+    Args:
+        path: path of the file.
+        classes: names of the classes, in the order of their labels.
+        channels: number of channels; units must be below it.
 
     Raises:
         DataError: naming the file and what is wrong with it.

@@ -6,7 +6,6 @@ import gzip
 import math
 import struct
 import tarfile
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,23 +17,24 @@ from snnsim.data.events import whole_numbers
 from snnsim.data.limits import check_bytes, most_bytes
 from snnsim.data.protocol import Batch, DataSet, chosen
 from snnsim.errors import ConfigError, DataError
-from snnsim_datasets.tools.files import DAMAGE, default_root, digest, fetch, find
+from snnsim_datasets.tools.files import DAMAGE, digest, find, folder_of, locate, read_arrays
 from snnsim_datasets.tools.info import Info
-from snnsim_datasets.tools.splits import check_split, hash_fraction
-
-SPLITS = ("train", "validation", "test", "train_all")
+from snnsim_datasets.tools.splits import check_split, held_out_numbers, part_of
 
 
 @dataclass(frozen=True)
 class Images(DataSet):
-    """Images with the interface of the recordings: a batch is ``x [1, B, C * H * W]``.
+    """Images are recordings of one step: a batch is ``x [1, B, C * H * W]``.
 
     Attributes:
         pixels: ``[n, C, H, W]`` uint8.
         labels: ``[n]`` int64.
         classes: names of the classes.
-        mean, std: per colour, of pixels between 0 and 1; subtracted and divided by.
+        mean, std: mean that is subtracted from the pixels of each colour, which lie between 0 and
+            1, and standard deviation by which they are then divided.
         flat: whether a batch is ``[1, B, C * H * W]`` or ``[1, B, C, H, W]``.
+        dt: length of the step in ms.
+        checksums: SHA-256 of the files that were read, by name.
         canvas: colours, rows and columns of a larger black canvas in whose middle the images
             are shown, grey ones in all colours alike; ``None`` for as they are.
     """
@@ -54,31 +54,31 @@ class Images(DataSet):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image: colours, rows, columns."""
+        """Return the colours, rows and columns of one image."""
         return tuple(self.pixels.shape[1:]) if self.canvas is None else self.canvas
 
     @property
     def channels(self) -> int:
-        """Values of one image."""
+        """Return the number of values of one image."""
         return int(np.prod(self.shape))
 
     @property
     def lengths(self) -> np.ndarray:
-        """One step each."""
+        """Return one step for each image."""
         return np.ones(len(self), dtype=np.int64)
 
     @property
     def speakers(self) -> np.ndarray:
-        """Unknown, -1."""
+        """Return -1 for each image: speakers are unknown."""
         return np.full(len(self), -1, dtype=np.int64)
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Images:
-        """The images at ``indices`` (or under a boolean mask)."""
+        """Return the images at ``indices`` (or under a boolean mask)."""
         chosen = np.arange(len(self))[np.asarray(indices)]
         return replace(self, pixels=self.pixels[chosen], labels=self.labels[chosen])
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Some images, normalised; ``steps`` is only there for the interface."""
+        """Return some images, normalised; ``steps`` is ignored, since an image is one step."""
         indices = chosen(indices, len(self))
         pixels = self.pixels[indices]
         if self.canvas is not None:
@@ -95,14 +95,17 @@ def _on_canvas(pixels: np.ndarray, canvas: tuple[int, int, int]) -> np.ndarray:
     colours, *size = canvas
     room = [large - small for large, small in zip(size, pixels.shape[2:], strict=True)]
     if min(room) < 0 or pixels.shape[1] not in (1, colours):
-        raise ConfigError(f"images {pixels.shape[1:]} do not fit a canvas of {canvas}")
+        raise ConfigError(
+            f"images {pixels.shape[1:]} do not fit a canvas of {canvas}; choose one of at least "
+            "their rows and columns, with as many colours"
+        )
     borders = ((0, 0), (0, 0), *((free // 2, free - free // 2) for free in room))
     padded = np.pad(pixels, borders)
     return np.broadcast_to(padded, (len(padded), *canvas)).copy()
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An array of bytes in the IDX format of MNIST, packed or not."""
+    """Read an array of bytes in the IDX format of MNIST, packed with gzip or not."""
     size = path.stat().st_size
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -119,15 +122,8 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images ``[n, C, H, W]`` and labels from arrays ``x_<part>`` and ``y_<part>``."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            held = sum(i.file_size for i in archive.infolist())
-            check_bytes(str(path), held, path.stat().st_size)
-        with np.load(path) as stored:
-            x, y = stored[f"x_{part}"], stored[f"y_{part}"]
-    except DAMAGE as error:
-        raise DataError(f"{path} is not a readable .npz file of images ({error})") from error
+    """Read images ``[n, C, H, W]`` and labels from arrays ``x_<part>`` and ``y_<part>``."""
+    x, y = read_arrays(path, (f"x_{part}", f"y_{part}"), ".npz file of images")
     colours = 1 if x.ndim == 3 else x.shape[-1] if x.ndim == 4 else 0
     if x.dtype != np.uint8 or colours not in (1, 3) or not x.size:
         raise DataError(
@@ -145,7 +141,7 @@ def read_npz(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 def read_cifar(
     path: Path, members: Sequence[str], label_bytes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels from CIFAR's binary archive; the last label byte is the class."""
+    """Read images and labels from CIFAR's binary archive; the last label byte is the class."""
     size = label_bytes + 3 * 32 * 32
     try:
         with tarfile.open(path) as archive:
@@ -170,16 +166,35 @@ def read_cifar(
 Reader = Callable[[Path, str], tuple[np.ndarray, np.ndarray]]
 
 
+def cifar_reader(
+    info: Info, *, train: Sequence[str], test: Sequence[str], label_bytes: int
+) -> Reader:
+    """Return a reader of a binary CIFAR archive.
+
+    Args:
+        info: facts about the set, whose first file is the archive.
+        train, test: names of the members of the archive that make up each part.
+        label_bytes: number of bytes of label before each image; the last one is the class.
+    """
+    members = {"train": train, "test": test}
+
+    def read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+        return read_cifar(folder / info.remotes[0].name, members[part], label_bytes)
+
+    return read
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """An image set: what it says of itself, and how it is read.
+    """An image set knows its facts and how its files are read.
 
     Attributes:
-        info: facts.
-        packed: name of an ``.npz`` file with ``x_train`` and so on, which is taken first.
-        read: from the folder and ``"train"`` or ``"test"`` to images and labels.
+        info: facts about the set.
+        packed: name of an ``.npz`` file with arrays ``x_train``, ``y_train``, ``x_test`` and
+            ``y_test``, which is taken before any other file.
+        read: function from the folder and ``"train"`` or ``"test"`` to images and labels.
         mean, std, flat: see :class:`Images`.
-        files: names of those that have no official address.
+        files: names of the files that have no official address.
     """
 
     info: Info
@@ -204,17 +219,20 @@ class ImageSet:
         Args:
             split: ``"train"``, ``"validation"``, ``"test"`` or ``"train_all"``.
             root: folder of the official files, or of the packed one.
-            flat: whether an image is one row of values or ``[C, H, W]``; ``None``: rows for
-                grey images.
+            flat: whether an image is one row of values or ``[C, H, W]``; ``None`` means rows for
+                grey images and ``[C, H, W]`` for others.
             download, progress: as in :func:`snnsim_datasets.shd.load`.
         """
         info = self.info
         check_split(info.name, split, info.splits)
-        folder = default_root(info.name) if root is None else Path(root)
+        folder = folder_of(info.name, root)
         part = "test" if split == "test" else "train"
         pixels, labels, checksums = self._read(folder, part, download, progress)
         if labels.size and not 0 <= labels.min() <= labels.max() < len(info.classes):
-            raise DataError(f"{folder}: labels {labels.min()} .. {labels.max()} of {info.title}")
+            raise DataError(
+                f"{folder}: labels {labels.min()} .. {labels.max()} of {info.title}, but they must "
+                f"be 0 .. {len(info.classes) - 1}"
+            )
         if pixels.shape[1] != len(self.mean):
             raise DataError(
                 f"{folder}: images of {pixels.shape[1]} colours, but {info.title} has "
@@ -224,35 +242,28 @@ class ImageSet:
         data = Images(
             pixels, labels, info.classes, self.mean, self.std, flat=flat, checksums=checksums
         )
-        if split in ("train", "validation"):
-            salt = f"snnsim-{info.name}"
-            held = np.asarray([hash_fraction(str(i), salt) < 0.1 for i in range(len(data))])
-            data = data.subset(held if split == "validation" else ~held)
-        return data
+        return part_of(data, split, lambda: held_out_numbers(len(data), f"snnsim-{info.name}"))
 
     def _read(self, folder: Path, part: str, download: bool, progress):
         path = find(folder, [self.packed])
         if path is not None:
             return *read_npz(path, part), {path.name: digest(path)}
-        for remote in self.info.remotes:
-            there = find(folder, _forms(remote.name))
-            if there is None and not download:
-                raise DataError(
-                    f"no {remote.name} in {folder}; allow the download, give --root, or put "
-                    f"{self.packed} (arrays x_train, y_train, x_test, y_test) there"
-                )
-            if there is None or there.name == remote.name:  # what is there is checked as well
-                fetch(remote, folder, progress)
-        names = [*(remote.name for remote in self.info.remotes), *self.files]
-        found = [path for name in names if (path := find(folder, _forms(name))) is not None]
+        instead = f"put {self.packed} (arrays x_train, y_train, x_test, y_test) there"
+        found = [
+            locate(folder, forms(remote.name), remote, download, progress, instead)
+            for remote in self.info.remotes
+        ]
+        found += [path for name in self.files if (path := find(folder, forms(name))) is not None]
         return *self.read(folder, part), {file.name: digest(file) for file in found}
 
 
 def read_idx_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """The official files of MNIST and its likes."""
+    """Read the files of one part of MNIST, or of a set in its format."""
     name = {"train": "train", "test": "t10k"}[part]
-    images = read_idx(_either(folder, f"{name}-images-idx3-ubyte"))
-    labels = read_idx(_either(folder, f"{name}-labels-idx1-ubyte"))
+    images, labels = (
+        read_idx(locate(folder, forms(f"{name}-{what}-ubyte.gz")))
+        for what in ("images-idx3", "labels-idx1")
+    )
     if images.ndim != 3 or not images.size or labels.shape != images.shape[:1]:
         raise DataError(
             f"{folder}: images of shape {images.shape} and labels of shape {labels.shape}, but "
@@ -261,20 +272,13 @@ def read_idx_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return images[:, None], labels.astype(np.int64)
 
 
+def forms(name: str) -> list[str]:
+    """Return a file's name and, of a packed idx file, the name of its content as well."""
+    return [name, name.removesuffix(".gz")] if name.endswith("-ubyte.gz") else [name]
+
+
 IDX_FILES = tuple(
     f"{part}-{what}-ubyte.gz"
     for part in ("train", "t10k")
     for what in ("images-idx3", "labels-idx1")
 )
-
-
-def _forms(name: str) -> list[str]:
-    """A file's name, and that of its content where it is a packed idx file."""
-    return [name, name.removesuffix(".gz")] if name.endswith("-ubyte.gz") else [name]
-
-
-def _either(folder: Path, name: str) -> Path:
-    path = find(folder, _forms(f"{name}.gz"))
-    if path is None:
-        raise DataError(f"no {name}.gz in {folder}; put it there or give --root")
-    return path

@@ -23,7 +23,13 @@ from snnsim.errors import ConfigError
 
 
 def mel_filters(n_mels: int, n_fft: int, rate: int, f_min: float, f_max: float) -> Tensor:
-    """Triangular filters ``[n_mels, n_fft // 2 + 1]``, peak 1, not normalised.
+    """Return triangular filters ``[n_mels, n_fft // 2 + 1]`` with a peak of 1, not normalised.
+
+    Args:
+        n_mels: number of filters.
+        n_fft: window length of the Fourier transform in samples.
+        rate: sampling rate in Hz.
+        f_min, f_max: lower end of the first filter and upper end of the last one, in Hz.
 
     >>> tuple(mel_filters(40, 256, 8000, 50.0, 4000.0).shape)
     (40, 129)
@@ -39,7 +45,14 @@ def mel_filters(n_mels: int, n_fft: int, rate: int, f_min: float, f_max: float) 
 
 
 def resample_kernel(rate: int, new_rate: int, zeros: int = 6, rolloff: float = 0.99) -> Tensor:
-    """Hann-windowed sinc filter that lowers ``rate`` to ``new_rate``, a whole fraction of it."""
+    """Return a Hann-windowed sinc filter that lowers ``rate`` to ``new_rate``.
+
+    Args:
+        rate: sampling rate in Hz.
+        new_rate: new sampling rate in Hz; must divide ``rate``.
+        zeros: number of zero crossings of the filter on each side.
+        rolloff: cutoff frequency as a fraction of the new Nyquist frequency.
+    """
     factor = rate // new_rate
     cutoff = rolloff / (2 * factor)  # in cycles per sample
     reach = math.ceil(zeros / (2 * cutoff))
@@ -51,15 +64,15 @@ def resample_kernel(rate: int, new_rate: int, zeros: int = 6, rolloff: float = 0
 
 @dataclass(frozen=True)
 class MelFrontEnd:
-    """Waveforms to mel dB; callable, ``[B, samples] -> [B, T, n_mels]``.
+    """The front end turns waveforms ``[B, samples]`` into mel dB ``[B, T, n_mels]`` when called.
 
     Args:
         rate: sampling rate of the waveforms in Hz.
-        target_rate: rate to resample to first; must divide ``rate``.
-        n_mels: number of channels.
+        target_rate: rate in Hz to resample to first; must divide ``rate``.
+        n_mels: number of mel bands, which are the channels.
         f_min, f_max: range of the filters in Hz; ``None`` for the Nyquist frequency.
         n_fft: window length in samples.
-        hop_ms: step in ms.
+        hop_ms: length of a step in ms.
 
     >>> tuple(MelFrontEnd()(torch.zeros(2, 16000)).shape)
     (2, 101, 140)
@@ -82,21 +95,21 @@ class MelFrontEnd:
 
     @property
     def hop(self) -> int:
-        """Step in samples."""
+        """Return the length of a step in samples."""
         return round(self.target_rate * self.hop_ms / 1000)
 
     @cached_property
     def filters(self) -> Tensor:
-        """The filter bank ``[n_mels, n_fft // 2 + 1]``."""
+        """Return the filter bank ``[n_mels, n_fft // 2 + 1]``."""
         top = self.target_rate / 2 if self.f_max is None else self.f_max
         return mel_filters(self.n_mels, self.n_fft, self.target_rate, self.f_min, top)
 
     def steps(self, samples: int) -> int:
-        """Number of steps of a clip of ``samples`` samples."""
+        """Return the number of steps of a clip of ``samples`` samples."""
         return -(-samples * self.target_rate // self.rate) // self.hop + 1
 
     def samples(self, steps: int) -> int:
-        """Number of samples that ``steps`` hops last."""
+        """Return the number of samples that ``steps`` hops last."""
         return steps * self.hop * (self.rate // self.target_rate)
 
     def __call__(self, wave: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ MADE = {  # from a seed to samples that hardly ever are the same by chance
     "lorenz96, fast": lambda seed: rows(synthetic.lorenz96(6, 4, dt=0.01, fast=2, seed=seed)),
     "SpokenSums": lambda seed: rows(synthetic.SpokenSums(DIGITS, 6, seed=seed).places),
 }
-NO_TASK = {"Sequences", "level_crossings", "sudoku"}  # sudoku: below
+NO_TASK = {"FastScale", "Sequences", "level_crossings", "sudoku"}  # sudoku: below
 
 
 def test_every_synthetic_task_is_looked_at_here():

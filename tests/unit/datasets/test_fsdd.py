@@ -142,3 +142,11 @@ def test_fsdd_forms_are_three(recordings):
 def test_fsdd_spikes_are_not_replaced_by_audio(recordings):
     with pytest.raises(DataError, match=r"no fsdd_train\.h5"):
         fsdd.load("test", recordings, form="spikes")
+
+
+def test_fsdd_takes_what_every_loader_takes_and_nothing_unknown(recordings):
+    plain = fsdd.load("test", recordings)
+    told = fsdd.load("test", recordings, download=True, progress=print)
+    assert told.samples.tolist() == plain.samples.tolist()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'pools'"):
+        fsdd.load("test", recordings, pools=5)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from dataset_files import PARTS, load_all, write_clip
 from snnsim_datasets import gsc
+from snnsim_datasets.tools import files
 from snnsim_datasets.tools.audio import read_audio
 
 from snnsim.errors import ConfigError, DataError
@@ -167,7 +168,7 @@ def test_gsc_is_downloaded_and_unpacked_once(tmp_path, monkeypatch):
         (folder / remote.name).write_bytes(content.getvalue())
         return folder / remote.name
 
-    monkeypatch.setattr(gsc, "fetch", fetch)
+    monkeypatch.setattr(files, "fetch", fetch)
     assert len(gsc.load("test")) == 3
     assert len(gsc.load("train")) == 3
     assert fetched == ["speech_commands_v0.02.tar.gz"]

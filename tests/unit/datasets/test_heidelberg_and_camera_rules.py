@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -154,7 +155,7 @@ def test_an_absent_file_is_fetched_to_the_folder_or_named(tmp_path, monkeypatch)
         asked.append(arguments)
         return Path("fetched")
 
-    monkeypatch.setattr(cochlear_sets, "fetch", fetch)
+    monkeypatch.setattr(files, "fetch", fetch)
     for root, folder in ((tmp_path, tmp_path), (None, files.default_root("shd"))):
         found = cochlear_sets.locate(shd.INFO, "shd_test", root, True, "told")
         assert found == Path("fetched")
@@ -202,10 +203,9 @@ def test_speakers_of_the_training_file_are_held_out_for_validation(tmp_path):
     write_heidelberg(paths[0], np.arange(40) % 20, speakers)
     write_heidelberg(paths[1], np.arange(6), np.arange(6) % 2)
     held = held_by_a_loop(speakers, 0.2, 0)
+    made = cochlear_sets.CochlearSet(replace(shd.INFO, name="set"))
     parts = {
-        split: cochlear_sets.load_by_speaker(
-            shd.INFO, split, *paths, dt=5.0, pool=10, binning="grid"
-        )
+        split: made.load(split, tmp_path, dt=5.0, pool=10, binning="grid")
         for split in (*PARTS, "train_all")
     }
     assert identities(parts["validation"]) == [i for i in range(40) if speakers[i] in held]
@@ -217,8 +217,8 @@ def test_speakers_of_the_training_file_are_held_out_for_validation(tmp_path):
         assert (part.dt, part.channels) == (5.0, 70)
         sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
         assert part.checksums == sums
-    with pytest.raises(ConfigError, match="split of shd"):
-        cochlear_sets.load_by_speaker(shd.INFO, "all", *paths, dt=5.0, pool=1, binning="grid")
+    with pytest.raises(ConfigError, match="split of set"):
+        made.load("all", tmp_path, dt=5.0, pool=1, binning="grid")
 
 
 @pytest.mark.parametrize("name", ["shd", "ssc"])
@@ -245,7 +245,7 @@ def test_absent_files_of_a_set_are_fetched_with_what_was_given(tmp_path, monkeyp
         write_heidelberg(folder / "made.h5", np.arange(12), np.arange(12) % 4)
         return folder / "made.h5"
 
-    monkeypatch.setattr(cochlear_sets, "fetch", fetch)
+    monkeypatch.setattr(files, "fetch", fetch)
     assert len(module.load("test", tmp_path, progress="told")) == 12
     name = module.INFO.name
     assert (f"{name}_test.h5.zip", tmp_path, "told") in asked
@@ -321,7 +321,7 @@ def test_arrays_of_the_camera_are_taken_before_an_archive_in_capitals_before_one
 
 def test_an_absent_archive_of_the_camera_is_fetched(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(nmnist, "fetch", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(files, "fetch", lambda *arguments: asked.append(arguments))
     for part, remote in (("train", 0), ("test", 1)):
         nmnist._locate(tmp_path, part, True, "told")
         assert asked.pop() == (nmnist.INFO.remotes[remote], tmp_path, "told")

@@ -134,7 +134,7 @@ def test_nmnist_validation_is_carved_from_train_alike_every_time(tmp_path, write
 def test_nmnist_test_is_a_file_of_its_own(tmp_path):
     write_archive(tmp_path, "Test")
     assert len(nmnist.load("test", tmp_path, download=False)) == NUMBER
-    with pytest.raises(DataError, match=r"no Train\.zip"):
+    with pytest.raises(DataError, match=r"no nmnist_train\.npz, Train\.zip or train\.zip in"):
         nmnist.load("train", tmp_path, download=False)
 
 
@@ -193,7 +193,7 @@ def test_a_file_that_is_no_recording_is_named(tmp_path, name):
     assert known == len(nmnist.load("train_all", write_archive(tmp_path).parent, download=False))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, recording(1))
-    assert_refused(path, f"Train.zip:{name} is no recording")
+    assert_refused(path, f"Train.zip:{name} is not a recording")
 
 
 def test_an_archive_may_have_a_comment_of_any_length(tmp_path):
@@ -209,7 +209,7 @@ def test_a_file_without_a_name_is_refused(tmp_path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("Q/00.bin", recording(1))
     path.write_bytes(path.read_bytes().replace(b"Q/00.bin", b"\0/00.bin"))
-    assert_refused(path, "is no recording")
+    assert_refused(path, "is not a recording")
 
 
 def test_a_list_of_contents_that_lacks_some_is_noticed(tmp_path):

@@ -44,7 +44,7 @@ def test_recordings_passed_over_are_counted_and_the_first_five_named(number):
     named = ", ".join(p.name for p in over[:5])
     more = " ..." if number > 5 else ""
     (told,) = caught
-    expected = f"{number} recordings in folder are passed over: {named}{more}; expected others"
+    expected = f"{number} recordings in folder are ignored: {named}{more}; expected others"
     assert str(told.message) == expected
 
 
@@ -451,7 +451,7 @@ def test_of_a_clip_the_first_second_is_taken_with_silence_behind(tmp_path, size)
 
 def test_a_folder_that_is_being_unpacked_is_no_word_and_a_given_root_is_not_downloaded_to(tmp_path):
     (tmp_path / "speech_commands_v0.02.unpacking").mkdir()
-    with pytest.raises(DataError, match="has no word folders"):
+    with pytest.raises(DataError, match="has no folders of words"):
         gsc.load("train", tmp_path, download=True)
-    with pytest.raises(DataError, match="has no word folders"):
+    with pytest.raises(DataError, match="has no folders of words"):
         gsc.load("train", None, download=False)

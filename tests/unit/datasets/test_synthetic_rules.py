@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 from snnsim_datasets.synthetic import (
+    FastScale,
     Sequences,
     counting,
     delayed_recall,
@@ -17,7 +19,7 @@ from snnsim_datasets.synthetic import (
     parity,
 )
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, DataError, ShapeError
 
 
 def assert_kinds(data: Sequences) -> None:
@@ -192,17 +194,17 @@ def slope_of(x, y, forcing, fast, h, b, c):
     "options",
     [
         {"size": 5, "forcing": 6.0, "dt": 0.05, "every": 3},
-        {"size": 4, "forcing": 7.0, "fast": 2, "h": 0.5, "b": 4.0, "c": 3.0, "dt": 0.02},
+        {"size": 4, "forcing": 7.0, "fast": FastScale(2, h=0.5, b=4.0, c=3.0), "dt": 0.02},
     ],
     ids=["slow", "fast"],
 )
 def test_lorenz96_is_a_runge_kutta_loop_over_its_equations(options):
-    size, dt, fast, every = (
-        options.get(name, default)
-        for name, default in {"size": 8, "dt": 0.01, "fast": 0, "every": 1}.items()
+    size, dt, every = (
+        options.get(name, default) for name, default in {"size": 8, "dt": 0.01, "every": 1}.items()
     )
-    constants = {"forcing": 8.0, "fast": 0, "h": 1.0, "b": 10.0, "c": 10.0}
-    constants |= {k: v for k, v in options.items() if k in constants}
+    scale = vars(options["fast"]) if "fast" in options else {"count": 0, "h": 1, "b": 10, "c": 10}
+    fast = scale["count"]
+    constants = {"fast": fast, "forcing": options["forcing"]} | {k: scale[k] for k in "hbc"}
     found = lorenz96(2, 4, seed=5, **options)
     assert (found.shape, found.dtype) == ((2, 4, size), np.float32)
     random = np.random.default_rng(5)
@@ -229,9 +231,8 @@ def test_lorenz96_is_a_runge_kutta_loop_over_its_equations(options):
 
 def test_the_defaults_of_lorenz96_are_the_usual_constants():
     plain = lorenz96(1, 2, fast=1)
-    stated = lorenz96(
-        1, 2, size=8, forcing=8.0, fast=1, h=1.0, b=10.0, c=10.0, dt=0.01, every=1, seed=0
-    )
+    fast = FastScale(count=1, h=1.0, b=10.0, c=10.0)
+    stated = lorenz96(1, 2, size=8, forcing=8.0, fast=fast, dt=0.01, every=1, seed=0)
     np.testing.assert_array_equal(plain, stated)
 
 
@@ -243,6 +244,68 @@ def test_every_counts_steps_of_the_integration():
 def test_a_step_with_which_lorenz96_diverges_is_refused():
     with pytest.raises(ConfigError, match=r"dt = 1 the integration diverges; take a smaller dt"):
         lorenz96(1, 3, dt=1.0)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("dt", [1.5, 11.0, 20.0, 1e300, 5e-324, float("inf")])
+def test_a_step_that_leaves_no_time_to_reach_the_attractor_or_takes_for_ever_is_refused(dt, steps):
+    """With dt = 20 one step was the starting point, and the second 4e22."""
+    with pytest.raises(ConfigError, match="dt is .* but must be a finite number"):
+        lorenz96(1, steps, dt=dt)
+
+
+@pytest.mark.parametrize("options", [{"dt": 0.02, "fast": 2}, {"forcing": 1e300}, {"dt": 0.5}])
+def test_what_overflows_is_refused_without_a_warning(options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConfigError, match="diverges; take a smaller dt"):
+            lorenz96(2, 1, **options)
+
+
+def test_fast_variables_are_a_value_of_their_own():
+    plain = lorenz96(2, 3, fast=2)
+    np.testing.assert_array_equal(plain, lorenz96(2, 3, fast=FastScale(2)))
+    stated = lorenz96(2, 3, fast=FastScale(2, h=0.5, b=4.0, c=3.0))
+    assert not np.array_equal(plain, stated)
+    wanted = r"h, b, c of lorenz96 .* give fast=FastScale\(2, h=0.5, b=4.0, c=3.0\); .* one more"
+    for fast in (2, FastScale(2)):
+        with pytest.warns(FutureWarning, match=wanted) as told:
+            former = lorenz96(2, 3, fast=fast, h=0.5, b=4.0, c=3.0)
+        assert len(told) == 1 and told[0].filename == __file__
+        np.testing.assert_array_equal(stated, former)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'd'"):
+        lorenz96(2, 3, d=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("count", count) for count in (0, -1, 1.5, None, "2")),
+        *((name, wrong) for name in "bc" for wrong in (0.0, -1.0)),
+        *((name, wrong) for name in "hbc" for wrong in (float("nan"), None, "1")),
+    ],
+)
+def test_constants_of_fast_variables_are_checked(name, wrong):
+    with pytest.raises(ConfigError, match=f"{name} is .* but must be"):
+        FastScale(**{"count": 2, name: wrong})
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0, 4, 2), (2, 0, 2)])
+def test_crossings_need_samples_and_steps(shape):
+    with pytest.raises(ShapeError, match=r"but must be \[samples, steps, size\]"):
+        level_crossings(np.zeros(shape))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), "a"])
+def test_crossings_of_what_is_no_number_are_refused(wrong):
+    with pytest.raises(DataError, match="finite numbers"):
+        level_crossings(np.asarray([[[wrong], [wrong]]]))
+
+
+@pytest.mark.parametrize("levels", [0, -1, 1.5, None])
+def test_a_number_of_levels_is_one_or_more(levels):
+    with pytest.raises(ConfigError, match="levels is .* but must be a whole number of at least 1"):
+        level_crossings(np.zeros((1, 3, 2)), levels)
 
 
 @pytest.mark.parametrize("levels", [1, 3, 8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from types import SimpleNamespace
 
@@ -22,8 +23,8 @@ from snnsim_datasets.synthetic import (
 )
 from snnsim_datasets.synthetic.sudoku import edges, solutions
 
-from snnsim.data import Batch
-from snnsim.errors import ConfigError
+from snnsim.data import Batch, View
+from snnsim.errors import ConfigError, DataError, short
 
 # --- sudoku --------------------------------------------------------------------------------------
 
@@ -152,7 +153,7 @@ def test_ten_classes_are_enough_for_sums_and_nine_are_not():
     data.classes = tuple("0123456789")
     assert len(SpokenSums(data, 1, gap=0)) == 1
     data.classes = tuple("012345678")
-    with pytest.raises(ConfigError, match=r"have 9 classes \(10 digits are needed\)"):
+    with pytest.raises(ConfigError, match="have 9 classes but 10 digits are needed"):
         SpokenSums(data, 1)
 
 
@@ -265,10 +266,48 @@ def test_the_smallest_of_everything_is_taken(name, case):
 
 @pytest.mark.parametrize("gap", [-1])
 def test_sums_with_a_negative_gap_or_no_pairs_are_refused(gap):
-    with pytest.raises(ConfigError, match=r"gap -1 \(not negative\)"):
+    with pytest.raises(ConfigError, match="gap is -1 but must be a whole number of at least 0"):
         SpokenSums(Clips(), 1, gap=gap)
     with pytest.raises(ConfigError, match=r"pairs is 0"):
         SpokenSums(Clips(), 0)
+
+
+def test_sums_need_ten_classes_and_a_recording_of_each_digit():
+    with pytest.raises(ConfigError, match="have 0 classes but 10 digits are needed"):
+        SpokenSums(None, 1)
+    data = load("spoken-digits", "validation")
+    few = View(data, np.flatnonzero((data.labels != 3) & (data.labels != 8)))
+    with pytest.raises(DataError, match="no recording of 3, 8; give data"):
+        SpokenSums(few, 100).batch([0])
+
+
+ODD = [None, "2", 1.5, float("nan"), True, [2], 10**400]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=short)
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_is_no_number_is_refused_by_every_argument(name, odd):
+    function = MAKERS[name]
+    for argument in inspect.signature(function).parameters.values():
+        if argument.kind == argument.VAR_KEYWORD or (argument.name, odd) == ("forcing", 1.5):
+            continue
+        required = {"memory": 2, "samples": 3, "lag": 2, "steps": 3}
+        given = {k: v for k, v in required.items() if k in inspect.signature(function).parameters}
+        with pytest.raises(ConfigError, match=f"{argument.name} is "):
+            function(**{**given, argument.name: odd})
+
+
+@pytest.mark.parametrize("first", [None, 0.5, (0.1,), (0.1, 0.2, 0.3), ("a", "b"), (0.1, None)])
+def test_a_range_of_places_is_two_numbers(first):
+    with pytest.raises(ConfigError, match="first is .* but must be two numbers between 0 and 1"):
+        moving_bar(3, first=first)
+
+
+@pytest.mark.parametrize("noise", [-0.1, 1.1])
+def test_a_probability_of_a_bar_is_between_0_and_1(noise):
+    with pytest.raises(ConfigError, match="noise is .* at least 0 and at most 1"):
+        moving_bar(3, noise=noise)
+    assert moving_bar(3, noise=1.0).x.mean() == 1 - moving_bar(3, noise=0.0).x.mean()
 
 
 SEEDED = {
