@@ -17,6 +17,7 @@ from snnsim.errors import ConfigError, check_choice
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
+from snnsim.networks.passing import passing_on
 from snnsim.networks.sequential import Sequential
 from snnsim.neurons import LI, LIF, AdLIF
 from snnsim.surrogate import ATan
@@ -26,6 +27,7 @@ DELAYS = ("learned", "fixed", "none")
 NEURONS = ("lif", "adlif")
 
 
+@passing_on(Delayed, ["kernel_count", "granularity", "padding"], padding="lengthen")
 def delay_network(
     sizes: Sequence[int],
     *,
@@ -34,13 +36,11 @@ def delay_network(
     max_delay_ms: float,
     dropout: float,
     delays: str = "learned",
-    kernel_count: int = 1,
-    granularity: str = "synaptic",
-    padding: str = "lengthen",
     neuron: str = "lif",
     tau_adapt: float = 150.0,
     recurrent: bool = False,
     backend: str = "auto",
+    **connection: Any,
 ) -> Sequential:
     """A feed-forward network of the reference system.
 
@@ -51,12 +51,13 @@ def delay_network(
         max_delay_ms: largest delay, an even number of steps.
         dropout: probability, on the spikes of every hidden layer.
         delays: ``"learned"``, ``"fixed"`` (random whole steps) or ``"none"``.
-        kernel_count, granularity, padding: as in :class:`snnsim.synapses.Delayed`.
         neuron: ``"lif"``, the published one, or ``"adlif"``: :class:`snnsim.neurons.AdLIF` with
             time constants and couplings that are learnt per neuron (exponential decays).
         tau_adapt: time constant of the adaptation in ms at the start.
         recurrent: whether hidden neurons also feed each other, one step later.
         backend: of neurons and connections.
+        connection: further arguments of :class:`snnsim.synapses.Delayed`: ``kernel_count``,
+            ``granularity`` and ``padding``.
 
     Returns:
         A network ``[T, B, sizes[0]] -> [T', B, sizes[-1]]``.
@@ -72,19 +73,13 @@ def delay_network(
     check_choice("delays", delays, DELAYS)
     check_choice("neuron", neuron, NEURONS)
     common: dict[str, Any] = {"dt": dt, "tau_mem": tau_mem, "backend": backend}
-    connection: dict[str, Any] = {
-        "dt": dt,
-        "max_delay_ms": max_delay_ms,
-        "granularity": granularity,
-        "kernel_count": kernel_count,
-        "padding": padding,
-        "backend": "reference" if backend == "reference" else "auto",
-    }
+    connection |= {"dt": dt, "max_delay_ms": max_delay_ms, "learn_delay": delays == "learned"}
+    connection["backend"] = "reference" if backend == "reference" else "auto"
 
     def connect(n_in: int, n_out: int) -> Layer:
         if delays == "none":
             return Dense(n_in, n_out, init="he")
-        return Delayed(n_in, n_out, learn_delay=delays == "learned", **connection)
+        return Delayed(n_in, n_out, **connection)
 
     def neurons(n: int) -> Layer:
         adaptive = neuron == "adlif"
