@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -157,6 +157,9 @@ def _checked(init: Any) -> Any:
         init(self, *args, **options)
 
     return checked
+
+
+Make = Callable[[int, int], Baseline]  # from numbers of channels, such as a class of a model
 
 
 class Cell(Baseline):

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, linear, within
+from snnsim.baselines.baseline import linear, within
 from snnsim.baselines.encoder import RateEncoder
 from snnsim.baselines.models import get
-from snnsim.baselines.options.attend import Attend
-from snnsim.baselines.options.chunks import ChunkRecurrent
+from snnsim.baselines.options.additions import Additions
 from snnsim.baselines.options.join import Join
 from snnsim.baselines.options.sparse import sparsify
-from snnsim.baselines.options.think import Think
-from snnsim.errors import ConfigError, check_number
+from snnsim.errors import ConfigError
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
+from snnsim.networks.passing import passing_on
 
 
 def multiple_of(model: str, options: dict[str, Any] | None = None, attend: int = 0) -> int:
@@ -29,8 +27,7 @@ def multiple_of(model: str, options: dict[str, Any] | None = None, attend: int =
     >>> multiple_of("gru"), multiple_of("gru", attend=5), multiple_of("sasrec", {"heads": 2})
     (1, 4, 2)
     """
-    heads = inspect.signature(Attend).parameters["heads"].default if attend else 1
-    return math.lcm(get(model).multiple_of(options or {}), heads)
+    return math.lcm(get(model).multiple_of(options or {}), Additions(attend=attend).multiple)
 
 
 class RateNetwork(Layer):
@@ -47,14 +44,10 @@ class RateNetwork(Layer):
         width: outputs of each layer.
         depth: layers.
         dropout: behind each layer.
-        join: residual blocks, joined by ``"add"``, ``"rate"`` or ``"input"``; ``""``: by ``"add"``
-            where the model has such blocks, else none.
-        attend: steps of its past outputs that each layer attends to; 0 for none.
-        think: at most so many applications of a layer per step, as it sees fit; 0 for one.
-        chunk: steps after which a layer starts anew, with a memory of chunks; 0 for never.
-        density: share of the weights there are; the others are 0 for good.
         encoder: options of :class:`RateEncoder`.
         options: of the model.
+        added: arguments of :class:`~snnsim.baselines.options.additions.Additions`: ``join``,
+            ``attend``, ``think``, ``chunk`` and ``density``.
 
     Call: ``net(x [T, B, n_in], state=None, lengths=None) -> (y [T', B, n_out], state)``.
 
@@ -65,6 +58,7 @@ class RateNetwork(Layer):
     ((7, 2, 3), True)
     """
 
+    @passing_on(Additions)
     def __init__(
         self,
         n_in: int,
@@ -74,46 +68,33 @@ class RateNetwork(Layer):
         width: int,
         depth: int = 1,
         dropout: float = 0.0,
-        join: str = "",
-        attend: int = 0,
-        think: int = 0,
-        chunk: int = 0,
-        density: float = 1.0,
         encoder: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
+        **added: Any,
     ):
         super().__init__()
-        cls = get(model)
-        multiple = multiple_of(model, options, attend)
+        cls, additions = get(model), Additions(**added)
+        multiple = multiple_of(model, options, additions.attend)
         if width < 1 or depth < 1 or width % multiple:
             raise ConfigError(
                 f"width is {width} and depth {depth}; both must be 1 or more, and the width of "
                 f"{model} here a multiple of {multiple}"
             )
-        for name, steps in (("attend", attend), ("think", think), ("chunk", chunk)):
-            check_number(name, steps, 0)
-        check_number("density", density, most=1, above=0)
-        self.model, self.residual = model, cls.residual or bool(join)
+        self.model, self.residual = model, cls.residual or bool(additions.join)
         self.encoder = RateEncoder(n_in, **(encoder or {}))
         entry = width if self.residual else self.encoder.n
         self.enter = linear(self.encoder.n, width) if self.residual else None
         self.layers, self.norms, self.joins = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for _ in range(depth):
-            make: Callable[[int, int], Baseline] = partial(cls, **(options or {}))
-            if think:
-                make = partial(Think, make=make, steps=think)
-            if chunk:
-                make = partial(ChunkRecurrent, make=make, chunk=chunk)
-            layer = make(entry, width)
-            self.layers.append(Attend(layer, reach=attend) if attend else layer)
+            self.layers.append(additions.layer(partial(cls, **(options or {})), entry, width))
             if self.residual:
                 self.norms.append(nn.LayerNorm(width))
-                self.joins.append(Join(width, join or "add"))
+                self.joins.append(Join(width, additions.join or "add"))
             entry = width
         self.drop = Dropout(dropout)
         self.head = linear(width, n_out) if n_out else None
-        if density < 1:
-            sparsify(self, density)
+        if additions.density < 1:
+            sparsify(self, additions.density)
 
     @property
     def causal(self) -> bool:
@@ -184,3 +165,6 @@ class RateNetwork(Layer):
             )
         y, state = self(x.unsqueeze(0), state)
         return y[0], state
+
+
+RateNetwork.__doc__ = f"{inspect.getdoc(RateNetwork)}\n\n{inspect.getdoc(Additions)}"

@@ -8,16 +8,12 @@ instead of text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, State
+from snnsim.baselines.baseline import Baseline, Make, State
 from snnsim.errors import ConfigError
 from snnsim.layer import weighted_losses
-
-Make = Callable[[int, int], Baseline]
 
 
 class ChunkRecurrent(Baseline):

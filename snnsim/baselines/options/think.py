@@ -10,18 +10,16 @@ applications plus the remainder is the auxiliary loss ``"ponder"``. Source: Grav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from snnsim.baselines.baseline import Baseline, State, mean_within
+from snnsim.baselines.baseline import Baseline, Make, State, mean_within
 from snnsim.baselines.heads import NOTHING
 from snnsim.baselines.looped import AdaptiveHalting
 from snnsim.errors import ConfigError
 from snnsim.layer import add_auxiliary_loss, weighted_losses
-
-Make = Callable[[int, int], Baseline]
 
 
 class Think(Baseline):

@@ -1,0 +1,59 @@
+"""What a network of rate-coded layers adds to its model: the options of this folder together."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from functools import partial
+
+from snnsim.baselines.baseline import Baseline, Make
+from snnsim.baselines.options.attend import Attend
+from snnsim.baselines.options.chunks import ChunkRecurrent
+from snnsim.baselines.options.join import JOINS
+from snnsim.baselines.options.think import Think
+from snnsim.errors import check_choice, check_number, check_size
+
+
+@dataclass(frozen=True)
+class Additions:
+    """Additions to any model, each of which is off at its default.
+
+    Args:
+        join: how residual blocks are joined: ``"add"``, ``"rate"`` or ``"input"``; ``""`` is
+            ``"add"`` where the model has such blocks, and no blocks elsewhere.
+        attend: number of steps of its past outputs that each layer attends to; 0 for none.
+        think: largest number of applications of a layer per step, which halts by itself; 0 for
+            exactly one.
+        chunk: number of steps after which a layer starts anew, with a memory of the chunks before;
+            0 for never.
+        density: fraction of the weights that are kept, above 0 and at most 1; the others are 0
+            for good.
+    """
+
+    join: str = ""
+    attend: int = 0
+    think: int = 0
+    chunk: int = 0
+    density: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.join:
+            check_choice("join", self.join, JOINS)
+        for name in ("attend", "think", "chunk"):
+            check_size(name, getattr(self, name), 0)
+        check_number("density", self.density, most=1, above=0)
+
+    @property
+    def multiple(self) -> int:
+        """What the outputs of a layer must be a multiple of: the heads of its attention."""
+        heads: int = inspect.signature(Attend).parameters["heads"].default
+        return heads if self.attend else 1
+
+    def layer(self, make: Make, n_in: int, n_out: int) -> Baseline:
+        """Return a layer of the model that ``make`` makes, with what works on a single layer."""
+        if self.think:
+            make = partial(Think, make=make, steps=self.think)
+        if self.chunk:
+            make = partial(ChunkRecurrent, make=make, chunk=self.chunk)
+        layer = make(n_in, n_out)
+        return Attend(layer, reach=self.attend) if self.attend else layer
