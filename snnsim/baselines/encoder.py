@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import ConfigError, ShapeError, check_choice
+from snnsim.errors import ConfigError, ShapeError, check_choice, check_size
 from snnsim.layer import Layer
 
 NORMS = ("none", "sqrt", "log1p", "layer")
@@ -37,11 +37,10 @@ class RateEncoder(Layer):
     ):
         super().__init__()
         check_choice("norm", norm, NORMS)
-        if min(n_in, bins, pool) < 1 or clip < 0:
-            raise ConfigError(
-                f"n_in, bins and pool are {n_in}, {bins} and {pool} but must be 1 or more, and "
-                f"clip, which is {clip}, not negative"
-            )
+        for name, size in (("n_in", n_in), ("bins", bins), ("pool", pool)):
+            check_size(name, size)
+        if not clip >= 0:  # nor NaN
+            raise ConfigError(f"clip is {clip} but must be at least 0, which means no limit")
         self.n_in, self.bins, self.pool, self.clip, self.norm = n_in, bins, pool, clip, norm
         self.n = -(-n_in // pool)
         self.layer = nn.LayerNorm(self.n) if norm == "layer" else None

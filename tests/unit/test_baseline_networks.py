@@ -43,9 +43,16 @@ def test_the_encoder_merges_clips_and_tames_in_this_order():
     torch.testing.assert_close(y.mean(-1), torch.zeros(3, 1), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("wrong", [{"bins": 0}, {"pool": 0}, {"clip": -1.0}, {"norm": "max"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bins": 0}, {"pool": 0}, {"bins": 2.5}, {"clip": -1.0}, {"clip": float("nan")},
+        {"norm": "max"},
+    ],
+)  # fmt: skip
 def test_the_encoder_refuses_what_makes_no_sense(wrong):
-    with pytest.raises(ConfigError):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ConfigError, match=f"{name} is {value!r} but must be"):
         RateEncoder(3, **wrong)
     with pytest.raises(ShapeError, match="4 channels but the encoder is for 3"):
         RateEncoder(3)(torch.zeros(1, 1, 4))

@@ -158,7 +158,8 @@ def test_an_encoder_merges_channels_and_bins_up_to_the_last_ones():
     assert torch.equal(plain(x)[0], x) and plain.layer is None
     assert (plain.bins, plain.pool, plain.clip, plain.norm) == (1, 1, 0.0, "none")
     assert plain.extra_repr() == "7, bins=1, pool=1, clip=0.0, norm='none'"
-    with pytest.raises(ConfigError, match="must be 1 or more"):
+    assert RateEncoder(3, clip=math.inf).clip == math.inf
+    with pytest.raises(ConfigError, match="n_in is 0 but must be a whole number of at least 1"):
         RateEncoder(0)
 
 
