@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.errors import ShapeError, check_number
-from snnsim.layer import Layer
+from snnsim.layer import Layer, map_state
 from snnsim.synapses import Dense
 
 State = Any
@@ -186,6 +186,15 @@ class Cell(Baseline):
         return torch.stack(outputs), state
 
 
+class DrivenCell(Cell):
+    """A cell whose input enters by one connection, ``w_in``, which its constructor makes."""
+
+    w_in: Dense
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.w_in(x)[0]
+
+
 def linear(n_in: int, n_out: int, bias: bool = True, gain: float = 1.0) -> Dense:
     """A dense connection that starts as ``torch.nn.Linear``: within ``gain / sqrt(n_in)``."""
     layer = Dense(n_in, n_out, bias=bias)
@@ -194,6 +203,12 @@ def linear(n_in: int, n_out: int, bias: bool = True, gain: float = 1.0) -> Dense
     if layer.bias is not None:
         nn.init.uniform_(layer.bias, -bound, bound)
     return layer
+
+
+def bias_of(layer: nn.Module) -> Tensor:
+    """Return the bias of a connection that has one, for changes in place of what it starts from."""
+    bias: Any = layer.bias
+    return bias.detach()
 
 
 def own_generator(seed: int | None) -> torch.Generator:
@@ -225,11 +240,16 @@ def mean_within(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def count(state: State) -> int:
-    """Numbers in a state."""
-    if isinstance(state, Tensor):
-        return state.numel()
-    if isinstance(state, dict):
-        return sum(count(value) for value in state.values())
-    if isinstance(state, tuple):
-        return sum(count(value) for value in state)
-    return 0
+    """Return how many numbers a state has."""
+    return sum(tensor.numel() for tensor in tensors_in(state))
+
+
+def tensors_in(state: State) -> list[Tensor]:
+    """Return the tensors of a state, in its order.
+
+    >>> [float(each) for each in tensors_in(({"h": torch.tensor(1.0)}, None, torch.tensor(2.0)))]
+    [1.0, 2.0]
+    """
+    found: list[Tensor] = []
+    map_state(found.append, state)
+    return found

@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from snnsim.baselines.baseline import Baseline, State, linear
 from snnsim.baselines.ltv import Matrices
 from snnsim.errors import ConfigError
 
@@ -45,6 +46,57 @@ def outer(k: Tensor, v: Tensor) -> Tensor:
 def recall(q: Tensor, s: Tensor) -> Tensor:
     """``[..., H, n], [..., H, n, d] -> [..., H d]``: what a query reads."""
     return (q.unsqueeze(-2) @ s).squeeze(-2).flatten(-2)
+
+
+class KeyValueModel(Baseline):
+    """A baseline whose state holds values under keys, in heads.
+
+    A subclass calls :meth:`connect` and writes :meth:`run`.
+
+    Args:
+        n_in, n_out: numbers of channels; ``n_out`` is a multiple of ``heads``.
+        heads: number of heads.
+        keys: key channels per head.
+
+    State: ``[B, heads, keys, n_out / heads]``.
+    """
+
+    def __init__(self, n_in: int, n_out: int, heads: int, keys: int):
+        super().__init__(n_in, n_out, heads)
+        self.heads, self.keys = heads, keys
+
+    def connect(self, n: int) -> None:
+        """Make the connections from ``n`` channels to queries, keys and values."""
+        self.query, self.key = (linear(n, self.heads * self.keys, bias=False) for _ in range(2))
+        self.value = linear(n, self.n_out, bias=False)
+
+    def memory(self, *before: int) -> Tensor:
+        """Return an empty state ``[*before, heads, keys, n_out / heads]``."""
+        return self.zeros(*before, self.heads, self.keys, self.n_out // self.heads)
+
+    def initial_state(self, batch: int) -> State:
+        return self.memory(batch)
+
+    def projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of ``x [..., n]``, ``[..., heads, channels]`` each."""
+        q, k, v = (split(m(x)[0], self.heads) for m in (self.query, self.key, self.value))
+        return q, k, v
+
+
+class GroupModel(Baseline):
+    """A baseline that sees groups of neighbouring channels, each with a learnt place code."""
+
+    tables = ("place",)
+
+    def enter_groups(self, groups: int, n: int) -> None:
+        """Make the connection from each of the groups to ``n`` channels, and the codes."""
+        self.groups = groups
+        self.place = nn.Parameter(torch.randn(groups, n) / n**0.5)
+        self.enter = linear(-(-self.n_in // groups), n)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Return what enters of each group, ``[..., n_in] -> [..., groups, n]``."""
+        return self.enter(grouped(x, self.groups))[0] + self.place
 
 
 def matrices_of(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import linear
+from snnsim.baselines.baseline import bias_of, linear
 from snnsim.baselines.window import Past, TransformerBlock
 
 
@@ -39,8 +39,7 @@ class AdaptiveHalting(nn.Module):
     def __init__(self, n: int, epsilon: float = 0.01):
         super().__init__()
         self.score, self.epsilon = linear(n, 1), epsilon
-        assert self.score.bias is not None
-        nn.init.constant_(self.score.bias, 1.0)
+        bias_of(self.score).fill_(1.0)
 
     def begin(self, x: Tensor) -> Depths:
         """Before the first depth, for ``x [..., n]``."""

@@ -15,13 +15,13 @@ looked at, and the loop takes over where it is large.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from snnsim.baselines.baseline import Cell, linear
+from snnsim.baselines.baseline import DrivenCell, linear
 from snnsim.functional import scan as scans
 from snnsim.functional.scan import Elements, scan
 
@@ -104,23 +104,20 @@ def _solve(f, p, first, jacobian, scan_, iterations: int) -> Solution:
 
 
 def _diagonal_jacobian(f: Transition, p: Tensor, h: Tensor) -> Tensor:
-    """``df/dh`` of an elementwise ``f``: one forward derivative along ones."""
-    with torch.inference_mode(False), torch.enable_grad():
-        p, h = p.detach().clone(), h.detach().clone().requires_grad_()
-        (J,) = torch.autograd.grad(f(p, h).sum(), h)
-    return J
+    """``df/dh`` of an elementwise ``f``."""
+    return _slopes(f, p, h, lambda y: (y,))[0]
 
 
 def _block_jacobian(f: Transition, p: Tensor, h: Tensor) -> Tensor:
     """``[T, 2, 2, B, N]``: rows are outputs."""
+    return torch.stack(_slopes(f, p, h, lambda y: y.unbind(1)), 1)
+
+
+def _slopes(f: Transition, p: Tensor, h: Tensor, parts: Callable[..., Any]) -> list[Tensor]:
+    """Derivatives with respect to ``h`` of the parts of ``f``, each along ones."""
     with torch.inference_mode(False), torch.enable_grad():
         p, h = p.detach().clone(), h.detach().clone().requires_grad_()
-        y = f(p, h)
-        rows = [
-            torch.autograd.grad(y[:, i].sum(), h, retain_graph=i + 1 < y.shape[1])[0]
-            for i in range(y.shape[1])
-        ]
-    return torch.stack(rows, 1)
+        return [torch.autograd.grad(y.sum(), h, retain_graph=True)[0] for y in parts(f(p, h))]
 
 
 def _scan_diagonal(J: Tensor, b: Tensor, transposed: bool = False) -> Tensor:
@@ -154,7 +151,7 @@ class _Implicit(torch.autograd.Function):
         return ctx.scan(following, g.flip(0), True).flip(0), None, None
 
 
-class DiagonalCell(Cell):
+class DiagonalCell(DrivenCell):
     """Base of cells whose channels do not mix from step to step.
 
     A subclass writes :meth:`transition`, and says by ``parts`` how many numbers a channel's
@@ -184,9 +181,6 @@ class DiagonalCell(Cell):
     def initial_state(self, batch: int) -> Tensor:
         shape = (batch, self.n_out)
         return self.zeros(*shape) if self.parts == 1 else self.zeros(self.parts, *shape)
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
 
     def cell(self, p: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         state = self.transition(p, state)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import linear
+from snnsim.baselines.torch_recurrent import lstm_step
 from snnsim.errors import ConfigError
 
 Edges = Sequence[tuple[int, int]]
@@ -51,9 +52,7 @@ class RelationalStep(nn.Module):
         sent = _apply(self.message, pairs).to(h.dtype)  # autocast may have made it shorter
         heard = torch.zeros_like(h).index_add(1, self.target, sent)
         drive = _apply(self.update, torch.cat([x, heard], -1))
-        i, f, o, g = self.gates(torch.cat([drive, h], -1))[0].chunk(4, -1)
-        c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
+        return lstm_step(self.gates(torch.cat([drive, h], -1))[0], c)
 
 
 def neighbours(nodes: int, reach: int = 1) -> list[tuple[int, int]]:
@@ -70,8 +69,6 @@ def _mlp(n_in: int, hidden: int, n_out: int) -> nn.ModuleList:
 
 
 def _apply(layers: Any, x: Tensor) -> Tensor:
-    for i, layer in enumerate(layers):
-        x = layer(x)[0]
-        if i + 1 < len(layers):
-            x = torch.relu(x)
-    return x
+    for layer in layers[:-1]:
+        x = torch.relu(layer(x)[0])
+    return layers[-1](x)[0]

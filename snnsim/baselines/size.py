@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -145,20 +145,14 @@ def _plain_kernels() -> Iterator[None]:
 @contextmanager
 def _at_most(net: nn.Module) -> Iterator[None]:
     """Nothing halts before its last application, and nothing takes Newton's detour."""
-    halting = [m for m in net.modules() if isinstance(m, AdaptiveHalting)]
-    cells = [m for m in net.modules() if isinstance(m, DiagonalCell)]
-    before = [m.epsilon for m in halting], [m.parallel for m in cells]
-    for module in halting:
-        module.epsilon = -math.inf
-    for cell in cells:
-        cell.parallel = False
-    try:
+    most = {AdaptiveHalting: ("epsilon", -math.inf), DiagonalCell: ("parallel", False)}
+    with ExitStack() as undo:
+        for module in net.modules():
+            for kind, (name, value) in most.items():
+                if isinstance(module, kind):
+                    undo.callback(setattr, module, name, getattr(module, name))
+                    setattr(module, name, value)
         yield
-    finally:
-        for module, epsilon in zip(halting, before[0], strict=True):
-            module.epsilon = epsilon
-        for cell, parallel in zip(cells, before[1], strict=True):
-            cell.parallel = parallel
 
 
 class _Products(TorchDispatchMode):

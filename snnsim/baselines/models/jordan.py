@@ -11,11 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.baseline import DrivenCell, State, linear
 from snnsim.errors import check_number
 
 
-class Jordan(Cell):
+class Jordan(DrivenCell):
     """A network whose context is made of its own outputs.
 
     Args:
@@ -42,9 +42,6 @@ class Jordan(Cell):
 
     def initial_state(self, batch: int) -> State:
         return {name: self.zeros(batch, self.n_out) for name in ("context", "y")}
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
 
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
         context = self.decay * state["context"] + state["y"]

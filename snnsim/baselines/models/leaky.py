@@ -11,10 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.baseline import DrivenCell, State, linear
 
 
-class Leaky(Cell):
+class Leaky(DrivenCell):
     """The rate twin of a layer of leaky integrate-and-fire neurons.
 
     Args:
@@ -43,9 +43,6 @@ class Leaky(Cell):
 
     def initial_state(self, batch: int) -> State:
         return {"h": self.zeros(batch, self.n_out)}
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
 
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
         h, share = state["h"], 1 / self.tau

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from snnsim.baselines.baseline import bias_of
 from snnsim.baselines.newton import DiagonalCell
 
 
@@ -32,9 +33,7 @@ class ParaGRU(DiagonalCell):
 
     def __init__(self, n_in: int, n_out: int, *, parallel: bool = False):
         super().__init__(n_in, n_out, 3, parallel)
-        assert self.w_in.bias is not None
-        with torch.no_grad():
-            self.w_in.bias[:n_out] = -torch.linspace(0, 1, n_out)
+        bias_of(self.w_in)[:n_out] = -torch.linspace(0, 1, n_out)
 
     def transition(self, p: Tensor, h: Tensor) -> Tensor:
         """The next state; elementwise in ``h``."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.baseline import DrivenCell, State, bias_of, linear
 
 
-class PeepholeLSTM(Cell):
+class PeepholeLSTM(DrivenCell):
     """The LSTMs that torch.nn does not have.
 
     Args:
@@ -40,16 +40,11 @@ class PeepholeLSTM(Cell):
         self.w_in = linear(n_in, gates * n_out)
         self.w_rec = linear(n_out, gates * n_out, bias=False)
         self.peephole = nn.Parameter(torch.zeros(gates - 1, n_out)) if peepholes else None
-        assert self.w_in.bias is not None
         if forget_gate:
-            with torch.no_grad():
-                self.w_in.bias[3 * n_out :] = 1.0
+            bias_of(self.w_in)[3 * n_out :] = 1.0
 
     def initial_state(self, batch: int) -> State:
         return {name: self.zeros(batch, self.n_out) for name in ("h", "c")}
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
 
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
         c = state["c"]

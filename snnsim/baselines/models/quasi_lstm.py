@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import State, linear
+from snnsim.baselines.baseline import State, bias_of, linear
 from snnsim.baselines.ltv import LinearModel, Matrices
 
 
@@ -37,9 +37,7 @@ class QuasiLSTM(LinearModel):
         self.sharpness = sharpness
         self.gates = linear(n_in, 2 * n_out)
         self.value = linear(n_in, n_out, bias=False)
-        assert self.gates.bias is not None
-        with torch.no_grad():  # remembers a few steps at first
-            self.gates.bias[:n_out] += -1.0 if sharpness else 1.0
+        bias_of(self.gates)[:n_out] += -1.0 if sharpness else 1.0  # remembers a few steps at first
 
     def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.n_out)

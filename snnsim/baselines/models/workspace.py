@@ -14,8 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.baseline import Cell, State, bias_of, linear
 from snnsim.baselines.heads import grouped
+from snnsim.baselines.torch_recurrent import lstm_step
 
 
 class Workspace(Cell):
@@ -55,9 +56,7 @@ class Workspace(Cell):
         self.w_in = linear(n_in, 4 * self.control)
         self.w_rec = linear(n_out + self.control, 4 * self.control, bias=False)
         self.route = linear(self.control, 1 + groups + inner)
-        assert self.route.bias is not None
-        with torch.no_grad():
-            self.route.bias[0] += 1.0  # keeps at first
+        bias_of(self.route)[0] += 1.0  # keeps at first
 
     def initial_state(self, batch: int) -> State:
         control = self.zeros(batch, self.control)
@@ -71,12 +70,9 @@ class Workspace(Cell):
     def cell(self, p: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
         (drive, written), (w, h, c) = p, state
         for _ in range(self.steps):
-            gates = drive + self.w_rec(torch.cat([w, h], -1))[0]
-            i, f, o, g = gates.chunk(4, -1)
-            c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-            share = self.route(h)[0].softmax(-1).unsqueeze(-1)
+            h, c = lstm_step(drive + self.w_rec(torch.cat([w, h], -1))[0], c)
+            attention = self.route(h)[0].softmax(-1).unsqueeze(-1)
             own = torch.stack([w, *(torch.tanh(m(w)[0]) for m in self.inner)], 1)
             choices = torch.cat([own[:, :1], written, own[:, 1:]], 1)
-            w = (share * choices).sum(1)
+            w = (attention * choices).sum(1)
         return w, (w, h, c)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snnsim.baselines.baseline import own_generator
-from snnsim.errors import ConfigError, check_choice
+from snnsim.errors import ConfigError, check_choice, check_number
 
 WAYS = ("random", "magnitude")
 
@@ -48,8 +48,7 @@ def sparsify(net: nn.Module, density: float, way: str = "random", seed: int | No
     0.25
     """
     check_choice("way", way, WAYS)
-    if not 0 < density <= 1:
-        raise ConfigError(f"density is {density} but must be above 0 and at most 1")
+    check_number("density", density, most=1, above=0)
     found = list(matrices(net))
     if not found:
         raise ConfigError("the network has no matrix of weights to make sparse")
