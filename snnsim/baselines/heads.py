@@ -15,21 +15,28 @@ NOTHING = -1e30  # logarithm of the weight of an empty past
 
 
 def split(x: Tensor, heads: int) -> Tensor:
-    """``[..., N] -> [..., heads, N / heads]``."""
+    """Split channels into heads, ``[..., N] -> [..., heads, N / heads]``."""
     if heads < 1 or x.shape[-1] % heads:
-        raise ConfigError(f"{x.shape[-1]} channels cannot be split into {heads} heads")
+        raise ConfigError(
+            f"{x.shape[-1]} channels cannot be split into {heads} heads; the number of heads must "
+            "divide that of channels"
+        )
     return x.unflatten(-1, (heads, -1))
 
 
 def grouped(x: Tensor, groups: int) -> Tensor:
-    """Neighbours together, smaller groups end in silence: ``[..., N] -> [..., groups, ceil(N / groups)]``.
+    """Group neighbouring channels, ``[..., N] -> [..., groups, ceil(N / groups)]``.
+
+    Groups that are smaller than others end with zeros.
 
     >>> grouped(torch.ones(7), 3).tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]
-    """  # noqa: E501
+    """
     n = x.shape[-1]
     if n < groups:
-        raise ConfigError(f"{n} channels cannot be shared out among {groups} groups")
+        raise ConfigError(
+            f"{n} channels cannot be divided into {groups} groups; give at most {n} groups"
+        )
     if n % groups == 0:
         return x.unflatten(-1, (groups, -1))
     starts = [i * n // groups for i in range(groups + 1)]
@@ -39,24 +46,24 @@ def grouped(x: Tensor, groups: int) -> Tensor:
 
 
 def outer(k: Tensor, v: Tensor) -> Tensor:
-    """``[..., H, n], [..., H, d] -> [..., H, n, d]``: what writes a value under a key."""
+    """Return what writes values under keys, ``[..., H, n], [..., H, d] -> [..., H, n, d]``."""
     return k.unsqueeze(-1) * v.unsqueeze(-2)
 
 
 def recall(q: Tensor, s: Tensor) -> Tensor:
-    """``[..., H, n], [..., H, n, d] -> [..., H d]``: what a query reads."""
+    """Return what queries read, ``[..., H, n], [..., H, n, d] -> [..., H d]``."""
     return (q.unsqueeze(-2) @ s).squeeze(-2).flatten(-2)
 
 
 class KeyValueModel(Baseline):
-    """A baseline whose state holds values under keys, in heads.
+    """A key-value model is a baseline whose state holds values under keys, in heads.
 
     A subclass calls :meth:`connect` and writes :meth:`run`.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` is a multiple of ``heads``.
+        n_in, n_out: numbers of input and output channels; ``n_out`` is a multiple of ``heads``.
         heads: number of heads.
-        keys: key channels per head.
+        keys: number of key channels per head.
 
     State: ``[B, heads, keys, n_out / heads]``.
     """
@@ -84,7 +91,7 @@ class KeyValueModel(Baseline):
 
 
 class GroupModel(Baseline):
-    """A baseline that sees groups of neighbouring channels, each with a learnt place code."""
+    """A group model sees groups of neighbouring channels, each with a learnt place code."""
 
     tables = ("place",)
 
@@ -102,13 +109,13 @@ class GroupModel(Baseline):
 def matrices_of(
     decay: Tensor, k: Tensor, q: Tensor, w_value: Tensor, gain: Tensor | None = None
 ) -> Matrices:
-    """Matrices of ``S[t] = decay S[t-1] + k v^T``, ``y = q S`` with ``v = w_value x``.
+    """Return the matrices of ``S[t] = decay S[t-1] + k v^T``, ``y = q S``, ``v = w_value x``.
 
     Args:
         decay: ``[T, B, H, n]``, or anything that broadcasts to it.
-        k, q: ``[T, B, H, n]``.
-        w_value: ``[H d, n_in]``.
-        gain: optional ``[T, B, H]`` on the output.
+        k, q: keys and queries, ``[T, B, H, n]``.
+        w_value: weight of the connection to the values, ``[H d, n_in]``.
+        gain: optional factor ``[T, B, H]`` of the output.
     """
     T, B, H, n = k.shape
     values = w_value.unflatten(0, (H, -1))  # [H, d, n_in]

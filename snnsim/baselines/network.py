@@ -13,6 +13,7 @@ from snnsim.baselines.baseline import linear, within
 from snnsim.baselines.encoder import RateEncoder
 from snnsim.baselines.models import get
 from snnsim.baselines.options.additions import Additions
+from snnsim.baselines.options.attend import HEADS
 from snnsim.baselines.options.join import Join
 from snnsim.baselines.options.sparse import sparsify
 from snnsim.errors import ConfigError
@@ -22,30 +23,36 @@ from snnsim.networks.passing import passing_on
 
 
 def multiple_of(model: str, options: dict[str, Any] | None = None, attend: int = 0) -> int:
-    """What the width of a :class:`RateNetwork` must be a multiple of.
+    """Return the number that the width of a :class:`RateNetwork` must be a multiple of.
+
+    Args:
+        model: name of the model.
+        options: options of the model.
+        attend: as in :class:`~snnsim.baselines.options.additions.Additions`.
 
     >>> multiple_of("gru"), multiple_of("gru", attend=5), multiple_of("sasrec", {"heads": 2})
     (1, 4, 2)
     """
-    return math.lcm(get(model).multiple_of(options or {}), Additions(attend=attend).multiple)
+    return math.lcm(get(model).multiple_of(options or {}), HEADS if attend else 1)
 
 
 class RateNetwork(Layer):
-    """A rate-coded network under the same interface as the spiking ones.
+    """A rate-coded network has the same interface as the spiking ones.
 
-    Encoder -> (dense, if its layers are residual) -> layers -> dense head of scores per step,
-    for the same read-outs. A layer is ``drop(f(x))``, or ``join(x, drop(f(norm(x))))`` where the
-    model, or ``join``, asks for residual blocks.
+    It is an encoder, a dense connection if its layers are residual, the layers, and a dense head
+    that gives scores at every step, for the same read-outs. A layer is ``drop(f(x))``, or
+    ``join(x, drop(f(norm(x))))`` where the model or ``join`` asks for residual blocks.
 
     Args:
-        n_in: channels of the counts.
-        n_out: classes; 0 for no head: the outputs are the last layer's, ``width`` features.
+        n_in: number of channels of the counts.
+        n_out: number of classes; 0 for no head: the outputs are then the ``width`` features of
+            the last layer.
         model: name of the model, see :mod:`snnsim.baselines.models`.
-        width: outputs of each layer.
-        depth: layers.
-        dropout: behind each layer.
-        encoder: options of :class:`RateEncoder`.
-        options: of the model.
+        width: number of outputs of each layer.
+        depth: number of layers.
+        dropout: probability of dropout behind each layer.
+        encoder: arguments of :class:`RateEncoder` by name.
+        options: arguments of the model by name.
         added: arguments of :class:`~snnsim.baselines.options.additions.Additions`: ``join``,
             ``attend``, ``think``, ``chunk`` and ``density``.
 
@@ -103,14 +110,14 @@ class RateNetwork(Layer):
 
     @property
     def streaming(self) -> str:
-        """``"exact"``, ``"chunked"`` (between merged bins) or ``"none"``."""
+        """How input may be cut: ``"exact"``, ``"chunked"`` (between merged bins) or ``"none"``."""
         if any(layer.streaming == "none" for layer in self._baselines()):
             return "none"
         return "chunked" if self.encoder.bins > 1 else "exact"
 
     @property
     def state_size(self) -> int | None:
-        """Numbers that one sample's state has; ``None``: the whole sequence is kept."""
+        """How many numbers the state of one sample has; ``None`` if the whole sequence is kept."""
         if self.streaming == "none":
             return None
         return sum(layer.state_size for layer in self._baselines())
@@ -119,23 +126,23 @@ class RateNetwork(Layer):
         return list(self.layers)  # a ModuleList does not tell what it holds
 
     def output_lengths(self, lengths: Tensor | None) -> Tensor | None:
-        """Lengths of the outputs of samples of these lengths."""
+        """Return the lengths of the outputs for samples of these lengths."""
         return self.encoder.lengths(lengths)
 
     def prepare(self, x: Tensor) -> None:
-        """Let models that need something of the data, such as a graph, take it from ``x``."""
+        """Let models take what they need to know of the data, such as a graph, from ``x``."""
         module: Any
         for module in self.layers[0].modules():
             if hasattr(module, "count_together"):
                 if len(module.together) != self.encoder.n:
                     raise ConfigError(
-                        f"{self.model} takes its graph from the channels, but think or chunk puts "
-                        "more in front of it; leave them away"
+                        f"{self.model} takes its graph from the channels, but think or chunk adds "
+                        "channels in front of it; remove them"
                     )
                 module.count_together(self.encoder(x)[0])
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:
-        """The state before anything was seen."""
+        """Return the state of ``batch`` samples before the first step."""
         return tuple(layer.initial_state(batch) for layer in self._baselines())
 
     def forward(
@@ -157,11 +164,11 @@ class RateNetwork(Layer):
         return (x if self.head is None else self.head(x)[0]), tuple(after)
 
     def step(self, x: Tensor, state: tuple[Any, ...] | None = None) -> tuple[Tensor, Any]:
-        """One (merged) bin of a stream: ``[B, n_in] -> [B, n_out]``."""
+        """Run one (merged) bin of a stream, ``[B, n_in] -> [B, n_out]``."""
         if not self.causal or self.streaming != "exact":
             raise ConfigError(
                 f"{self.model} here is {'causal' if self.causal else 'not causal'} and streams "
-                f"{self.streaming!r}: single steps need a causal model and encoder bins=1"
+                f"{self.streaming!r}; single steps need a causal model and an encoder with bins=1"
             )
         y, state = self(x.unsqueeze(0), state)
         return y[0], state

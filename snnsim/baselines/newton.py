@@ -32,7 +32,7 @@ OTHER_TOLERANCE = 1e-6
 
 
 class Solution(NamedTuple):
-    """States ``[T, ...]``, the residual after each iteration, and whether they converged."""
+    """A solution has states ``[T, ...]``, the residual after each iteration, and a verdict."""
 
     states: Tensor
     residuals: list[float]
@@ -40,26 +40,27 @@ class Solution(NamedTuple):
 
 
 def run_diagonal(f: Transition, p: Tensor, h: Tensor) -> Tensor:
-    """All states of ``h[t] = f(p[t], h[t-1])`` with ``f`` elementwise in ``h``.
+    """Return all states of ``h[t] = f(p[t], h[t-1])`` with ``f`` elementwise in ``h``.
 
     Args:
-        f: smooth; works on ``p [T, ...]`` and states ``[T, ...]`` at once as on one step.
-        p: ``[T, ...]``.
+        f: smooth function that works on ``p [T, ...]`` and states ``[T, ...]`` at once as on one
+            step.
+        p: what ``f`` gets at each step, ``[T, ...]``.
         h: the state before the first step, ``[...]``.
 
     Returns:
-        ``[T, ...]``, with gradients to ``p``, ``h`` and what ``f`` holds.
+        The states ``[T, ...]``, with gradients to ``p``, ``h`` and the parameters of ``f``.
     """
     return _run(f, p, h[None], _diagonal_jacobian, _scan_diagonal)
 
 
 def run_blocks(f: Transition, p: Tensor, h: Tensor) -> Tensor:
-    """The same with states ``[2, B, N]`` whose two parts mix within a channel."""
+    """Return the same for states ``[2, B, N]`` whose two parts mix within a channel."""
     return _run(f, p, h[None], _block_jacobian, _scan_blocks)
 
 
 def solve(f: Transition, p: Tensor, h: Tensor, iterations: int = ITERATIONS) -> Solution:
-    """The iteration alone, for an elementwise ``f``: what it takes to converge."""
+    """Return what the iteration alone gives for an elementwise ``f``, converged or not."""
     with torch.no_grad():
         return _solve(f, p, h[None], _diagonal_jacobian, _scan_diagonal, iterations)
 
@@ -152,16 +153,16 @@ class _Implicit(torch.autograd.Function):
 
 
 class DiagonalCell(DrivenCell):
-    """Base of cells whose channels do not mix from step to step.
+    """A diagonal cell does not mix channels from step to step.
 
-    A subclass writes :meth:`transition`, and says by ``parts`` how many numbers a channel's
-    state has; the output is the first.
+    A subclass writes :meth:`transition`, and says by ``parts`` how many numbers the state of a
+    channel has; the output is the first.
 
     Args:
-        n_in, n_out: numbers of channels.
-        rows: recurrent weights per channel; they start as ``N(0, 4 / (5 n_out))``.
-        parallel: run by Newton iterations, with a fall back to the loop where they do not
-            converge. Pays off on GPUs with long sequences; has no second derivatives.
+        n_in, n_out: numbers of input and output channels.
+        rows: number of recurrent weights per channel; they start as ``N(0, 4 / (5 n_out))``.
+        parallel: whether to run by Newton iterations; where they do not converge, the loop takes
+            over. It pays off on GPUs with long sequences, and has no second derivatives.
     """
 
     tables = ("diagonal",)
@@ -175,7 +176,7 @@ class DiagonalCell(DrivenCell):
         self.diagonal = nn.Parameter(torch.randn(rows, n_out) * (4 / (5 * n_out)) ** 0.5)
 
     def transition(self, p: Tensor, state: Tensor) -> Tensor:
-        """The next state; for all steps at once as for one."""
+        """Return the next state, for all steps at once as for one."""
         raise NotImplementedError
 
     def initial_state(self, batch: int) -> Tensor:

@@ -16,19 +16,19 @@ Edges = Sequence[tuple[int, int]]
 
 
 class RelationalStep(nn.Module):
-    """One step of a recurrent relational network.
+    """Take one step of a recurrent relational network.
 
         m[i, j] = f(h[i], h[j]),  m[j] = sum_i m[i, j],  h[j] = LSTM(g(x[j], m[j]), h[j])
 
     Source: Palm, Paquet & Winther 2018 (arXiv:1711.08028), section 2.
 
     Args:
-        nodes: of the graph.
-        edges: ``(from, to)``.
-        n: channels of a node.
-        hidden: channels within ``f`` and ``g``.
+        nodes: number of nodes of the graph.
+        edges: pairs of nodes ``(from, to)``.
+        n: number of channels of a node.
+        hidden: number of channels within ``f`` and ``g``.
 
-    Call: ``x, h, c`` of ``[B, nodes, n]`` to the next ``h, c``.
+    Call: ``step(x, h, c) -> (h, c)``, all ``[B, nodes, n]``.
     """
 
     source: Tensor
@@ -56,7 +56,7 @@ class RelationalStep(nn.Module):
 
 
 def neighbours(nodes: int, reach: int = 1) -> list[tuple[int, int]]:
-    """Both directions between all nodes of a line at most ``reach`` apart.
+    """Return the edges, in both directions, between nodes of a line at most ``reach`` apart.
 
     >>> neighbours(3)
     [(0, 1), (1, 0), (1, 2), (2, 1)]

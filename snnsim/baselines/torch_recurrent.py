@@ -24,7 +24,7 @@ def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class TorchRecurrent(Baseline):
-    """One layer of ``torch.nn.RNN``, ``GRU`` or ``LSTM``.
+    """Run one layer of ``torch.nn.RNN``, ``GRU`` or ``LSTM``.
 
     State: ``{"h": [B, n_out]}``, with ``"c"`` for an LSTM.
     """

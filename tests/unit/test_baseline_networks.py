@@ -291,7 +291,7 @@ def test_recoding_by_a_small_step_makes_every_answer_surer(inner):
 
 
 def test_recoding_needs_a_state_that_is_the_output():
-    with pytest.raises(ConfigError, match="Attend's is not"):
+    with pytest.raises(ConfigError, match="that of Attend is not; choose a model"):
         Recode(Attend(LSTM(6, 8), reach=2), torch.nn.Linear(8, 2), alpha=0.1)
 
 
@@ -305,7 +305,7 @@ def test_a_graph_of_channels_is_found_behind_attention_and_refused_behind_thinki
     net = RateNetwork(6, 3, "regenn", width=8, attend=2)
     net.prepare(counts())
     assert not torch.equal(net.layers[0].inner.mixer.together, torch.eye(6))
-    with pytest.raises(ConfigError, match="leave them away"):
+    with pytest.raises(ConfigError, match="think or chunk adds channels.*remove them"):
         RateNetwork(6, 3, "regenn", width=8, think=2).prepare(counts())
 
 

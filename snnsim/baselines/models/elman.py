@@ -13,11 +13,11 @@ from snnsim.errors import check_choice
 
 
 class Elman(TorchRecurrent):
-    """``torch.nn.RNN``.
+    """An Elman network is a layer of ``torch.nn.RNN``.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        nonlinearity: ``"tanh"`` or ``"relu"``.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        nonlinearity: function ``f``, ``"tanh"`` or ``"relu"``.
 
     >>> import torch
     >>> y, state = Elman(3, 5)(torch.rand(7, 2, 3))

@@ -16,12 +16,12 @@ from snnsim.errors import check_number
 
 
 class Jordan(DrivenCell):
-    """A network whose context is made of its own outputs.
+    """A Jordan network gets its own past outputs as context.
 
     Args:
-        n_in, n_out: numbers of channels.
-        decay: ``a`` of the context, in [0, 1].
-        hidden: hidden units; 0 for ``n_out``.
+        n_in, n_out: numbers of input and output channels.
+        decay: decay ``a`` of the context per step, in [0, 1].
+        hidden: number of hidden units; 0 for ``n_out``.
 
     State: ``{"context", "y"}``, ``[B, n_out]`` each.
 

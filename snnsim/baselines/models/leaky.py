@@ -15,10 +15,10 @@ from snnsim.baselines.baseline import DrivenCell, State, linear
 
 
 class Leaky(DrivenCell):
-    """The rate twin of a layer of leaky integrate-and-fire neurons.
+    """A leaky layer is the rate-coded twin of leaky integrate-and-fire neurons.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
 
     State: ``{"h": [B, n_out]}``. The time constants are ``tau [n_out]``.
 
@@ -38,14 +38,14 @@ class Leaky(DrivenCell):
 
     @property
     def tau(self) -> Tensor:
-        """Time constants in steps, 1 or more; no gradient below."""
+        """The time constants in steps, 1 or more; below there is no gradient."""
         return self.time_constant.clamp(min=1.0)
 
     def initial_state(self, batch: int) -> State:
         return {"h": self.zeros(batch, self.n_out)}
 
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
-        h, share = state["h"], 1 / self.tau
+        h, rate = state["h"], 1 / self.tau
         drive = p + self.w_rec(h)[0] - h * self.w_rec.weight.diagonal()  # none to itself
-        h = nn.functional.leaky_relu((1 - share) * h + share * drive)
+        h = nn.functional.leaky_relu((1 - rate) * h + rate * drive)
         return h, {"h": h}

@@ -22,13 +22,13 @@ MOST_GROWTH = 60.0  # exp(60) is far from the largest float32
 
 
 class LightNet(KeyValueModel):
-    """An average over the past that forgets nothing by itself.
+    """LightNet averages over the past and forgets nothing by itself.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: of attention.
-        keys: key channels per head.
-        gated: whether norm, gate and output projection follow.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads.
+        keys: number of key channels per head.
+        gated: whether norm, gate and output projection follow the average.
 
     State: ``{"z": [B, heads, keys], "s": [B, heads, keys, n_out / heads]}``.
 
@@ -64,21 +64,23 @@ class LightNet(KeyValueModel):
         return y if self.finish is None else self.finish(y, x), {"z": z[-1], "s": s}
 
     def ltv(self, x: Tensor) -> Matrices:
-        """Matrices of what enters the norm (all of it if not ``gated``)."""
+        """Return the matrices of what enters the norm, which is the output unless ``gated``."""
         q, k, _, z = self._parts(x, self.initial_state(x.shape[1])["z"])
         return matrices_of((-z.diff(dim=0)).exp(), (k - z[1:]).exp(), q, self.value.weight)
 
 
 def running_average(q: Tensor, k: Tensor, v: Tensor, z: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """``S[t]^T q[t]`` for ``S[t] = exp(z[t-1] - z[t]) S[t-1] + exp(k[t] - z[t]) v[t]^T``.
+    """Return ``S[t]^T q[t]`` of a running average and its last state.
+
+        S[t] = exp(z[t-1] - z[t]) S[t-1] + exp(k[t] - z[t]) v[t]^T
 
     Relative to the normaliser at the end of a piece nothing decays, so a piece is matrix products;
     where a normaliser grows too much for that, pieces are single steps.
 
     Args:
-        q, k: ``[T, B, H, n]``.
-        v: ``[T, B, H, d]``.
-        z: ``[T + 1, B, H, n]``, not decreasing and not below ``k``.
+        q, k: queries and keys ``[T, B, H, n]``.
+        v: values ``[T, B, H, d]``.
+        z: normalisers ``[T + 1, B, H, n]``, not decreasing and not below ``k``.
         s: state before the first step, ``[B, H, n, d]``.
 
     Returns:
@@ -110,7 +112,7 @@ def _growth(z: Tensor) -> float:
 
 
 class GatedOutput(nn.Module):
-    """``W_o (rms(y) * silu(W_2 W_1 x))`` with a gate of low rank."""
+    """Compute ``W_o (rms(y) * silu(W_2 W_1 x))`` with a gate of low rank."""
 
     def __init__(self, n_in: int, n_out: int, rank: int):
         super().__init__()

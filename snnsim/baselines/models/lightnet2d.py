@@ -17,14 +17,14 @@ from snnsim.functional.scan import linear_recurrence
 
 
 class LightNet2d(GroupModel, KeyValueModel):
-    """A softmax average over a grid of channel groups and steps.
+    """LightNet2d averages by softmax over a grid of channel groups and steps.
 
     Args:
-        n_in, n_out: numbers of channels.
-        groups: of neighbouring channels (the last ones may be padded with silence).
-        heads: of attention.
-        keys: key channels per head.
-        look_ahead: average over all steps instead of those so far.
+        n_in, n_out: numbers of input and output channels.
+        groups: number of groups of neighbouring channels; smaller ones are padded with zeros.
+        heads: number of heads.
+        keys: number of key channels per head.
+        look_ahead: whether to average over all steps instead of those so far.
 
     State: ``{"z": [B, heads, keys], "s": [B, heads, keys, n_out / heads]}``.
 
@@ -63,7 +63,7 @@ class LightNet2d(GroupModel, KeyValueModel):
     def mix(
         self, tokens: Tensor, state: State, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """``[T, B, groups, n_out]`` to the same: every token reads what all so far wrote."""
+        """Let every token of ``[T, B, groups, n_out]`` read what all so far wrote."""
         q, k, v = self.projected(tokens)
         q = nn.functional.silu(q)
         if not self.causal:

@@ -29,14 +29,14 @@ OF_ONE_STEP: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class LinearAttention(KeyValueModel):
-    """Attention with a state of fixed size.
+    """Linear attention has a state of fixed size.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: of attention.
-        keys: key channels per head, the state expansion.
-        normaliser: ``"none"``, ``"sum"`` (over the past) or of the current step alone:
-            ``"exp"``, ``"softplus"``, ``"sigmoid"``.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads.
+        keys: number of key channels per head, the state expansion.
+        normaliser: ``"none"``, ``"sum"`` (over the past), or ``"exp"``, ``"softplus"`` or
+            ``"sigmoid"`` of the current step alone.
 
     State: ``[B, heads, keys, n_out / heads + 1]``; the last column sums the keys.
 
@@ -89,5 +89,5 @@ class LinearAttention(KeyValueModel):
 
 
 def with_one(v: Tensor) -> Tensor:
-    """A column of ones behind the values: its sum is the normaliser."""
+    """Return the values with a column of ones behind them, whose sum is the normaliser."""
     return torch.cat([v, torch.ones_like(v[..., :1])], -1)

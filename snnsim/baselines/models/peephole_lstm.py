@@ -16,12 +16,12 @@ from snnsim.baselines.baseline import DrivenCell, State, bias_of, linear
 
 
 class PeepholeLSTM(DrivenCell):
-    """The LSTMs that torch.nn does not have.
+    """A peephole LSTM is one of the LSTMs that torch.nn does not have.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        peepholes: whether gates see the cell's state.
-        forget_gate: whether there is one (its bias starts at 1).
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        peepholes: whether the gates see the state ``c``.
+        forget_gate: whether there is a forget gate; its bias starts at 1.
 
     State: ``{"h", "c"}``, ``[B, n_out]`` each.
 

@@ -19,12 +19,12 @@ from snnsim.functional.outer import outer_recurrence
 
 
 class PLSTM(KeyValueModel):
-    """Gated linear attention on edges.
+    """A pLSTM is gated linear attention on the edges between steps.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: each with gates of its own.
-        keys: key channels per head.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads, each with its own gates.
+        keys: number of key channels per head.
 
     State: ``[B, heads, keys, n_out / heads]``.
 
@@ -60,7 +60,7 @@ class PLSTM(KeyValueModel):
         return (y + own).flatten(-2), state
 
     def ltv(self, x: Tensor) -> Matrices:
-        """Matrices of the state after a step, from which the step's own part is taken back."""
+        """Return the matrices of the state after a step, less what the step itself wrote."""
         q, k, _, source, transition, mark, direct = self._parts(x)
         kept = transition.clamp(min=1e-30)
         found = matrices_of(

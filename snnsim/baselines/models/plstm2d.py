@@ -23,13 +23,13 @@ from snnsim.functional.scan import linear_recurrence
 
 
 class PLSTM2d(GroupModel, KeyValueModel):
-    """Linear recurrence along time and channels at once; looks up the channels and back in time.
+    """A pLSTM on a grid recurs along channels and time at once, upwards and forwards.
 
     Args:
-        n_in, n_out: numbers of channels.
-        groups: of neighbouring channels (the last ones may be padded with silence).
-        heads: each with gates of its own.
-        keys: key channels per head.
+        n_in, n_out: numbers of input and output channels.
+        groups: number of groups of neighbouring channels; smaller ones are padded with zeros.
+        heads: number of heads, each with its own gates.
+        keys: number of key channels per head.
 
     State: the edges into the next step, ``[groups, B, heads, keys, n_out / heads]``.
 
@@ -61,16 +61,16 @@ class PLSTM2d(GroupModel, KeyValueModel):
 
 
 def grid(q: Tensor, k: Tensor, v: Tensor, gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The recurrence on the grid.
+    """Run the recurrence on the grid.
 
     Args:
-        q, k: ``[T, B, G, H, n]``.
-        v: ``[T, B, G, H, d]``.
-        gates: ``[T, B, G, 9, H]`` in (0, 1): ``a_u, c_u, a_n, c_n, S_u, S_n, M_u, M_n, D``.
+        q, k: queries and keys ``[T, B, G, H, n]``.
+        v: values ``[T, B, G, H, d]``.
+        gates: gates ``[T, B, G, 9, H]`` in (0, 1): ``a_u, c_u, a_n, c_n, S_u, S_n, M_u, M_n, D``.
         state: the edges into the first step, ``[G, B, H, n, d]``.
 
     Returns:
-        ``y [T, B, G, H d]`` and the edges into the step after.
+        Outputs ``[T, B, G, H d]`` and the edges into the step after.
     """
     up, outputs, later = torch.zeros_like(outer(k[:, :, 0], v[:, :, 0])), [], []
     for g in range(k.shape[2]):

@@ -16,11 +16,11 @@ from snnsim.baselines.ltv import LinearModel, Matrices
 
 
 class QuasiLSTM(LinearModel):
-    """One decay per channel and step.
+    """A quasi-LSTM has one decay per channel and step.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        sharpness: the ``c`` of the reversed gate ``L = 1 - s(W_f x + b)^c``; 0 for the plain gate.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        sharpness: ``c`` of the reversed gate ``L = 1 - s(W_f x + b)^c``; 0 for the plain gate.
 
     State: ``[B, n_out]``.
 

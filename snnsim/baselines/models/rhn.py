@@ -15,13 +15,13 @@ from snnsim.baselines.baseline import DrivenCell, State, bias_of, linear
 
 
 class RHN(DrivenCell):
-    """Several nonlinear steps of the state per step of time.
+    """A recurrent highway network takes several nonlinear steps of its state per time step.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        depth: ``D``, steps of the state per step of time.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        depth: ``D``, the number of steps of the state per time step.
 
-    State: ``[B, n_out]``. Gates (``join``) and attention are options of every
+    State: ``[B, n_out]``. Gates (``join``) and attention (``attend``) are options of every
     network, see :class:`snnsim.baselines.RateNetwork`.
 
     >>> tuple(RHN(3, 5, depth=2)(torch.rand(7, 2, 3))[0].shape)

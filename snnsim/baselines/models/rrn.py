@@ -17,13 +17,13 @@ from snnsim.errors import ConfigError
 
 
 class RRN(GroupModel, Cell):
-    """Message passing between channel groups.
+    """A recurrent relational network passes messages between groups of channels.
 
     Args:
-        n_in, n_out: numbers of channels.
-        groups: of neighbouring channels (the last ones may be padded with silence).
-        rounds: of messages per bin.
-        node: channels of a node; 0 for ``n_out / groups``, at least 4.
+        n_in, n_out: numbers of input and output channels.
+        groups: number of groups of neighbouring channels; smaller ones are padded with zeros.
+        rounds: number of rounds of messages per bin.
+        node: number of channels of a node; 0 for ``n_out / groups``, at least 4.
 
     State: ``(h, c)``, ``[B, groups, node]`` each.
 

@@ -18,11 +18,11 @@ from snnsim.baselines.ltv import LinearModel, Matrices
 
 
 class S6(LinearModel):
-    """A state of ``states`` numbers per channel whose forgetting depends on the input.
+    """S6 has several states per channel, whose forgetting depends on the input.
 
     Args:
-        n_in, n_out: numbers of channels.
-        states: per channel.
+        n_in, n_out: numbers of input and output channels.
+        states: number of states per channel.
         gated: whether the output is multiplied by ``silu(W x)`` as in the Mamba block.
 
     State: ``[B, n_out, states]``.

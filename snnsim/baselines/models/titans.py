@@ -24,13 +24,13 @@ SHORTEST = 1e-2  # of keys and queries that are given unit length: at silence th
 
 
 class Titans(KeyValueModel):
-    """A linear associative memory per head, written where it is surprised.
+    """Titans has a linear associative memory per head, which is written where it is surprised.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: memories.
-        keys: key channels per head.
-        chunk: steps that share the memory at which surprise is measured.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads, each with its own memory.
+        keys: number of key channels per head.
+        chunk: number of steps whose surprise is measured at one and the same memory.
 
     State: memory, momentum and the memory at the chunk's start ``[B, heads, keys, n_out /
     heads]``, and the place within the chunk, a number ``[1]``.

@@ -20,16 +20,17 @@ from snnsim.baselines.torch_recurrent import lstm_step
 
 
 class Workspace(Cell):
-    """A shared state with routed writing.
+    """A workspace is a state that specialists share, and a controller routes what they write.
 
     Args:
-        n_in, n_out: numbers of channels; the workspace has ``n_out``.
-        groups: specialists on neighbouring channels (the last may be padded with silence).
-        inner: specialists that change the workspace by itself.
-        steps: internal steps per bin.
-        control: units of the controller; 0 for ``n_out / 2``.
+        n_in, n_out: numbers of input and output channels; the workspace has ``n_out``.
+        groups: number of specialists, each for a group of neighbouring channels; smaller groups are
+            padded with zeros.
+        inner: number of specialists that work on the workspace alone.
+        steps: number of internal steps per bin.
+        control: number of units of the controller; 0 for ``n_out / 2``.
 
-    State: ``(w, h, c)``: workspace ``[B, n_out]`` and the controller's.
+    State: ``(w, h, c)``: the workspace ``[B, n_out]`` and the state of the controller.
 
     >>> tuple(Workspace(6, 8)(torch.rand(7, 2, 6))[0].shape)
     (7, 2, 8)

@@ -1,8 +1,7 @@
-"""What a network of rate-coded layers adds to its model: the options of this folder together."""
+"""What a network of rate-coded layers adds to its model: options of this folder in one value."""
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,15 +15,15 @@ from snnsim.errors import check_choice, check_number, check_size
 
 @dataclass(frozen=True)
 class Additions:
-    """Additions to any model, each of which is off at its default.
+    """What is added to the layers of a network; at its default each addition is off.
 
     Args:
         join: how residual blocks are joined: ``"add"``, ``"rate"`` or ``"input"``; ``""`` is
             ``"add"`` where the model has such blocks, and no blocks elsewhere.
         attend: number of steps of its past outputs that each layer attends to; 0 for none.
-        think: largest number of applications of a layer per step, which halts by itself; 0 for
-            exactly one.
-        chunk: number of steps after which a layer starts anew, with a memory of the chunks before;
+        think: largest number of applications of a layer per time step; each sample stops by
+            itself, see :class:`~snnsim.baselines.options.think.Think`. 0 for exactly one.
+        chunk: number of steps after which a layer starts anew with a memory of earlier chunks;
             0 for never.
         density: fraction of the weights that are kept, above 0 and at most 1; the others are 0
             for good.
@@ -43,14 +42,8 @@ class Additions:
             check_size(name, getattr(self, name), 0)
         check_number("density", self.density, most=1, above=0)
 
-    @property
-    def multiple(self) -> int:
-        """What the outputs of a layer must be a multiple of: the heads of its attention."""
-        heads: int = inspect.signature(Attend).parameters["heads"].default
-        return heads if self.attend else 1
-
     def layer(self, make: Make, n_in: int, n_out: int) -> Baseline:
-        """Return a layer of the model that ``make`` makes, with what works on a single layer."""
+        """Return one layer: what ``make`` makes, with ``think``, ``chunk`` and ``attend`` added."""
         if self.think:
             make = partial(Think, make=make, steps=self.think)
         if self.chunk:

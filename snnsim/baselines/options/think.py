@@ -21,15 +21,15 @@ from snnsim.layer import add_auxiliary_loss, map_state, weighted_losses
 
 
 class Think(Baseline):
-    """A model that may take several of its own steps per step of time.
+    """Let a model take several of its own steps per time step.
 
     Args:
-        n_in, n_out: numbers of channels.
-        make: makes the model from numbers of channels, such as a class of a model.
-        steps: at most, per step of time.
-        ponder: weight of the ponder cost.
+        n_in, n_out: numbers of input and output channels.
+        make: class or function that makes the model from its numbers of channels.
+        steps: largest number of steps of the model per time step.
+        ponder: weight of the ponder cost in the loss, 0 or more.
 
-    State: that of the model, whose parts must be numbers that can be averaged.
+    State: the state of the model, whose parts must be numbers that can be averaged.
 
     >>> from snnsim.baselines.models.gru import GRU
     >>> tuple(Think(3, 8, GRU, steps=3)(torch.rand(7, 2, 3))[0].shape)
@@ -42,7 +42,9 @@ class Think(Baseline):
         self.inner = make(n_in + 1, n_out)
         name = type(self.inner).__name__
         if self.inner.streaming != "exact":
-            raise ConfigError(f"{name} does not go step by step")
+            raise ConfigError(
+                f"{name} does not go step by step; choose a model that streams exactly"
+            )
         two, three = (tensors_in(self.inner.initial_state(batch)) for batch in (2, 3))
         if not all(map(_averages, two, three)):
             raise ConfigError(
