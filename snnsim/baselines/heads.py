@@ -24,6 +24,15 @@ def split(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1))
 
 
+def group_size(n: int, groups: int) -> int:
+    """Return the number of channels in the largest group where ``n`` are divided into groups."""
+    if n < groups:
+        raise ConfigError(
+            f"{n} channels cannot be divided into {groups} groups; give at most {n} groups"
+        )
+    return -(-n // groups)
+
+
 def grouped(x: Tensor, groups: int) -> Tensor:
     """Group neighbouring channels, ``[..., N] -> [..., groups, ceil(N / groups)]``.
 
@@ -33,14 +42,10 @@ def grouped(x: Tensor, groups: int) -> Tensor:
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]
     """
     n = x.shape[-1]
-    if n < groups:
-        raise ConfigError(
-            f"{n} channels cannot be divided into {groups} groups; give at most {n} groups"
-        )
+    wide = group_size(n, groups)
     if n % groups == 0:
         return x.unflatten(-1, (groups, -1))
     starts = [i * n // groups for i in range(groups + 1)]
-    wide = -(-n // groups)
     parts = [nn.functional.pad(x[..., a:b], (0, wide - (b - a))) for a, b in pairwise(starts)]
     return torch.stack(parts, -2)
 
@@ -99,7 +104,7 @@ class GroupModel(Baseline):
         """Make the connection from each of the groups to ``n`` channels, and the codes."""
         self.groups = groups
         self.place = nn.Parameter(torch.randn(groups, n) / n**0.5)
-        self.enter = linear(-(-self.n_in // groups), n)
+        self.enter = linear(group_size(self.n_in, groups), n)
 
     def tokens(self, x: Tensor) -> Tensor:
         """Return what enters of each group, ``[..., n_in] -> [..., groups, n]``."""

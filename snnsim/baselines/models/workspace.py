@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import Cell, State, bias_of, linear
-from snnsim.baselines.heads import grouped
+from snnsim.baselines.heads import group_size, grouped
 from snnsim.baselines.torch_recurrent import lstm_step
 
 
@@ -52,7 +52,8 @@ class Workspace(Cell):
         super().__init__(n_in, n_out)
         self.groups, self.steps = groups, steps
         self.control = control or max(n_out // 2, 1)
-        self.encoders = nn.ModuleList(linear(-(-n_in // groups), n_out) for _ in range(groups))
+        size = group_size(n_in, groups)
+        self.encoders = nn.ModuleList(linear(size, n_out) for _ in range(groups))
         self.inner = nn.ModuleList(linear(n_out, n_out) for _ in range(inner))
         self.w_in = linear(n_in, 4 * self.control)
         self.w_rec = linear(n_out + self.control, 4 * self.control, bias=False)
