@@ -27,8 +27,10 @@ class Generated(NamedTuple):
     passes: int
 
 
-def _one_hot(tokens: list[int], items: int) -> Tensor:
-    return nn.functional.one_hot(torch.tensor(tokens), items).to(torch.get_default_dtype())[:, None]
+def _one_hot(net: RecurrentDepth, tokens: list[int]) -> Tensor:
+    """Tokens ``[T, 1, n_in]`` on the device, and of the type, of a model."""
+    found = nn.functional.one_hot(torch.tensor(tokens), net.n_in)
+    return found.to(next(net.parameters()))[:, None]
 
 
 @torch.no_grad()
@@ -43,10 +45,10 @@ def generate(net: RecurrentDepth, head: nn.Module, prompt: list[int], count: int
     """
     _check(prompt, count, net)
     with evaluating(net):
-        y, state = net(_one_hot(prompt, net.n_in))
+        y, state = net(_one_hot(net, prompt))
         found = [int(head(y[-1]).argmax())]
         while len(found) < count:
-            y, state = net(_one_hot(found[-1:], net.n_in), state)
+            y, state = net(_one_hot(net, found[-1:]), state)
             found.append(int(head(y[-1]).argmax()))
     return Generated(found, net.iterations * count)
 
@@ -99,14 +101,14 @@ def _by_wave(
     first, cores, last = net.initial_state(1)
     past: tuple[Past, Past, Past] = (first, cores[-1], last)
     if len(prompt) > 1:
-        _, (first, cores, last) = net(_one_hot(prompt[:-1], net.n_in))
+        _, (first, cores, last) = net(_one_hot(net, prompt[:-1]))
         past = (first, cores[-1], last)
     goal, done = len(prompt) + count, len(prompt) - 1  # positions up to here are final
-    states = torch.zeros(1, 1, net.n_out)
+    states = net.zeros(1, 1, net.n_out)
     rounds = 0
     while True:
         wave = tokens[done : done + len(states)]
-        e, whole_first = _extended(net.prelude, net.enter(_one_hot(wave, net.n_in))[0], past[0])
+        e, whole_first = _extended(net.prelude, net.enter(_one_hot(net, wave))[0], past[0])
         before = states
         for _ in range(inner):
             mixed = net.adapter(torch.cat([states, e], -1))[0]
