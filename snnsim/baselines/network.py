@@ -20,6 +20,7 @@ from snnsim.errors import ConfigError
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.passing import passing_on
+from snnsim.networks.sequential import split_state
 
 
 def multiple_of(model: str, options: dict[str, Any] | None = None, attend: int = 0) -> int:
@@ -152,7 +153,8 @@ class RateNetwork(Layer):
             x = x * within(len(x), lengths, x)
         x, _ = self.encoder(x)
         lengths = self.encoder.lengths(lengths)
-        states = (None,) * len(self.layers) if state is None else state
+        given = tuple(state) if isinstance(state, list) else state
+        states = split_state(given, len(self.layers))
         if self.enter is not None:
             x = self.enter(x)[0]
         after = []

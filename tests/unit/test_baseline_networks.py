@@ -290,6 +290,15 @@ def test_recoding_by_a_small_step_makes_every_answer_surer(inner):
     assert all(p.grad is not None for p in net.inner.parameters())
 
 
+def test_a_state_of_another_network_is_refused_by_name():
+    net, x = RateNetwork(6, 3, "gru", width=8, depth=2), counts()
+    _, state = net(x)
+    assert torch.equal(net(x, state)[0], net(x, list(state))[0])
+    for wrong, told in ((state[:1], "has 1 entries"), ((*state, None), "has 3"), ({}, "dict")):
+        with pytest.raises(ShapeError, match=f"{told}.* but the network 2 layers.*afresh"):
+            net(x, wrong)
+
+
 def test_recoding_needs_a_state_that_is_the_output():
     with pytest.raises(ConfigError, match="that of Attend is not; choose a model"):
         Recode(Attend(LSTM(6, 8), reach=2), torch.nn.Linear(8, 2), alpha=0.1)
