@@ -7,9 +7,9 @@ is one linear recurrence from the end with the transposed ``J`` at the solution 
 function theorem); no iteration is unrolled. Source: Danieli et al. 2025 (arXiv:2510.21450),
 sections 3 and 4.
 
-Convergence is not given for every recurrence: a step with a threshold has no useful ``J``, and
-recurrent weights around 1 need more iterations than the loop has steps. So the residual is
-looked at, and the loop takes over where it is large.
+Not every recurrence converges: a step with a threshold has no useful ``J``, and recurrent weights
+around 1 need more iterations than the loop has steps. So the residual is checked, and the loop
+takes over where it is large.
 """
 
 from __future__ import annotations

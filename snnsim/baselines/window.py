@@ -1,7 +1,7 @@
 """Layers that see a window of the past: attention with relative positions, and its blocks.
 
 State of each: ``(keys [reach, B, n], values [reach, B, n], known [reach, B])`` of the last
-``reach`` steps, oldest first, and 1 where there was one: a step projects only itself.
+``reach`` steps, oldest first; ``known`` is 1 where there was a step. A step projects only itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Elman network: ``h[t] = f(W_x x[t] + W_h h[t-1] + b)``, output ``h``.
 
 Source: Elman 1990, doi:10.1207/s15516709cog1402_1; survey: Lipton et al. 2015
-(arXiv:1506.00019), section 3. Read-outs stand outside.
+(arXiv:1506.00019), section 3. The read-out is not part of the model.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     c[t] = a c[t-1] + y[t-1],  h[t] = tanh(W_x x[t] + W_c c[t] + b),  y[t] = tanh(W_y h[t] + b_y)
 
 Source: Jordan 1986 (ICS report 8604); survey: Lipton et al. 2015 (arXiv:1506.00019), section 3.
-The network's own output is fed back, in training too: there is no teacher of every step.
+The network's own output is fed back, in training too: there is no target at every step.
 """
 
 from __future__ import annotations

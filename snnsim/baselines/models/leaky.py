@@ -28,7 +28,7 @@ class Leaky(DrivenCell):
     """
 
     source = "Khajehabdollahi et al. 2023, arXiv:2309.12927"
-    left_out = "the random initial state: it starts at 0, so that answers repeat"
+    left_out = "the random initial state: it starts at 0, so that results can be repeated"
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__(n_in, n_out)

@@ -34,7 +34,7 @@ class MBAT(Baseline):
 
     source = "Peters 2022, arXiv:2202.04771"
     left_out = (
-        "it is a reservoir of our own making after the paper's binding by matrices; its frozen "
+        "it is our own reservoir, built after the binding by matrices of the paper; its frozen "
         "numbers, 16 n_out^2 and more, do not count as parameters"
     )
 

@@ -46,7 +46,7 @@ class NeuralProcess(Baseline):
     left_out = (
         "items and dilated convolutions at several scales (a GRU encodes utterances); the "
         "divergence is that of the context from the prior; without labelled utterances, as in "
-        "train and compare, the weights that read them rest"
+        "train and compare, the weights that read them are not trained"
     )
 
     def __init__(

@@ -2,8 +2,9 @@
 
     L = s(W_f x + b),  h[t] = L h[t-1] + (1 - L) W x[t],  y[t] = s(W_o x + b_o) * h[t]
 
-With ``reversed``: ``L = 1 - s(...)^c`` of a scaled gate, flat near one. Source: Bradbury et al.
-2017 (arXiv:1611.01576); as a dynamical system Sieber et al. 2024 (arXiv:2405.15731), section 3.
+With ``sharpness`` ``c`` the gate is reversed, ``L = 1 - s(W_f x + b)^c``, flat near one. Source:
+Bradbury et al. 2017 (arXiv:1611.01576); as a dynamical system Sieber et al. 2024
+(arXiv:2405.15731), section 3.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     e = P(x),  s = 0 (in training: noise),  s = R(W [s, e]) r times,  y = C(s)
 
 In training ``r`` is drawn anew for every batch, ``1 + Poisson(rate)`` with a log-normal rate, and
-gradients go through the last iterations only. More iterations than trained may be asked for.
+gradients go through the last iterations only. Evaluation may use more iterations than training.
 Source: Geiping et al. 2025 (arXiv:2502.05171); parallel generation: arXiv:2510.14961, see
 :mod:`snnsim.baselines.sampler`.
 """

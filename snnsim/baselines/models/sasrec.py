@@ -4,7 +4,8 @@
 
 in two blocks of one head. Items are the rows of an embedding; a vector of counts is their
 weighted sum, so binned spikes and one event per step are the same model. The score of an item
-next is its embedding's product with the output. Source: Kang & McAuley 2018 (arXiv:1808.09781).
+to come next is the product of its embedding with the output. Source: Kang & McAuley 2018
+(arXiv:1808.09781).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from snnsim.errors import check_choice, check_number, check_size
 
 @dataclass(frozen=True)
 class Additions:
-    """What is added to the layers of a network; at its default each addition is off.
+    """Additions change the layers of a network; at its default each of them is off.
 
     Args:
         join: how residual blocks are joined: ``"add"``, ``"rate"`` or ``"input"``; ``""`` is

@@ -1,10 +1,10 @@
 """Memory of chunks: long recordings through a model of a short reach.
 
-A sequence is cut into chunks. The model gets, in front of each step's input, the mean of the
-outputs of the chunk before and the codes of the ``k`` chunks so far that are most like it, so what it sees
-has a constant size whatever the length. Source: Zhou et al. 2023 (arXiv:2305.13304), in numbers
-instead of text.
-"""  # noqa: E501
+A sequence is cut into chunks. Besides the input of each step the model gets the mean of the
+outputs of the chunk before and the codes of the ``k`` chunks so far that are most like it, so what
+it sees has a constant size whatever the length. Source: Zhou et al. 2023 (arXiv:2305.13304), with
+numbers instead of text.
+"""
 
 from __future__ import annotations
 

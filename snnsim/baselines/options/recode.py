@@ -2,9 +2,9 @@
 
     h' = h - alpha dH(softmax(W h)) / dh,   H(p) = -sum p log p
 
-Activities change, not weights, in training and in use. It corrects quickly and can also make a
-wrong answer surer; the source reports minor gains. Source: Ulmer 2020 (arXiv:2101.00674), with
-the entropy of the prediction itself in place of an ensemble's.
+It changes activities, not weights, in training and in evaluation. It corrects quickly, and can also
+make a wrong answer surer; the source reports minor gains. Source: Ulmer 2020 (arXiv:2101.00674),
+with the entropy of the prediction itself in place of an ensemble's.
 """
 
 from __future__ import annotations
