@@ -1,4 +1,4 @@
-"""The bridge: sequence models of the literature on the same spikes as the spiking networks.
+"""Sequence models of the literature, on the same spikes as the spiking networks.
 
 One contract (:class:`Baseline`), one file per model (:mod:`snnsim.baselines.models`), one network
 around them (:class:`RateNetwork`).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -12,39 +12,39 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.errors import ShapeError, check_number
-from snnsim.layer import Layer
+from snnsim.layer import Layer, map_state
 from snnsim.synapses import Dense
 
 State = Any
 
 
 class Baseline(Layer):
-    """A rate-coded sequence model ``[T, B, n_in] -> [T, B, n_out]`` with explicit state.
+    """A baseline is a rate-coded model ``[T, B, n_in] -> [T, B, n_out]`` with explicit state.
 
-    A subclass writes :meth:`initial_state` and :meth:`run`; ``forward``, ``step`` and the state's
-    size follow. What it is and is not is said by class attributes, which an option may change
-    on the instance:
+    A subclass writes :meth:`initial_state` and :meth:`run`; ``forward``, ``step`` and the size of
+    the state follow. Class attributes describe what it can do; an option may change them on the
+    instance:
 
     Attributes:
         causal: whether ``y[t]`` depends on ``x[: t + 1]`` alone.
-        streaming: ``"exact"``: any cut of a sequence gives the same outputs; ``"none"``: the
+        streaming: ``"exact"`` if any cut of a sequence gives the same outputs; ``"none"`` if the
             whole sequence is needed.
         residual: whether networks stack it in residual blocks, behind a normalisation.
-        multiple: ``n_out`` must be a multiple of it, and of ``heads`` where there are any.
-        may_be_none: options that may be 0, though their default is not.
-        conditional: prefixes of parameters that take part only once the state was given
-            something, such as labelled examples.
-        tables: parameters with two axes or more that are no connection between channels, such
-            as learnt queries; what protects connections freezes them.
+        multiple: number that ``n_out`` must be a multiple of; so must it be of ``heads``, if any.
+        may_be_none: names of options that may be 0 though their default is not.
+        conditional: prefixes of the names of parameters that take part only once the state was
+            given something, such as labelled examples.
+        tables: names of parameters with two axes or more that do not connect channels, such as
+            learnt queries; methods that protect connections freeze them.
         source: authors, year, arXiv id or DOI.
-        left_out: in what it differs from the source.
+        left_out: how the model differs from the source.
 
     Keyword options that are numbers are checked against their defaults: a whole number must be 1
-    or more unless its default is 0 or ``may_be_none`` has it, others 0 or more.
+    or more unless its default is 0 or ``may_be_none`` names it; other numbers must be 0 or more.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: among which ``n_out`` is shared out.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads into which ``n_out`` is divided.
     """
 
     causal: bool = True
@@ -74,35 +74,36 @@ class Baseline(Layer):
 
     @classmethod
     def multiple_of(cls, options: Mapping[str, Any]) -> int:
-        """What ``n_out`` must be a multiple of, with these options."""
+        """Return the number that ``n_out`` must be a multiple of, with these options."""
         default = inspect.signature(cls).parameters.get("heads")
         heads = options.get("heads", 1 if default is None else default.default)
         check_number("heads", heads, 1)
         return math.lcm(cls.multiple, heads)
 
     def initial_state(self, batch: int) -> State:
-        """The state of so many samples that have seen nothing: what ``state=None`` stands for.
+        """Return the state of ``batch`` samples before the first step, as ``state=None`` has it.
 
-        Models that do not stream have none to go on from, whatever this holds."""
+        A model that does not stream cannot continue from a state, whatever this holds."""
         raise NotImplementedError
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        """Outputs and final state of a checked ``x [T, B, n_in]``, T at least 1."""
+        """Return outputs and final state for a checked ``x [T, B, n_in]``, T at least 1."""
         raise NotImplementedError
 
     def forward(
         self, x: Tensor, state: State = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Run over a sequence.
+        """Run the model over a sequence.
 
         Args:
-            x: ``[T, B, n_in]``.
-            state: as returned by a call before; ``None``: afresh.
-            lengths: optional ``[B]``: where samples end. Outputs beyond are 0, and models that
-                look ahead do not look beyond. The state returned has seen the padding too.
+            x: input ``[T, B, n_in]``.
+            state: state that an earlier call returned; ``None`` for the initial state.
+            lengths: optional ``[B]``, the number of steps of each sample. Outputs beyond are 0,
+                and models that look ahead do not look beyond. The state returned has seen the
+                padding too.
 
         Returns:
-            ``y [T, B, n_out]`` and the final state.
+            Outputs ``[T, B, n_out]`` and the final state.
         """
         if x.dim() != 3 or x.shape[2] != self.n_in:
             raise ShapeError(
@@ -110,7 +111,7 @@ class Baseline(Layer):
             )
         if state is not None and self.streaming == "none":
             raise ShapeError(
-                f"{type(self).__name__} needs the whole sequence and has no state to go on from; "
+                f"{type(self).__name__} needs the whole sequence and cannot continue from a state; "
                 "pass state=None"
             )
         state = self.initial_state(x.shape[1]) if state is None else state
@@ -120,7 +121,7 @@ class Baseline(Layer):
         return y if lengths is None else y * within(x.shape[0], lengths, y), state
 
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """One step: ``[B, n_in] -> [B, n_out]``; the same as ``forward`` on a sequence of one."""
+        """Run one step, ``[B, n_in] -> [B, n_out]``, as ``forward`` does for a sequence of one."""
         if not self.causal:
             raise ShapeError(
                 f"{type(self).__name__} looks at the whole sequence, so it has no single step; "
@@ -131,11 +132,11 @@ class Baseline(Layer):
 
     @property
     def state_size(self) -> int | None:
-        """Numbers that one sample's state has; ``None``: the whole sequence is kept."""
+        """How many numbers the state of one sample has; ``None`` if the whole sequence is kept."""
         return None if self.streaming == "none" else count(self.initial_state(1))
 
     def zeros(self, *shape: int, fill: float = 0.0) -> Tensor:
-        """A constant tensor of the parameters' device and type."""
+        """Return a constant tensor on the device, and of the type, of the parameters."""
         like = next(self.parameters())
         return torch.full(shape, fill, device=like.device, dtype=like.dtype)
 
@@ -159,18 +160,22 @@ def _checked(init: Any) -> Any:
     return checked
 
 
-class Cell(Baseline):
-    """A baseline that goes step by step.
+Make = Callable[[int, int], Baseline]  # from numbers of channels, such as a class of a model
 
-    A subclass writes :meth:`cell`, and :meth:`project` for what all steps can share.
+
+class Cell(Baseline):
+    """A cell is a baseline that goes step by step.
+
+    A subclass writes :meth:`cell`, and :meth:`project` for what can be computed for all steps at
+    once.
     """
 
     def project(self, x: Tensor) -> Any:
-        """What of ``x [T, B, n_in]`` can be computed at once: a tensor or tuple of such."""
+        """Return what can be computed from ``x [T, B, n_in]`` at once, a tensor or several."""
         return x
 
     def cell(self, p: Any, state: State) -> tuple[Tensor, State]:
-        """One step from one step of the projection: ``(y [B, n_out], state)``."""
+        """Take one step, with one step of the projection, to ``(y [B, n_out], state)``."""
         raise NotImplementedError
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
@@ -183,8 +188,17 @@ class Cell(Baseline):
         return torch.stack(outputs), state
 
 
+class DrivenCell(Cell):
+    """A driven cell gets its input by one connection, ``w_in``, which its constructor makes."""
+
+    w_in: Dense
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.w_in(x)[0]
+
+
 def linear(n_in: int, n_out: int, bias: bool = True, gain: float = 1.0) -> Dense:
-    """A dense connection that starts as ``torch.nn.Linear``: within ``gain / sqrt(n_in)``."""
+    """Return a connection that starts within ``gain / sqrt(n_in)``, as ``torch.nn.Linear``."""
     layer = Dense(n_in, n_out, bias=bias)
     bound = gain / n_in**0.5
     nn.init.uniform_(layer.weight, -bound, bound)
@@ -193,14 +207,20 @@ def linear(n_in: int, n_out: int, bias: bool = True, gain: float = 1.0) -> Dense
     return layer
 
 
+def bias_of(layer: nn.Module) -> Tensor:
+    """Return the bias of a connection, without gradient, to be changed in place."""
+    bias: Any = layer.bias
+    return bias.detach()
+
+
 def own_generator(seed: int | None) -> torch.Generator:
-    """Random numbers from a seed, or from one drawn of torch's own if there is none."""
+    """Return a generator with a seed; ``None`` draws one from torch's own random numbers."""
     drawn = int(torch.randint(1 << 31, ())) if seed is None else seed
     return torch.Generator().manual_seed(drawn)
 
 
 def within(steps: int, lengths: Tensor, like: Tensor) -> Tensor:
-    """``[T, B, 1]``: 1 within the samples, 0 beyond.
+    """Return ``[T, B, 1]`` that is 1 within the samples and 0 beyond their ends.
 
     >>> within(3, torch.tensor([1, 3]), torch.zeros(1)).squeeze(2).tolist()
     [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
@@ -210,7 +230,7 @@ def within(steps: int, lengths: Tensor, like: Tensor) -> Tensor:
 
 
 def mean_within(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """The mean over samples of ``x [T, B]`` over each one's own steps.
+    """Return the mean over samples of the mean of ``x [T, B]`` over the steps of each.
 
     >>> mean_within(torch.tensor([[1.0, 2.0], [3.0, 100.0]]), torch.tensor([2, 1])).item()
     2.0
@@ -222,11 +242,16 @@ def mean_within(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def count(state: State) -> int:
-    """Numbers in a state."""
-    if isinstance(state, Tensor):
-        return state.numel()
-    if isinstance(state, dict):
-        return sum(count(value) for value in state.values())
-    if isinstance(state, tuple):
-        return sum(count(value) for value in state)
-    return 0
+    """Return how many numbers a state has."""
+    return sum(tensor.numel() for tensor in tensors_in(state))
+
+
+def tensors_in(state: State) -> list[Tensor]:
+    """Return the tensors of a state, in its order.
+
+    >>> [float(each) for each in tensors_in(({"h": torch.tensor(1.0)}, None, torch.tensor(2.0)))]
+    [1.0, 2.0]
+    """
+    found: list[Tensor] = []
+    map_state(found.append, state)
+    return found

@@ -1,4 +1,4 @@
-"""From spike counts to what a rate-coded model gets; a part of every reported configuration."""
+"""From spike counts to the input of a rate-coded model; a part of every reported configuration."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnsim.errors import ConfigError, ShapeError, check_choice
+from snnsim.errors import ConfigError, ShapeError, check_choice, check_size
 from snnsim.layer import Layer
 
 NORMS = ("none", "sqrt", "log1p", "layer")
 
 
 class RateEncoder(Layer):
-    """Merges bins and channels, clips counts and tames their range; in this order.
+    """Merge bins and channels, clip counts and compress their range, in this order.
 
     Args:
-        n_in: channels of the counts.
-        bins: steps that become one (their counts add up).
-        pool: neighbouring channels that become one.
-        clip: largest count that is told apart; 0 for no limit.
+        n_in: number of channels of the counts.
+        bins: number of steps that are merged into one; their counts add up.
+        pool: number of neighbouring channels that are merged into one.
+        clip: largest count that is passed on, larger ones become it; 0 for no limit.
         norm: ``"none"``, ``"sqrt"``, ``"log1p"`` or ``"layer"`` (over the channels of a step,
             with learnt scale and shift).
 
     Call: ``[T, B, n_in] -> [ceil(T / bins), B, n]``. A sequence may be cut only between merged
-    bins; the last one of the whole may be incomplete. No state.
+    bins; only the last of all may be incomplete. There is no state.
 
     >>> y, _ = RateEncoder(4, bins=2, pool=2, clip=3)(torch.ones(3, 1, 4))
     >>> y.squeeze(1).tolist()
@@ -37,17 +37,16 @@ class RateEncoder(Layer):
     ):
         super().__init__()
         check_choice("norm", norm, NORMS)
-        if min(n_in, bins, pool) < 1 or clip < 0:
-            raise ConfigError(
-                f"n_in, bins and pool are {n_in}, {bins} and {pool} but must be 1 or more, and "
-                f"clip, which is {clip}, not negative"
-            )
+        for name, size in (("n_in", n_in), ("bins", bins), ("pool", pool)):
+            check_size(name, size)
+        if not clip >= 0:  # nor NaN
+            raise ConfigError(f"clip is {clip} but must be at least 0, which means no limit")
         self.n_in, self.bins, self.pool, self.clip, self.norm = n_in, bins, pool, clip, norm
         self.n = -(-n_in // pool)
         self.layer = nn.LayerNorm(self.n) if norm == "layer" else None
 
     def lengths(self, lengths: Tensor | None) -> Tensor | None:
-        """Lengths in merged bins."""
+        """Return lengths in merged bins."""
         return None if lengths is None else (lengths + self.bins - 1) // self.bins
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:

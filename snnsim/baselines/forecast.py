@@ -1,4 +1,4 @@
-"""From a window of the past to the steps that come next."""
+"""Forecasts of the next steps from a window of the past."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from snnsim.errors import ConfigError
 
 
 class Forecaster(nn.Module):
-    """Next steps as a linear part of the window plus what a model adds to it.
+    """Forecast the next steps by a linear function of the window plus what a model adds to it.
 
-        y = sum_lag a[lag] x[t - lag] + W core(x)[T - 1],  never negative
+        y = relu(sum_lag a[lag] x[t - lag] + W core(x)[T - 1])
 
     With a mixer both parts see ``x' = mixer(x)``, and the core runs over each channel by itself,
-    with the same weights: what channels tell of each other is then the mixer's graph alone.
-    Source: the autoregressive part, the shared target and the graph in front of weights that all
-    variables share of Spadon et al. 2021 (arXiv:2008.12833).
+    with the same weights: then only the graph of the mixer carries information between channels.
+    Source: Spadon et al. 2021 (arXiv:2008.12833), of which it has the autoregressive part, the
+    shared target and the graph in front of weights that all variables share.
 
     Args:
         core: any baseline on all channels; with a mixer, on one channel.
-        window: steps it gets.
-        stride: steps it forecasts.
-        mixer: of the channels of every step.
+        window: number of steps that it gets.
+        stride: number of steps that it forecasts.
+        mixer: optional mixer of the channels of every step.
 
     Call: ``[window, B, channels] -> [stride, B, channels]``.
 
@@ -39,7 +39,8 @@ class Forecaster(nn.Module):
         super().__init__()
         if mixer is not None and core.n_in != 1:
             raise ConfigError(
-                f"with a mixer the core sees one channel at a time, but it was made for {core.n_in}"
+                f"with a mixer the core sees one channel at a time, but it was made for "
+                f"{core.n_in}; make it with n_in=1"
             )
         self.core, self.stride, self.mixer = core, stride, mixer
         self.own = nn.Parameter(torch.full((stride, window), 1 / window))

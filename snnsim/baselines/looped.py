@@ -12,48 +12,51 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import linear
+from snnsim.baselines.baseline import bias_of, linear
 from snnsim.baselines.window import Past, TransformerBlock
 
 
 class Halting(NamedTuple):
-    """When each place stopped: weights ``[depth, T, B]`` of the depths, which sum to 1, and the
-    ponder cost ``[T, B]``, the number of depths used plus the remainder."""
+    """Halting says when each place stopped.
+
+    Attributes:
+        weights: weights ``[depth, T, B]`` of the depths, which sum to 1.
+        ponder: ponder cost ``[T, B]``, the number of depths used plus the remainder.
+    """
 
     weights: Tensor
     ponder: Tensor
 
 
 class AdaptiveHalting(nn.Module):
-    """Adaptive computation time, per step and sample.
+    """Adapt the computation time of each step and sample.
 
     ``p = s(w . h + b)``; a place goes on while the sum of its ``p`` stays below ``1 - epsilon`` and
     there are depths left; its last depth gets what is missing to 1. Source: Graves 2016
     (arXiv:1603.08983), equations 5 to 9.
 
     Args:
-        n: channels.
-        epsilon: see above.
+        n: number of channels.
+        epsilon: how far below 1 the sum stops, see above.
     """
 
     def __init__(self, n: int, epsilon: float = 0.01):
         super().__init__()
         self.score, self.epsilon = linear(n, 1), epsilon
-        assert self.score.bias is not None
-        nn.init.constant_(self.score.bias, 1.0)
+        bias_of(self.score).fill_(1.0)
 
     def begin(self, x: Tensor) -> Depths:
-        """Before the first depth, for ``x [..., n]``."""
+        """Begin before the first depth, for ``x [..., n]``."""
         return Depths(self, x[..., 0])
 
 
 class Depths:
-    """Adaptive computation time as it goes on.
+    """Depths keep account of adaptive computation time while it goes on.
 
     Attributes:
         running: which places go on.
-        used, remainder: the number of depths of each place, and the weight of its last.
-        weights: of every depth so far.
+        used, remainder: number of depths of each place so far, and the weight of its last.
+        weights: weights of every depth so far.
     """
 
     def __init__(self, halting: AdaptiveHalting, like: Tensor):
@@ -63,7 +66,7 @@ class Depths:
         self.weights: list[Tensor] = []
 
     def add(self, h: Tensor, last: bool) -> Tensor:
-        """The weight of a depth with the answers ``h [..., n]``; the last takes what is missing."""
+        """Return the weight of a depth with outputs ``h [..., n]``; the last gets the rest."""
         p = torch.sigmoid(self.halting.score(h)[0]).squeeze(-1)
         stops = self.running & ((self.given + p >= 1 - self.halting.epsilon) | last)
         weight = torch.where(stops, 1 - self.given, p) * self.running
@@ -91,12 +94,12 @@ def loop(
 
     Args:
         block: the tied block.
-        x: ``[T, B, n]``.
-        pasts: of every depth.
-        codes: added at each depth, ``[depth, n]``.
+        x: input ``[T, B, n]``.
+        pasts: past of every depth.
+        codes: codes ``[depth, n]``, of which one is added at each depth.
         halting: if given, places stop by themselves; a place that stopped is carried along as
             it was, so others still attend to it.
-        inside: ``[T, B]``, 0 for steps that nobody is to see.
+        inside: optional ``[T, B]``, 0 for steps that no other step may see.
 
     Returns:
         The last ``x`` (or the weighted mean over depths), the pasts after, and the halting.

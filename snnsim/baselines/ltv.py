@@ -21,7 +21,7 @@ CACHED_VALUES = 1 << 19  # 2 MB of float32, a half of what a core's caches hold
 
 
 class Matrices(NamedTuple):
-    """What a linear model does with an input, step by step.
+    """The matrices say what a linear model does with an input, step by step.
 
     Attributes:
         transition: ``L``, its diagonal ``[T, B, n]`` or the matrices ``[T, B, n, n]``.
@@ -37,7 +37,7 @@ class Matrices(NamedTuple):
 
 
 def simulate(matrices: Matrices, x: Tensor) -> Tensor:
-    """Outputs ``[T, B, n_out]`` of the recurrence from a state of 0, in a plain loop.
+    """Return outputs ``[T, B, n_out]`` of the recurrence from a state of 0, by a plain loop.
 
     >>> ones = torch.ones(3, 1, 1, 1)
     >>> integrator = Matrices(torch.ones(3, 1, 1), ones, ones)
@@ -56,7 +56,7 @@ def simulate(matrices: Matrices, x: Tensor) -> Tensor:
 
 
 def memory_steps(matrices: Matrices) -> Tensor:
-    """How many steps each state remembers, ``1 / (1 - |L|)`` on average; ``[n]``, at most 1e6.
+    """Return how many steps each state remembers, ``mean(1 / (1 - |L|))``, ``[n]``, at most 1e6.
 
     >>> L = torch.full((3, 1, 1), 0.9)
     >>> round(float(memory_steps(Matrices(L, L[..., None], L[..., None]))))
@@ -70,14 +70,17 @@ def memory_steps(matrices: Matrices) -> Tensor:
 def in_pieces(
     run: Callable[[Tensor, State], tuple[Tensor, State]], x: Tensor, state: State, values: int
 ) -> tuple[Tensor, State]:
-    """``run(x, state)``, on a CPU a few steps at a time.
+    """Return ``run(x, state)``, computed a few steps at a time on a CPU.
 
-    A state much larger than an input makes tensors ``[T, B, ...]`` that no cache holds: pieces
+    A state much larger than an input makes tensors ``[T, B, ...]`` that no cache holds; pieces
     that fit halve the time. The results are the same.
 
     Args:
-        run: from inputs ``[T, B, n]`` and a state to outputs ``[T, B, m]`` and the next state.
-        values: numbers that a step makes.
+        run: function from inputs ``[T, B, n]`` and a state to outputs ``[T, B, m]`` and the next
+            state.
+        x: inputs ``[T, B, n]``.
+        state: the state before them.
+        values: how many numbers a step makes.
     """
     steps = max(CACHED_VALUES // max(values, 1), 1)
     if x.device.type != "cpu" or len(x) <= steps:
@@ -90,18 +93,18 @@ def in_pieces(
 
 
 class LinearModel(Baseline):
-    """A baseline whose state follows an elementwise linear recurrence.
+    """A linear model is a baseline whose state follows an elementwise linear recurrence.
 
-    A subclass writes :meth:`terms` and :meth:`read`, and :meth:`ltv` where it can say its
-    matrices. State: one tensor ``[B, ...]``.
+    A subclass writes :meth:`terms` and :meth:`read`, and :meth:`ltv` where it can give its
+    matrices. The state is one tensor ``[B, ...]``.
     """
 
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor, Any]:
-        """Decays and drives ``[T, B, ...]`` of the state, and what :meth:`read` needs."""
+        """Return decays and drives ``[T, B, ...]`` of the state, and what :meth:`read` needs."""
         raise NotImplementedError
 
     def read(self, h: Tensor, context: Any) -> Tensor:
-        """Outputs ``[T, B, n_out]`` from all states."""
+        """Return outputs ``[T, B, n_out]`` from all states."""
         raise NotImplementedError
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
@@ -113,5 +116,5 @@ class LinearModel(Baseline):
         return self.read(h, context), h[-1]
 
     def ltv(self, x: Tensor) -> Matrices:
-        """The matrices with which :func:`simulate` gives this model's outputs from 0."""
-        raise NotImplementedError(f"{type(self).__name__} does not say its matrices")
+        """Return the matrices with which :func:`simulate` gives this model's outputs from 0."""
+        raise NotImplementedError(f"{type(self).__name__} does not give its matrices")

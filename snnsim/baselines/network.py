@@ -4,57 +4,58 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, linear, within
+from snnsim.baselines.baseline import linear, within
 from snnsim.baselines.encoder import RateEncoder
 from snnsim.baselines.models import get
-from snnsim.baselines.options.attend import Attend
-from snnsim.baselines.options.chunks import ChunkRecurrent
+from snnsim.baselines.options.additions import Additions
+from snnsim.baselines.options.attend import HEADS
 from snnsim.baselines.options.join import Join
 from snnsim.baselines.options.sparse import sparsify
-from snnsim.baselines.options.think import Think
-from snnsim.errors import ConfigError, check_number
+from snnsim.errors import ConfigError
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
+from snnsim.networks.passing import passing_on
+from snnsim.networks.sequential import split_state
 
 
 def multiple_of(model: str, options: dict[str, Any] | None = None, attend: int = 0) -> int:
-    """What the width of a :class:`RateNetwork` must be a multiple of.
+    """Return the number that the width of a :class:`RateNetwork` must be a multiple of.
+
+    Args:
+        model: name of the model.
+        options: options of the model.
+        attend: as in :class:`~snnsim.baselines.options.additions.Additions`.
 
     >>> multiple_of("gru"), multiple_of("gru", attend=5), multiple_of("sasrec", {"heads": 2})
     (1, 4, 2)
     """
-    heads = inspect.signature(Attend).parameters["heads"].default if attend else 1
-    return math.lcm(get(model).multiple_of(options or {}), heads)
+    return math.lcm(get(model).multiple_of(options or {}), HEADS if attend else 1)
 
 
 class RateNetwork(Layer):
-    """A rate-coded network under the same interface as the spiking ones.
+    """A rate-coded network has the same interface as the spiking ones.
 
-    Encoder -> (dense, if its layers are residual) -> layers -> dense head of scores per step,
-    for the same read-outs. A layer is ``drop(f(x))``, or ``join(x, drop(f(norm(x))))`` where the
-    model, or ``join``, asks for residual blocks.
+    It is an encoder, a dense connection if its layers are residual, the layers, and a dense head
+    that gives scores at every step, for the same read-outs. A layer is ``drop(f(x))``, or
+    ``join(x, drop(f(norm(x))))`` where the model or ``join`` asks for residual blocks.
 
     Args:
-        n_in: channels of the counts.
-        n_out: classes; 0 for no head: the outputs are the last layer's, ``width`` features.
+        n_in: number of channels of the counts.
+        n_out: number of classes; 0 for no head: the outputs are then the ``width`` features of
+            the last layer.
         model: name of the model, see :mod:`snnsim.baselines.models`.
-        width: outputs of each layer.
-        depth: layers.
-        dropout: behind each layer.
-        join: residual blocks, joined by ``"add"``, ``"rate"`` or ``"input"``; ``""``: by ``"add"``
-            where the model has such blocks, else none.
-        attend: steps of its past outputs that each layer attends to; 0 for none.
-        think: at most so many applications of a layer per step, as it sees fit; 0 for one.
-        chunk: steps after which a layer starts anew, with a memory of chunks; 0 for never.
-        density: share of the weights there are; the others are 0 for good.
-        encoder: options of :class:`RateEncoder`.
-        options: of the model.
+        width: number of outputs of each layer.
+        depth: number of layers.
+        dropout: probability of dropout behind each layer.
+        encoder: arguments of :class:`RateEncoder` by name.
+        options: arguments of the model by name.
+        added: arguments of :class:`~snnsim.baselines.options.additions.Additions`: ``join``,
+            ``attend``, ``think``, ``chunk`` and ``density``.
 
     Call: ``net(x [T, B, n_in], state=None, lengths=None) -> (y [T', B, n_out], state)``.
 
@@ -65,6 +66,7 @@ class RateNetwork(Layer):
     ((7, 2, 3), True)
     """
 
+    @passing_on(Additions)
     def __init__(
         self,
         n_in: int,
@@ -74,46 +76,33 @@ class RateNetwork(Layer):
         width: int,
         depth: int = 1,
         dropout: float = 0.0,
-        join: str = "",
-        attend: int = 0,
-        think: int = 0,
-        chunk: int = 0,
-        density: float = 1.0,
         encoder: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
+        **added: Any,
     ):
         super().__init__()
-        cls = get(model)
-        multiple = multiple_of(model, options, attend)
+        cls, additions = get(model), Additions(**added)
+        multiple = multiple_of(model, options, additions.attend)
         if width < 1 or depth < 1 or width % multiple:
             raise ConfigError(
                 f"width is {width} and depth {depth}; both must be 1 or more, and the width of "
                 f"{model} here a multiple of {multiple}"
             )
-        for name, steps in (("attend", attend), ("think", think), ("chunk", chunk)):
-            check_number(name, steps, 0)
-        check_number("density", density, most=1, above=0)
-        self.model, self.residual = model, cls.residual or bool(join)
+        self.model, self.residual = model, cls.residual or bool(additions.join)
         self.encoder = RateEncoder(n_in, **(encoder or {}))
         entry = width if self.residual else self.encoder.n
         self.enter = linear(self.encoder.n, width) if self.residual else None
         self.layers, self.norms, self.joins = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for _ in range(depth):
-            make: Callable[[int, int], Baseline] = partial(cls, **(options or {}))
-            if think:
-                make = partial(Think, make=make, steps=think)
-            if chunk:
-                make = partial(ChunkRecurrent, make=make, chunk=chunk)
-            layer = make(entry, width)
-            self.layers.append(Attend(layer, reach=attend) if attend else layer)
+            self.layers.append(additions.layer(partial(cls, **(options or {})), entry, width))
             if self.residual:
                 self.norms.append(nn.LayerNorm(width))
-                self.joins.append(Join(width, join or "add"))
+                self.joins.append(Join(width, additions.join or "add"))
             entry = width
         self.drop = Dropout(dropout)
         self.head = linear(width, n_out) if n_out else None
-        if density < 1:
-            sparsify(self, density)
+        if additions.density < 1:
+            sparsify(self, additions.density)
 
     @property
     def causal(self) -> bool:
@@ -122,14 +111,14 @@ class RateNetwork(Layer):
 
     @property
     def streaming(self) -> str:
-        """``"exact"``, ``"chunked"`` (between merged bins) or ``"none"``."""
+        """How input may be cut: ``"exact"``, ``"chunked"`` (between merged bins) or ``"none"``."""
         if any(layer.streaming == "none" for layer in self._baselines()):
             return "none"
         return "chunked" if self.encoder.bins > 1 else "exact"
 
     @property
     def state_size(self) -> int | None:
-        """Numbers that one sample's state has; ``None``: the whole sequence is kept."""
+        """How many numbers the state of one sample has; ``None`` if the whole sequence is kept."""
         if self.streaming == "none":
             return None
         return sum(layer.state_size for layer in self._baselines())
@@ -138,23 +127,23 @@ class RateNetwork(Layer):
         return list(self.layers)  # a ModuleList does not tell what it holds
 
     def output_lengths(self, lengths: Tensor | None) -> Tensor | None:
-        """Lengths of the outputs of samples of these lengths."""
+        """Return the lengths of the outputs for samples of these lengths."""
         return self.encoder.lengths(lengths)
 
     def prepare(self, x: Tensor) -> None:
-        """Let models that need something of the data, such as a graph, take it from ``x``."""
+        """Let models take what they need to know of the data, such as a graph, from ``x``."""
         module: Any
         for module in self.layers[0].modules():
             if hasattr(module, "count_together"):
                 if len(module.together) != self.encoder.n:
                     raise ConfigError(
-                        f"{self.model} takes its graph from the channels, but think or chunk puts "
-                        "more in front of it; leave them away"
+                        f"{self.model} takes its graph from the channels, but think or chunk adds "
+                        "channels in front of it; remove them"
                     )
                 module.count_together(self.encoder(x)[0])
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:
-        """The state before anything was seen."""
+        """Return the state of ``batch`` samples before the first step."""
         return tuple(layer.initial_state(batch) for layer in self._baselines())
 
     def forward(
@@ -164,7 +153,8 @@ class RateNetwork(Layer):
             x = x * within(len(x), lengths, x)
         x, _ = self.encoder(x)
         lengths = self.encoder.lengths(lengths)
-        states = (None,) * len(self.layers) if state is None else state
+        given = tuple(state) if isinstance(state, list) else state
+        states = split_state(given, len(self.layers))
         if self.enter is not None:
             x = self.enter(x)[0]
         after = []
@@ -176,11 +166,14 @@ class RateNetwork(Layer):
         return (x if self.head is None else self.head(x)[0]), tuple(after)
 
     def step(self, x: Tensor, state: tuple[Any, ...] | None = None) -> tuple[Tensor, Any]:
-        """One (merged) bin of a stream: ``[B, n_in] -> [B, n_out]``."""
+        """Run one (merged) bin of a stream, ``[B, n_in] -> [B, n_out]``."""
         if not self.causal or self.streaming != "exact":
             raise ConfigError(
                 f"{self.model} here is {'causal' if self.causal else 'not causal'} and streams "
-                f"{self.streaming!r}: single steps need a causal model and encoder bins=1"
+                f"{self.streaming!r}; single steps need a causal model and an encoder with bins=1"
             )
         y, state = self(x.unsqueeze(0), state)
         return y[0], state
+
+
+RateNetwork.__doc__ = f"{inspect.getdoc(RateNetwork)}\n\n{inspect.getdoc(Additions)}"

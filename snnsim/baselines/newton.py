@@ -7,21 +7,21 @@ is one linear recurrence from the end with the transposed ``J`` at the solution 
 function theorem); no iteration is unrolled. Source: Danieli et al. 2025 (arXiv:2510.21450),
 sections 3 and 4.
 
-Convergence is not given for every recurrence: a step with a threshold has no useful ``J``, and
-recurrent weights around 1 need more iterations than the loop has steps. So the residual is
-looked at, and the loop takes over where it is large.
+Not every recurrence converges: a step with a threshold has no useful ``J``, and recurrent weights
+around 1 need more iterations than the loop has steps. So the residual is checked, and the loop
+takes over where it is large.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from snnsim.baselines.baseline import Cell, linear
+from snnsim.baselines.baseline import DrivenCell, linear
 from snnsim.functional import scan as scans
 from snnsim.functional.scan import Elements, scan
 
@@ -32,7 +32,7 @@ OTHER_TOLERANCE = 1e-6
 
 
 class Solution(NamedTuple):
-    """States ``[T, ...]``, the residual after each iteration, and whether they converged."""
+    """A solution has states ``[T, ...]``, the residual after each iteration, and a verdict."""
 
     states: Tensor
     residuals: list[float]
@@ -40,26 +40,27 @@ class Solution(NamedTuple):
 
 
 def run_diagonal(f: Transition, p: Tensor, h: Tensor) -> Tensor:
-    """All states of ``h[t] = f(p[t], h[t-1])`` with ``f`` elementwise in ``h``.
+    """Return all states of ``h[t] = f(p[t], h[t-1])`` with ``f`` elementwise in ``h``.
 
     Args:
-        f: smooth; works on ``p [T, ...]`` and states ``[T, ...]`` at once as on one step.
-        p: ``[T, ...]``.
+        f: smooth function that works on ``p [T, ...]`` and states ``[T, ...]`` at once as on one
+            step.
+        p: what ``f`` gets at each step, ``[T, ...]``.
         h: the state before the first step, ``[...]``.
 
     Returns:
-        ``[T, ...]``, with gradients to ``p``, ``h`` and what ``f`` holds.
+        The states ``[T, ...]``, with gradients to ``p``, ``h`` and the parameters of ``f``.
     """
     return _run(f, p, h[None], _diagonal_jacobian, _scan_diagonal)
 
 
 def run_blocks(f: Transition, p: Tensor, h: Tensor) -> Tensor:
-    """The same with states ``[2, B, N]`` whose two parts mix within a channel."""
+    """Return the same for states ``[2, B, N]`` whose two parts mix within a channel."""
     return _run(f, p, h[None], _block_jacobian, _scan_blocks)
 
 
 def solve(f: Transition, p: Tensor, h: Tensor, iterations: int = ITERATIONS) -> Solution:
-    """The iteration alone, for an elementwise ``f``: what it takes to converge."""
+    """Return what the iteration alone gives for an elementwise ``f``, converged or not."""
     with torch.no_grad():
         return _solve(f, p, h[None], _diagonal_jacobian, _scan_diagonal, iterations)
 
@@ -104,23 +105,20 @@ def _solve(f, p, first, jacobian, scan_, iterations: int) -> Solution:
 
 
 def _diagonal_jacobian(f: Transition, p: Tensor, h: Tensor) -> Tensor:
-    """``df/dh`` of an elementwise ``f``: one forward derivative along ones."""
-    with torch.inference_mode(False), torch.enable_grad():
-        p, h = p.detach().clone(), h.detach().clone().requires_grad_()
-        (J,) = torch.autograd.grad(f(p, h).sum(), h)
-    return J
+    """``df/dh`` of an elementwise ``f``."""
+    return _slopes(f, p, h, lambda y: (y,))[0]
 
 
 def _block_jacobian(f: Transition, p: Tensor, h: Tensor) -> Tensor:
     """``[T, 2, 2, B, N]``: rows are outputs."""
+    return torch.stack(_slopes(f, p, h, lambda y: y.unbind(1)), 1)
+
+
+def _slopes(f: Transition, p: Tensor, h: Tensor, parts: Callable[..., Any]) -> list[Tensor]:
+    """Derivatives with respect to ``h`` of the parts of ``f``, each along ones."""
     with torch.inference_mode(False), torch.enable_grad():
         p, h = p.detach().clone(), h.detach().clone().requires_grad_()
-        y = f(p, h)
-        rows = [
-            torch.autograd.grad(y[:, i].sum(), h, retain_graph=i + 1 < y.shape[1])[0]
-            for i in range(y.shape[1])
-        ]
-    return torch.stack(rows, 1)
+        return [torch.autograd.grad(y.sum(), h, retain_graph=True)[0] for y in parts(f(p, h))]
 
 
 def _scan_diagonal(J: Tensor, b: Tensor, transposed: bool = False) -> Tensor:
@@ -154,17 +152,17 @@ class _Implicit(torch.autograd.Function):
         return ctx.scan(following, g.flip(0), True).flip(0), None, None
 
 
-class DiagonalCell(Cell):
-    """Base of cells whose channels do not mix from step to step.
+class DiagonalCell(DrivenCell):
+    """A diagonal cell does not mix channels from step to step.
 
-    A subclass writes :meth:`transition`, and says by ``parts`` how many numbers a channel's
-    state has; the output is the first.
+    A subclass writes :meth:`transition`, and says by ``parts`` how many numbers the state of a
+    channel has; the output is the first.
 
     Args:
-        n_in, n_out: numbers of channels.
-        rows: recurrent weights per channel; they start as ``N(0, 4 / (5 n_out))``.
-        parallel: run by Newton iterations, with a fall back to the loop where they do not
-            converge. Pays off on GPUs with long sequences; has no second derivatives.
+        n_in, n_out: numbers of input and output channels.
+        rows: number of recurrent weights per channel; they start as ``N(0, 4 / (5 n_out))``.
+        parallel: whether to run by Newton iterations; where they do not converge, the loop takes
+            over. It pays off on GPUs with long sequences, and has no second derivatives.
     """
 
     tables = ("diagonal",)
@@ -178,15 +176,12 @@ class DiagonalCell(Cell):
         self.diagonal = nn.Parameter(torch.randn(rows, n_out) * (4 / (5 * n_out)) ** 0.5)
 
     def transition(self, p: Tensor, state: Tensor) -> Tensor:
-        """The next state; for all steps at once as for one."""
+        """Return the next state, for all steps at once as for one."""
         raise NotImplementedError
 
     def initial_state(self, batch: int) -> Tensor:
         shape = (batch, self.n_out)
         return self.zeros(*shape) if self.parts == 1 else self.zeros(self.parts, *shape)
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
 
     def cell(self, p: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         state = self.transition(p, state)

@@ -9,25 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import linear
+from snnsim.baselines.torch_recurrent import lstm_step
 from snnsim.errors import ConfigError
 
 Edges = Sequence[tuple[int, int]]
 
 
 class RelationalStep(nn.Module):
-    """One step of a recurrent relational network.
+    """Take one step of a recurrent relational network.
 
         m[i, j] = f(h[i], h[j]),  m[j] = sum_i m[i, j],  h[j] = LSTM(g(x[j], m[j]), h[j])
 
     Source: Palm, Paquet & Winther 2018 (arXiv:1711.08028), section 2.
 
     Args:
-        nodes: of the graph.
-        edges: ``(from, to)``.
-        n: channels of a node.
-        hidden: channels within ``f`` and ``g``.
+        nodes: number of nodes of the graph.
+        edges: pairs of nodes ``(from, to)``.
+        n: number of channels of a node.
+        hidden: number of channels within ``f`` and ``g``.
 
-    Call: ``x, h, c`` of ``[B, nodes, n]`` to the next ``h, c``.
+    Call: ``step(x, h, c) -> (h, c)``, all ``[B, nodes, n]``.
     """
 
     source: Tensor
@@ -51,13 +52,11 @@ class RelationalStep(nn.Module):
         sent = _apply(self.message, pairs).to(h.dtype)  # autocast may have made it shorter
         heard = torch.zeros_like(h).index_add(1, self.target, sent)
         drive = _apply(self.update, torch.cat([x, heard], -1))
-        i, f, o, g = self.gates(torch.cat([drive, h], -1))[0].chunk(4, -1)
-        c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
+        return lstm_step(self.gates(torch.cat([drive, h], -1))[0], c)
 
 
 def neighbours(nodes: int, reach: int = 1) -> list[tuple[int, int]]:
-    """Both directions between all nodes of a line at most ``reach`` apart.
+    """Return the edges, in both directions, between nodes of a line at most ``reach`` apart.
 
     >>> neighbours(3)
     [(0, 1), (1, 0), (1, 2), (2, 1)]
@@ -70,8 +69,6 @@ def _mlp(n_in: int, hidden: int, n_out: int) -> nn.ModuleList:
 
 
 def _apply(layers: Any, x: Tensor) -> Tensor:
-    for i, layer in enumerate(layers):
-        x = layer(x)[0]
-        if i + 1 < len(layers):
-            x = torch.relu(x)
-    return x
+    for layer in layers[:-1]:
+        x = torch.relu(layer(x)[0])
+    return layers[-1](x)[0]

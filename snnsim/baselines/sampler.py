@@ -1,4 +1,4 @@
-"""Generating with a recurrent-depth model: position by position, or many positions at once.
+"""Generation with a recurrent-depth model: position by position, or many positions at once.
 
 In parallel, a wave of unfinished positions is iterated together: each gets a few iterations of the
 core on the current guess of its token, all are decoded, a new position joins, and the leftmost ones
@@ -21,32 +21,34 @@ from snnsim.layer import evaluating
 
 
 class Generated(NamedTuple):
-    """Tokens ``[count]``, and how often the core was applied, to however many positions."""
+    """Generated tokens, and how often the core was applied, to any number of positions."""
 
     tokens: list[int]
     passes: int
 
 
-def _one_hot(tokens: list[int], items: int) -> Tensor:
-    return nn.functional.one_hot(torch.tensor(tokens), items).to(torch.get_default_dtype())[:, None]
+def _one_hot(net: RecurrentDepth, tokens: list[int]) -> Tensor:
+    """Tokens ``[T, 1, n_in]`` on the device, and of the type, of a model."""
+    found = nn.functional.one_hot(torch.tensor(tokens), net.n_in)
+    return found.to(next(net.parameters()))[:, None]
 
 
 @torch.no_grad()
 def generate(net: RecurrentDepth, head: nn.Module, prompt: list[int], count: int) -> Generated:
-    """The likeliest next tokens, one after the other.
+    """Generate the likeliest next tokens, one after the other.
 
     Args:
-        net: from one-hot tokens to features.
-        head: from features to scores of the next token.
-        prompt: tokens to begin with, one or more.
-        count: how many to add.
+        net: model from one-hot tokens to features.
+        head: module from features to scores of the next token.
+        prompt: one or more tokens to begin with.
+        count: number of tokens to add, 1 or more.
     """
     _check(prompt, count, net)
     with evaluating(net):
-        y, state = net(_one_hot(prompt, net.n_in))
+        y, state = net(_one_hot(net, prompt))
         found = [int(head(y[-1]).argmax())]
         while len(found) < count:
-            y, state = net(_one_hot(found[-1:], net.n_in), state)
+            y, state = net(_one_hot(net, found[-1:]), state)
             found.append(int(head(y[-1]).argmax()))
     return Generated(found, net.iterations * count)
 
@@ -63,14 +65,14 @@ def generate_in_parallel(
     widest: int = 32,
     longest: int = 64,
 ) -> Generated:
-    """The same by a wave of positions.
+    """Generate the same tokens by a wave of positions.
 
     Args:
         net, head, prompt, count: as for :func:`generate`.
-        inner: iterations of the core per round.
+        inner: number of iterations of the core per round.
         limit: relative change of a state in a round below which its position is done.
-        widest: positions in the wave.
-        longest: rounds after which the leftmost position is taken as it is.
+        widest: largest number of positions in the wave, at most the model's ``reach``.
+        longest: number of rounds after which the leftmost position is taken as it is.
 
     Returns:
         As :func:`generate`. The tokens are the same where the model's iterations converge.
@@ -78,8 +80,8 @@ def generate_in_parallel(
     _check(prompt, count, net)
     if min(inner, widest, longest) < 1 or widest > net.reach:
         raise ConfigError(
-            f"inner is {inner}, widest {widest}, longest {longest}: all 1 or more, and widest at "
-            f"most the model's reach, {net.reach}"
+            f"inner is {inner}, widest {widest} and longest {longest}; all must be 1 or more, and "
+            f"widest at most the model's reach, {net.reach}"
         )
     with evaluating(net):
         return _by_wave(net, head, prompt, count, inner, limit, widest, longest)
@@ -99,14 +101,14 @@ def _by_wave(
     first, cores, last = net.initial_state(1)
     past: tuple[Past, Past, Past] = (first, cores[-1], last)
     if len(prompt) > 1:
-        _, (first, cores, last) = net(_one_hot(prompt[:-1], net.n_in))
+        _, (first, cores, last) = net(_one_hot(net, prompt[:-1]))
         past = (first, cores[-1], last)
     goal, done = len(prompt) + count, len(prompt) - 1  # positions up to here are final
-    states = torch.zeros(1, 1, net.n_out)
+    states = net.zeros(1, 1, net.n_out)
     rounds = 0
     while True:
         wave = tokens[done : done + len(states)]
-        e, whole_first = _extended(net.prelude, net.enter(_one_hot(wave, net.n_in))[0], past[0])
+        e, whole_first = _extended(net.prelude, net.enter(_one_hot(net, wave))[0], past[0])
         before = states
         for _ in range(inner):
             mixed = net.adapter(torch.cat([states, e], -1))[0]
@@ -145,5 +147,6 @@ def _extended(block: nn.Module, x: Tensor, past: Past) -> tuple[Tensor, Past]:
 def _check(prompt: list[int], count: int, net: RecurrentDepth) -> None:
     if not prompt or count < 1 or not all(0 <= t < net.n_in for t in prompt):
         raise ConfigError(
-            f"prompt must be one or more tokens 0 .. {net.n_in - 1}, and count, {count}, 1 or more"
+            f"prompt must be one or more tokens 0 .. {net.n_in - 1}, and count, {count}, must be 1 "
+            "or more"
         )

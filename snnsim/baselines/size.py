@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -40,16 +40,16 @@ ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _of_att
 
 
 class Cost(NamedTuple):
-    """Of a network.
+    """The cost of a network has three measures.
 
     Attributes:
-        parameters: that can be trained.
-        state: numbers of one sample's state between two steps; of delays the whole history that
-            they reach back to, a number per step and channel. ``None`` for what looks ahead:
-            it keeps the whole sequence.
-        operations: multiplications per step and sample: of the matrix products, and elementwise
-            ones. Of networks with spiking neurons only the connections count, dense, as if every
-            input spiked: one per synapse.
+        parameters: number of parameters that can be trained.
+        state: how many numbers one sample's state has between two steps; delays count with the
+            whole history that they reach back to, a number per step and channel. ``None`` for a
+            network that looks ahead, which keeps the whole sequence.
+        operations: multiplications per step and sample, those of matrix products and elementwise
+            ones. In networks with spiking neurons only the connections count, as if every input
+            spiked: one multiplication per synapse.
     """
 
     parameters: int
@@ -58,12 +58,17 @@ class Cost(NamedTuple):
 
 
 def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
-    """What a network ``[T, B, channels] -> ...`` costs.
+    """Return what a network ``[T, B, channels] -> ...`` costs.
 
     Operations are counted on ``steps`` steps of one sample. Models that stream are counted
     step by step (or merged bin by merged bin; over a whole chunk where there are chunks), as in
     use: a logarithmic scan or padding inside a whole sequence would count more. What halts by
-    itself is counted to its last application. Masks on weights save none.
+    itself is counted up to its last possible application. Masks on weights save no operations.
+
+    Args:
+        net: the network.
+        channels: number of its input channels.
+        steps: number of steps on which operations are counted.
 
     >>> from snnsim.baselines.network import RateNetwork
     >>> cost_of(RateNetwork(6, 3, "elman", width=8), 6).state
@@ -98,7 +103,7 @@ def _unseen_history(net: nn.Module) -> int:
 
 
 def synapses(net: nn.Module) -> list[Tensor]:
-    """The weights of all connections of a spiking network."""
+    """Return the weights of all connections of a spiking network."""
     found: list[Any] = []
     for module in net.modules():
         if isinstance(module, Dense | Delayed):
@@ -109,7 +114,7 @@ def synapses(net: nn.Module) -> list[Tensor]:
 
 
 def parameters_of(net: nn.Module) -> int:
-    """Weights that can be trained; those that a mask keeps at 0 do not count.
+    """Return how many weights can be trained; those that a mask keeps at 0 do not count.
 
     >>> parameters_of(nn.Linear(3, 2))
     8
@@ -145,20 +150,14 @@ def _plain_kernels() -> Iterator[None]:
 @contextmanager
 def _at_most(net: nn.Module) -> Iterator[None]:
     """Nothing halts before its last application, and nothing takes Newton's detour."""
-    halting = [m for m in net.modules() if isinstance(m, AdaptiveHalting)]
-    cells = [m for m in net.modules() if isinstance(m, DiagonalCell)]
-    before = [m.epsilon for m in halting], [m.parallel for m in cells]
-    for module in halting:
-        module.epsilon = -math.inf
-    for cell in cells:
-        cell.parallel = False
-    try:
+    most = {AdaptiveHalting: ("epsilon", -math.inf), DiagonalCell: ("parallel", False)}
+    with ExitStack() as undo:
+        for module in net.modules():
+            for kind, (name, value) in most.items():
+                if isinstance(module, kind):
+                    undo.callback(setattr, module, name, getattr(module, name))
+                    setattr(module, name, value)
         yield
-    finally:
-        for module, epsilon in zip(halting, before[0], strict=True):
-            module.epsilon = epsilon
-        for cell, parallel in zip(cells, before[1], strict=True):
-            cell.parallel = parallel
 
 
 class _Products(TorchDispatchMode):
@@ -182,14 +181,17 @@ def width_for(
     measure: str = "parameters",
     multiple: int = 1,
 ) -> int:
-    """The largest width whose network stays within a budget.
+    """Return the largest width whose network stays within a budget.
 
     Args:
-        make: a network of a width; its costs must grow with it.
-        channels: of its input.
-        budget: of what is measured.
+        make: function that makes a network of a width; its cost must grow with the width.
+        channels: number of input channels of the network.
+        budget: largest amount of what is measured.
         measure: ``"parameters"``, ``"state"`` or ``"operations"``.
-        multiple: the width is a multiple of it.
+        multiple: number that the width is a multiple of.
+
+    Raises:
+        ConfigError: if the narrowest network needs more, or the budget fits the widest allowed.
 
     >>> from snnsim.baselines.network import RateNetwork
     >>> width_for(lambda width: RateNetwork(6, 3, "gru", width=width), 6, 1000)
@@ -220,8 +222,8 @@ def width_for(
         low, high = high, 2 * high
         if high * multiple > WIDEST:
             raise ConfigError(
-                f"{measure} of {budget:g} fit a width of {low * multiple} and more; name a width, "
-                "or a smaller budget"
+                f"a budget of {budget:g} {measure} fits a width of {low * multiple} and more; give "
+                "a width, or a smaller budget"
             )
     while high - low > 1:
         middle = (low + high) // 2

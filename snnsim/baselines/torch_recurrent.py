@@ -11,8 +11,20 @@ from torch import Tensor, nn
 from snnsim.baselines.baseline import Baseline, State
 
 
+def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``h`` and ``c`` after a step of an LSTM whose forget gate starts open.
+
+    Args:
+        gates: ``[..., 4 n]``: input, forget and output gate, and the candidate.
+        c: ``[..., n]``, before the step.
+    """
+    i, f, o, g = gates.chunk(4, -1)
+    c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
 class TorchRecurrent(Baseline):
-    """One layer of ``torch.nn.RNN``, ``GRU`` or ``LSTM``.
+    """Run one layer of ``torch.nn.RNN``, ``GRU`` or ``LSTM``.
 
     State: ``{"h": [B, n_out]}``, with ``"c"`` for an LSTM.
     """

@@ -1,7 +1,7 @@
 """Layers that see a window of the past: attention with relative positions, and its blocks.
 
 State of each: ``(keys [reach, B, n], values [reach, B, n], known [reach, B])`` of the last
-``reach`` steps, oldest first, and 1 where there was one: a step projects only itself.
+``reach`` steps, oldest first; ``known`` is 1 where there was a step. A step projects only itself.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ PIECE = 128  # steps whose attention is computed at once, at least
 
 
 class WindowAttention(nn.Module):
-    """Multi-head softmax attention over the current step and the ``reach`` before it.
+    """Attend, with several heads and a softmax, to the current step and the ``reach`` before it.
 
     ``a[t, j] = q[t] . k[j] / sqrt(d) + bias[t - j]`` with a learnt bias per head and distance,
     which says where in time a step is (absolute positions would have no end in a stream).
 
     Args:
-        n: channels in and out.
-        heads: of attention.
-        reach: steps before the current one.
-        ahead: steps after it; with any, there is no going on from a past.
+        n: number of input and output channels.
+        heads: number of heads.
+        reach: number of steps before the current one that it sees.
+        ahead: number of steps after it that it sees; above 0 a past cannot be continued.
     """
 
     tables = ("distance",)
@@ -37,13 +37,16 @@ class WindowAttention(nn.Module):
     def __init__(self, n: int, heads: int, reach: int, ahead: int = 0):
         super().__init__()
         if heads < 1 or n % heads:
-            raise ConfigError(f"{n} channels cannot be split into {heads} heads of attention")
+            raise ConfigError(
+                f"{n} channels cannot be split into {heads} heads of attention; the number of "
+                "heads must divide that of channels"
+            )
         self.heads, self.reach, self.ahead = heads, reach, ahead
         self.query, self.key, self.value, self.out = (linear(n, n, bias=False) for _ in range(4))
         self.distance = nn.Parameter(torch.zeros(heads, ahead + 1 + reach))
 
     def empty(self, batch: int) -> Past:
-        """The past of so many samples that have seen nothing."""
+        """Return the past of ``batch`` samples before the first step."""
         like = self.query.weight
         return (
             like.new_zeros(self.reach, batch, like.shape[0]),
@@ -52,9 +55,9 @@ class WindowAttention(nn.Module):
         )
 
     def forward(self, x: Tensor, past: Past, inside: Tensor | None = None) -> tuple[Tensor, Past]:
-        """``x [T, B, n]`` and its past to the output and the past of what comes next.
+        """Return the output for ``x [T, B, n]`` after a past, and the past of what comes next.
 
-        ``inside [T, B]`` is 0 for steps that nobody is to see, such as padding ahead."""
+        ``inside [T, B]`` is 0 for steps that no other step may see, such as padding ahead."""
         there = torch.ones_like(x[..., 0]) if inside is None else inside
         own = (self.key(x)[0], self.value(x)[0], there)
         keys, values, known = (torch.cat(both) for both in zip(past, own, strict=True))
@@ -83,14 +86,13 @@ class WindowAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """``x + attention(norm(x))``, then ``x + feed_forward(norm(x))``.
+    """Apply ``x + attention(norm(x))``, then ``x + feed_forward(norm(x))``.
 
     Args:
-        n: channels.
-        heads, reach: of the attention.
-        expand: hidden channels of the feed-forward part, as a multiple of ``n``.
-        activation: of it.
-        ahead: of the attention.
+        n: number of channels.
+        heads, reach, ahead: arguments of :class:`WindowAttention`.
+        expand: number of hidden channels of the feed-forward part, as a multiple of ``n``.
+        activation: nonlinearity of the feed-forward part.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class TransformerBlock(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor, past: Past, inside: Tensor | None = None) -> tuple[Tensor, Past]:
-        """As :meth:`WindowAttention.forward`."""
+        """Take input and past to output and later past, as :meth:`WindowAttention.forward` does."""
         y, later = self.attention(self.norms[0](x), past, inside)
         x = x + y
         hidden = self.activation(self.up(self.norms[1](x))[0])

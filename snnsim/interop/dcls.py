@@ -15,7 +15,7 @@ _PROFILES = {"gauss": "gauss", "max": "triangle", "v1": "triangle", "v0": "linea
 
 @torch.no_grad()
 def from_dcls(layer: Any, *, dt: float, padding: str = "causal") -> Delayed:
-    """A :class:`Delayed` with the weights, positions and width of a ``Dcls1d``.
+    """Return a :class:`Delayed` with the weights, positions and width of a ``Dcls1d``.
 
     The layer's position ``P`` becomes the delay ``(length - 1) / 2 - P``. A layer saved by the
     reference system holds positions that are not rounded; ours are rounded in evaluation.
@@ -23,11 +23,11 @@ def from_dcls(layer: Any, *, dt: float, padding: str = "causal") -> Delayed:
     Args:
         layer: a ``DCLS.construct.modules.Dcls1d`` without bias, groups or stride, with an odd
             ``dilated_kernel_size``; one width for all its synapses.
-        dt: step in ms.
-        padding: as in :class:`Delayed`; ``"lengthen"`` is the reference system's.
+        dt: time step in ms.
+        padding: as in :class:`Delayed`; the reference system has ``"lengthen"``.
 
     Raises:
-        ConfigError: for a layer that cannot be represented, naming what stands in the way.
+        ConfigError: for a layer that cannot be represented; the message names the obstacles.
     """
     (length,) = layer.dilated_kernel_size
     problems = [

@@ -17,20 +17,20 @@ from snnsim.networks.normalization import BatchNorm
 def run_checkpointed(
     net: Layer, x: Tensor, state: Any = None, *, steps: int | None = None
 ) -> tuple[Tensor, Any]:
-    """``net(x, state)`` in pieces of time, each computed again in the backward pass.
+    """Return ``net(x, state)``, run in pieces of time that the backward pass computes again.
 
     Only the states between the pieces (and the outputs) are kept, so with the default length of
     a piece the memory for the backward pass grows with the square root of the number of steps.
-    It costs a second forward pass. (Chen et al. 2016, arXiv:1604.06174.)
+    It costs a second forward pass. Source: Chen et al. 2016, arXiv:1604.06174.
 
     Args:
         net: a layer or network whose state can be carried on.
-        x: ``[T, B, ...]``.
-        state: initial state, ``None`` for that of the network.
-        steps: length of a piece, ``None`` for the square root of ``T``.
+        x: input ``[T, B, ...]``.
+        state: initial state; ``None`` for that of the network.
+        steps: number of steps of a piece; ``None`` for the square root of ``T``.
 
     Returns:
-        Output and final state, the same as of ``net(x, state)``, with the same gradients.
+        Output and final state, the same as those of ``net(x, state)``, with the same gradients.
 
     Raises:
         ConfigError: if ``steps`` is not positive, or if batch normalisation would take its
@@ -42,7 +42,7 @@ def run_checkpointed(
     (100, 2, 4)
     """
     if steps is not None and steps < 1:
-        raise ConfigError(f"steps is {steps} but a piece must have at least one")
+        raise ConfigError(f"steps is {steps} but a piece must have at least one step")
     if any(isinstance(layer, BatchNorm) and layer.training for layer in net.modules()):
         raise ConfigError(
             "in training, batch normalisation takes its statistics from all time steps together, "

@@ -17,6 +17,7 @@ from snnsim.errors import ConfigError, check_choice
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
+from snnsim.networks.passing import passing_on
 from snnsim.networks.sequential import Sequential
 from snnsim.neurons import LI, LIF, AdLIF
 from snnsim.surrogate import ATan
@@ -26,6 +27,7 @@ DELAYS = ("learned", "fixed", "none")
 NEURONS = ("lif", "adlif")
 
 
+@passing_on(Delayed, ["kernel_count", "granularity", "padding"], padding="lengthen")
 def delay_network(
     sizes: Sequence[int],
     *,
@@ -34,29 +36,28 @@ def delay_network(
     max_delay_ms: float,
     dropout: float,
     delays: str = "learned",
-    kernel_count: int = 1,
-    granularity: str = "synaptic",
-    padding: str = "lengthen",
     neuron: str = "lif",
     tau_adapt: float = 150.0,
     recurrent: bool = False,
     backend: str = "auto",
+    **connection: Any,
 ) -> Sequential:
-    """A feed-forward network of the reference system.
+    """Build a feed-forward network of the reference system.
 
     Args:
-        sizes: numbers of channels: input, hidden layers, classes.
-        dt: step in ms.
+        sizes: numbers of channels of the input, of every hidden layer, and of classes.
+        dt: time step in ms.
         tau_mem: membrane time constant in ms, at least ``dt`` (forward Euler).
-        max_delay_ms: largest delay, an even number of steps.
-        dropout: probability, on the spikes of every hidden layer.
+        max_delay_ms: largest delay in ms, an even number of steps.
+        dropout: probability of dropout on the spikes of every hidden layer.
         delays: ``"learned"``, ``"fixed"`` (random whole steps) or ``"none"``.
-        kernel_count, granularity, padding: as in :class:`snnsim.synapses.Delayed`.
         neuron: ``"lif"``, the published one, or ``"adlif"``: :class:`snnsim.neurons.AdLIF` with
             time constants and couplings that are learnt per neuron (exponential decays).
-        tau_adapt: time constant of the adaptation in ms at the start.
+        tau_adapt: initial time constant of the adaptation in ms, with ``"adlif"``.
         recurrent: whether hidden neurons also feed each other, one step later.
-        backend: of neurons and connections.
+        backend: backend of neurons and connections.
+        connection: further arguments of :class:`snnsim.synapses.Delayed`: ``kernel_count``,
+            ``granularity`` and ``padding``.
 
     Returns:
         A network ``[T, B, sizes[0]] -> [T', B, sizes[-1]]``.
@@ -72,19 +73,13 @@ def delay_network(
     check_choice("delays", delays, DELAYS)
     check_choice("neuron", neuron, NEURONS)
     common: dict[str, Any] = {"dt": dt, "tau_mem": tau_mem, "backend": backend}
-    connection: dict[str, Any] = {
-        "dt": dt,
-        "max_delay_ms": max_delay_ms,
-        "granularity": granularity,
-        "kernel_count": kernel_count,
-        "padding": padding,
-        "backend": "reference" if backend == "reference" else "auto",
-    }
+    connection |= {"dt": dt, "max_delay_ms": max_delay_ms, "learn_delay": delays == "learned"}
+    connection["backend"] = "reference" if backend == "reference" else "auto"
 
     def connect(n_in: int, n_out: int) -> Layer:
         if delays == "none":
             return Dense(n_in, n_out, init="he")
-        return Delayed(n_in, n_out, learn_delay=delays == "learned", **connection)
+        return Delayed(n_in, n_out, **connection)
 
     def neurons(n: int) -> Layer:
         adaptive = neuron == "adlif"
@@ -116,18 +111,29 @@ def _adaptive(n: int, tau_adapt: float, *, tau_mem: float, **common: Any) -> AdL
 
 
 def shd_network(classes: int = 20, **changes: Any) -> Sequential:
-    """The network of the SHD experiments: 140-256-256-20, delays up to 240 ms."""
+    """Build the network of the SHD experiments: 140-256-256-20, delays up to 240 ms.
+
+    Args:
+        classes: number of classes.
+        changes: arguments of :func:`delay_network` that differ.
+    """
     return _build((140, 256, 256, classes), changes, tau_mem=10.05, max_delay_ms=240, dropout=0.4)
 
 
 def ssc_network(classes: int = 35, hidden_layers: int = 3, **changes: Any) -> Sequential:
-    """The network of the SSC experiments: 140-512-512(-512)-35, delays up to 300 ms."""
+    """Build the network of the SSC experiments: 140-512-512(-512)-35, delays up to 300 ms.
+
+    Args:
+        classes: number of classes.
+        hidden_layers: number of hidden layers, 2 or 3 as published.
+        changes: arguments of :func:`delay_network` that differ.
+    """
     sizes = (140, *(512,) * hidden_layers, classes)
     return _build(sizes, changes, tau_mem=15.0, max_delay_ms=300, dropout=0.25)
 
 
 def gsc_network(classes: int = 35, hidden_layers: int = 3, **changes: Any) -> Sequential:
-    """The network of the GSC experiments: that of SSC on 140 mel bands."""
+    """Build the network of the GSC experiments: :func:`ssc_network` on 140 mel bands."""
     return ssc_network(classes, hidden_layers, **changes)
 
 

@@ -15,9 +15,12 @@ from snnsim.processes import together
 class Dropout(Layer):
     """Drop each neuron of each sample with probability ``p``, at all time steps alike.
 
-    What stays is scaled by ``1 / (1 - p)``. The mask is drawn anew where a sequence starts and
-    is the layer's state, so that a sequence fed in chunks keeps it. Where
-    ``torch.distributed`` runs, all processes draw the joint batch's mask and take their rows.
+    Neurons that stay are scaled by ``1 / (1 - p)``. The mask is drawn anew where a sequence starts
+    and is the layer's state, so that a sequence fed in chunks keeps it. Where
+    ``torch.distributed`` runs, all processes draw the mask of the joint batch and take their rows.
+
+    Args:
+        p: probability in 0 .. 1, 1 excluded.
 
     >>> y, _ = Dropout(0.5).train()(torch.ones(4, 100, 8))
     >>> bool((y == y[0]).all())
@@ -41,7 +44,7 @@ class Dropout(Layer):
         return (x * state["mask"] if self.active else x), state
 
     def mask_for(self, x: Tensor, state: Any) -> Any:
-        """The state after ``x``: that with the mask for it, if anything is dropped."""
+        """Return the state after ``x``, which has the mask for it if anything is dropped."""
         if not self.active:
             return state
         mask = self._mask(x) if state is None else state["mask"]

@@ -23,7 +23,7 @@ from snnsim.processes import together
 
 
 def fusable(layers: Sequence[nn.Module]) -> int:
-    """How many of the first layers run as one: 3 with dropout, 2 without, else 0."""
+    """Return how many of the first layers run as one: 3 with dropout, 2 without, else 0."""
     if len(layers) < 2 or type(layers[0]) is not BatchNorm or not isinstance(layers[1], Neuron):
         return 0
     neuron = layers[1]
@@ -43,7 +43,7 @@ def _compiled(neuron: Any, x: Tensor) -> bool:
 
 
 def can_run(layers: Sequence[nn.Module], x: Tensor) -> bool:
-    """Whether the fused operator serves this input; the layers themselves do the others."""
+    """Return whether the fused operator takes this input; the layers take any other."""
     norm: Any = layers[0]
     if torch.is_autocast_enabled(x.device.type) or not _compiled(layers[1], x):
         return False
@@ -52,7 +52,7 @@ def can_run(layers: Sequence[nn.Module], x: Tensor) -> bool:
 
 
 def run(layers: Sequence[nn.Module], x: Tensor, states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
-    """Output and new states of two or three layers that :func:`fusable` counted."""
+    """Return output and new states of two or three layers that :func:`fusable` counted."""
     norm: Any
     neuron: Any
     norm, neuron, *rest = layers

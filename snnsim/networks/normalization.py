@@ -36,14 +36,14 @@ class _SumOverProcesses(torch.autograd.Function):
 class BatchNorm(Layer):
     """Normalise each channel over all samples and time steps (padding included).
 
-    In training: mean and (biased) variance of the batch, and running averages of them with
-    the unbiased variance, as ``torch.nn.BatchNorm1d``. Where ``torch.distributed`` runs, the
+    Training uses mean and (biased) variance of the batch, and keeps running averages of them with
+    the unbiased variance, as ``torch.nn.BatchNorm1d`` does. Where ``torch.distributed`` runs, the
     statistics are those of the joint batch of all processes.
 
     Args:
         n: number of channels, the third axis of ``[T, B, C, ...]``.
-        eps: added to the variance.
-        momentum: share of the new batch in the running averages.
+        eps: number that is added to the variance, 0 or more.
+        momentum: weight of the new batch in the running averages, in 0 .. 1.
 
     >>> y, _ = BatchNorm(3)(torch.randn(50, 20, 3) * 4 + 2)
     >>> bool(y.mean().abs() < 1e-5), bool((y.std() - 1).abs() < 1e-2)
@@ -100,7 +100,7 @@ class BatchNorm(Layer):
         return centred * self.gain(var).view(shape) + self.bias.view(shape)
 
     def gain(self, var: Tensor | None = None) -> Tensor:
-        """What centred values are multiplied with, ``[n]``, for a biased variance.
+        """Return the factor of centred values, ``[n]``, for a biased variance.
 
         ``None`` is the running one: ``y = (x - running_mean) * gain() + bias`` in evaluation.
         """

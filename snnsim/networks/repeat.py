@@ -15,6 +15,9 @@ class Repeat(Layer):
 
     What comes before it in a network is computed once.
 
+    Args:
+        steps: number of steps, 1 or more.
+
     >>> import torch
     >>> Repeat(6)(torch.zeros(1, 2, 3))[0].shape
     torch.Size([6, 2, 3])
@@ -27,8 +30,8 @@ class Repeat(Layer):
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
         if x.shape[0] != 1:
             raise ShapeError(
-                f"x has {x.shape[0]} steps but Repeat takes a still input, [1, B, ...]; leave "
-                "Repeat out for a sequence"
+                f"x has {x.shape[0]} steps but Repeat takes a still input, [1, B, ...]; remove "
+                "Repeat for a sequence"
             )
         return x.expand(self.steps, *x.shape[1:]), None
 

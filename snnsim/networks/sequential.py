@@ -12,7 +12,7 @@ from snnsim.networks import fusion
 
 
 class Sequential(Layer):
-    """Layers one after another; the state is the tuple of theirs.
+    """Run layers one after another; the state is the tuple of their states.
 
     A plain ``torch.nn`` module is applied to the whole ``[T, B, ...]`` tensor and has no
     state. Batch normalisation, a neuron and dropout in a row are computed as one operator
@@ -63,7 +63,7 @@ class Sequential(Layer):
 
 
 def split_state(state: Any, count: int) -> tuple[Any, ...]:
-    """The states of ``count`` layers; raise :class:`ShapeError` if it is not one of so many."""
+    """Return the states of ``count`` layers; raise :class:`ShapeError` for any other state."""
     if state is None:
         return (None,) * count
     if not isinstance(state, tuple) or len(state) != count:
@@ -83,11 +83,11 @@ def _check_module(what: str, given: Any) -> None:
 
 
 class Skip(Layer):
-    """A skip connection around a layer: ``y = layer(x) + project(x)``; state: that of both.
+    """Add a skip connection to a layer, ``y = layer(x) + project(x)``; the state is that of both.
 
     Args:
-        layer: what is skipped.
-        project: optional module on the skipped path, to match channels.
+        layer: layer that is skipped.
+        project: optional module on the skipping path, to match channels.
 
     >>> import torch
     >>> from snnsim.synapses import Dense
@@ -111,6 +111,7 @@ class Skip(Layer):
             around, outer = run_layer(self.project, x, outer)
         if around.shape != y.shape:
             raise ShapeError(
-                f"a skip connection joins {tuple(around.shape)} to {tuple(y.shape)}; give project="
+                f"a skip connection joins {tuple(around.shape)} to {tuple(y.shape)}; give "
+                "project= a module that makes the shapes equal"
             )
         return y + around, (inner, outer)

@@ -25,14 +25,14 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, 
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure to ``path``, making its folder."""
+    """Write a figure to ``path``, whose folder is made if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path):
         figure.savefig(path, dpi=120)
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Loss and accuracy over epochs from the rows of ``metrics.jsonl``."""
+    """Plot loss and accuracy over epochs from the rows of ``metrics.jsonl``."""
     figure, axes = _figure(1, 2, 9, 3.2)
     epochs = [row["epoch"] + 1 for row in rows]
     for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
@@ -45,9 +45,15 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 @torch.no_grad()
 def raster(net: nn.Module, x: Tensor, dt: float, title: str = "") -> Any:
-    """Spikes of the first sample of ``x`` ``[T, B, N]``: the input, then every layer's neurons.
+    """Plot the spikes of the first sample of an input and of all layers of neurons.
 
-    What is no spikes, such as a layer of leaky integrators, is drawn as its values.
+    Outputs that are not spikes, such as those of leaky integrators, are drawn as values.
+
+    Args:
+        net: network whose layers are recorded.
+        x: input ``[T, B, N]``.
+        dt: time step in ms.
+        title: title of the figure.
     """
     panels = [("input", x[:, 0].flatten(1), True)]
     recorded = record(net, x) if neurons_of(net) else {}
@@ -69,7 +75,12 @@ def raster(net: nn.Module, x: Tensor, dt: float, title: str = "") -> Any:
 
 
 def delay_histogram(net: nn.Module, before: Mapping[str, Tensor]) -> Any | None:
-    """Delays of every delayed layer, now and in the ``state_dict`` ``before``; ``None`` without."""
+    """Plot the delays of every delayed layer, as they are and as they were.
+
+    Args:
+        net: network with delays; without any there is no figure, and ``None`` is returned.
+        before: its ``state_dict`` before training.
+    """
     layers = [(n, m) for n, m in net.named_modules() if isinstance(m, Delayed)]
     if not layers:
         return None
@@ -86,17 +97,22 @@ def delay_histogram(net: nn.Module, before: Mapping[str, Tensor]) -> Any | None:
 
 
 def accuracy_over_time(ms: Sequence[float], accuracy: Sequence[float]) -> Any:
-    """How soon a network knows: right answers by the time it has seen of a sample."""
+    """Plot how soon a network knows: its accuracy by the time that it has seen of a sample.
+
+    Args:
+        ms: times in ms.
+        accuracy: fractions of right answers at these times.
+    """
     figure, axes = _figure(1, 1, 5, 3)
     plot = axes[0, 0]
-    plot.plot(ms, [100 * share for share in accuracy])
+    plot.plot(ms, [100 * fraction for fraction in accuracy])
     plot.set(xlabel="time seen (ms)", ylabel="accuracy (%)")
     plot.grid(alpha=0.3)
     return figure
 
 
 def accuracy_matrix(matrix: Sequence[Sequence[float]]) -> Any:
-    """Heat map of accuracies in percent: a row after each task, a column for each task."""
+    """Plot accuracies in percent as a heat map: a row after each task, a column for each task."""
     size = len(matrix[0])
     figure, axes = _figure(1, 1, 1.8 + 0.45 * size, 1.4 + 0.4 * len(matrix))
     axis = axes[0][0]
@@ -113,7 +129,7 @@ def accuracy_matrix(matrix: Sequence[Sequence[float]]) -> Any:
 
 
 def accuracy_curves(matrix: Sequence[Sequence[float]]) -> Any:
-    """Accuracy on each task from its own training on, and their mean so far."""
+    """Plot accuracy in percent on each task from its own training on, and their mean so far."""
     figure, axes = _figure(1, 1, 6, 3.4)
     axis, count = axes[0][0], len(matrix)
     steps = list(range(1, count + 1))
@@ -128,12 +144,12 @@ def accuracy_curves(matrix: Sequence[Sequence[float]]) -> Any:
 
 
 def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Test accuracy of networks, in order, and over their operations per step.
+    """Plot the test accuracy of networks, in order, and over their operations per step.
 
     Args:
-        rows: with ``name``, ``test``, ``test_std`` (or ``None``), ``operations`` and, for spiking
-            networks, a firing ``rate`` or true ``spiking``. Of networks at several values of
-            ``budget`` the largest is filled, the others are open.
+        rows: rows with ``name``, ``test``, ``test_std`` (or ``None``), ``operations`` and, for
+            spiking networks, a firing ``rate`` or a true ``spiking``. Markers of the largest
+            ``budget`` are filled, those of others are open.
     """
     largest = max((row.get("budget", 0) for row in rows), default=0)
     several = any(row.get("budget", 0) != largest for row in rows)

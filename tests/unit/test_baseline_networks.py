@@ -43,9 +43,16 @@ def test_the_encoder_merges_clips_and_tames_in_this_order():
     torch.testing.assert_close(y.mean(-1), torch.zeros(3, 1), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("wrong", [{"bins": 0}, {"pool": 0}, {"clip": -1.0}, {"norm": "max"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bins": 0}, {"pool": 0}, {"bins": 2.5}, {"clip": -1.0}, {"clip": float("nan")},
+        {"norm": "max"},
+    ],
+)  # fmt: skip
 def test_the_encoder_refuses_what_makes_no_sense(wrong):
-    with pytest.raises(ConfigError):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ConfigError, match=f"{name} is {value!r} but must be"):
         RateEncoder(3, **wrong)
     with pytest.raises(ShapeError, match="4 channels but the encoder is for 3"):
         RateEncoder(3)(torch.zeros(1, 1, 4))
@@ -283,8 +290,17 @@ def test_recoding_by_a_small_step_makes_every_answer_surer(inner):
     assert all(p.grad is not None for p in net.inner.parameters())
 
 
+def test_a_state_of_another_network_is_refused_by_name():
+    net, x = RateNetwork(6, 3, "gru", width=8, depth=2), counts()
+    _, state = net(x)
+    assert torch.equal(net(x, state)[0], net(x, list(state))[0])
+    for wrong, told in ((state[:1], "has 1 entries"), ((*state, None), "has 3"), ({}, "dict")):
+        with pytest.raises(ShapeError, match=f"{told}.* but the network 2 layers.*afresh"):
+            net(x, wrong)
+
+
 def test_recoding_needs_a_state_that_is_the_output():
-    with pytest.raises(ConfigError, match="Attend's is not"):
+    with pytest.raises(ConfigError, match="that of Attend is not; choose a model"):
         Recode(Attend(LSTM(6, 8), reach=2), torch.nn.Linear(8, 2), alpha=0.1)
 
 
@@ -298,7 +314,7 @@ def test_a_graph_of_channels_is_found_behind_attention_and_refused_behind_thinki
     net = RateNetwork(6, 3, "regenn", width=8, attend=2)
     net.prepare(counts())
     assert not torch.equal(net.layers[0].inner.mixer.together, torch.eye(6))
-    with pytest.raises(ConfigError, match="leave them away"):
+    with pytest.raises(ConfigError, match="think or chunk adds channels.*remove them"):
         RateNetwork(6, 3, "regenn", width=8, think=2).prepare(counts())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -204,6 +205,31 @@ def test_wrong_states_and_shapes_are_refused():
         sn.delay_network((3,), dt=1.0, tau_mem=2.0, max_delay_ms=2, dropout=0.0)
     with pytest.raises(ConfigError, match="did you mean 'learned'"):
         sn.shd_network(delays="learnt")
+
+
+@pytest.mark.parametrize("build", [sn.shd_network, sn.ssc_network, sn.gsc_network])
+def test_an_unknown_argument_of_a_builder_is_refused_with_the_known_ones(build):
+    with pytest.raises(TypeError, match="'kernel_cnt'; did you mean 'kernel_count'.*dropout.*pad"):
+        build(kernel_cnt=2)
+    with pytest.raises(TypeError, match="has no argument 'sigma'"):
+        build(sigma=2.0)
+
+
+def test_connections_are_made_with_what_is_passed_on_to_them():
+    options = {"dt": 1.0, "tau_mem": 2.0, "max_delay_ms": 4, "dropout": 0.0}
+    shown = inspect.signature(sn.delay_network).parameters
+    assert {n: shown[n].default for n in ("kernel_count", "granularity", "padding")} == {
+        "kernel_count": 1, "granularity": "synaptic", "padding": "lengthen"
+    }  # fmt: skip
+    plain = sn.delay_network((6, 8, 3), **options)
+    assert (plain[0].granularity, plain[0].padding) == ("synaptic", "lengthen")
+    net = sn.delay_network(
+        (6, 8, 3), kernel_count=2, granularity="axonal", padding="causal", **options
+    )
+    for layer in (net[0], net[4]):
+        assert (layer.granularity, layer.padding, layer.delay.shape[-1]) == ("axonal", "causal", 2)
+    with pytest.raises(ConfigError, match="granularity is 'axon'"):
+        sn.delay_network((6, 8, 3), granularity="axon", **options)
 
 
 @pytest.mark.parametrize("recurrent", [False, True])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -33,6 +35,13 @@ def test_a_wave_of_several_needs_fewer_passes_for_the_same_tokens(inner):
     wave = generate_in_parallel(net, head, [1, 2, 3], 20, inner=inner, widest=5, limit=1e-4)
     assert wave.tokens == one.tokens
     assert wave.passes < one.passes
+
+
+@pytest.mark.parametrize("way", [generate, partial(generate_in_parallel, widest=4)])
+def test_tokens_are_of_the_number_type_of_the_model(way):
+    net, head = model()
+    found = way(net.double(), head.double(), [1, 2, 3], 6)
+    assert found.tokens == generate(*model(), [1, 2, 3], 6).tokens
 
 
 def test_what_is_not_a_prompt_or_a_wave_is_refused():

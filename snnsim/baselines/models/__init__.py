@@ -9,7 +9,7 @@ __all__ = ["get", "names"]
 
 
 def names() -> list[str]:
-    """Names of all models.
+    """Return the names of all models.
 
     >>> {"elman", "gru", "linear-attention"} <= set(names())
     True
@@ -18,7 +18,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> type[Baseline]:
-    """A model by name: the one public class of its file that is derived from ``Baseline``.
+    """Return a model by name: the one public class of its file derived from ``Baseline``.
 
     >>> get("gru").__name__
     'GRU'

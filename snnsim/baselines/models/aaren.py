@@ -17,11 +17,11 @@ from snnsim.functional.scan import Elements, scan
 
 
 class Aaren(Baseline):
-    """A running softmax average in constant memory.
+    """Aaren keeps a running softmax average in constant memory.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: each has a query of its own.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads; each has its own query.
 
     State: ``(m, u, w)``: ``[B, heads]``, ``[B, heads]``, ``[B, heads, n_out / heads]``.
 
@@ -62,7 +62,7 @@ class Aaren(Baseline):
 
 
 def joined(a: Elements, b: Elements) -> Elements:
-    """The averages over two neighbouring stretches as one."""
+    """Join the averages over two neighbouring stretches into one."""
     m = torch.maximum(a[0], b[0])
     one, two = (a[0] - m).exp(), (b[0] - m).exp()
     u = a[1] * one + b[1] * two

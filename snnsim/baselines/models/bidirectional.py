@@ -19,13 +19,13 @@ CELLS = {"elman": Elman, "gru": GRU, "lstm": LSTM}
 
 
 class Bidirectional(Baseline):
-    """Two recurrent layers, one of them backwards in time.
+    """Run two recurrent layers, one of them backwards in time.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out / 2`` units each.
-        cell: ``"lstm"``, ``"gru"`` or ``"elman"``.
+        n_in, n_out: numbers of input and output channels; each layer has ``n_out / 2`` units.
+        cell: kind of the layers, ``"lstm"``, ``"gru"`` or ``"elman"``.
 
-    State: none. With ``lengths`` the way back starts at each sample's own end.
+    There is no state. With ``lengths`` the way back starts at the end of each sample.
 
     >>> tuple(Bidirectional(3, 6)(torch.rand(7, 2, 3))[0].shape)
     (7, 2, 6)
@@ -51,7 +51,7 @@ class Bidirectional(Baseline):
 
 
 def reversal(steps: int, batch: int, lengths: Tensor | None = None) -> Tensor:
-    """``[T, B]``: for each step the one that takes its place when samples are turned round.
+    """Return ``[T, B]``: for each step the one that takes its place when samples are reversed.
 
     >>> reversal(3, 2, torch.tensor([2, 3])).t().tolist()
     [[1, 0, 2], [2, 1, 0]]
@@ -62,5 +62,5 @@ def reversal(steps: int, batch: int, lengths: Tensor | None = None) -> Tensor:
 
 
 def turned(x: Tensor, order: Tensor) -> Tensor:
-    """``x [T, B, N]`` in the order of :func:`reversal`, which is its own inverse."""
+    """Return ``x [T, B, N]`` in the order of :func:`reversal`, which is its own inverse."""
     return x.gather(0, order[:, :, None].expand_as(x))

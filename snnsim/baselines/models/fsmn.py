@@ -18,16 +18,16 @@ from snnsim.baselines.baseline import Baseline, State, linear, within
 
 
 class FSMN(Baseline):
-    """Tapped delay lines in dilated layers, behind a gate.
+    """An FSMN has tapped delay lines in dilated layers, behind a gate.
 
     Args:
-        n_in, n_out: numbers of channels.
-        order: taps per channel and layer.
-        layers: with dilations 1, 2, 4, ...
-        look_ahead: taps into the future too; the model is not causal then.
+        n_in, n_out: numbers of input and output channels.
+        order: number of taps per channel and layer.
+        layers: number of layers, with dilations 1, 2, 4, ...
+        look_ahead: whether there are taps into the future too; then the model is not causal.
 
-    State: per layer its last ``(order - 1) 2^l`` inputs, ``[steps, B, n_out]``.
-    ``reach`` is the number of steps the past has: ``(order - 1) (2^layers - 1)``.
+    State: the last ``(order - 1) 2^l`` inputs of each layer, ``[steps, B, n_out]``.
+    ``reach``, the number of past steps that it sees, is ``(order - 1) (2^layers - 1)``.
 
     >>> net = FSMN(3, 8, order=5)
     >>> tuple(net(torch.rand(7, 2, 3))[0].shape), net.reach

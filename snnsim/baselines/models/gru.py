@@ -14,10 +14,10 @@ from snnsim.baselines.torch_recurrent import TorchRecurrent
 
 
 class GRU(TorchRecurrent):
-    """``torch.nn.GRU``.
+    """A GRU is a layer of ``torch.nn.GRU``.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
 
     >>> import torch
     >>> tuple(GRU(3, 5)(torch.rand(7, 2, 3))[0].shape)

@@ -3,7 +3,7 @@
     c[t] = a c[t-1] + y[t-1],  h[t] = tanh(W_x x[t] + W_c c[t] + b),  y[t] = tanh(W_y h[t] + b_y)
 
 Source: Jordan 1986 (ICS report 8604); survey: Lipton et al. 2015 (arXiv:1506.00019), section 3.
-The network's own output is fed back, in training too: there is no teacher of every step.
+The network's own output is fed back, in training too: there is no target at every step.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.baseline import DrivenCell, State, linear
 from snnsim.errors import check_number
 
 
-class Jordan(Cell):
-    """A network whose context is made of its own outputs.
+class Jordan(DrivenCell):
+    """A Jordan network gets its own past outputs as context.
 
     Args:
-        n_in, n_out: numbers of channels.
-        decay: ``a`` of the context, in [0, 1].
-        hidden: hidden units; 0 for ``n_out``.
+        n_in, n_out: numbers of input and output channels.
+        decay: decay ``a`` of the context per step, in [0, 1].
+        hidden: number of hidden units; 0 for ``n_out``.
 
     State: ``{"context", "y"}``, ``[B, n_out]`` each.
 
@@ -42,9 +42,6 @@ class Jordan(Cell):
 
     def initial_state(self, batch: int) -> State:
         return {name: self.zeros(batch, self.n_out) for name in ("context", "y")}
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
 
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
         context = self.decay * state["context"] + state["y"]

@@ -11,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.baseline import DrivenCell, State, linear
 
 
-class Leaky(Cell):
-    """The rate twin of a layer of leaky integrate-and-fire neurons.
+class Leaky(DrivenCell):
+    """A leaky layer is the rate-coded twin of leaky integrate-and-fire neurons.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
 
     State: ``{"h": [B, n_out]}``. The time constants are ``tau [n_out]``.
 
@@ -28,7 +28,7 @@ class Leaky(Cell):
     """
 
     source = "Khajehabdollahi et al. 2023, arXiv:2309.12927"
-    left_out = "the random initial state: it starts at 0, so that answers repeat"
+    left_out = "the random initial state: it starts at 0, so that results can be repeated"
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__(n_in, n_out)
@@ -38,17 +38,14 @@ class Leaky(Cell):
 
     @property
     def tau(self) -> Tensor:
-        """Time constants in steps, 1 or more; no gradient below."""
+        """The time constants in steps, 1 or more; below there is no gradient."""
         return self.time_constant.clamp(min=1.0)
 
     def initial_state(self, batch: int) -> State:
         return {"h": self.zeros(batch, self.n_out)}
 
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
-
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
-        h, share = state["h"], 1 / self.tau
+        h, rate = state["h"], 1 / self.tau
         drive = p + self.w_rec(h)[0] - h * self.w_rec.weight.diagonal()  # none to itself
-        h = nn.functional.leaky_relu((1 - share) * h + share * drive)
+        h = nn.functional.leaky_relu((1 - rate) * h + rate * drive)
         return h, {"h": h}

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, State, linear
-from snnsim.baselines.heads import NOTHING, matrices_of, split
+from snnsim.baselines.baseline import State, linear
+from snnsim.baselines.heads import NOTHING, KeyValueModel, matrices_of
 from snnsim.baselines.ltv import Matrices
 from snnsim.functional.outer import outer_recurrence
 
@@ -21,14 +21,14 @@ PIECE = 32  # steps
 MOST_GROWTH = 60.0  # exp(60) is far from the largest float32
 
 
-class LightNet(Baseline):
-    """An average over the past that forgets nothing by itself.
+class LightNet(KeyValueModel):
+    """LightNet averages over the past and forgets nothing by itself.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: of attention.
-        keys: key channels per head.
-        gated: whether norm, gate and output projection follow.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads.
+        keys: number of key channels per head.
+        gated: whether norm, gate and output projection follow the average.
 
     State: ``{"z": [B, heads, keys], "s": [B, heads, keys, n_out / heads]}``.
 
@@ -43,48 +43,44 @@ class LightNet(Baseline):
     def __init__(
         self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16, gated: bool = True
     ):
-        super().__init__(n_in, n_out, heads)
-        self.heads, self.keys = heads, keys
-        self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
-        self.value = linear(n_in, n_out, bias=False)
+        super().__init__(n_in, n_out, heads, keys)
+        self.connect(n_in)
         rank = max(n_out // 8, 1)
         self.finish: GatedOutput | None = GatedOutput(n_in, n_out, rank) if gated else None
 
     def initial_state(self, batch: int) -> State:
-        shape = (batch, self.heads, self.keys)
-        return {
-            "z": self.zeros(*shape, fill=NOTHING),
-            "s": self.zeros(*shape, self.n_out // self.heads),
-        }
+        nothing = self.zeros(batch, self.heads, self.keys, fill=NOTHING)
+        return {"z": nothing, "s": self.memory(batch)}
 
-    def _queries_and_keys(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys, and the normalisers from before the first step to the last."""
-        q, k = (split(m(x)[0], self.heads) for m in (self.query, self.key))
-        return nn.functional.silu(q), k, torch.cat([z[None], k]).logcumsumexp(0)
+    def _parts(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys, values, and the normalisers from before the first step to the last."""
+        q, k, v = self.projected(x)
+        return nn.functional.silu(q), k, v, torch.cat([z[None], k]).logcumsumexp(0)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        q, k, z = self._queries_and_keys(x, state["z"])
-        v = split(self.value(x)[0], self.heads)
+        q, k, v, z = self._parts(x, state["z"])
         y, s = running_average(q, k, v, z, state["s"])
         y = y.flatten(-2)
         return y if self.finish is None else self.finish(y, x), {"z": z[-1], "s": s}
 
     def ltv(self, x: Tensor) -> Matrices:
-        """Matrices of what enters the norm (all of it if not ``gated``)."""
-        q, k, z = self._queries_and_keys(x, self.initial_state(x.shape[1])["z"])
+        """Return the matrices of what enters the norm, which is the output unless ``gated``."""
+        q, k, _, z = self._parts(x, self.initial_state(x.shape[1])["z"])
         return matrices_of((-z.diff(dim=0)).exp(), (k - z[1:]).exp(), q, self.value.weight)
 
 
 def running_average(q: Tensor, k: Tensor, v: Tensor, z: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """``S[t]^T q[t]`` for ``S[t] = exp(z[t-1] - z[t]) S[t-1] + exp(k[t] - z[t]) v[t]^T``.
+    """Return ``S[t]^T q[t]`` of a running average and its last state.
+
+        S[t] = exp(z[t-1] - z[t]) S[t-1] + exp(k[t] - z[t]) v[t]^T
 
     Relative to the normaliser at the end of a piece nothing decays, so a piece is matrix products;
     where a normaliser grows too much for that, pieces are single steps.
 
     Args:
-        q, k: ``[T, B, H, n]``.
-        v: ``[T, B, H, d]``.
-        z: ``[T + 1, B, H, n]``, not decreasing and not below ``k``.
+        q, k: queries and keys ``[T, B, H, n]``.
+        v: values ``[T, B, H, d]``.
+        z: normalisers ``[T + 1, B, H, n]``, not decreasing and not below ``k``.
         s: state before the first step, ``[B, H, n, d]``.
 
     Returns:
@@ -116,7 +112,7 @@ def _growth(z: Tensor) -> float:
 
 
 class GatedOutput(nn.Module):
-    """``W_o (rms(y) * silu(W_2 W_1 x))`` with a gate of low rank."""
+    """Compute ``W_o (rms(y) * silu(W_2 W_1 x))`` with a gate of low rank."""
 
     def __init__(self, n_in: int, n_out: int, rank: int):
         super().__init__()

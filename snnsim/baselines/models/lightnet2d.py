@@ -11,20 +11,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, State, linear
-from snnsim.baselines.heads import NOTHING, grouped, outer, split
+from snnsim.baselines.baseline import State, linear, within
+from snnsim.baselines.heads import NOTHING, GroupModel, KeyValueModel, outer
 from snnsim.functional.scan import linear_recurrence
 
 
-class LightNet2d(Baseline):
-    """A softmax average over a grid of channel groups and steps.
+class LightNet2d(GroupModel, KeyValueModel):
+    """LightNet2d averages by softmax over a grid of channel groups and steps.
 
     Args:
-        n_in, n_out: numbers of channels.
-        groups: of neighbouring channels (the last ones may be padded with silence).
-        heads: of attention.
-        keys: key channels per head.
-        look_ahead: average over all steps instead of those so far.
+        n_in, n_out: numbers of input and output channels.
+        groups: number of groups of neighbouring channels; smaller ones are padded with zeros.
+        heads: number of heads.
+        keys: number of key channels per head.
+        look_ahead: whether to average over all steps instead of those so far.
 
     State: ``{"z": [B, heads, keys], "s": [B, heads, keys, n_out / heads]}``.
 
@@ -32,7 +32,6 @@ class LightNet2d(Baseline):
     (7, 2, 8)
     """
 
-    tables = ("place",)
     source = "Qin et al. 2024, arXiv:2405.21022"
     left_out = "the multi-dimensional position codes: a learnt code per group instead"
 
@@ -46,24 +45,16 @@ class LightNet2d(Baseline):
         keys: int = 16,
         look_ahead: bool = False,
     ):
-        super().__init__(n_in, n_out, heads)
-        self.groups, self.heads = groups, heads
+        super().__init__(n_in, n_out, heads, keys)
         if look_ahead:
             self.causal, self.streaming = False, "none"
-        self.place = nn.Parameter(torch.randn(groups, n_out) / n_out**0.5)
-        self.enter = linear(-(-n_in // groups), n_out)
-        self.query, self.key = (linear(n_out, heads * keys, bias=False) for _ in range(2))
-        self.value, self.out = (linear(n_out, n_out, bias=False) for _ in range(2))
-        self.keys = keys
+        self.enter_groups(groups, n_out)
+        self.connect(n_out)
+        self.out = linear(n_out, n_out, bias=False)
 
     def initial_state(self, batch: int) -> State:
-        shape = (batch, self.heads, self.keys)
-        empty = self.zeros(*shape, fill=NOTHING)
-        return {"z": empty, "s": self.zeros(*shape, self.n_out // self.heads)}
-
-    def tokens(self, x: Tensor) -> Tensor:
-        """``[T, B, n_in] -> [T, B, groups, n_out]``."""
-        return self.enter(grouped(x, self.groups))[0] + self.place
+        nothing = self.zeros(batch, self.heads, self.keys, fill=NOTHING)
+        return {"z": nothing, "s": self.memory(batch)}
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         y, state = self.mix(self.tokens(x), state, lengths)
@@ -72,9 +63,9 @@ class LightNet2d(Baseline):
     def mix(
         self, tokens: Tensor, state: State, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """``[T, B, groups, n_out]`` to the same: every token reads what all so far wrote."""
-        q, k = (split(m(tokens)[0], self.heads) for m in (self.query, self.key))
-        q, v = nn.functional.silu(q), split(self.value(tokens)[0], self.heads)
+        """Let every token of ``[T, B, groups, n_out]`` read what all so far wrote."""
+        q, k, v = self.projected(tokens)
+        q = nn.functional.silu(q)
         if not self.causal:
             return self._whole(q, k, v, lengths), state
         each = k.logsumexp(2)  # a step's tokens have one normaliser
@@ -86,9 +77,8 @@ class LightNet2d(Baseline):
 
     def _whole(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is not None:
-            steps = torch.arange(len(k), device=k.device)[:, None]
-            beyond = steps >= lengths.to(k.device)
-            k = k.masked_fill(beyond[:, :, None, None, None], NOTHING)
+            inside = within(len(k), lengths, k)[..., None, None]
+            k = k.masked_fill(inside == 0, NOTHING)
         k, values = (a.transpose(0, 1).flatten(1, 2) for a in (k, v))  # [B, T groups, H, n]
         s = torch.einsum("bjhn,bjhd->bhnd", k.softmax(1), values)
         return torch.einsum("tbghn,bhnd->tbghd", q, s).flatten(3)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.baseline import State, linear
-from snnsim.baselines.heads import matrices_of, split
-from snnsim.baselines.ltv import LinearModel, Matrices
+from snnsim.baselines.heads import KeyValueModel, matrices_of
+from snnsim.baselines.ltv import Matrices
 from snnsim.errors import check_choice
 from snnsim.functional.outer import outer_recurrence
 
@@ -28,15 +28,15 @@ OF_ONE_STEP: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class LinearAttention(LinearModel):
-    """Attention with a state of fixed size.
+class LinearAttention(KeyValueModel):
+    """Linear attention has a state of fixed size.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: of attention.
-        keys: key channels per head, the state expansion.
-        normaliser: ``"none"``, ``"sum"`` (over the past) or of the current step alone:
-            ``"exp"``, ``"softplus"``, ``"sigmoid"``.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads.
+        keys: number of key channels per head, the state expansion.
+        normaliser: ``"none"``, ``"sum"`` (over the past), or ``"exp"``, ``"softplus"`` or
+            ``"sigmoid"`` of the current step alone.
 
     State: ``[B, heads, keys, n_out / heads + 1]``; the last column sums the keys.
 
@@ -52,22 +52,20 @@ class LinearAttention(LinearModel):
         self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16, normaliser: str = "sum"
     ):
         check_choice("normaliser", normaliser, NORMALISERS)
-        super().__init__(n_in, n_out, heads)
-        self.heads, self.keys, self.normaliser = heads, keys, normaliser
-        self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
-        self.value = linear(n_in, n_out, bias=False)
+        super().__init__(n_in, n_out, heads, keys)
+        self.normaliser = normaliser
+        self.connect(n_in)
         self.scale = linear(n_in, heads) if normaliser in OF_ONE_STEP else None
 
     def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.heads, self.keys, self.n_out // self.heads + 1)
 
-    def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        q, k = (split(m(x)[0], self.heads) for m in (self.query, self.key))
-        return nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
+    def projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = super().projected(x)
+        return nn.functional.elu(q) + 1, nn.functional.elu(k) + 1, v
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        q, k = self._features(x)
-        v = split(self.value(x)[0], self.heads)
+        q, k, v = self.projected(x)
         y, state = outer_recurrence(q, k, with_one(v), state)
         y, total = y[..., :-1], y[..., -1:]
         if self.normaliser == "sum":
@@ -81,7 +79,7 @@ class LinearAttention(LinearModel):
         return OF_ONE_STEP[self.normaliser](self.scale(x)[0]).clamp(min=1e-6)
 
     def ltv(self, x: Tensor) -> Matrices:
-        q, k = self._features(x)
+        q, k, _ = self.projected(x)
         gain = None
         if self.normaliser == "sum":
             gain = 1 / (q * k.cumsum(0)).sum(-1).clamp(min=1e-6)
@@ -91,5 +89,5 @@ class LinearAttention(LinearModel):
 
 
 def with_one(v: Tensor) -> Tensor:
-    """A column of ones behind the values: its sum is the normaliser."""
+    """Return the values with a column of ones behind them, whose sum is the normaliser."""
     return torch.cat([v, torch.ones_like(v[..., :1])], -1)

@@ -20,17 +20,17 @@ from snnsim.synapses import Conv1d
 
 
 class LRCN(Baseline):
-    """Convolution over channels, recurrence over time.
+    """An LRCN convolves over channels and recurs over time.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` LSTM units.
-        filters: of the convolution.
-        kernel: its width in channels, odd.
-        pool: neighbouring places of which the largest value is kept; 0 for all of them.
-        layers: convolutions with pooling.
-        frames: steps that an image has, the current one and those before it.
+        n_in, n_out: numbers of input and output channels; ``n_out`` LSTM units.
+        filters: number of filters of each convolution.
+        kernel: width of the convolutions in channels, odd.
+        pool: number of neighbouring places of which the largest value is kept; 0 for all.
+        layers: number of convolutions, each with pooling.
+        frames: number of steps of an image, the current one and those before it.
 
-    State: ``(past [frames - 1, B, n_in], that of the LSTM)``.
+    State: ``(past [frames - 1, B, n_in], state of the LSTM)``.
 
     >>> tuple(LRCN(12, 5)(torch.rand(7, 2, 12))[0].shape)
     (7, 2, 5)
@@ -54,7 +54,7 @@ class LRCN(Baseline):
         super().__init__(n_in, n_out)
         if kernel % 2 == 0 or n_in < max(pool, 1) ** layers:
             raise ConfigError(
-                f"kernel is {kernel} and must be odd; {layers} layers that pool by {pool} need "
+                f"kernel is {kernel} but must be odd; {layers} layers that pool by {pool} need "
                 f"{max(pool, 1) ** layers} channels, but there are {n_in}"
             )
         self.pool, self.frames, channels, places = pool, frames, frames, n_in
@@ -69,7 +69,7 @@ class LRCN(Baseline):
         return self.zeros(self.frames - 1, batch, self.n_in), self.lstm.initial_state(batch)
 
     def features(self, whole: Tensor) -> Tensor:
-        """``[frames - 1 + T, B, n_in] -> [T, B, filters * places]``, every image by itself."""
+        """Return features of images, ``[frames - 1 + T, B, n_in] -> [T, B, filters * places]``."""
         steps = len(whole) - self.frames + 1
         x = torch.stack([whole[i : i + steps] for i in range(self.frames)], 2)
         for convolution in self.convolutions:

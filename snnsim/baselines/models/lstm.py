@@ -16,10 +16,10 @@ from snnsim.baselines.torch_recurrent import TorchRecurrent
 
 
 class LSTM(TorchRecurrent):
-    """``torch.nn.LSTM``; see ``peephole-lstm`` for the other forms.
+    """An LSTM is a layer of ``torch.nn.LSTM``; see ``peephole-lstm`` for the other forms.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
 
     >>> y, state = LSTM(3, 5)(torch.rand(7, 2, 3))
     >>> sorted(state)

@@ -19,12 +19,12 @@ from snnsim.functional.vectors import random_orthogonal
 
 
 class MBAT(Baseline):
-    """A linear memory of order that never decays.
+    """MBAT is a linear memory of what came in which order; it never decays.
 
     Args:
-        n_in, n_out: numbers of channels.
-        states: size of the memory; 0 for ``4 n_out``.
-        seed: of the frozen matrices; ``None``: drawn from torch's own random numbers.
+        n_in, n_out: numbers of input and output channels.
+        states: number of states of the memory; 0 for ``4 n_out``.
+        seed: seed of the frozen matrices; ``None`` draws one from torch's own random numbers.
 
     State: ``[B, states]``.
 
@@ -34,7 +34,7 @@ class MBAT(Baseline):
 
     source = "Peters 2022, arXiv:2202.04771"
     left_out = (
-        "it is a reservoir of our own making after the paper's binding by matrices; its frozen "
+        "it is our own reservoir, built after the binding by matrices of the paper; its frozen "
         "numbers, 16 n_out^2 and more, do not count as parameters"
     )
 
@@ -61,6 +61,6 @@ class MBAT(Baseline):
         return self.out(torch.stack(states))[0], state
 
     def ltv(self, x: Tensor) -> Matrices:
-        """Matrices of the output without the read-out's bias."""
+        """Return the matrices of the output without the bias of the read-out."""
         each = (self.transition, self.entry, self.out.weight)
         return Matrices(*(m.expand(*x.shape[:2], *m.shape) for m in each))

@@ -24,13 +24,13 @@ from snnsim.layer import add_auxiliary_loss
 
 
 class NeuralProcess(Baseline):
-    """A recurrent encoder with a conditional head.
+    """A neural process is a recurrent encoder with a head that depends on labelled utterances.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        latent: size of ``z``.
-        classes: of the labels that a context may have.
-        slots: utterances that the context holds; more are refused.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        latent: number of channels of ``z``.
+        classes: number of classes of the labels in a context.
+        slots: largest number of utterances in the context; more are refused.
 
     State: ``{"h": [B, n_out]``, ``"context": [B, slots, n_out]``, ``"known": [B, slots]}``.
 
@@ -46,7 +46,7 @@ class NeuralProcess(Baseline):
     left_out = (
         "items and dilated convolutions at several scales (a GRU encodes utterances); the "
         "divergence is that of the context from the prior; without labelled utterances, as in "
-        "train and compare, the weights that read them rest"
+        "train and compare, the weights that read them are not trained"
     )
 
     def __init__(
@@ -72,19 +72,19 @@ class NeuralProcess(Baseline):
     def observe(
         self, state: State, x: Tensor, labels: Tensor, lengths: Tensor | None = None
     ) -> State:
-        """The state of one sample with ``m`` labelled utterances more in its context.
+        """Return the state of one sample with ``m`` more labelled utterances in its context.
 
         Args:
-            state: of one sample (``B = 1``).
-            x: ``[T, m, n_in]``.
-            labels: ``[m]``.
-            lengths: of the utterances, ``[m]``.
+            state: state of one sample (``B = 1``).
+            x: utterances ``[T, m, n_in]``.
+            labels: their classes ``[m]``.
+            lengths: numbers of steps of the utterances, ``[m]``; ``None`` for ``T`` each.
         """
         used = int(state["known"].sum())
         if used + len(labels) > self.slots:
             raise ConfigError(
                 f"the context holds {used} utterances and has room for {self.slots}; "
-                f"{len(labels)} more do not fit: pass slots="
+                f"{len(labels)} more do not fit; make the model with a larger slots="
             )
         y, _ = self.encoder(x)
         ends = torch.full_like(labels, len(x)) if lengths is None else lengths.to(labels)
@@ -96,7 +96,7 @@ class NeuralProcess(Baseline):
         return {**state, "context": context, "known": known}
 
     def latent_of(self, state: State) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation ``[B, latent]`` of ``z`` given the context."""
+        """Return mean and standard deviation ``[B, latent]`` of ``z`` given the context."""
         known = state["known"].unsqueeze(-1)
         m, e = self.summary(state["context"])[0].chunk(2, -1)
         e = nn.functional.softplus(e) * known
@@ -109,10 +109,9 @@ class NeuralProcess(Baseline):
         known = state["known"] > 0
         k, v = (m(state["context"])[0] for m in (self.key, self.value))
         scores = torch.einsum("tbn,bmn->tbm", self.query(c)[0], k) / self.n_out**0.5
-        share = (
-            scores.masked_fill(~known, torch.finfo(scores.dtype).min).softmax(-1) * known
-        )  # 0 without a context
-        read = torch.einsum("tbm,bmn->tbn", share, v)
+        scores = scores.masked_fill(~known, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(-1) * known  # 0 without a context
+        read = torch.einsum("tbm,bmn->tbn", weights, v)
         mean, deviation = self.latent_of(state)
         z = mean
         if self.training:

@@ -11,16 +11,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from snnsim.baselines.baseline import bias_of
 from snnsim.baselines.newton import DiagonalCell
 
 
 class ParaGRU(DiagonalCell):
-    """A diagonal GRU.
+    """A ParaGRU is a diagonal GRU.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        parallel: run by Newton iterations (see :mod:`snnsim.baselines.newton`), with a fall
-            back to the loop where they do not converge. Pays off on GPUs with long sequences.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        parallel: whether to run by Newton iterations, see :mod:`snnsim.baselines.newton`; where
+            they do not converge, the loop takes over. It pays off on GPUs with long sequences.
 
     State: ``[B, n_out]``.
 
@@ -32,12 +33,10 @@ class ParaGRU(DiagonalCell):
 
     def __init__(self, n_in: int, n_out: int, *, parallel: bool = False):
         super().__init__(n_in, n_out, 3, parallel)
-        assert self.w_in.bias is not None
-        with torch.no_grad():
-            self.w_in.bias[:n_out] = -torch.linspace(0, 1, n_out)
+        bias_of(self.w_in)[:n_out] = -torch.linspace(0, 1, n_out)
 
     def transition(self, p: Tensor, h: Tensor) -> Tensor:
-        """The next state; elementwise in ``h``."""
+        """Return the next state; elementwise in ``h``."""
         z, r, n = p.chunk(3, -1)
         a_z, a_r, a_n = self.diagonal
         z, r = torch.sigmoid(z + a_z * h), torch.sigmoid(r + a_r * h)

@@ -11,16 +11,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from snnsim.baselines.baseline import bias_of
 from snnsim.baselines.newton import DiagonalCell
 
 
 class ParaLSTM(DiagonalCell):
-    """A diagonal LSTM.
+    """A ParaLSTM is a diagonal LSTM.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        parallel: run by Newton iterations, as :class:`ParaGRU` does; the Jacobian has blocks of
-            2 x 2.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        parallel: whether to run by Newton iterations, as :class:`ParaGRU`; the Jacobian has
+            blocks of 2 x 2.
 
     State: ``(h, c)`` stacked, ``[2, B, n_out]``.
 
@@ -34,12 +35,10 @@ class ParaLSTM(DiagonalCell):
 
     def __init__(self, n_in: int, n_out: int, *, parallel: bool = False):
         super().__init__(n_in, n_out, 5, parallel)
-        assert self.w_in.bias is not None
-        with torch.no_grad():
-            self.w_in.bias[:n_out] = torch.linspace(0, 1, n_out)
+        bias_of(self.w_in)[:n_out] = torch.linspace(0, 1, n_out)
 
     def transition(self, p: Tensor, state: Tensor) -> Tensor:
-        """The next ``(h, c)`` on axis ``-3``; channels do not mix."""
+        """Return the next ``(h, c)`` on axis ``-3``; channels do not mix."""
         h, c = state.unbind(-3)
         f, g, o = p.chunk(3, -1)
         a_f, a_c, a_o, p_f, p_o = self.diagonal

@@ -12,16 +12,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.baseline import DrivenCell, State, bias_of, linear
 
 
-class PeepholeLSTM(Cell):
-    """The LSTMs that torch.nn does not have.
+class PeepholeLSTM(DrivenCell):
+    """A peephole LSTM is one of the LSTMs that torch.nn does not have.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        peepholes: whether gates see the cell's state.
-        forget_gate: whether there is one (its bias starts at 1).
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        peepholes: whether the gates see the state ``c``.
+        forget_gate: whether there is a forget gate; its bias starts at 1.
 
     State: ``{"h", "c"}``, ``[B, n_out]`` each.
 
@@ -40,16 +40,11 @@ class PeepholeLSTM(Cell):
         self.w_in = linear(n_in, gates * n_out)
         self.w_rec = linear(n_out, gates * n_out, bias=False)
         self.peephole = nn.Parameter(torch.zeros(gates - 1, n_out)) if peepholes else None
-        assert self.w_in.bias is not None
         if forget_gate:
-            with torch.no_grad():
-                self.w_in.bias[3 * n_out :] = 1.0
+            bias_of(self.w_in)[3 * n_out :] = 1.0
 
     def initial_state(self, batch: int) -> State:
         return {name: self.zeros(batch, self.n_out) for name in ("h", "c")}
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
 
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
         c = state["c"]

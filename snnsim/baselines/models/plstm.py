@@ -12,19 +12,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnsim.baselines.baseline import State, linear
-from snnsim.baselines.heads import matrices_of, split
-from snnsim.baselines.ltv import LinearModel, Matrices
+from snnsim.baselines.baseline import State, bias_of, linear
+from snnsim.baselines.heads import KeyValueModel, matrices_of, split
+from snnsim.baselines.ltv import Matrices
 from snnsim.functional.outer import outer_recurrence
 
 
-class PLSTM(LinearModel):
-    """Gated linear attention on edges.
+class PLSTM(KeyValueModel):
+    """A pLSTM is gated linear attention on the edges between steps.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: each with gates of its own.
-        keys: key channels per head.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads, each with its own gates.
+        keys: number of key channels per head.
 
     State: ``[B, heads, keys, n_out / heads]``.
 
@@ -40,21 +40,15 @@ class PLSTM(LinearModel):
     )
 
     def __init__(self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16):
-        super().__init__(n_in, n_out, heads)
-        self.heads, self.keys = heads, keys
-        self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
-        self.value = linear(n_in, n_out, bias=False)
+        super().__init__(n_in, n_out, heads, keys)
+        self.connect(n_in)
         self.gates = linear(n_in, 4 * heads)
-        assert self.gates.bias is not None
-        with torch.no_grad():  # a long memory at first
-            self.gates.bias.copy_(torch.tensor([0.0, 3.0, 0.0, 0.0]).repeat_interleave(heads))
-
-    def initial_state(self, batch: int) -> State:
-        return self.zeros(batch, self.heads, self.keys, self.n_out // self.heads)
+        start = torch.tensor([0.0, 3.0, 0.0, 0.0])  # a long memory at first
+        bias_of(self.gates).copy_(start.repeat_interleave(heads))
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys, values and the gates source, transition, mark, direct ``[T, B, H]``."""
-        q, k, v = (split(m(x)[0], self.heads) for m in (self.query, self.key, self.value))
+        q, k, v = self.projected(x)
         gates = torch.sigmoid(self.gates(x)[0]).chunk(4, -1)
         return q / self.keys**0.5, k, v, *gates
 
@@ -66,7 +60,7 @@ class PLSTM(LinearModel):
         return (y + own).flatten(-2), state
 
     def ltv(self, x: Tensor) -> Matrices:
-        """Matrices of the state after a step, from which the step's own part is taken back."""
+        """Return the matrices of the state after a step, less what the step itself wrote."""
         q, k, _, source, transition, mark, direct = self._parts(x)
         kept = transition.clamp(min=1e-30)
         found = matrices_of(

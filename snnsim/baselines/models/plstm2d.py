@@ -15,21 +15,21 @@ In P-mode what enters an edge has a total weight of at most 1: ``T_u. = a_u (c, 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from snnsim.baselines.baseline import Baseline, State, linear
-from snnsim.baselines.heads import grouped, outer, split
+from snnsim.baselines.baseline import State, bias_of, linear
+from snnsim.baselines.heads import GroupModel, KeyValueModel, outer, recall
 from snnsim.functional.scan import linear_recurrence
 
 
-class PLSTM2d(Baseline):
-    """Linear recurrence along time and channels at once; looks up the channels and back in time.
+class PLSTM2d(GroupModel, KeyValueModel):
+    """A pLSTM on a grid recurs along channels and time at once, upwards and forwards.
 
     Args:
-        n_in, n_out: numbers of channels.
-        groups: of neighbouring channels (the last ones may be padded with silence).
-        heads: each with gates of its own.
-        keys: key channels per head.
+        n_in, n_out: numbers of input and output channels.
+        groups: number of groups of neighbouring channels; smaller ones are padded with zeros.
+        heads: number of heads, each with its own gates.
+        keys: number of key channels per head.
 
     State: the edges into the next step, ``[groups, B, heads, keys, n_out / heads]``.
 
@@ -37,46 +37,40 @@ class PLSTM2d(Baseline):
     (7, 2, 8)
     """
 
-    tables = ("place",)
     source = "Pöppel et al. 2025, arXiv:2506.11997"
     left_out = "matrix-valued transitions, D-mode, scans from the other corners"
 
     def __init__(self, n_in: int, n_out: int, *, groups: int = 4, heads: int = 4, keys: int = 8):
-        super().__init__(n_in, n_out, heads)
-        self.groups, self.heads, self.keys = groups, heads, keys
-        self.place = nn.Parameter(torch.randn(groups, n_out) / n_out**0.5)
-        self.enter = linear(-(-n_in // groups), n_out)
-        self.query, self.key = (linear(n_out, heads * keys, bias=False) for _ in range(2))
-        self.value, self.out = (linear(n_out, n_out, bias=False) for _ in range(2))
+        super().__init__(n_in, n_out, heads, keys)
+        self.enter_groups(groups, n_out)
+        self.connect(n_out)
+        self.out = linear(n_out, n_out, bias=False)
         self.gates = linear(n_out, 9 * heads)
-        assert self.gates.bias is not None
-        with torch.no_grad():  # edges keep most of what enters at first
-            start = torch.tensor([3.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-            self.gates.bias.copy_(start.repeat_interleave(heads))
+        start = torch.tensor([3.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+        bias_of(self.gates).copy_(start.repeat_interleave(heads))  # edges keep most at first
 
     def initial_state(self, batch: int) -> State:
-        d = self.n_out // self.heads
-        return self.zeros(self.groups, batch, self.heads, self.keys, d)
+        return self.memory(self.groups, batch)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        nodes = self.enter(grouped(x, self.groups))[0] + self.place
-        q, k, v = (split(m(nodes)[0], self.heads) for m in (self.query, self.key, self.value))
+        nodes = self.tokens(x)
+        q, k, v = self.projected(nodes)
         gates = torch.sigmoid(self.gates(nodes)[0]).unflatten(-1, (9, self.heads))
         outputs, state = grid(q / self.keys**0.5, k, v, gates, state)
         return self.out(outputs.mean(2))[0], state
 
 
 def grid(q: Tensor, k: Tensor, v: Tensor, gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The recurrence on the grid.
+    """Run the recurrence on the grid.
 
     Args:
-        q, k: ``[T, B, G, H, n]``.
-        v: ``[T, B, G, H, d]``.
-        gates: ``[T, B, G, 9, H]`` in (0, 1): ``a_u, c_u, a_n, c_n, S_u, S_n, M_u, M_n, D``.
+        q, k: queries and keys ``[T, B, G, H, n]``.
+        v: values ``[T, B, G, H, d]``.
+        gates: gates ``[T, B, G, 9, H]`` in (0, 1): ``a_u, c_u, a_n, c_n, S_u, S_n, M_u, M_n, D``.
         state: the edges into the first step, ``[G, B, H, n, d]``.
 
     Returns:
-        ``y [T, B, G, H d]`` and the edges into the step after.
+        Outputs ``[T, B, G, H d]`` and the edges into the step after.
     """
     up, outputs, later = torch.zeros_like(outer(k[:, :, 0], v[:, :, 0])), [], []
     for g in range(k.shape[2]):
@@ -87,7 +81,7 @@ def grid(q: Tensor, k: Tensor, v: Tensor, gates: Tensor, state: Tensor) -> tuple
         after = linear_recurrence(a_n * (1 - c_n), a_n * c_n * up + s_n * written, state[g])
         on = torch.cat([state[g][None], after[:-1]])
         seen = m_u * up + m_n * on + direct * written
-        outputs.append((q[:, :, g].unsqueeze(-2) @ seen).squeeze(-2).flatten(2))
+        outputs.append(recall(q[:, :, g], seen))
         up = a_u * c_u * up + a_u * (1 - c_u) * on + s_u * written
         later.append(after[-1])
     return torch.stack(outputs, 2), torch.stack(later)

@@ -2,8 +2,9 @@
 
     L = s(W_f x + b),  h[t] = L h[t-1] + (1 - L) W x[t],  y[t] = s(W_o x + b_o) * h[t]
 
-With ``reversed``: ``L = 1 - s(...)^c`` of a scaled gate, flat near one. Source: Bradbury et al.
-2017 (arXiv:1611.01576); as a dynamical system Sieber et al. 2024 (arXiv:2405.15731), section 3.
+With ``sharpness`` ``c`` the gate is reversed, ``L = 1 - s(W_f x + b)^c``, flat near one. Source:
+Bradbury et al. 2017 (arXiv:1611.01576); as a dynamical system Sieber et al. 2024
+(arXiv:2405.15731), section 3.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import State, linear
+from snnsim.baselines.baseline import State, bias_of, linear
 from snnsim.baselines.ltv import LinearModel, Matrices
 
 
 class QuasiLSTM(LinearModel):
-    """One decay per channel and step.
+    """A quasi-LSTM has one decay per channel and step.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        sharpness: the ``c`` of the reversed gate ``L = 1 - s(W_f x + b)^c``; 0 for the plain gate.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        sharpness: ``c`` of the reversed gate ``L = 1 - s(W_f x + b)^c``; 0 for the plain gate.
 
     State: ``[B, n_out]``.
 
@@ -37,9 +38,7 @@ class QuasiLSTM(LinearModel):
         self.sharpness = sharpness
         self.gates = linear(n_in, 2 * n_out)
         self.value = linear(n_in, n_out, bias=False)
-        assert self.gates.bias is not None
-        with torch.no_grad():  # remembers a few steps at first
-            self.gates.bias[:n_out] += -1.0 if sharpness else 1.0
+        bias_of(self.gates)[:n_out] += -1.0 if sharpness else 1.0  # remembers a few steps at first
 
     def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.n_out)

@@ -3,7 +3,7 @@
     e = P(x),  s = 0 (in training: noise),  s = R(W [s, e]) r times,  y = C(s)
 
 In training ``r`` is drawn anew for every batch, ``1 + Poisson(rate)`` with a log-normal rate, and
-gradients go through the last iterations only. More iterations than trained may be asked for.
+gradients go through the last iterations only. Evaluation may use more iterations than training.
 Source: Geiping et al. 2025 (arXiv:2502.05171); parallel generation: arXiv:2510.14961, see
 :mod:`snnsim.baselines.sampler`.
 """
@@ -20,17 +20,18 @@ from snnsim.baselines.window import TransformerBlock
 
 
 class RecurrentDepth(Baseline):
-    """A core block whose number of iterations is free.
+    """A recurrent-depth transformer iterates a core block any number of times.
 
     Args:
-        n_in, n_out: numbers of channels.
-        iterations: of the core when not training; in training one more on average, as published.
-        through: last iterations that gradients pass.
-        heads: of attention.
-        reach: steps of the past that each block sees.
+        n_in, n_out: numbers of input and output channels.
+        iterations: number of iterations of the core in evaluation; in training it is one more on
+            average, as published.
+        through: number of last iterations that gradients pass.
+        heads: number of heads of attention.
+        reach: number of past steps that each block sees.
         random: whether training draws the number of iterations and the first state.
 
-    State: pasts of the prelude, of every iteration of the core, and of the coda.
+    State: the pasts of the prelude, of every iteration of the core, and of the coda.
 
     >>> tuple(RecurrentDepth(3, 8)(torch.rand(7, 2, 3))[0].shape)
     (7, 2, 8)
@@ -67,7 +68,7 @@ class RecurrentDepth(Baseline):
         return first, (self.core.attention.empty(batch),) * self.iterations, last
 
     def iterate(self, s: Tensor, e: Tensor, past: State) -> tuple[Tensor, State]:
-        """One iteration of the core on states ``s`` and inputs ``e``, ``[T, B, n_out]``."""
+        """Apply the core once to states ``s`` and inputs ``e``, ``[T, B, n_out]``."""
         return self.core(self.adapter(torch.cat([s, e], -1))[0], past)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:

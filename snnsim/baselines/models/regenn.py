@@ -19,11 +19,11 @@ from snnsim.errors import ShapeError
 
 
 class GraphMixer(nn.Module):
-    """Mixes the channels of every step by a learnt graph: ``x' = relu(x + S x)``.
+    """Mix the channels of every step by a learnt graph: ``x' = relu(x + S x)``.
 
     Args:
-        channels: their number.
-        code: size of a channel's code ``phi``.
+        channels: number of channels.
+        code: number of channels of the code ``phi`` of a channel.
     """
 
     tables = ("scale", "shift")
@@ -38,7 +38,7 @@ class GraphMixer(nn.Module):
 
     @torch.no_grad()
     def count_together(self, x: Tensor) -> None:
-        """Take the graph ``A`` from data ``x [T, B, N]``: which channels are active together."""
+        """Take the graph ``A``, which channels are active together, from data ``x [T, B, N]``."""
         if x.shape[-1] != len(self.together):
             raise ShapeError(f"x has {x.shape[-1]} channels but the graph has {len(self.together)}")
         active = (x > 0).flatten(0, -2).to(self.together)
@@ -47,23 +47,23 @@ class GraphMixer(nn.Module):
         self.together.copy_(counts / norms.outer(norms))
 
     def graph(self) -> Tensor:
-        """``S [N, N]``: how much each channel (row) takes from each other."""
+        """Return ``S [N, N]``: how much each channel (row) takes from each other one."""
         codes = nn.functional.normalize(self.code(self.together)[0], dim=-1)
         return codes @ codes.t() * self.scale + self.shift
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., N]`` to the same."""
+        """Mix the channels of ``x [..., N]``."""
         return torch.relu(x + x @ self.graph().t())
 
 
 class ReGENN(Baseline):
-    """A learnt graph of channels, and an LSTM behind it.
+    """ReGENN is a learnt graph of channels with an LSTM behind it.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` LSTM units.
-        code: size of a channel's code ``phi``.
+        n_in, n_out: numbers of input and output channels; ``n_out`` LSTM units.
+        code: number of channels of the code ``phi`` of a channel.
 
-    State: that of the LSTM.
+    State: the state of the LSTM.
 
     >>> tuple(ReGENN(3, 5)(torch.rand(7, 2, 3))[0].shape)
     (7, 2, 5)

@@ -8,22 +8,20 @@ Sunol et al. 2024 (arXiv:2410.02654).
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Cell, State, linear
+from snnsim.baselines.baseline import DrivenCell, State, bias_of, linear
 
 
-class RHN(Cell):
-    """Several nonlinear steps of the state per step of time.
+class RHN(DrivenCell):
+    """A recurrent highway network takes several nonlinear steps of its state per time step.
 
     Args:
-        n_in, n_out: numbers of channels; ``n_out`` units.
-        depth: ``D``, steps of the state per step of time.
+        n_in, n_out: numbers of input and output channels; ``n_out`` units.
+        depth: ``D``, the number of steps of the state per time step.
 
-    State: ``[B, n_out]``. Gates (``join``) and attention are options of every
+    State: ``[B, n_out]``. Gates (``join``) and attention (``attend``) are options of every
     network, see :class:`snnsim.baselines.RateNetwork`.
 
     >>> tuple(RHN(3, 5, depth=2)(torch.rand(7, 2, 3))[0].shape)
@@ -36,16 +34,11 @@ class RHN(Cell):
         super().__init__(n_in, n_out)
         self.w_in = linear(n_in, 2 * n_out, bias=False)
         self.w_rec = nn.ModuleList(linear(n_out, 2 * n_out) for _ in range(depth))
-        with torch.no_grad():
-            for layer in self.w_rec:
-                bias: Any = layer.bias
-                bias[n_out:] = -2.0  # carries at first
+        for layer in self.w_rec:
+            bias_of(layer)[n_out:] = -2.0  # carries at first
 
     def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.n_out)
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.w_in(x)[0]
 
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
         for level, w_rec in enumerate(self.w_rec):

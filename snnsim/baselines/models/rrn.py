@@ -8,31 +8,30 @@ section 2; the graph of channels is ours.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnsim.baselines.baseline import Cell, State, linear
-from snnsim.baselines.heads import grouped
+from snnsim.baselines.heads import GroupModel
 from snnsim.baselines.relational import RelationalStep, neighbours
 from snnsim.errors import ConfigError
 
 
-class RRN(Cell):
-    """Message passing between channel groups.
+class RRN(GroupModel, Cell):
+    """A recurrent relational network passes messages between groups of channels.
 
     Args:
-        n_in, n_out: numbers of channels.
-        groups: of neighbouring channels (the last ones may be padded with silence).
-        rounds: of messages per bin.
-        node: channels of a node; 0 for ``n_out / groups``, at least 4.
+        n_in, n_out: numbers of input and output channels.
+        groups: number of groups of neighbouring channels; smaller ones are padded with zeros.
+        rounds: number of rounds of messages per bin.
+        node: number of channels of a node; 0 for ``n_out / groups``, at least 4.
 
     State: ``(h, c)``, ``[B, groups, node]`` each.
 
+    >>> import torch
     >>> tuple(RRN(6, 8)(torch.rand(7, 2, 6))[0].shape)
     (7, 2, 8)
     """
 
-    tables = ("place",)
     source = "Palm, Paquet & Winther 2018, arXiv:1711.08028"
     left_out = "losses after every round; messages start from the state of the bin before"
 
@@ -40,10 +39,8 @@ class RRN(Cell):
         super().__init__(n_in, n_out)
         if groups < 2:
             raise ConfigError(f"groups is {groups} but messages need 2 or more groups of channels")
-        self.groups, self.rounds = groups, rounds
-        self.node = node or max(n_out // groups, 4)
-        self.place = nn.Parameter(torch.randn(groups, self.node) / self.node**0.5)
-        self.enter = linear(-(-n_in // groups), self.node)
+        self.rounds, self.node = rounds, node or max(n_out // groups, 4)
+        self.enter_groups(groups, self.node)
         self.relate = RelationalStep(groups, neighbours(groups), self.node, 2 * self.node)
         self.out = linear(groups * self.node, n_out)
 
@@ -52,7 +49,7 @@ class RRN(Cell):
         return self.zeros(*shape), self.zeros(*shape)
 
     def project(self, x: Tensor) -> Tensor:
-        return self.enter(grouped(x, self.groups))[0] + self.place
+        return self.tokens(x)
 
     def cell(self, p: Tensor, state: State) -> tuple[Tensor, State]:
         h, c = state

@@ -13,16 +13,16 @@ import math
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import State, linear
+from snnsim.baselines.baseline import State, bias_of, linear
 from snnsim.baselines.ltv import LinearModel, Matrices
 
 
 class S6(LinearModel):
-    """A state of ``states`` numbers per channel whose forgetting depends on the input.
+    """S6 has several states per channel, whose forgetting depends on the input.
 
     Args:
-        n_in, n_out: numbers of channels.
-        states: per channel.
+        n_in, n_out: numbers of input and output channels.
+        states: number of states per channel.
         gated: whether the output is multiplied by ``silu(W x)`` as in the Mamba block.
 
     State: ``[B, n_out, states]``.
@@ -46,10 +46,9 @@ class S6(LinearModel):
         rates = torch.arange(1, states + 1, dtype=torch.get_default_dtype()).log()
         self.log_decay = nn.Parameter(rates.expand(n_out, states).clone())
         self.skip = nn.Parameter(torch.ones(n_out))
-        with torch.no_grad():  # steps between 0.001 and 0.1, as published
-            start = torch.exp(torch.rand(n_out) * math.log(100) + math.log(1e-3))
-            assert self.rate.bias is not None
-            self.rate.bias.copy_(start + torch.log(-torch.expm1(-start)))
+        # steps between 0.001 and 0.1, as published
+        start = torch.exp(torch.rand(n_out) * math.log(100) + math.log(1e-3))
+        bias_of(self.rate).copy_(start + torch.log(-torch.expm1(-start)))
 
     def initial_state(self, batch: int) -> State:
         return self.zeros(batch, self.n_out, self.states)

@@ -4,7 +4,8 @@
 
 in two blocks of one head. Items are the rows of an embedding; a vector of counts is their
 weighted sum, so binned spikes and one event per step are the same model. The score of an item
-next is its embedding's product with the output. Source: Kang & McAuley 2018 (arXiv:1808.09781).
+to come next is the product of its embedding with the output. Source: Kang & McAuley 2018
+(arXiv:1808.09781).
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from snnsim.baselines.window import TransformerBlock
 
 
 class SASRec(Baseline):
-    """Self-attention over bins, or over address events (one-hot steps).
+    """SASRec attends to past bins, or to past address events (one-hot steps).
 
     Args:
         n_in, n_out: numbers of items (channels) and of outputs.
-        blocks: of attention and feed-forward part.
-        heads: of attention.
-        reach: items of the past that are seen by each block.
+        blocks: number of blocks of attention and feed-forward part.
+        heads: number of heads of attention.
+        reach: number of past items that each block sees.
 
-    State: per block keys and values of the last ``reach`` steps and which there were.
+    State: for each block keys and values of the last ``reach`` steps, and which of them there were.
 
     >>> import torch
     >>> net = SASRec(5, 8)
@@ -49,10 +50,8 @@ class SASRec(Baseline):
         self.norm = nn.LayerNorm(n_out)
 
     def initial_state(self, batch: int) -> State:
-        return tuple(block.attention.empty(batch) for block in self._blocks())
-
-    def _blocks(self) -> list[Any]:
-        return list(self.blocks)  # a ModuleList does not tell what it holds
+        blocks: Any = self.blocks  # a ModuleList does not tell what it holds
+        return tuple(block.attention.empty(batch) for block in blocks)
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         x, later = self.embedding(x)[0] * self.n_out**0.5, []
@@ -62,5 +61,5 @@ class SASRec(Baseline):
         return self.norm(x), tuple(later)
 
     def next_scores(self, y: Tensor) -> Tensor:
-        """Scores ``[T, B, n_in]`` of every item to be the next, of outputs ``y``."""
+        """Return scores ``[T, B, n_in]`` of every item to be the next, from outputs ``y``."""
         return y @ self.embedding.weight

@@ -15,12 +15,12 @@ from snnsim.baselines.window import WindowAttention
 
 
 class SoftmaxAttention(Baseline):
-    """Attention alone, without a feed-forward part.
+    """Softmax attention stands alone here, without a feed-forward part.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: of attention.
-        reach: steps of the past it sees.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads.
+        reach: number of past steps that it sees.
 
     State: keys and values of the last ``reach`` steps, ``[reach, B, n_out]``, and which there were.
 

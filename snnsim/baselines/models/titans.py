@@ -16,21 +16,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, State, linear
-from snnsim.baselines.heads import outer, recall, split
+from snnsim.baselines.baseline import State, bias_of, linear
+from snnsim.baselines.heads import KeyValueModel, outer, recall
 from snnsim.functional.scan import linear_recurrence
 
 SHORTEST = 1e-2  # of keys and queries that are given unit length: at silence their slope is finite
 
 
-class Titans(Baseline):
-    """A linear associative memory per head, written where it is surprised.
+class Titans(KeyValueModel):
+    """Titans has a linear associative memory per head, which is written where it is surprised.
 
     Args:
-        n_in, n_out: numbers of channels.
-        heads: memories.
-        keys: key channels per head.
-        chunk: steps that share the memory at which surprise is measured.
+        n_in, n_out: numbers of input and output channels.
+        heads: number of heads, each with its own memory.
+        keys: number of key channels per head.
+        chunk: number of steps whose surprise is measured at one and the same memory.
 
     State: memory, momentum and the memory at the chunk's start ``[B, heads, keys, n_out /
     heads]``, and the place within the chunk, a number ``[1]``.
@@ -44,32 +44,24 @@ class Titans(Baseline):
     left_out = "deep memories (ours is linear), short convolutions, persistent tokens"
 
     def __init__(self, n_in: int, n_out: int, *, heads: int = 4, keys: int = 16, chunk: int = 16):
-        super().__init__(n_in, n_out, heads)
-        self.heads, self.keys, self.chunk = heads, keys, chunk
-        self.query, self.key = (linear(n_in, heads * keys, bias=False) for _ in range(2))
-        self.value = linear(n_in, n_out, bias=False)
+        super().__init__(n_in, n_out, heads, keys)
+        self.chunk = chunk
+        self.connect(n_in)
         self.gates = linear(n_in, 3 * heads)
-        assert self.gates.bias is not None
-        with torch.no_grad():  # little momentum, small steps, hardly any forgetting at first
-            self.gates.bias.copy_(torch.tensor([-1.0, -1.0, -4.0]).repeat_interleave(heads))
+        # little momentum, small steps, hardly any forgetting at first
+        bias_of(self.gates).copy_(torch.tensor([-1.0, -1.0, -4.0]).repeat_interleave(heads))
 
     def initial_state(self, batch: int) -> State:
-        shape = (batch, self.heads, self.keys, self.n_out // self.heads)
-        return {
-            "memory": self.zeros(*shape),
-            "momentum": self.zeros(*shape),
-            "start": self.zeros(*shape),
-            "place": self.zeros(1),
-        }
+        memories = {name: self.memory(batch) for name in ("memory", "momentum", "start")}
+        return memories | {"place": self.zeros(1)}
+
+    def projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (nn.functional.silu(each) for each in super().projected(x))
+        q, k = (nn.functional.normalize(each, dim=-1, eps=SHORTEST) for each in (q, k))
+        return q, k, v
 
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-        q, k = (
-            nn.functional.normalize(
-                nn.functional.silu(split(m(x)[0], self.heads)), dim=-1, eps=SHORTEST
-            )
-            for m in (self.query, self.key)
-        )
-        v = split(nn.functional.silu(self.value(x)[0]), self.heads)
+        q, k, v = self.projected(x)
         gates = torch.sigmoid(self.gates(x)[0]).chunk(3, -1)
         eta, theta, alpha = (g[..., None, None] for g in gates)
         step = theta if self.chunk == 1 else theta * (1 - eta) / self.chunk

@@ -20,17 +20,19 @@ from snnsim.layer import add_auxiliary_loss
 
 
 class Universal(Baseline):
-    """A tied transformer block with a thinking time per step.
+    """A universal transformer applies one block again and again, as often as a step needs.
 
     Args:
-        n_in, n_out: numbers of channels.
-        depths: at most.
-        heads: of attention.
-        reach: steps of the past each depth sees.
-        ponder: weight of the ponder cost; 0 also switches halting off (all depths are used).
-        look_ahead: every depth also sees ``reach`` steps ahead; the model is not causal then.
+        n_in, n_out: numbers of input and output channels.
+        depths: largest number of applications of the block.
+        heads: number of heads of attention.
+        reach: number of past steps that each depth sees.
+        ponder: weight of the ponder cost in the loss; 0 also switches halting off, so that all
+            depths are used.
+        look_ahead: whether every depth also sees ``reach`` steps ahead; then the model is not
+            causal.
 
-    State: per depth keys and values of the last ``reach`` steps and which there were.
+    State: for each depth keys and values of the last ``reach`` steps, and which there were.
 
     >>> net = Universal(3, 8)
     >>> y, _ = net(torch.rand(7, 2, 3))
@@ -69,9 +71,11 @@ class Universal(Baseline):
         return tuple(self.block.attention.empty(batch) for _ in range(self.depths))
 
     def think(self, x: Tensor, state: State = None) -> Halting:
-        """How long each step of ``x [T, B, n_in]`` is thought about."""
+        """Return how many depths each step of ``x [T, B, n_in]`` takes, and with which weights."""
         if self.halting is None:
-            raise ConfigError("Universal(ponder=0) always uses all its depths; give it a ponder")
+            raise ConfigError(
+                "Universal(ponder=0) always uses all its depths; make it with a ponder above 0"
+            )
         state = self.initial_state(x.shape[1]) if state is None else state
         _, _, halting = loop(self.block, self.enter(x)[0], state, self.code, self.halting)
         assert halting is not None

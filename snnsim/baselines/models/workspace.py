@@ -14,21 +14,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Cell, State, linear
-from snnsim.baselines.heads import grouped
+from snnsim.baselines.baseline import Cell, State, bias_of, linear
+from snnsim.baselines.heads import group_size, grouped
+from snnsim.baselines.torch_recurrent import lstm_step
 
 
 class Workspace(Cell):
-    """A shared state with routed writing.
+    """A workspace is a state that specialists share, and a controller routes what they write.
 
     Args:
-        n_in, n_out: numbers of channels; the workspace has ``n_out``.
-        groups: specialists on neighbouring channels (the last may be padded with silence).
-        inner: specialists that change the workspace by itself.
-        steps: internal steps per bin.
-        control: units of the controller; 0 for ``n_out / 2``.
+        n_in, n_out: numbers of input and output channels; the workspace has ``n_out``.
+        groups: number of specialists, each for a group of neighbouring channels; smaller groups are
+            padded with zeros.
+        inner: number of specialists that work on the workspace alone.
+        steps: number of internal steps per bin.
+        control: number of units of the controller; 0 for ``n_out / 2``.
 
-    State: ``(w, h, c)``: workspace ``[B, n_out]`` and the controller's.
+    State: ``(w, h, c)``: the workspace ``[B, n_out]`` and the state of the controller.
 
     >>> tuple(Workspace(6, 8)(torch.rand(7, 2, 6))[0].shape)
     (7, 2, 8)
@@ -50,14 +52,13 @@ class Workspace(Cell):
         super().__init__(n_in, n_out)
         self.groups, self.steps = groups, steps
         self.control = control or max(n_out // 2, 1)
-        self.encoders = nn.ModuleList(linear(-(-n_in // groups), n_out) for _ in range(groups))
+        size = group_size(n_in, groups)
+        self.encoders = nn.ModuleList(linear(size, n_out) for _ in range(groups))
         self.inner = nn.ModuleList(linear(n_out, n_out) for _ in range(inner))
         self.w_in = linear(n_in, 4 * self.control)
         self.w_rec = linear(n_out + self.control, 4 * self.control, bias=False)
         self.route = linear(self.control, 1 + groups + inner)
-        assert self.route.bias is not None
-        with torch.no_grad():
-            self.route.bias[0] += 1.0  # keeps at first
+        bias_of(self.route)[0] += 1.0  # keeps at first
 
     def initial_state(self, batch: int) -> State:
         control = self.zeros(batch, self.control)
@@ -71,12 +72,9 @@ class Workspace(Cell):
     def cell(self, p: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
         (drive, written), (w, h, c) = p, state
         for _ in range(self.steps):
-            gates = drive + self.w_rec(torch.cat([w, h], -1))[0]
-            i, f, o, g = gates.chunk(4, -1)
-            c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-            share = self.route(h)[0].softmax(-1).unsqueeze(-1)
+            h, c = lstm_step(drive + self.w_rec(torch.cat([w, h], -1))[0], c)
+            attention = self.route(h)[0].softmax(-1).unsqueeze(-1)
             own = torch.stack([w, *(torch.tanh(m(w)[0]) for m in self.inner)], 1)
             choices = torch.cat([own[:, :1], written, own[:, 1:]], 1)
-            w = (share * choices).sum(1)
+            w = (attention * choices).sum(1)
         return w, (w, h, c)

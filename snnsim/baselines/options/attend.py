@@ -12,16 +12,18 @@ from torch import Tensor
 from snnsim.baselines.baseline import Baseline, State
 from snnsim.baselines.window import WindowAttention
 
+HEADS = 4
+
 
 class Attend(Baseline):
-    """A model with attention over its last outputs.
+    """Let a model attend to its last outputs and add what it reads to its output.
 
     Args:
         inner: the model.
-        reach: how many steps of the past it sees.
-        heads: of attention; ``inner.n_out`` must be a multiple.
+        reach: number of past steps that the attention sees.
+        heads: number of heads of the attention; ``inner.n_out`` must be a multiple of it.
 
-    State: that of the model, and keys and values of its last outputs.
+    State: the state of the model, and keys and values of its last outputs.
 
     >>> import torch
     >>> from snnsim.baselines.models.gru import GRU
@@ -29,7 +31,7 @@ class Attend(Baseline):
     (7, 2, 8)
     """
 
-    def __init__(self, inner: Baseline, *, reach: int, heads: int = 4):
+    def __init__(self, inner: Baseline, *, reach: int, heads: int = HEADS):
         super().__init__(inner.n_in, inner.n_out)
         self.inner = inner
         self.causal, self.streaming, self.source = inner.causal, inner.streaming, inner.source

@@ -1,39 +1,35 @@
 """Memory of chunks: long recordings through a model of a short reach.
 
-A sequence is cut into chunks. The model gets, in front of each step's input, the mean of the
-outputs of the chunk before and the codes of the ``k`` chunks so far that are most like it, so what it sees
-has a constant size whatever the length. Source: Zhou et al. 2023 (arXiv:2305.13304), in numbers
-instead of text.
-"""  # noqa: E501
+A sequence is cut into chunks. Besides the input of each step the model gets the mean of the
+outputs of the chunk before and the codes of the ``k`` chunks so far that are most like it, so what
+it sees has a constant size whatever the length. Source: Zhou et al. 2023 (arXiv:2305.13304), with
+numbers instead of text.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from snnsim.baselines.baseline import Baseline, State
+from snnsim.baselines.baseline import Baseline, Make, State
 from snnsim.errors import ConfigError
 from snnsim.layer import weighted_losses
 
-Make = Callable[[int, int], Baseline]
-
 
 class ChunkRecurrent(Baseline):
-    """A model that is started anew for every chunk, with a memory of those before.
+    """Start a model anew for every chunk, with a memory of the chunks before.
 
     Args:
-        n_in, n_out: numbers of channels.
-        make: makes the model from numbers of channels, such as a class of a model.
-        chunk: steps.
-        similar: ``k``, chunks that are looked up.
-        slots: codes that are kept, the latest.
+        n_in, n_out: numbers of input and output channels.
+        make: class or function that makes the model from its numbers of channels.
+        chunk: number of steps of a chunk.
+        similar: ``k``, the number of chunks that are looked up.
+        slots: number of codes that are kept, the latest ones.
 
-    What the model adds to the loss is its mean over the sequence, each chunk by its steps.
+    What the model adds to the loss is averaged over the sequence; each chunk counts by its steps.
 
-    State: the model's, the sum of outputs in this chunk, what the last chunks left, and the
-    place within the chunk.
+    State: the state of the model, the sum of the outputs in this chunk, what the last chunks left,
+    and the place within the chunk.
 
     >>> from snnsim.baselines.models.gru import GRU
     >>> tuple(ChunkRecurrent(3, 8, GRU, chunk=4)(torch.rand(11, 2, 3))[0].shape)
@@ -53,13 +49,15 @@ class ChunkRecurrent(Baseline):
         super().__init__(n_in, n_out)
         if chunk < 1 or not 1 <= similar <= slots:
             raise ConfigError(
-                f"chunk is {chunk} and must be 1 or more; similar, {similar}, must be between 1 "
+                f"chunk is {chunk} but must be 1 or more; similar, {similar}, must be between 1 "
                 f"and slots, {slots}"
             )
         self.chunk, self.similar, self.slots = chunk, similar, slots
         self.inner = make(n_in + 2 * n_out, n_out)
         if self.inner.streaming != "exact":
-            raise ConfigError(f"{type(self.inner).__name__} does not stream")
+            raise ConfigError(
+                f"{type(self.inner).__name__} does not stream; chunks need a model that does"
+            )
         self.source = self.inner.source
 
     def initial_state(self, batch: int) -> State:

@@ -17,11 +17,11 @@ JOINS = ("add", "rate", "input")
 
 
 class Join(nn.Module):
-    """Joins two tensors ``[..., n]``.
+    """Join two tensors ``[..., n]``: what goes around a layer, and the layer's output.
 
     Args:
-        n: channels.
-        kind: one of ``JOINS``.
+        n: number of channels.
+        kind: ``"add"``, ``"rate"`` or ``"input"``.
 
     >>> Join(2)(torch.ones(1, 2), torch.ones(1, 2)).tolist()
     [[2.0, 2.0]]

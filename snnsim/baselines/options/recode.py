@@ -2,9 +2,9 @@
 
     h' = h - alpha dH(softmax(W h)) / dh,   H(p) = -sum p log p
 
-Activities change, not weights, in training and in use. It corrects quickly and can also make a
-wrong answer surer; the source reports minor gains. Source: Ulmer 2020 (arXiv:2101.00674), with
-the entropy of the prediction itself in place of an ensemble's.
+It changes activities, not weights, in training and in evaluation. It corrects quickly, and can also
+make a wrong answer surer; the source reports minor gains. Source: Ulmer 2020 (arXiv:2101.00674),
+with the entropy of the prediction itself in place of an ensemble's.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from snnsim.layer import weighted_losses
 
 
 class Recode(Baseline):
-    """A model whose state descends the entropy of a decoder's answer at every step.
+    """Let the state of a model descend the entropy of a decoder's answer at every step.
 
     Args:
-        inner: a model that streams and whose output is (a part of) its state ``"h"``, or whose
-            state is its output.
-        decoder: from outputs ``[B, n_out]`` to scores ``[B, classes]``.
-        alpha: step.
+        inner: a model that streams and whose output is its state, or the part ``"h"`` of it.
+        decoder: module from outputs ``[B, n_out]`` to scores ``[B, classes]``.
+        alpha: size of the step down the entropy.
 
-    State: that of the model.
+    State: the state of the model.
 
     >>> from snnsim.baselines.models.gru import GRU
     >>> tuple(Recode(GRU(3, 8), nn.Linear(8, 2), alpha=0.1)(torch.rand(7, 2, 3))[0].shape)
@@ -41,7 +40,8 @@ class Recode(Baseline):
         h = state.get("h") if isinstance(state, dict) else state
         if not isinstance(h, Tensor) or h.shape != (1, inner.n_out):
             raise ConfigError(
-                f"Recode moves a state that is the output; {type(inner).__name__}'s is not"
+                f"Recode moves a state that is the output, but that of {type(inner).__name__} is "
+                "not; choose a model whose state, or the part 'h' of it, is its output"
             )
         self.inner, self.decoder, self.alpha = inner, decoder, alpha
         self.source = inner.source
@@ -60,7 +60,7 @@ class Recode(Baseline):
         return torch.stack(outputs), state
 
     def moved(self, h: Tensor) -> Tensor:
-        """``h`` after one step down the entropy."""
+        """Return ``h`` after one step down the entropy."""
         keep = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
             h = h.clone() if h.is_inference() else h
@@ -69,7 +69,7 @@ class Recode(Baseline):
         return h - self.alpha * slope
 
     def entropy(self, h: Tensor) -> Tensor:
-        """Of the answer, ``[B]``."""
+        """Return the entropy of the decoder's answer for each sample, ``[B]``."""
         scores: Any = self.decoder(h)
         log_p = scores.log_softmax(-1)
         return -(log_p.exp() * log_p).sum(-1)

@@ -1,4 +1,4 @@
-"""Masks on weights: by chance before training, or by size after it.
+"""Masks on weights: at random before training, or by size after it.
 
 Source: the experiments of 2024 (arXiv:2407.20656), section 4.
 """
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snnsim.baselines.baseline import own_generator
-from snnsim.errors import ConfigError, check_choice
+from snnsim.errors import ConfigError, check_choice, check_number
 
 WAYS = ("random", "magnitude")
 
 
 class Mask(nn.Module):
-    """A parametrisation: the weight where the mask is 1, else 0."""
+    """Parametrise a weight: it is itself where the mask is 1, and 0 elsewhere."""
 
     mask: Tensor
 
@@ -31,16 +31,17 @@ class Mask(nn.Module):
 
 
 def sparsify(net: nn.Module, density: float, way: str = "random", seed: int | None = None) -> float:
-    """Keep a share of all matrices' weights for good; the others are 0 and stay 0.
+    """Keep a fraction of the weights of all matrices for good; the others are 0 and stay 0.
 
     Args:
-        net: changed in place. Its weights get a parametrisation, so nothing else changes.
-        density: the share, in (0, 1].
-        way: ``"random"``: the same share of every matrix; ``"magnitude"``: the largest of all.
-        seed: of the random choice; ``None``: drawn from torch's own random numbers.
+        net: network that is changed in place: its matrices get a parametrisation.
+        density: fraction of the weights that is kept, above 0 and at most 1.
+        way: ``"random"`` keeps the same fraction of every matrix; ``"magnitude"`` keeps the
+            largest weights of all matrices together.
+        seed: seed of the random choice; ``None`` draws one from torch's own random numbers.
 
     Returns:
-        The share that was kept.
+        The fraction that was kept.
 
     >>> from snnsim.baselines.models.gru import GRU
     >>> net = GRU(10, 20)
@@ -48,11 +49,10 @@ def sparsify(net: nn.Module, density: float, way: str = "random", seed: int | No
     0.25
     """
     check_choice("way", way, WAYS)
-    if not 0 < density <= 1:
-        raise ConfigError(f"density is {density} but must be above 0 and at most 1")
+    check_number("density", density, most=1, above=0)
     found = list(matrices(net))
     if not found:
-        raise ConfigError("the network has no matrix of weights to make sparse")
+        raise ConfigError("the network has no matrix of weights that could be made sparse")
     generator = own_generator(seed)
     sizes = torch.cat([w.detach().abs().flatten() for _, _, w in found])
     limit = sizes.kthvalue(max(round((1 - density) * len(sizes)), 1)).values
@@ -69,7 +69,7 @@ def sparsify(net: nn.Module, density: float, way: str = "random", seed: int | No
 
 
 def matrices(net: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-    """All weights with two axes or more, with the modules that own them."""
+    """Yield all weights with two axes or more, each with its module and its name there."""
     for module in list(net.modules()):
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter.dim() > 1:

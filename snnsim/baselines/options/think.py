@@ -10,30 +10,26 @@ applications plus the remainder is the auxiliary loss ``"ponder"``. Source: Grav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import torch
 from torch import Tensor
 
-from snnsim.baselines.baseline import Baseline, State, mean_within
+from snnsim.baselines.baseline import Baseline, Make, State, mean_within, tensors_in
 from snnsim.baselines.heads import NOTHING
 from snnsim.baselines.looped import AdaptiveHalting
-from snnsim.errors import ConfigError
-from snnsim.layer import add_auxiliary_loss, weighted_losses
-
-Make = Callable[[int, int], Baseline]
+from snnsim.errors import ConfigError, check_size
+from snnsim.layer import add_auxiliary_loss, map_state, weighted_losses
 
 
 class Think(Baseline):
-    """A model that may take several of its own steps per step of time.
+    """Let a model take several of its own steps per time step.
 
     Args:
-        n_in, n_out: numbers of channels.
-        make: makes the model from numbers of channels, such as a class of a model.
-        steps: at most, per step of time.
-        ponder: weight of the ponder cost.
+        n_in, n_out: numbers of input and output channels.
+        make: class or function that makes the model from its numbers of channels.
+        steps: largest number of steps of the model per time step.
+        ponder: weight of the ponder cost in the loss, 0 or more.
 
-    State: that of the model, whose parts must be numbers that can be averaged.
+    State: the state of the model, whose parts must be numbers that can be averaged.
 
     >>> from snnsim.baselines.models.gru import GRU
     >>> tuple(Think(3, 8, GRU, steps=3)(torch.rand(7, 2, 3))[0].shape)
@@ -42,13 +38,15 @@ class Think(Baseline):
 
     def __init__(self, n_in: int, n_out: int, make: Make, *, steps: int, ponder: float = 0.01):
         super().__init__(n_in, n_out)
-        if steps < 1:
-            raise ConfigError(f"steps is {steps} but must be 1 or more")
-        self.inner, self.steps, self.ponder = make(n_in + 1, n_out), steps, ponder
+        self.steps, self.ponder = check_size("steps", steps), ponder
+        self.inner = make(n_in + 1, n_out)
         name = type(self.inner).__name__
         if self.inner.streaming != "exact":
-            raise ConfigError(f"{name} does not go step by step")
-        if not all(_averages(*both) for both in _pairs(*map(self.inner.initial_state, (2, 3)))):
+            raise ConfigError(
+                f"{name} does not go step by step; choose a model that streams exactly"
+            )
+        two, three = (tensors_in(self.inner.initial_state(batch)) for batch in (2, 3))
+        if not all(map(_averages, two, three)):
             raise ConfigError(
                 f"the state of {name} cannot be averaged over applications: it has parts without "
                 "samples on the first axis, or logarithms; choose another model"
@@ -88,27 +86,16 @@ class Think(Baseline):
 
 def _added(total: State, state: State, weight: Tensor) -> State:
     """``total + weight * state``; the samples are on the first axis of every tensor."""
-    if isinstance(state, dict):
-        return {k: _added(None if total is None else total[k], v, weight) for k, v in state.items()}
-    if isinstance(state, tuple):
-        totals = (None,) * len(state) if total is None else total
-        return tuple(_added(t, s, weight) for t, s in zip(totals, state, strict=True))
-    part = weight.view(-1, *[1] * (state.dim() - 1)) * state
-    return part if total is None else total + part
+    totals = iter(tensors_in(total))
+
+    def add(part: Tensor) -> Tensor:
+        weighted = weight.view(-1, *[1] * (part.dim() - 1)) * part
+        return weighted if total is None else next(totals) + weighted
+
+    return map_state(add, state)
 
 
 def _averages(two: Tensor, three: Tensor) -> bool:
     """Whether a part of the states of two and of three samples has these on its first axis, and
     starts from numbers, not from the logarithm of nothing."""
     return two.dim() > 0 and (len(two), len(three)) == (2, 3) and float(two.min()) > NOTHING / 2
-
-
-def _pairs(one: State, two: State) -> Iterator[tuple[Tensor, Tensor]]:
-    """The tensors of two states of the same form, side by side."""
-    if isinstance(one, dict):
-        one, two = tuple(one.values()), tuple(two.values())
-    if isinstance(one, tuple):
-        for a, b in zip(one, two, strict=True):
-            yield from _pairs(a, b)
-    elif one is not None:
-        yield one, two

@@ -293,7 +293,7 @@ def test_without_a_ponder_cost_all_depths_are_used(ahead):
     close(y[:, 0], h[:, 0])
     close(y[:4, 1], h[:4, 1])
     assert not extra and net.halting is None
-    with pytest.raises(ConfigError, match="give it a ponder"):
+    with pytest.raises(ConfigError, match="make it with a ponder above 0"):
         net.think(x)
 
 

@@ -207,7 +207,7 @@ def test_an_lrcn_refuses_images_that_do_not_fit_its_pooling():
     LRCN(4, 3, pool=2, layers=2)
     with pytest.raises(ConfigError, match="need 4 channels, but there are 3"):
         LRCN(3, 3, pool=2, layers=2)
-    with pytest.raises(ConfigError, match="kernel is 2 and must be odd"):
+    with pytest.raises(ConfigError, match="kernel is 2 but must be odd"):
         LRCN(3, 3, pool=0, kernel=2)
     for name in ("layers", "frames", "filters"):  # also where one is the default
         with pytest.raises(ConfigError, match=f"{name} is 0"):

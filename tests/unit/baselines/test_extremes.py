@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from snnsim.baselines import RateNetwork, cost_of, multiple_of, width_for
+from snnsim.baselines import RateNetwork, cost_of, get, multiple_of, width_for
 from snnsim.baselines.heads import grouped
 from snnsim.baselines.models.gru import GRU
 from snnsim.baselines.models.linear_attention import LinearAttention
@@ -101,6 +101,15 @@ def test_options_of_the_network_are_not_negative(option):
         RateNetwork(6, 3, "gru", width=8, **{option: -1})
     with pytest.raises(ConfigError, match="density is 2"):
         RateNetwork(6, 3, "gru", width=8, density=2.0)
+
+
+@pytest.mark.parametrize("model", ["lightnet2d", "plstm2d", "rrn", "workspace"])
+def test_more_groups_than_channels_are_refused_before_anything_runs(model):
+    with pytest.raises(ConfigError, match="3 channels cannot be divided into 4 groups"):
+        get(model)(3, 8)
+    with pytest.raises(ConfigError, match="give at most 3 groups"):
+        RateNetwork(6, 3, model, width=8, encoder={"pool": 2})
+    assert get(model)(3, 8, groups=3)(torch.rand(2, 1, 3))[0].shape == (2, 1, 8)
 
 
 def test_options_are_checked_without_a_network_too():

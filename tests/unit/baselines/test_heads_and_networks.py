@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import math
 
 import numpy as np
@@ -29,6 +31,7 @@ from snnsim.baselines.ltv import CACHED_VALUES, in_pieces, memory_steps
 from snnsim.baselines.models.elman import Elman
 from snnsim.baselines.models.leaky import Leaky
 from snnsim.baselines.models.regenn import GraphMixer
+from snnsim.baselines.options.additions import Additions
 from snnsim.baselines.options.attend import Attend
 from snnsim.baselines.options.chunks import ChunkRecurrent
 from snnsim.baselines.options.sparse import sparsify
@@ -127,7 +130,7 @@ def test_a_linear_model_says_its_matrices_or_that_it_does_not():
     class Silent(LinearModel):
         pass
 
-    with pytest.raises(NotImplementedError, match="Silent does not say its matrices"):
+    with pytest.raises(NotImplementedError, match="Silent does not give its matrices"):
         Silent(1, 1).ltv(torch.zeros(1, 1, 1))
 
 
@@ -155,7 +158,8 @@ def test_an_encoder_merges_channels_and_bins_up_to_the_last_ones():
     assert torch.equal(plain(x)[0], x) and plain.layer is None
     assert (plain.bins, plain.pool, plain.clip, plain.norm) == (1, 1, 0.0, "none")
     assert plain.extra_repr() == "7, bins=1, pool=1, clip=0.0, norm='none'"
-    with pytest.raises(ConfigError, match="must be 1 or more"):
+    assert RateEncoder(3, clip=math.inf).clip == math.inf
+    with pytest.raises(ConfigError, match="n_in is 0 but must be a whole number of at least 1"):
         RateEncoder(0)
 
 
@@ -212,6 +216,48 @@ def test_options_of_a_network_reach_its_layers():
     weights = (sparse.head.weight, sparse.layers[0].module.weight_hh_l0)
     zeros = [float((w == 0).double().mean()) for w in weights]
     assert zeros == pytest.approx([0.5, 0.5])
+
+
+def test_the_page_and_the_signature_of_a_network_name_what_can_be_added():
+    shown = inspect.signature(RateNetwork).parameters
+    for field in dataclasses.fields(Additions):
+        assert shown[field.name].default == field.default
+        assert f"    {field.name}: " in inspect.getdoc(RateNetwork)
+    assert dataclasses.asdict(Additions()) == {
+        "join": "", "attend": 0, "think": 0, "chunk": 0, "density": 1.0
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answer"),
+    [
+        (
+            {"attnd": 5},
+            r"RateNetwork\(\) has no argument 'attnd'; did you mean 'attend'\?.*density",
+        ),
+        ({"widht": 5}, "did you mean 'width'"),
+        ({"self": 5}, "self"),
+    ],
+)
+def test_an_unknown_argument_of_a_network_is_refused_with_the_known_ones(wrong, answer):
+    with pytest.raises(TypeError, match=answer):
+        RateNetwork(6, 3, "gru", width=8, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answer"),
+    [
+        ({"think": 2.5}, "think is 2.5 but must be a whole number"),
+        ({"chunk": True}, "chunk is True"),
+        ({"join": "rates"}, "join is 'rates'.*did you mean 'rate'"),
+        ({"density": float("nan")}, "density is nan"),
+    ],
+)
+def test_what_is_added_is_checked_before_anything_is_made(wrong, answer):
+    with pytest.raises(ConfigError, match=answer):
+        Additions(**wrong)
+    with pytest.raises(ConfigError, match=answer):
+        RateNetwork(6, 3, "gru", width=8, **wrong)
 
 
 def test_dropout_is_behind_each_layer_while_training():
@@ -306,7 +352,7 @@ def test_the_width_for_a_budget_is_the_last_that_fits_to_the_number():
         width_for(make, 1, 0)
     with pytest.raises(ConfigError, match="2 parameters is too small.*width 3, needs more"):
         width_for(make, 1, 2, multiple=3)
-    with pytest.raises(ConfigError, match="fit a width of 4096 and more"):
+    with pytest.raises(ConfigError, match="1e\\+09 parameters fits a width of 4096 and more"):
         width_for(make, 1, 1e9)
     assert size.WIDEST == 4096
     with pytest.raises(ConfigError, match="measure"):

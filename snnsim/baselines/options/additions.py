@@ -1,0 +1,52 @@
+"""What a network of rate-coded layers adds to its model: options of this folder in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from snnsim.baselines.baseline import Baseline, Make
+from snnsim.baselines.options.attend import Attend
+from snnsim.baselines.options.chunks import ChunkRecurrent
+from snnsim.baselines.options.join import JOINS
+from snnsim.baselines.options.think import Think
+from snnsim.errors import check_choice, check_number, check_size
+
+
+@dataclass(frozen=True)
+class Additions:
+    """Additions change the layers of a network; at its default each of them is off.
+
+    Args:
+        join: how residual blocks are joined: ``"add"``, ``"rate"`` or ``"input"``; ``""`` is
+            ``"add"`` where the model has such blocks, and no blocks elsewhere.
+        attend: number of steps of its past outputs that each layer attends to; 0 for none.
+        think: largest number of applications of a layer per time step; each sample stops by
+            itself, see :class:`~snnsim.baselines.options.think.Think`. 0 for exactly one.
+        chunk: number of steps after which a layer starts anew with a memory of earlier chunks;
+            0 for never.
+        density: fraction of the weights that are kept, above 0 and at most 1; the others are 0
+            for good.
+    """
+
+    join: str = ""
+    attend: int = 0
+    think: int = 0
+    chunk: int = 0
+    density: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.join:
+            check_choice("join", self.join, JOINS)
+        for name in ("attend", "think", "chunk"):
+            check_size(name, getattr(self, name), 0)
+        check_number("density", self.density, most=1, above=0)
+
+    def layer(self, make: Make, n_in: int, n_out: int) -> Baseline:
+        """Return one layer: what ``make`` makes, with ``think``, ``chunk`` and ``attend`` added."""
+        if self.think:
+            make = partial(Think, make=make, steps=self.think)
+        if self.chunk:
+            make = partial(ChunkRecurrent, make=make, chunk=self.chunk)
+        layer = make(n_in, n_out)
+        return Attend(layer, reach=self.attend) if self.attend else layer
