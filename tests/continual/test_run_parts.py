@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from snnsim_experiments import Experiment, Place, comparison, run_folder
+from snnsim_experiments import Experiment, Place, comparison, options, run_folder
 from snnsim_experiments.cli import app
 from snnsim_experiments.configuration import config_names, resolve
 from snnsim_experiments.continual import cli
@@ -254,7 +254,7 @@ def test_a_run_that_goes_on_says_with_which_task_of_which_seed(tmp_path, monkeyp
 
 def printed(monkeypatch, rows):
     console = Console(file=io.StringIO(), width=200)
-    monkeypatch.setattr(cli, "output", console)
+    monkeypatch.setattr(options, "output", console)
     cli.print_rows(rows)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
