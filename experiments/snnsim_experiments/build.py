@@ -18,30 +18,34 @@ from snnsim_experiments.progress import DownloadBar
 
 
 class Facts(NamedTuple):
-    """What a network has to know of a data set: channels, classes, and its step in ms."""
+    """A network has to know these of a data set: numbers of channels and classes, step in ms."""
 
     channels: int
     classes: int
     dt: float
 
+    @classmethod
+    def of(cls, data: Any) -> Facts:
+        """Return those of a split."""
+        return cls(data.channels, len(data.classes), data.dt)
+
 
 def load_split(experiment: Experiment, split: str, root: str | None, progress: Any = None) -> Any:
-    """One split of the data set of an experiment."""
+    """Load one split of the data set of an experiment."""
     options = experiment.data
     return snnsim_datasets.load(experiment.source, split, root, progress=progress, **options)
 
 
 def look_at(experiment: Experiment, place: Place) -> Facts | Stream:
-    """What an experiment's network has to know of its data: facts, or the stream itself."""
+    """Return what an experiment's network has to know of its data: facts, or the stream."""
     if experiment.method:
         with DownloadBar(place.console, place.quiet) as bar:
             return streams.build(experiment.source, place.root, bar, **experiment.data)
-    found = load_split(experiment, "validation", place.root)
-    return Facts(found.channels, len(found.classes), found.dt)
+    return Facts.of(load_split(experiment, "validation", place.root))
 
 
 def build_network(experiment: Experiment, channels: int, classes: int, dt: float) -> Layer:
-    """The network of an experiment on a data set, with weights drawn from its seed."""
+    """Build the network of an experiment on a data set, with weights drawn from its seed."""
     set_seed(experiment.seed)
     if experiment.model != SPIKING:
         return RateNetwork(channels, classes, experiment.model, **experiment.network)

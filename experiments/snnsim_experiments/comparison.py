@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -301,8 +300,5 @@ def _of_network(experiment: Experiment, data: Facts | Stream) -> dict[str, Any]:
 
 
 def _plot(rows: Rows, out: Path) -> None:
-    if importlib.util.find_spec("matplotlib") is None:
-        return
-    from snnsim import plotting
-
-    plotting.save(plotting.accuracy_by_cost(rows), out / "comparison.png")
+    if plotting := run_folder.plotting():
+        plotting.save(plotting.accuracy_by_cost(rows), out / "comparison.png")

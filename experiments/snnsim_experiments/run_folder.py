@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import platform
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,11 +22,12 @@ import torch
 from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.layer import Layer
 from snnsim.saving import load
-from snnsim.training import checkpoint
+from snnsim.training import checkpoint, distributed
 from snnsim_experiments.build import build_network
 from snnsim_experiments.configuration import check_data
 from snnsim_experiments.experiment import SPIKING, Experiment
-from snnsim_experiments.lock import ours_alone
+from snnsim_experiments.lock import Held, claim, ours_alone
+from snnsim_experiments.place import Place
 
 PACKAGES = ("snnsim", "torch", "numpy", "numba", "sympy", "h5py", "safetensors")
 
@@ -96,6 +101,38 @@ def device(name: str) -> torch.device:
         ) from error
 
 
+@contextmanager
+def opened(experiment: Experiment, place: Place) -> Iterator[tuple[Held, torch.device, bool]]:
+    """Hold the folder of a run within this context, once it is known that it may be written to.
+
+    The folder is that of the place or a new one, and the same for all processes. Given are what
+    holds it, the device of this process, and whether a run is there that goes on to more epochs.
+    """
+    used = distributed.start(device(place.device))
+    try:
+        folder = Path(distributed.agree(str(place.out or default_folder(experiment))))
+        with claim(folder) as held:
+            several = ("seed",) if experiment.method else ()  # which have folders of their own
+            found = prepare(folder, experiment, place.resume, several)
+            longer = found and is_longer(experiment, stored_experiment(folder))
+            if place.resume and not found and distributed.rank() == 0:
+                text = f"there is no run in {folder}; starting one"
+                place.console.print(text, markup=False, highlight=False)
+            distributed.barrier()  # nobody writes before everybody has looked at the folder
+            yield held, used, longer
+    finally:
+        distributed.stop()
+
+
+def plotting() -> ModuleType | None:
+    """Return the module that draws figures, or ``None`` where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    from snnsim import plotting
+
+    return plotting
+
+
 def default_folder(experiment: Experiment) -> Path:
     """``runs/<data set>/<time>-<network>-seed<seed>-<six digits>``; streams below ``continual``."""
     source, model = experiment.source, experiment.model
@@ -138,6 +175,36 @@ def prepare(folder: Path, experiment: Experiment, resume: bool, but: tuple[str, 
             "resume with the same options or choose another --out"
         )
     return True
+
+
+def note_start(
+    folder: Path,
+    experiment: Experiment,
+    place: Place,
+    checksums: dict[str, str],
+    facts: dict[str, Any],
+) -> None:
+    """Write what a run is to ``run.json``, or check that it goes on with the same data.
+
+    It is the last of all that can fail, so that what cannot start leaves nothing.
+
+    Args:
+        folder: of the run.
+        experiment: what is run.
+        place: where.
+        checksums: of all files that the run reads.
+        facts: what else is to be known of the run.
+    """
+    for other in place.beside:
+        check_same_data(other, checksums)
+    if (folder / "run.json").exists():
+        check_same_data(folder, checksums)
+        if is_longer(experiment, stored_experiment(folder)):
+            lengthen(folder, experiment)
+        return
+    root = None if place.root is None else str(Path(place.root).absolute())
+    facts = facts | {"data_checksums": checksums, "root": root}
+    write_json(folder / "run.json", describe(experiment, facts))
 
 
 def is_longer(now: Experiment, before: Experiment) -> bool:

@@ -84,9 +84,9 @@ COMPARE = ["compare", "--stream", "spoken-digits", "-q", *SMALL]
 def test_mistakes_stop_a_comparison_before_it_writes(tmp_path):
     out = tmp_path / "c"
     for options, words in (
-        (["--methods", "ewc", "--seeds", "0,0"], "different numbers"),
-        (["--methods", "ewc,ewc"], "different names"),
-        (["--methods", "ewc,"], "different names"),
+        (["--methods", "ewc", "--seeds", "0,0"], "different values"),
+        (["--methods", "ewc,ewc"], "different values"),
+        (["--methods", "ewc,"], "different values"),
         (["--methods", "ewc", "--set", "network.hidden=[0]"], "layer's size is 0"),
         (["--methods", "ewc", "--root", tmp_path / "none"], "no root"),
     ):

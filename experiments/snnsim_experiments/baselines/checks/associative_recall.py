@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -56,11 +58,10 @@ def _accuracy(seed: int, steps: int, keys: int, normaliser: str) -> float:
     set_seed(seed)
     options = {"heads": 4, "keys": keys, "normaliser": normaliser}
     net = RateNetwork(KEYS + VALUES, VALUES, "linear-attention", width=32, depth=2, options=options)
-    drawn = {"batch": 0}
+    seeds = count(10**6 * seed + 1)
 
     def loss() -> Tensor:
-        drawn["batch"] += 1
-        x, answers = queries(64, 10**6 * seed + drawn["batch"])
+        x, answers = queries(64, next(seeds))
         y, _ = net(x)
         return nn.functional.cross_entropy(y[PAIRS:].flatten(0, 1), answers.flatten())
 

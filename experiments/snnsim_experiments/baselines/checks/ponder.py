@@ -6,6 +6,8 @@ the sum needs. After training on short lags come longer ones, in longer sequence
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -89,11 +91,10 @@ def _train(ponder: float | None, seed: int, steps: int) -> nn.Module:
     net: nn.Module = Untied()
     if ponder is not None:
         net = RateNetwork(DIGITS + 1, DIGITS, "universal", width=WIDTH, options=options)
-    drawn = {"batch": 0}
+    seeds = count(10**6 * seed + 1)
 
     def loss() -> Tensor:
-        drawn["batch"] += 1
-        x, totals, _ = sums(64, 16, TRAINED, 10**6 * seed + drawn["batch"])
+        x, totals, _ = sums(64, 16, TRAINED, next(seeds))
         with auxiliary_losses() as extra:
             y, _ = net(x)
         cost = nn.functional.cross_entropy(y.flatten(0, 1), totals.flatten())

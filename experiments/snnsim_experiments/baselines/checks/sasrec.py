@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import torch
 from torch import nn
@@ -63,11 +65,10 @@ def influence(net: SASRec, items: torch.Tensor) -> np.ndarray:
 def _train(reach: int, seed: int, steps: int) -> SASRec:
     set_seed(seed)
     net = SASRec(ITEMS, 48, reach=reach, blocks=1)
-    state = {"batch": 0}
+    seeds = count(1000 * seed + 1)
 
     def loss() -> torch.Tensor:
-        state["batch"] += 1
-        return _loss(net, chains(64, 1000 * seed + state["batch"]))[0]
+        return _loss(net, chains(64, next(seeds)))[0]
 
     optimise(net, loss, steps, 3e-3)
     return net.eval()
