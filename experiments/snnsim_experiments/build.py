@@ -18,7 +18,13 @@ from snnsim_experiments.progress import DownloadBar
 
 
 class Facts(NamedTuple):
-    """A network has to know these of a data set: numbers of channels and classes, step in ms."""
+    """Facts are what a network has to know of a data set.
+
+    Attributes:
+        channels: the number of values per step.
+        classes: the number of classes.
+        dt: the length of a step in ms.
+    """
 
     channels: int
     classes: int
@@ -26,7 +32,7 @@ class Facts(NamedTuple):
 
     @classmethod
     def of(cls, data: Any) -> Facts:
-        """Return those of a split."""
+        """Return the facts of a split."""
         return cls(data.channels, len(data.classes), data.dt)
 
 

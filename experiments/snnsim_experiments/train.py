@@ -41,8 +41,12 @@ NUMBERS = (  # of a summary
 def train(experiment: Experiment, place: Place = HERE) -> dict[str, Any]:
     """Run an experiment on a data set into the folder of a place.
 
+    Args:
+        experiment: one without a method, as :func:`snnsim_experiments.resolve` makes it.
+        place: where it runs.
+
     Returns:
-        The content of ``summary.json``, and ``out``, the folder.
+        The content of ``summary.json`` (accuracies as fractions), and ``out``, the folder.
     """
     with run_folder.opened(experiment, place) as (held, device, longer):
         out = held.folder
@@ -122,7 +126,7 @@ def _train(
 
 
 def _load(experiment: Experiment, place: Place, quiet: bool) -> list[Any]:
-    """The three parts of the data; one process downloads and converts, the others find it done."""
+    """The three parts of the data; one process downloads and converts them before the others."""
     first = distributed.rank() == 0
     if not first:
         distributed.barrier()
@@ -176,7 +180,7 @@ def facts_for_later(data: Any) -> dict[str, Any]:
 
 
 def score(net, config: Experiment, data: Any, steps: int) -> Scores:
-    """Evaluate by the rules of a configuration's recipe."""
+    """Evaluate a network on data by the rules of the recipe of an experiment."""
     return evaluate(net, data, **_rules(config), steps=steps)
 
 

@@ -138,7 +138,7 @@ def test_what_is_stored_of_no_run_is_not_gone_on_with(tmp_path):
     config = resolve("pmnist", method="ewc")
     for wrong in ("x", None, [], config.as_json() | {"method_options": None}):
         run_folder.write_json(tmp_path / "run.json", {"config": wrong})
-        with pytest.raises(CheckpointError, match=r"run.json is not that of a run \("):
+        with pytest.raises(CheckpointError, match=r"run.json does not describe a run \("):
             run_folder.prepare(tmp_path, config, resume=True, but=("seed",))
 
 

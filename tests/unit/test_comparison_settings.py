@@ -314,7 +314,7 @@ def test_one_network_of_a_comparison_may_have_no_data_encoder_or_recipe_of_its_o
     choice = Choice("spoken-digits", config=str(file))
     if wrong is None:
         return choice.check_same_for_all()
-    with pytest.raises(ConfigError, match=f"gives gru a {wrong} of its own"):
+    with pytest.raises(ConfigError, match=f"gives gru its own {wrong}"):
         choice.check_same_for_all()
 
 

@@ -1,4 +1,4 @@
-"""Running methods on streams, over seeds."""
+"""Runs of methods on streams, over seeds."""
 
 from __future__ import annotations
 
@@ -24,15 +24,20 @@ MEASURES = ("acc", "bwt", "fwt", "forgetting")
 
 
 class Refused(ConfigError):
-    """A method cannot work with this stream and network; the message says why."""
+    """Raised where a method cannot work with a stream and network; the message says why."""
 
 
 def run(experiment: Experiment, seeds: Sequence[int], place: Place = HERE) -> dict[str, Any]:
     """Run an experiment on a stream for each seed into ``seed<n>`` of the folder of a place.
 
+    Args:
+        experiment: one with a method, as :func:`snnsim_experiments.resolve` makes it.
+        seeds: the seeds, in place of that of the experiment.
+        place: where the experiment runs.
+
     Returns:
-        The content of ``summary.json`` (means over seeds, and under ``"std"`` their standard
-        deviations), and ``out``, the folder.
+        The content of ``summary.json`` (accuracies in percent, means over seeds, and under
+        ``"std"`` their standard deviations), and ``out``, the folder.
     """
     with run_folder.opened(experiment, place) as (held, device, _):
         each = (_run(replace(experiment, seed=seed), place, held, device) for seed in seeds)
@@ -51,7 +56,7 @@ def run(experiment: Experiment, seeds: Sequence[int], place: Place = HERE) -> di
 
 
 def aggregate(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means of the summaries of several seeds, with sample standard deviations."""
+    """Return the means of the summaries of several seeds, with sample standard deviations."""
     first = summaries[0]
 
     def mean(values: list[Any]) -> Any:

@@ -18,7 +18,7 @@ CONTROL = ("keys 2, sum", "keys 2, none")
 
 
 def queries(samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Steps of a key with its value, then steps of keys alone, whose values are asked for.
+    """Draw steps of a key with its value, then steps of keys alone, whose values are asked for.
 
     Returns:
         ``x [2 PAIRS, B, KEYS + VALUES]`` and the values of the second half, ``[PAIRS, B]``.
@@ -37,7 +37,7 @@ def queries(samples: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy of recall by keys per head, and by normaliser; chance is 12.5 %."""
+    """Measure the accuracy of recall by keys per head, and by normaliser; chance is 12.5 %."""
     steps = 3 if short else 800
     figures = {
         f"keys {keys}, {normaliser}": _accuracy(seed, steps, keys, normaliser)

@@ -14,7 +14,7 @@ CHUNKS = (1, 2, 4)
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy of counts from 0 to 9 at trained lengths (10 to 20) and at twice them."""
+    """Measure the accuracy of counts from 0 to 9 at trained lengths (10 to 20) and twice them."""
     samples, epochs = (200, 2) if short else (2000, 25)
     figures: dict[str, float] = {}
     for chunk in CHUNKS[: 1 if short else None]:

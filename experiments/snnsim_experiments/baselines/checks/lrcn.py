@@ -10,7 +10,7 @@ from snnsim_experiments.baselines.checks.outcome import Outcome, accuracy
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy of LRCN and LSTM on bars in the half of the channels they know, and the other."""
+    """Measure the accuracy of LRCN and LSTM on bars at places they know, and at others."""
     samples, epochs = (200, 2) if short else (1000, 15)
     train = moving_bar(samples, first=(0.0, 0.5), steps=8, seed=3 * seed)
     known = moving_bar(500, first=(0.0, 0.5), steps=8, seed=3 * seed + 1)

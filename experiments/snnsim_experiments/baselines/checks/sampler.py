@@ -17,7 +17,7 @@ MODULUS, STEPS, COUNT = 7, 24, 40
 
 
 def sequences(samples: int, seed: int) -> Tensor:
-    """Fibonacci numbers modulo 7 from random starts, ``[T, B]``."""
+    """Draw Fibonacci numbers modulo 7 from random starts, ``[T, B]``."""
     random = np.random.default_rng(seed)
     found = [*random.integers(0, MODULUS, (2, samples))]
     while len(found) < STEPS:
@@ -33,7 +33,7 @@ class _Model(nn.Module):
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Core passes, and tokens that agree, for 4, 2 and 1 iterations per round."""
+    """Count core passes, and tokens that agree, for 4, 2 and 1 iterations per round."""
     set_seed(seed)
     model, seeds = _Model(), count(10**6 * seed + 1)
 
