@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import snnsim_datasets
+from torch import Tensor
 
 from snnsim.baselines import RateNetwork
 from snnsim.continual import Stream
@@ -40,6 +41,11 @@ def load_split(experiment: Experiment, split: str, root: str | None, progress: A
     """Load one split of the data set of an experiment."""
     options = experiment.data
     return snnsim_datasets.load(experiment.source, split, root, progress=progress, **options)
+
+
+def some_of(data: Any) -> Tensor:
+    """Return the input of some 256 samples that lie evenly in the data, so of all classes."""
+    return data.batch(range(0, len(data), max(len(data) // 256, 1))).x
 
 
 def look_at(experiment: Experiment, place: Place) -> Facts | Stream:

@@ -104,16 +104,18 @@ def _npz(file: Path, channels: int) -> Events:
         ) from error
     try:
         return Events(
-            times=times,
-            units=units,
-            offsets=np.asarray([0, np.size(times)], np.int64),
-            labels=np.zeros(1, np.int64),
-            speakers=np.full(1, -1, np.int64),
-            channels=channels,
-            classes=(),
+            times=times, units=units, channels=channels, classes=(), **_alone(np.size(times))
         )
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def _alone(size: int) -> dict[str, Any]:
+    """Where the only sample of a data set lies, with a class and speaker that do not matter."""
+    offsets = np.asarray([0, size], np.int64)
+    return {
+        "offsets": offsets, "labels": np.zeros(1, np.int64), "speakers": np.full(1, -1, np.int64)
+    }  # fmt: skip
 
 
 def _recording(file: Path, trained: Trained) -> Recordings:
@@ -131,9 +133,7 @@ def _recording(file: Path, trained: Trained) -> Recordings:
         samples = np.pad(samples[:rate], (0, max(0, rate - len(samples))))
     return Recordings(
         samples=samples,
-        offsets=np.asarray([0, len(samples)], np.int64),
-        labels=np.zeros(1, np.int64),
-        speakers=np.full(1, -1, np.int64),
+        **_alone(len(samples)),
         channels=trained.channels,
         classes=tuple(trained.classes),
         dt=trained.dt,

@@ -25,7 +25,7 @@ from snnsim.training import (
     evaluate,
 )
 from snnsim_experiments import run_folder
-from snnsim_experiments.build import Facts, build_network, load_split
+from snnsim_experiments.build import Facts, build_network, load_split, some_of
 from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.lock import Held
 from snnsim_experiments.place import HERE, Place
@@ -95,8 +95,7 @@ def _train(
     parts = _load(experiment, place, quiet)
     net = build_network(experiment, *Facts.of(parts[0])).to(device)
     if isinstance(net, RateNetwork):
-        some = range(0, len(parts[0]), max(len(parts[0]) // 256, 1))  # of all classes
-        net.prepare(parts[0].batch(some).x.to(device))
+        net.prepare(some_of(parts[0]).to(device))
     initial = checkpoint.prefixed("net", {k: v.clone() for k, v in net.state_dict().items()})
     terminal = TerminalWatcher(place.console, experiment.recipe.epochs, quiet, held)
     logged = place.tensorboard and first

@@ -21,6 +21,7 @@ from snnsim.layer import Layer
 from snnsim.surrogate import Sigmoid
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
 from snnsim.units import tau_to_decay
+from snnsim_experiments.build import some_of
 from snnsim_experiments.experiment import SPIKING
 
 CONNECTIONS = ("dense", "axonal", "dendritic", "synaptic", "recurrent")
@@ -185,9 +186,7 @@ def _rate_coded(
             f"encoder.bins is {body.encoder.bins}, but methods of continual learning see every "
             "step of a stream's samples; leave it at 1"
         )
-    first = stream.tasks[0].train
-    some = range(0, len(first), max(len(first) // 256, 1))  # of all classes
-    x = first.batch(some).x
+    x = some_of(stream.tasks[0].train)
     flat = [torch.nn.Flatten(2)] if x.dim() > 3 else []
     body.prepare(x.flatten(2))
     net = sn.Sequential(*flat, *repeat, body)

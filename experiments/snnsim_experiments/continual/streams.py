@@ -203,40 +203,33 @@ def _five_datasets(name: str, root: str | None, progress: Any, told: StreamOptio
     ``root`` holds a folder for each (``cifar10``, ``mnist``, ``svhn``, ``fashion_mnist`` or
     ``fashion-mnist``, ``notmnist``).
     """
-    validation, scenario = told.validation, told.scenario
-    if scenario == "class":
-        raise ConfigError(
-            "scenario is 'class', but the tasks of 5-datasets are whole sets; "
-            "use 'task' or 'domain'"
-        )
+    _refuse_class(told, "the tasks of 5-datasets are whole sets")
+    wanted = ("train", "validation", "test") if told.validation else ("train_all", "test")
     made = []
     for each in FIVE:
         folder = None if root is None else Path(root) / each
         if folder is not None and not folder.is_dir():
             folder = folder.with_name(each.replace("-", "_"))
-        wanted = ("train", "validation", "test") if validation else ("train_all", "test")
         parts = [
             replace(images.load(each, part, folder, flat=False, progress=progress), canvas=CANVAS)
             for part in wanted
         ]
-        made.append(Task(each, parts[0], parts[1] if validation else None, parts[-1], 10))
-    return Stream(name, scenario, tuple(made))
+        made.append(Task(each, parts[0], parts[1] if told.validation else None, parts[-1], 10))
+    return Stream(name, told.scenario, tuple(made))
 
 
 def _curriculum(name: str, told: StreamOptions) -> Stream:
     """Memories of 2, 3, ... bits, each with a head of its own, or one head for all."""
-    samples, scenario, seed = told.samples, told.scenario, told.seed
-    if scenario == "class":
-        raise ConfigError(
-            f"scenario is 'class', but all tasks of {name} have the same two answers; "
-            "use 'task' or 'domain'"
-        )
-    made = []
+    _refuse_class(told, f"all tasks of {name} have the same two answers")
+    sizes, made = (told.samples, told.samples // 4, told.samples // 4), []
     for memory in range(2, 2 + told.tasks):
-        sizes = {"train": samples, "validation": samples // 4, "test": samples // 4}
         train, held, test = (
-            CURRICULA[name](memory, max(size, 1), 3 * seed + i)
-            for i, size in enumerate(sizes.values())
+            CURRICULA[name](memory, max(size, 1), 3 * told.seed + i) for i, size in enumerate(sizes)
         )
         made.append(Task(f"last {memory} bits", train, held, test, 2))
-    return Stream(name, scenario, tuple(made))
+    return Stream(name, told.scenario, tuple(made))
+
+
+def _refuse_class(told: StreamOptions, why: str) -> None:
+    if told.scenario == "class":
+        raise ConfigError(f"scenario is 'class', but {why}; use 'task' or 'domain'")
