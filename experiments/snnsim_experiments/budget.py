@@ -20,11 +20,11 @@ from snnsim_experiments.experiment import SPIKING, Experiment
 
 @dataclass(frozen=True)
 class Budget:
-    """The largest size of a network.
+    """A budget is the largest size that a network may have.
 
     Attributes:
-        amount: of what is counted.
-        by: ``"parameters"``, ``"state"`` or ``"operations"`` (per step).
+        amount: the largest number of what is counted, above 0.
+        by: what is counted: ``"parameters"``, ``"state"`` or ``"operations"`` (per step).
     """
 
     amount: float
@@ -32,15 +32,17 @@ class Budget:
 
 
 def fit(experiment: Experiment, budget: Budget, data: Facts | Stream) -> Experiment:
-    """The experiment with the widest layers whose network is within a budget.
+    """Give an experiment the widest layers with which its network is within a budget.
 
-    Of a stream, parameters are those of all heads; state and operations those of the first task.
+    On a stream, parameters are those of all heads; state and operations those of the first task.
 
     Args:
-        data: as :func:`snnsim_experiments.build.look_at` finds it.
+        experiment: the experiment, whose layers may have any width.
+        budget: the largest size of its network.
+        data: its data, as :func:`snnsim_experiments.build.look_at` returns them.
 
     Raises:
-        ConfigError: not even the narrowest network is.
+        ConfigError: not even the narrowest network is within the budget.
     """
 
     def make(width: int) -> nn.Module:
@@ -58,7 +60,7 @@ def fit(experiment: Experiment, budget: Budget, data: Facts | Stream) -> Experim
 
 
 def cost(experiment: Experiment, data: Facts | Stream) -> Cost:
-    """What the network of an experiment costs: parameters, state, and operations per step."""
+    """Count what the network of an experiment costs: parameters, state, operations per step."""
     net = _network(experiment, data)
     if isinstance(net, Learner):
         found = cost_of(_OfOneTask(net), _channels(data))
@@ -67,7 +69,7 @@ def cost(experiment: Experiment, data: Facts | Stream) -> Cost:
 
 
 def with_width(experiment: Experiment, width: int) -> Experiment:
-    """The experiment with all layers this wide."""
+    """Return the experiment with all layers of this width."""
     network = experiment.network
     if experiment.model != SPIKING:
         return replace(experiment, network=network | {"width": width})
@@ -81,7 +83,7 @@ def with_width(experiment: Experiment, width: int) -> Experiment:
 
 
 def width_of(experiment: Experiment) -> int:
-    """Of the layers."""
+    """Return the width of the layers of an experiment."""
     network = experiment.network
     if experiment.model != SPIKING:
         return int(network["width"])

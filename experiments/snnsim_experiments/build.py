@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import snnsim_datasets
+from torch import Tensor
 
 from snnsim.baselines import RateNetwork
 from snnsim.continual import Stream
@@ -18,30 +19,45 @@ from snnsim_experiments.progress import DownloadBar
 
 
 class Facts(NamedTuple):
-    """What a network has to know of a data set: channels, classes, and its step in ms."""
+    """Facts are what a network has to know of a data set.
+
+    Attributes:
+        channels: the number of values per step.
+        classes: the number of classes.
+        dt: the length of a step in ms.
+    """
 
     channels: int
     classes: int
     dt: float
 
+    @classmethod
+    def of(cls, data: Any) -> Facts:
+        """Return the facts of a split."""
+        return cls(data.channels, len(data.classes), data.dt)
+
 
 def load_split(experiment: Experiment, split: str, root: str | None, progress: Any = None) -> Any:
-    """One split of the data set of an experiment."""
+    """Load one split of the data set of an experiment."""
     options = experiment.data
     return snnsim_datasets.load(experiment.source, split, root, progress=progress, **options)
 
 
+def some_of(data: Any) -> Tensor:
+    """Return the input of some 256 samples that lie evenly in the data, so of all classes."""
+    return data.batch(range(0, len(data), max(len(data) // 256, 1))).x
+
+
 def look_at(experiment: Experiment, place: Place) -> Facts | Stream:
-    """What an experiment's network has to know of its data: facts, or the stream itself."""
+    """Return what an experiment's network has to know of its data: facts, or the stream."""
     if experiment.method:
         with DownloadBar(place.console, place.quiet) as bar:
             return streams.build(experiment.source, place.root, bar, **experiment.data)
-    found = load_split(experiment, "validation", place.root)
-    return Facts(found.channels, len(found.classes), found.dt)
+    return Facts.of(load_split(experiment, "validation", place.root))
 
 
 def build_network(experiment: Experiment, channels: int, classes: int, dt: float) -> Layer:
-    """The network of an experiment on a data set, with weights drawn from its seed."""
+    """Build the network of an experiment on a data set, with weights drawn from its seed."""
     set_seed(experiment.seed)
     if experiment.model != SPIKING:
         return RateNetwork(channels, classes, experiment.model, **experiment.network)

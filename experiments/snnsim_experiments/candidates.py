@@ -56,14 +56,14 @@ OF_ALL = ("stream.", "training.", "method.")  # of a stream: sections that spiki
 
 @dataclass(frozen=True)
 class Choice:
-    """What all that is compared has in common.
+    """A choice is what all that is compared has in common.
 
     Attributes:
-        source: name of a data set or, with a ``method``, of a stream.
-        method: of continual learning.
-        config: path of a TOML file.
-        changes: as of :func:`snnsim_experiments.resolve`.
-        epochs: as there.
+        source: the name of a data set or, with a ``method``, of a stream.
+        method: the name of a method of continual learning; empty on a data set.
+        config: the path of a TOML file.
+        changes: single changes, as :func:`snnsim_experiments.resolve` takes them.
+        epochs: the number of passes over the data, in place of that of the configuration.
     """
 
     source: str
@@ -81,13 +81,13 @@ class Choice:
         )
 
     def network(self, name: str) -> Experiment:
-        """The experiment of a baseline or spiking network, of any width.
+        """Make the experiment of a baseline or spiking network, of any width.
 
         Args:
-            name: of a model, or a key of ``ON_DATA`` or ``ON_STREAMS``. On a data set, spiking
-                networks keep their own learning rates, layers and time constants; epochs, batches,
-                read-out and dropout are those of the baselines. On a stream, training is the same
-                for all, and a baseline has as many layers as on a data set.
+            name: the name of a model, or a key of ``ON_DATA`` or ``ON_STREAMS``. On a data set,
+                spiking networks keep their own learning rates, layers and time constants; epochs,
+                batches, read-out and dropout are those of the baselines. On a stream, training is
+                the same for all, and a baseline has as many layers as on a data set.
         """
         if self.method:
             return self._on_stream(name)
@@ -108,7 +108,7 @@ class Choice:
         return self._resolve(name, [("network.depth", depth), *listed(self.changes)], self.config)
 
     def base(self) -> Experiment:
-        """What a baseline has that is the same for all."""
+        """Make the experiment of a baseline from what is the same for all."""
         if self.method:
             shared = self._of((*OF_ALL, "encoder."))
             return replace(self, changes=shared).network("gru")
@@ -125,7 +125,7 @@ class Choice:
         ]
 
     def settings(self) -> dict[str, Any]:
-        """What all rows of a comparison have in common."""
+        """Return what all rows of a comparison have in common."""
         base = self.base()
         if self.method:
             return {
@@ -159,8 +159,8 @@ class Choice:
             wrong = [k for k in section if kind in ("data", "encoder") or k in (*SHARED, "dropout")]
             if model and kind in ("data", "encoder", "network", "training") and wrong:
                 raise ConfigError(
-                    f"[{name}] of {self.config} gives {model} a {wrong[0]} of its own, which is "
-                    f"the same for all in a comparison; move it to [{kind}]"
+                    f"[{name}] of {self.config} gives {model} its own {wrong[0]}, which must "
+                    f"be the same for all in a comparison; move it to [{kind}]"
                 )
 
 
@@ -175,7 +175,7 @@ def _as_text(value: Any) -> str:
 
 
 def methods_on(choice: Choice, methods: Iterable[str]) -> dict[str, Experiment]:
-    """The experiments of several methods on the stream of a choice."""
+    """Make the experiments of several methods on the stream of a choice."""
     return {
         name: replace(choice, method=name)._resolve(SPIKING, choice.changes, choice.config)
         for name in methods

@@ -1,7 +1,6 @@
 """The ``snnsim`` command."""
 
 # no postponed annotations here: those of the commands below depend on the data set
-import json
 import logging
 import sys
 import warnings
@@ -10,28 +9,11 @@ from typing import Annotated, Any
 
 import snnsim_datasets
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from snnsim.errors import ConfigError, SnnsimError
+from snnsim_experiments import options
 from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
-from snnsim_experiments.options import (
-    Device,
-    Epochs,
-    Json,
-    Quiet,
-    Resume,
-    Root,
-    Run,
-    Seed,
-    Set,
-    check_resume,
-    messages,
-    output,
-    print_summary,
-    print_values,
-)
 from snnsim_experiments.shipped import config_names
 
 app = typer.Typer(
@@ -49,26 +31,28 @@ def _dataset_app(name: str) -> typer.Typer:
 
     @sub.command()
     def train(
-        root: Root = None,
-        out: Run = None,
+        root: options.Root = None,
+        out: options.Run = None,
         config: Annotated[
             str | None, typer.Option(help="TOML file, or one of: " + ", ".join(config_names(name)))
         ] = None,
-        set_: Set = None,
-        seed: Seed = 0,
-        epochs: Epochs = None,
-        device: Device = "cpu",
+        set_: options.Set = None,
+        seed: options.Seed = 0,
+        epochs: options.Epochs = None,
+        device: options.Device = "cpu",
         backend: Annotated[str, typer.Option(help="auto, reference, cpu or cuda.")] = "auto",
-        resume: Resume = False,
-        quiet: Quiet = False,
-        tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log there.")] = False,
-        as_json: Json = False,
+        resume: options.Resume = False,
+        quiet: options.Quiet = False,
+        tensorboard: Annotated[
+            bool, typer.Option("--tensorboard", help="Also log to TensorBoard.")
+        ] = False,
+        as_json: options.Json = False,
     ) -> None:
         """Train a network and test the best epoch by validation accuracy.
 
         The run folder gets run.json (configuration, versions, checksums),
         metrics.jsonl (a line per epoch), summary.json, checkpoints and plots.
-        An interrupted run goes on, bit for bit, with --resume.
+        An interrupted run continues, bit for bit, with --resume.
 
         Examples:
 
@@ -78,39 +62,38 @@ def _dataset_app(name: str) -> typer.Typer:
 
             snnsim shd train --set network.delays=fixed --out runs/a
         """
-        from snnsim_experiments import Place, resolve
+        from snnsim_experiments import resolve
         from snnsim_experiments import run as run_experiment
 
-        check_resume(out, resume)
+        place = options.place_of(root, out, device, resume, quiet, tensorboard=tensorboard)
         chosen = resolve(
             name, config=config, changes=set_ or (), seed=seed, epochs=epochs, backend=backend
         )
-        place = Place(root, out, device, resume, quiet, messages, tensorboard=tensorboard)
         summary = run_experiment(chosen, place)
-        if summary and as_json:
-            print(json.dumps(summary))  # noqa: T201
-        elif summary:
-            print_summary(f"Run in {summary.pop('out')}", summary)
+        if summary:  # which only the first process has
+            options.answer(summary, as_json, options.print_run)
 
     @sub.command()
     def evaluate(
-        run: Annotated[Path, typer.Argument(help="Run folder.")],
-        root: Root = None,
-        split: Annotated[str, typer.Option(help="Which part: " + ", ".join(info.splits))] = "test",
+        run: options.RunFolder,
+        root: options.Root = None,
+        split: Annotated[
+            str, typer.Option(help="Split of the data: " + ", ".join(info.splits))
+        ] = "test",
         checkpoint: Annotated[str, typer.Option(help="best, last or initial.")] = "best",
         every: Annotated[
             int,
             typer.Option(
-                "--over-time", min=0, max=10**9, help="Also the accuracy after every so many steps."
+                "--over-time", min=0, max=10**9, help="Also the accuracy after every N steps."
             ),
         ] = 0,
-        device: Device = "cpu",
-        as_json: Json = False,
+        device: options.Device = "cpu",
+        as_json: options.Json = False,
     ) -> None:
         """Evaluate a checkpoint of a run on a split of the data.
 
-        With --over-time 10 also how soon the network knows: its accuracy if the answer were
-        taken after 10, 20, ... steps, as a table and a plot in the run folder.
+        With --over-time 10 it also shows how soon the network knows the answer: its accuracy if
+        the answer were taken after 10, 20, ... steps, as a table and a plot in the run folder.
         """
 
         from snnsim_experiments.build import load_split
@@ -120,25 +103,28 @@ def _dataset_app(name: str) -> typer.Typer:
 
         net, config, facts = load_network(run, checkpoint)
         if config.source != name:
-            raise ConfigError(f"{run} is a run on {config.source}: snnsim {config.source} evaluate")
+            raise ConfigError(
+                f"{run} is a run on {config.source}; evaluate it with: "
+                f"snnsim {config.source} evaluate"
+            )
         place = device_of(device)
         data = load_split(config, split, facts.get("root") if root is None else root)
         scores = score(net.to(place), config, data, facts["steps"]).by_name()
-        over_time: dict[str, float] = {}
+        found: dict[str, Any] = {"split": split, **scores}
         if every:
             file = run / "plots" / f"accuracy_over_time-{split}.png"
-            over_time = score_over_time(net, config, data, facts["steps"], every, file)
-        if as_json:
-            further = {"over_time": over_time} if every else {}
-            print(json.dumps({"split": split, **scores, **further}))  # noqa: T201
-        else:
-            print_summary(f"{run} on {split}", scores)
-            if over_time:
-                print_values({f"after {ms} ms": share for ms, share in over_time.items()})
+            found["over_time"] = score_over_time(net, config, data, facts["steps"], every, file)
+
+        def show(found: dict[str, Any]) -> None:
+            options.print_summary(f"{run} on {split}", scores)
+            if over_time := found.get("over_time"):
+                options.print_values({f"after {ms} ms": a for ms, a in over_time.items()})
+
+        options.answer(found, as_json, show)
 
     @sub.command(name="info")
-    def info_command(root: Root = None, as_json: Json = False) -> None:
-        """Say what the data set is; with --root (or embedded data) also count it."""
+    def info_command(root: options.Root = None, as_json: options.Json = False) -> None:
+        """Show what the data set is, and with --root (or embedded data) how many samples it has."""
         facts: dict[str, Any] = {
             "title": info.title,
             "kind": info.kind,
@@ -158,10 +144,7 @@ def _dataset_app(name: str) -> typer.Typer:
             config = resolve(name)
             for split in info.splits:
                 facts[f"samples in {split}"] = len(load_split(config, split, root))
-        if as_json:
-            print(json.dumps(facts))  # noqa: T201
-        else:
-            print_summary(name, facts)
+        options.answer(facts, as_json, lambda facts: options.print_summary(name, facts))
 
     return sub
 
@@ -175,11 +158,11 @@ app.add_typer(baselines_app, name="baselines")
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: options.RunFolder,
     file: Annotated[Path, typer.Argument(help="Spike file (.h5, .h5.gz, .npz) or recording.")],
     index: Annotated[int | None, typer.Option(help="Only this sample of the file.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Classify the sample(s) of a spike file, or a recording, with a trained network.
 
@@ -187,48 +170,50 @@ def predict(
     """
     from snnsim_experiments.predict import predict as run_predict
 
-    rows = run_predict(run, file, index, top)
-    if as_json:
-        print(json.dumps(rows))  # noqa: T201
-        return
-    table = Table("sample", "classes, best first", box=None, pad_edge=False)
+    options.answer(run_predict(run, file, index, top), as_json, _print_classes)
+
+
+def _print_classes(rows: list[dict[str, Any]]) -> None:
+    cells = []
     for row in rows:
         named = zip(row["classes"], row["scores"], strict=True)
-        table.add_row(str(row["index"]), escape(", ".join(f"{c} {s:.1%}" for c, s in named)))
-    output.print(table)
+        cells.append((str(row["index"]), ", ".join(f"{c} {s:.1%}" for c, s in named)))
+    options.print_table(cells, "sample", "classes, best first")
 
 
 @app.command()
 def similar(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: options.RunFolder,
     among: Annotated[Path, typer.Option(help="Folder with other runs below it.")] = Path("runs"),
     top: Annotated[int, typer.Option(min=1, help="How many runs to name.")] = 5,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Find the runs whose configurations are most like a run's: what differs, and the result."""
+    """Find the runs whose configurations are most like that of a run.
+
+    Each is shown with what differs, and its result.
+    """
     from snnsim_experiments.similar import similar as find
 
-    rows = find(run, among, top)
-    if as_json:
-        print(json.dumps(rows))  # noqa: T201
-        return
-    table = Table("run", "likeness", "result %", "differs in", box=None, pad_edge=False)
+    options.answer(find(run, among, top), as_json, _print_similar)
+
+
+def _print_similar(rows: list[dict[str, Any]]) -> None:
+    cells = []
     for row in rows:
         result = "-" if row["result"] is None else f"{row['result']:.1f}"
         differs = ", ".join(f"{key}={value}" for key, value in row["differs"].items())
-        cells = (row["run"], f"{row['likeness']:.3f}", result, differs or "nothing")
-        table.add_row(*map(escape, cells))
-    output.print(table)
+        cells.append((row["run"], f"{row['likeness']:.3f}", result, differs or "nothing"))
+    options.print_table(cells, "run", "likeness", "result %", "differs in")
 
 
 def _say(what: str, text: str) -> None:
     shown = text.encode("utf-8", "backslashreplace").decode()  # half a surrogate has no letter
-    messages.print(f"[red]error:[/] {what}: ", end="")
-    messages.print(shown, markup=False, highlight=False, soft_wrap=True)
+    options.messages.print(f"[red]error:[/] {what}: ", end="")
+    options.messages.print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
-    """Entry point: prints the project's own errors as one message and exits with 1."""
+    """Run the command line; the project's own errors become one message and the exit code 1."""
     logging.basicConfig(level=logging.WARNING)
     with warnings.catch_warnings():  # whoever else listens to warnings hears them again afterwards
         warnings.showwarning = _warn
@@ -257,5 +242,5 @@ def _run() -> None:
         _say("not enough memory", f"{' '.join(str(error).split())[:300]}; take smaller sizes")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        messages.print("interrupted; continue with --resume and the same --out")
+        options.messages.print("interrupted; continue with --resume and the same --out")
         raise SystemExit(130) from None

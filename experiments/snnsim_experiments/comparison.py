@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,19 +40,19 @@ def compare(
     rates: Sequence[float] | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Rows:
-    """Run every experiment with every seed into ``out/<name>``; a row for each.
+    """Run every experiment with every seed into ``out/<name>``; return a row for each.
 
     ``out/comparison.json`` is rewritten after each. A finished run is not repeated with
-    ``place.resume``, and rows of others are kept. What is refused, or diverges, has a row that
-    says so, and the others go on.
+    ``place.resume``, and rows of others are kept. An experiment that is refused, or diverges, has
+    a row that says so, and the others go on.
 
     Args:
-        experiments: by name; a function where making one may be refused.
-        seeds: of the runs.
-        place: where; its ``out`` is the folder of the comparison.
-        rates: factors of each one's own learning rates; with the first seed, that with the best
-            accuracy on validation data (of a stream: on the part held out) is chosen for all
-            seeds. ``None``: its own.
+        experiments: the experiments by name; a function where making one may be refused.
+        seeds: the seeds of the runs.
+        place: where they run; its ``out`` is the folder of the comparison.
+        rates: the factors of each experiment's own learning rate from which one is chosen for all
+            seeds: that with the best accuracy of the first seed on validation data (of a stream:
+            on the part held out). ``None`` keeps the learning rate.
         settings: what all rows have in common; rows that are there already must have the same.
 
     Returns:
@@ -79,13 +78,14 @@ def compare_networks(
     *,
     rates: Sequence[float] = (1.0,),
 ) -> Rows:
-    """Baselines and spiking networks at one budget: same data, recipe and read-out.
+    """Compare baselines and spiking networks at one budget: same data, recipe and read-out.
 
     Args:
-        names: of models, or of spiking networks in :mod:`snnsim_experiments.candidates`.
-        choice: data set or stream, and what all have in common.
-        budget: of each; what has no place in it has a row that says so.
-        seeds, place, rates: as of :func:`compare`.
+        names: the names of models, or of spiking networks in
+            :mod:`snnsim_experiments.candidates`.
+        choice: the data set or stream, and what all have in common.
+        budget: the largest size of each; a network that does not fit has a row that says so.
+        seeds, place, rates: as in :func:`compare`.
     """
     choice.check_same_for_all()
     settings = choice.settings() | {"budget": budget.amount, "by": budget.by}
@@ -201,10 +201,13 @@ class _Comparison:
         found = ours_alone(out)
         if stored.exists() and not self.place.resume:
             raise ConfigError(
-                f"{out} already holds a comparison; go on with --resume or choose another --out"
+                f"{out} already holds a comparison; continue it with --resume or choose another "
+                "--out"
             )
         if found and not self.place.resume:
-            raise ConfigError(f"{out} is not empty; go on with --resume or choose another --out")
+            raise ConfigError(
+                f"{out} is not empty; continue it with --resume or choose another --out"
+            )
         ours = (TABLE, "comparison.png")
         if any(p.name not in ours and not any(p.rglob("run.json")) for p in found):
             raise ConfigError(f"{out} is not empty and not a comparison; choose another --out")
@@ -228,18 +231,18 @@ class _Comparison:
         other = [key for key in now if before.get(key) != now[key]]
         if other and (not again or other != ["seeds"]):
             raise ConfigError(
-                f"{name} in {self.out} was run with another {other[0]}, {before.get(other[0])} and "
-                f"not {now[other[0]]}; give the same, or choose another --out"
+                f"{name} in {self.out} was run with {other[0]}={before.get(other[0])} and not "
+                f"{now[other[0]]}; give the same, or choose another --out"
             )
 
 
 def runs_at(
     rates: Sequence[float], run: Callable[[float], dict[str, Any]]
 ) -> dict[float, dict[str, Any]]:
-    """What a run at each learning rate gave; those that diverge are left out.
+    """Return the result of a run at each learning rate, without those that diverge.
 
     Raises:
-        NonFiniteError: all of them do.
+        NonFiniteError: all of them diverge.
     """
     found, failure = {}, NonFiniteError("no learning rate to try")
     for factor in rates:
@@ -255,7 +258,7 @@ def runs_at(
 def row_of_data(
     experiment: Experiment, summaries: list[dict[str, Any]], data: Facts
 ) -> dict[str, Any]:
-    """What a table says of a network on a data set: means over seeds, cost, and what it is not."""
+    """Return the row of a network on a data set: means over seeds, cost, and what is left out."""
     accuracy = [100 * s["test_accuracy"] for s in summaries]
     validation = [100 * s["validation_accuracy"] for s in summaries]
     spiking = experiment.model == SPIKING
@@ -278,7 +281,7 @@ def row_of_data(
 def row_of_stream(
     experiment: Experiment, summary: dict[str, Any], data: Stream | None
 ) -> dict[str, Any]:
-    """What a table says of a network or method on a stream: its summary, and the cost on data."""
+    """Return the row of a network or method on a stream: its summary, and the cost on data."""
     spread = len(summary["seeds"]) > 1
     return summary | {
         "test": summary["acc"],
@@ -301,8 +304,5 @@ def _of_network(experiment: Experiment, data: Facts | Stream) -> dict[str, Any]:
 
 
 def _plot(rows: Rows, out: Path) -> None:
-    if importlib.util.find_spec("matplotlib") is None:
-        return
-    from snnsim import plotting
-
-    plotting.save(plotting.accuracy_by_cost(rows), out / "comparison.png")
+    if plotting := run_folder.plotting():
+        plotting.save(plotting.accuracy_by_cost(rows), out / "comparison.png")

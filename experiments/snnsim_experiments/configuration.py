@@ -45,13 +45,13 @@ NOT_ON_DATA = ("later_lr",)
 
 
 class Family(NamedTuple):
-    """Where configurations of a kind of experiment come from.
+    """A family says where the configurations of one kind of experiment come from.
 
     Attributes:
-        sections: that they have.
-        names: for which a file may have sections of their own, ``<section>-<name>``.
-        shipped: the files that come along, the later winning.
-        folder: of configurations that may be given by name; ``None`` if there are none.
+        sections: the sections that they have.
+        names: the models or methods that may have their own sections, ``<section>-<name>``.
+        shipped: the files that are included, the later winning.
+        folder: where configurations are that may be given by name; ``None`` if there are none.
     """
 
     sections: tuple[str, ...]
@@ -60,19 +60,19 @@ class Family(NamedTuple):
     folder: Path | None
 
     def allowed(self) -> tuple[str, ...]:
-        """Sections that a file may have."""
+        """Return the sections that a file may have."""
         own = (f"{section}-{name}" for section in self.sections for name in self.names)
         return (*self.sections, *own)
 
     def layers(self, config: str | None, changes: Changes) -> list[Sections]:
-        """What comes along, a file and single changes, the later winning."""
+        """Read the included files, a given one and single changes, the later winning."""
         found = [read_toml(path, self.allowed()) for path in self.shipped if path.exists()]
         if config is not None:
             found.append(read_toml(given_file(config, self.folder), self.allowed()))
         return [*found, parse_changes(changes, self.sections)]
 
     def merged(self, layers: Iterable[Sections], name: str) -> Sections:
-        """The values of each section; those for ``name`` alone win over those of all."""
+        """Return the values of each section; those for ``name`` alone win over those of all."""
         values: Sections = {section: {} for section in self.sections}
         for layer in layers:
             for section in self.sections:
@@ -83,20 +83,20 @@ class Family(NamedTuple):
 
 
 def of_spiking(dataset: str) -> Family:
-    """Configurations of spiking networks on a data set."""
+    """Return the family of spiking networks on a data set."""
     folder = folder_of(dataset)
     return Family(("data", "network", "training"), (), (folder / "default.toml",), folder)
 
 
 def of_baselines(dataset: str) -> Family:
-    """Configurations of baselines on a data set."""
+    """Return the family of baselines on a data set."""
     files = tuple(HERE / "baselines" / f"{n}.toml" for n in ("default", dataset.replace("-", "_")))
     names = tuple(baselines.names())
     return Family(("data", "network", *OF_MODELS, "training"), names, files, None)
 
 
 def of_streams(stream: str) -> Family:
-    """Configurations of streams."""
+    """Return the family of a stream."""
     folder = HERE / "continual"
     sections = ("stream", "network", *OF_MODELS, "training", "method")
     default = folder / f"{default_config(stream)}.toml"
@@ -104,7 +104,7 @@ def of_streams(stream: str) -> Family:
 
 
 def default_config(stream: str) -> str:
-    """The configuration a stream has unless another is given.
+    """Return the name of the configuration that a stream has unless another is given.
 
     >>> default_config("pmnist"), default_config("speakers-fsdd")
     ('pmnist', 'sequences')
@@ -125,22 +125,24 @@ def resolve(
     epochs: int | None = None,
     backend: str = "auto",
 ) -> Experiment:
-    """An experiment from defaults, a configuration and single changes.
+    """Make an experiment from defaults, a configuration and single changes.
+
+    The layers of a baseline have the width 0 until :func:`snnsim_experiments.fit` or
+    ``with_width`` has given them one.
 
     Args:
-        source: name of a data set or, with a ``method``, of a stream of tasks.
+        source: the name of a data set or, with a ``method``, of a stream of tasks.
         model: ``"spiking"``, or the name of a baseline.
-        method: of continual learning.
-        config: path of a TOML file, or the name of one that comes along.
+        method: the name of a method of continual learning; empty on a data set.
+        config: the path of a TOML file, or the name of one that is included.
         changes: ``section.key=value`` strings, or a mapping from ``section.key`` to values; they
-            win.
-        seed, epochs, backend: as on the command line.
-
-    A baseline's layers have the width 0 until :func:`snnsim_experiments.fit` or ``with_width`` has
-    given them one.
+            win over the configuration.
+        seed: the seed of weights, order and dropout.
+        epochs: the number of passes over the data, in place of that of the configuration.
+        backend: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        ConfigError: for a key that is not known, a value of another type or out of its range.
+        ConfigError: a key is not known, or a value has the wrong type or is out of range.
 
     >>> resolve("spoken-digits", changes={"network.delays": "none"}).network["delays"]
     'none'
@@ -250,7 +252,7 @@ def _of_method(cls: Any) -> dict[str, Any]:
 
 
 def check_data(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
-    """The section of a data set, complete and checked."""
+    """Return the section of a data set, complete and checked."""
     load = snnsim_datasets.get(dataset).load
     keep = ("dt",) if "dt" in inspect.signature(load).parameters else ()
     return check_section("data", fields(load), data, keep)
@@ -264,7 +266,7 @@ def _today(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def recipe_of(given: dict[str, Any], epochs: int | None = None, on_stream: bool = False) -> Recipe:
-    """The section of training, complete and checked."""
+    """Return the recipe of a section of training, complete and checked."""
     base = TASKS if on_stream else {}
     left = NOT_ON_STREAMS if on_stream else NOT_ON_DATA
     given = _today(given)

@@ -16,20 +16,21 @@ OF_STREAMS = {"data": "stream", "method_options": "method"}
 
 @dataclass(frozen=True)
 class Experiment:
-    """A complete, checked experiment; plain values only, so it can be stored as JSON.
+    """An experiment is complete and checked; it has plain values only and can be stored as JSON.
 
     :func:`snnsim_experiments.resolve` makes one from defaults, files and single changes.
 
     Attributes:
-        source: name of a data set or, with a ``method``, of a stream of tasks.
+        source: the name of a data set or, with a ``method``, of a stream of tasks.
         model: ``"spiking"``, or the name of a rate-coded baseline.
-        method: of continual learning; empty on a data set.
-        data: options of the data set or stream.
-        network: those of the network; a baseline has a ``width``, an ``encoder`` and ``options``.
+        method: the name of a method of continual learning; empty on a data set.
+        data: the options of the data set or stream.
+        network: the options of the network; a baseline has a ``width``, an ``encoder`` and
+            ``options``.
         recipe: how to train.
-        method_options: of the method.
-        seed: of weights, order and dropout.
-        backend: of the kernels: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
+        method_options: the options of the method.
+        seed: the seed of weights, order and dropout.
+        backend: the backend of the kernels: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
     """
 
     source: str
@@ -44,24 +45,24 @@ class Experiment:
 
     @property
     def training(self) -> dict[str, Any]:
-        """The recipe as plain values."""
+        """Return the recipe as plain values."""
         return self.recipe.as_json()
 
     def trained(self, **changes: Any) -> Experiment:
-        """The same with other values in its recipe."""
+        """Return the same experiment with other values in its recipe."""
         return replace(self, recipe=replace(self.recipe, **changes))
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, from which :meth:`from_json` makes it again."""
+        """Return plain values, from which :meth:`from_json` makes the experiment again."""
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "recipe"}
         return rest | {"training": self.training}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Experiment:
-        """Inverse of :meth:`as_json`; takes what earlier versions stored as well.
+        """Make an experiment of what :meth:`as_json` returned, also in an earlier version.
 
         Raises:
-            KeyError, TypeError, ValueError: for anything else.
+            KeyError, TypeError, ValueError: it is anything else.
         """
         found = _of_before(stored)
         sections = {name: found[name] for name in SECTIONS}
@@ -72,7 +73,7 @@ class Experiment:
         return cls(**found, recipe=Recipe(**training))
 
     def differences(self, other: Experiment, but: tuple[str, ...] = ()) -> list[str]:
-        """Names of what differs, as a configuration has them: ``"network.hidden"``."""
+        """Return the names of what differs, as a configuration has them: ``"network.hidden"``."""
         mine, theirs = self.as_json(), other.as_json()
         found = []
         for name in mine.keys() - set(but):
@@ -87,14 +88,14 @@ class Experiment:
 
 
 def plain(value: Any) -> Any:
-    """As it comes back from a file."""
+    """Return a value as it comes back from a file."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def task_base() -> dict[str, Any]:
-    """What a stream's recipe had where an earlier version stored nothing."""
+    """Return what a stream's recipe had where an earlier version stored nothing."""
     return task_recipe().as_json()
 
 

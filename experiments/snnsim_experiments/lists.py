@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from snnsim.errors import ConfigError, check_number, nearest
+from snnsim.errors import ConfigError, check_choice, check_number, check_seed
+
+Value = TypeVar("Value", int, float, str)
 
 
 def seeds_of(text: str) -> list[int]:
-    """Seeds from ``"0,1,2"``.
+    """Return the seeds of a list such as ``"0,1,2"``.
 
     >>> seeds_of("0,2")
     [0, 2]
     """
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"--seeds is {text!r} but must be numbers such as 0,1,2") from None
-    if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**63:
-        raise ConfigError(f"--seeds is {text!r} but must be different numbers from 0 to 2^63 - 1")
-    return seeds
+    return [check_seed(seed) for seed in _different("--seeds", text, int, "0,1,2")]
 
 
 def methods_of(text: str) -> list[str]:
-    """Names from ``"fine-tuning,hlop"``.
+    """Return the names of a list such as ``"fine-tuning,hlop"``.
 
     >>> methods_of("ewc, si")
     ['ewc', 'si']
     """
-    names = [name.strip() for name in text.split(",")]
-    if len(set(names)) != len(names) or not all(names):
-        raise ConfigError(
-            f"--methods is {text!r} but must be different names such as fine-tuning,hlop"
-        )
-    return names
+    return _different("--methods", text, str, "fine-tuning,hlop")
 
 
 def parse_budget(text: str) -> float:
-    """A number that may end in ``k`` or ``M``.
+    """Return a number that may end in ``k`` or ``M``.
 
     >>> parse_budget("200k")
     200000.0
@@ -48,34 +40,42 @@ def parse_budget(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 1e10:
-        raise ConfigError(f"budget is {text!r} but must be a positive number, such as 50k or 1M")
+        raise ConfigError(
+            f"--budget is {text!r} but must be a number above 0, at most 1e10, such as 50k or 1M"
+        )
     return value
 
 
 def parse_rates(text: str) -> list[float]:
-    """Factors from ``"0.3,1,3"``.
+    """Return the factors of a list such as ``"0.3,1,3"``.
 
     >>> parse_rates("0.3,1")
     [0.3, 1.0]
     """
-    try:
-        factors = [float(part) for part in text.split(",")]
-    except ValueError:
-        factors = []
-    if not factors or len(set(factors)) != len(factors):
-        raise ConfigError(f"rates is {text!r} but must be different factors such as 0.3,1,3")
+    factors = _different("--rates", text, float, "0.3,1,3")
     for factor in factors:
-        check_number("a factor of rates", factor, above=0, most=1e6)
+        check_number("a factor of --rates", factor, above=0, most=1e6)
     return factors
 
 
 def split_names(text: str, known: Iterable[str], what: str) -> list[str]:
-    """Names from a comma-separated list; ``all`` for all of them."""
+    """Return the names in a comma-separated list; ``all`` stands for all that are known."""
     known = list(known)
     chosen = known if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
     for name in chosen:
-        if name not in known:
-            raise ConfigError(f"unknown {what} {name!r}{nearest(name, known)}; all: {known}")
+        check_choice(what, name, known)
     if not chosen or len(set(chosen)) != len(chosen):
         raise ConfigError(f"{text!r} must be different names of a {what}, such as {known[0]}")
     return chosen
+
+
+def _different(option: str, text: str, read: Callable[[str], Value], example: str) -> list[Value]:
+    """The values of a comma-separated list, no two of which are the same."""
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        values = [read(part) for part in parts] if all(parts) else []
+    except ValueError:
+        values = []
+    if not values or len(set(values)) != len(values):
+        raise ConfigError(f"{option} is {text!r} but must be different values, such as {example}")
+    return values

@@ -15,7 +15,7 @@ LOCK = "run.lock"
 
 
 def ours_alone(folder: Path) -> list[Path]:
-    """What is in a folder besides its lock and what a run that was killed had not finished."""
+    """Return what is in a folder besides its lock and the unfinished files of a killed run."""
     if not folder.exists():
         return []
     return [p for p in folder.iterdir() if p.name != LOCK and p.suffix != ".tmp"]
@@ -23,13 +23,18 @@ def ours_alone(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Held:
-    """A run folder held by its lock, which is ``None`` in all processes but the first."""
+    """A held folder is written to by one run alone.
+
+    Attributes:
+        folder: the run folder.
+        lock: the descriptor of its lock file; ``None`` in all processes but the first.
+    """
 
     folder: Path
     lock: int | None
 
     def still(self) -> bool:
-        """Whether the folder that was locked is still the one of this name."""
+        """Return whether the folder that was locked is still the one of this name."""
         if self.lock is None:
             return True
         try:
@@ -38,7 +43,7 @@ class Held:
             return False
 
     def check(self) -> None:
-        """Raise before anything is written into what is not this run's any more."""
+        """Raise :class:`CheckpointError` if the folder no longer belongs to this run."""
         if not self.still():
             raise CheckpointError(
                 f"{self.folder} was removed or moved while this run was using it, so nothing more "
@@ -48,12 +53,12 @@ class Held:
 
 @contextmanager
 def claim(folder: Path) -> Iterator[Held]:
-    """Hold a run folder: no other run can write to it meanwhile, and a failed start leaves none.
+    """Hold a run folder, so that no other run can write to it; a failed start leaves no folder.
 
     The lock is the operating system's and so ends with the process, however it ends.
 
     Raises:
-        ConfigError: if another run holds it.
+        ConfigError: another run holds the folder, or it cannot be made.
     """
     if distributed.rank() != 0:  # the first process holds it for all
         yield Held(folder, None)
@@ -87,7 +92,7 @@ def _make(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         lost = [p for p in (folder, *folder.parents) if p.is_symlink() and not p.exists()]
-        why = f"{lost[0]} is a link to nothing" if lost else f"{folder} lies below a file"
+        why = f"{lost[0]} is a broken link" if lost else f"{folder} lies below a file"
         raise ConfigError(f"{why}; choose another --out") from None
     return missing
 
@@ -102,8 +107,7 @@ def _lock(folder: Path) -> int:
         except BlockingIOError:
             os.close(handle)
             raise ConfigError(
-                f"{folder} is taken: another run is using it; wait until it ends, or choose "
-                "another --out"
+                f"{folder} is in use by another run; wait until it ends, or choose another --out"
             ) from None
         try:
             if os.fstat(handle).st_ino == (folder / LOCK).stat().st_ino:

@@ -9,24 +9,20 @@ from pathlib import Path
 from rich.console import Console
 
 
-def to_stderr() -> Console:
-    """Where progress is shown."""
-    return Console(stderr=True)
-
-
 @dataclass(frozen=True)
 class Place:
-    """Where an experiment runs.
+    """A place says where an experiment runs and what it shows.
 
     Attributes:
-        root: folder of the data set's files; ``None`` for embedded data.
-        out: folder to write; ``None`` for a new one below ``runs``.
+        root: the folder of the data set's files; ``None`` for embedded data.
+        out: the folder to write; ``None`` for a new one below ``runs``.
         device: ``"cpu"`` or ``"cuda"``.
-        resume: whether to go on with what ``out`` holds.
-        quiet: whether progress is kept back.
-        console: on which it is shown.
-        beside: run folders with which this one will be compared, and so must share its data.
-        tensorboard: whether epochs are logged there as well.
+        resume: whether to continue what ``out`` holds.
+        quiet: whether no progress is shown.
+        console: where progress is shown; standard error unless given.
+        beside: the run folders with which this one will be compared, so that they must have the
+            same data.
+        tensorboard: whether epochs are also logged to TensorBoard.
     """
 
     root: str | None = None
@@ -34,7 +30,7 @@ class Place:
     device: str = "cpu"
     resume: bool = False
     quiet: bool = False
-    console: Console = field(default_factory=to_stderr)
+    console: Console = field(default_factory=lambda: Console(stderr=True))
     beside: Sequence[Path] = ()
     tensorboard: bool = False
 

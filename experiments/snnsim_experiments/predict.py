@@ -25,11 +25,11 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
     """Classify the sample(s) in a file.
 
     Args:
-        run: folder of a finished or interrupted run.
+        run: the folder of a finished or interrupted run.
         file: a Heidelberg-layout HDF5 file, a ``.npz`` with ``times`` (seconds) and ``units``
             (or one array ``[times, units]``), or a recording for a network trained on audio.
-        index: one sample of a file with several; ``None`` for all.
-        top: how many classes to name.
+        index: the number of one sample of a file with several; ``None`` for all.
+        top: the number of classes to name, at least 1.
 
     Returns:
         For each sample ``{"index", "classes", "scores"}``, best first; scores sum to 1 over all.
@@ -65,10 +65,16 @@ def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Re
     if is_audio(file):
         return _recording(file, trained)
     if file.suffix.lower() not in SPIKES:
-        raise ConfigError(f"{file.name}: expected one of {', '.join((*SPIKES, *AUDIO))}")
+        raise ConfigError(
+            f"{file.name} is not a spike file or recording: its name must end in one of "
+            f"{', '.join((*SPIKES, *AUDIO))}"
+        )
     encoder = trained.encoder
     if encoder.get("kind") != "events" or trained.dt is None:
-        raise ConfigError(f"this network was trained on {trained.source}, not on cochlea spikes")
+        raise ConfigError(
+            f"this network was trained on {trained.source}, not on cochlea spikes; give a file "
+            "like its training data"
+        )
     channels = trained.channels * encoder["pool"]
     if file.suffix.lower() == ".npz":
         events = _npz(file, channels)
@@ -76,7 +82,10 @@ def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Re
         events, _ = heidelberg.read(file, (), channels)  # labels do not matter
     if index is not None:
         if not 0 <= index < len(events):
-            raise ConfigError(f"--index {index} but {file.name} has {len(events)} samples")
+            raise ConfigError(
+                f"--index is {index}, but {file.name} has {len(events)} samples; give a number "
+                f"from 0 to {len(events) - 1}"
+            )
         events = events.subset([index])
     return bin_all(events, trained.dt, encoder["pool"], encoder["binning"])
 
@@ -95,16 +104,18 @@ def _npz(file: Path, channels: int) -> Events:
         ) from error
     try:
         return Events(
-            times=times,
-            units=units,
-            offsets=np.asarray([0, np.size(times)], np.int64),
-            labels=np.zeros(1, np.int64),
-            speakers=np.full(1, -1, np.int64),
-            channels=channels,
-            classes=(),
+            times=times, units=units, channels=channels, classes=(), **_alone(np.size(times))
         )
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def _alone(size: int) -> dict[str, Any]:
+    """Where the only sample of a data set lies, with a class and speaker that do not matter."""
+    offsets = np.asarray([0, size], np.int64)
+    return {
+        "offsets": offsets, "labels": np.zeros(1, np.int64), "speakers": np.full(1, -1, np.int64)
+    }  # fmt: skip
 
 
 def _recording(file: Path, trained: Trained) -> Recordings:
@@ -122,9 +133,7 @@ def _recording(file: Path, trained: Trained) -> Recordings:
         samples = np.pad(samples[:rate], (0, max(0, rate - len(samples))))
     return Recordings(
         samples=samples,
-        offsets=np.asarray([0, len(samples)], np.int64),
-        labels=np.zeros(1, np.int64),
-        speakers=np.full(1, -1, np.int64),
+        **_alone(len(samples)),
         channels=trained.channels,
         classes=tuple(trained.classes),
         dt=trained.dt,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -11,43 +11,60 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 
+from snnsim.continual import ContinualWatcher
 from snnsim.errors import ConfigError
 from snnsim.training import Watcher
 from snnsim_experiments.lock import Held
 
 
-class TerminalWatcher(Watcher):
-    """A line per epoch, and on a terminal a bar over all steps; nothing when quiet."""
+class _Bar:
+    """A bar that is drawn within its context, on a terminal only, and not when quiet."""
 
-    def __init__(
-        self, console: Console, epochs: int, quiet: bool = False, held: Held | None = None
-    ):
-        self.console, self.epochs, self.quiet, self.held = console, epochs, quiet, held
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
+    def __init__(self, console: Console, quiet: bool, *columns: ProgressColumn, **options: Any):
+        self.console, self.quiet = console, quiet
         self.task: Any = None
-        self.steps = 0
+        off = quiet or not console.is_terminal
+        columns = (*columns, TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, disable=off, **options)
 
-    def __enter__(self) -> TerminalWatcher:
+    def __enter__(self) -> Self:
         self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
+
+class _StepsBar(_Bar):
+    """A bar over steps of training, with a line of text at times, for a run in its folder."""
+
+    def __init__(self, console: Console, quiet: bool, held: Held | None):
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None))
+        super().__init__(console, quiet, *columns, MofNCompleteColumn())
+        self.held = held
+
     def writing(self) -> None:
         if self.held is not None:
             self.held.check()
+
+    def line(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(text, highlight=False)
+
+
+class TerminalWatcher(_StepsBar, Watcher):
+    """Show a line per epoch, and on a terminal a bar over all steps; nothing when quiet."""
+
+    def __init__(
+        self, console: Console, epochs: int, quiet: bool = False, held: Held | None = None
+    ):
+        super().__init__(console, quiet, held)
+        self.epochs, self.steps = epochs, 0
 
     def epoch_started(self, epoch: int, steps: int) -> None:
         self.steps = steps
@@ -61,31 +78,41 @@ class TerminalWatcher(Watcher):
         self.bar.update(self.task, completed=done, description=text)
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
-        if not self.quiet:
-            self.console.print(
-                f"epoch {row['epoch'] + 1:>3}/{self.epochs}"
-                f"  loss {row['train_loss']:.3f}  train {row['train_accuracy']:.1%}"
-                f"  validation {row['validation_accuracy']:.1%}"
-                f"  rate {row['firing_rate']:.1%}  {row['seconds']:.1f} s",
-                highlight=False,
-            )
+        self.line(
+            f"epoch {row['epoch'] + 1:>3}/{self.epochs}"
+            f"  loss {row['train_loss']:.3f}  train {row['train_accuracy']:.1%}"
+            f"  validation {row['validation_accuracy']:.1%}"
+            f"  rate {row['firing_rate']:.1%}  {row['seconds']:.1f} s"
+        )
 
 
-class DownloadBar:
-    """A bar over bytes, shown from the first call; ``bar(done, total)`` with total 0 if unknown."""
+class StreamWatcher(_StepsBar, ContinualWatcher):
+    """Show a line per task, and on a terminal a bar over the steps of a task."""
+
+    def __init__(self, console: Console, tasks: int, quiet: bool, held: Held | None):
+        super().__init__(console, quiet, held)
+        self.tasks = tasks
+
+    def task_started(self, task: int, steps: int) -> None:
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        self.task = self.bar.add_task(f"task {task + 1}/{self.tasks}", total=steps)
+
+    def step_done(self, task: int, step: int, loss: float) -> None:
+        title = f"task {task + 1}/{self.tasks} loss {loss:.3f}"
+        self.bar.update(self.task, completed=step, description=title)
+
+    def tested(self, task: int, row: list[float]) -> None:
+        past = "  ".join(f"{100 * a:.1f}" for a in row[: task + 1])
+        self.line(f"task {task + 1:>2}/{self.tasks}  {past} %")
+
+
+class DownloadBar(_Bar):
+    """Show a bar over bytes from the first call on: ``bar(done, total)``, total 0 if unknown."""
 
     def __init__(self, console: Console, quiet: bool = False):
-        columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        off = quiet or not console.is_terminal
-        self.bar = Progress(*columns, console=console, disable=off, transient=True)
-        self.task: Any = None
-
-    def __enter__(self) -> DownloadBar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        columns = (TextColumn("downloading"), BarColumn(), DownloadColumn())
+        super().__init__(console, quiet, *columns, transient=True)
 
     def __call__(self, done: int, total: int) -> None:
         if self.task is None:
@@ -94,7 +121,7 @@ class DownloadBar:
 
 
 class TensorBoardWatcher(Watcher):
-    """Passes everything on and writes each epoch's numbers to TensorBoard."""
+    """Pass everything on to another watcher, and write the numbers of epochs to TensorBoard."""
 
     def __init__(self, inner: Watcher, folder: Path):
         try:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import platform
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,11 +22,12 @@ import torch
 from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.layer import Layer
 from snnsim.saving import load
-from snnsim.training import checkpoint
+from snnsim.training import checkpoint, distributed
 from snnsim_experiments.build import build_network
 from snnsim_experiments.configuration import check_data
 from snnsim_experiments.experiment import SPIKING, Experiment
-from snnsim_experiments.lock import ours_alone
+from snnsim_experiments.lock import Held, claim, ours_alone
+from snnsim_experiments.place import Place
 
 PACKAGES = ("snnsim", "torch", "numpy", "numba", "sympy", "h5py", "safetensors")
 
@@ -43,7 +48,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, such as a summary; a :class:`CheckpointError` for anything else."""
+    """Read a JSON object, such as a summary; :class:`CheckpointError` for anything else."""
     found = read_json(path)
     if not isinstance(found, dict) or not found:
         raise CheckpointError(f"{path} is damaged: it holds no results")
@@ -51,22 +56,22 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _not_a_number(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def unique(name: str) -> str:
-    """``<time>-<name>-<six digits>``: no two runs have the same."""
+    """Return ``<time>-<name>-<six digits>``, which no two runs have in common."""
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return f"{time}-{name}-{secrets.token_hex(3)}"
 
 
 def runs_below(folder: Path) -> list[Path]:
-    """The run folders in a folder, itself included."""
+    """Return the run folders in a folder, itself included."""
     return sorted(path.parent for path in folder.rglob("run.json"))
 
 
 def is_elsewhere(folder: Path, root: str | None) -> bool:
-    """Whether a run's data were in another folder than is named now: then they may be others."""
+    """Return whether a run had its data in another folder than is named now."""
     before = read_object(folder / "run.json").get("root")
     return root is not None and before != str(Path(root).absolute())
 
@@ -75,7 +80,9 @@ def check_same_data(folder: Path, now: dict[str, str]) -> None:
     """Raise :class:`ConfigError` if a run was started with other files than those of now."""
     before = read_object(folder / "run.json").get("data_checksums") or {}
     if not isinstance(before, dict):
-        raise CheckpointError(f"{folder / 'run.json'} is damaged: its checksums are none")
+        raise CheckpointError(
+            f"{folder / 'run.json'} is damaged: its data_checksums are not an object"
+        )
     for name in before.keys() & now.keys():
         if before[name] != now[name]:
             raise ConfigError(
@@ -85,7 +92,7 @@ def check_same_data(folder: Path, now: dict[str, str]) -> None:
 
 
 def device(name: str) -> torch.device:
-    """A device by name that is there."""
+    """Return a device by name; raise :class:`BackendError` if it cannot be used here."""
     if name == "meta":
         raise BackendError("device 'meta' holds no values; use cpu or cuda")
     try:
@@ -96,8 +103,44 @@ def device(name: str) -> torch.device:
         ) from error
 
 
+@contextmanager
+def opened(experiment: Experiment, place: Place) -> Iterator[tuple[Held, torch.device, bool]]:
+    """Hold the folder of a run within this context, if the run may be written to it.
+
+    The folder is that of the place or a new one, and the same for all processes. The context
+    gives the held folder, the device of this process, and whether the folder has a run that now
+    continues to more epochs.
+    """
+    used = distributed.start(device(place.device))
+    try:
+        folder = Path(distributed.agree(str(place.out or default_folder(experiment))))
+        with claim(folder) as held:
+            several = ("seed",) if experiment.method else ()  # which have folders of their own
+            found = prepare(folder, experiment, place.resume, several)
+            longer = found and is_longer(experiment, stored_experiment(folder))
+            if place.resume and not found and distributed.rank() == 0:
+                text = f"there is no run in {folder}; starting one"
+                place.console.print(text, markup=False, highlight=False)
+            distributed.barrier()  # nobody writes before everybody has looked at the folder
+            yield held, used, longer
+    finally:
+        distributed.stop()
+
+
+def plotting() -> ModuleType | None:
+    """Return the module that draws figures, or ``None`` where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    from snnsim import plotting
+
+    return plotting
+
+
 def default_folder(experiment: Experiment) -> Path:
-    """``runs/<data set>/<time>-<network>-seed<seed>-<six digits>``; streams below ``continual``."""
+    """Return ``runs/<data set>/<time>-<network>-seed<seed>-<six digits>`` for a run.
+
+    On a stream it is ``runs/continual/<stream>/<time>-<method>-<six digits>``.
+    """
     source, model = experiment.source, experiment.model
     if experiment.method:
         named = [experiment.method, *([] if model == SPIKING else [model])]
@@ -107,13 +150,19 @@ def default_folder(experiment: Experiment) -> Path:
 
 
 def prepare(folder: Path, experiment: Experiment, resume: bool, but: tuple[str, ...] = ()) -> bool:
-    """Check that a run may be written to ``folder``; whether there is one to go on with.
+    """Check that a run may be written to ``folder``; return whether it has one to continue.
 
     A folder that already holds a run is refused unless ``resume``, and then only its own
     experiment is continued; one on a data set may be given more epochs.
 
     Args:
-        but: what may differ.
+        folder: the run folder.
+        experiment: what is to be run.
+        resume: whether to continue the run that is there.
+        but: the names of what may differ from the run that is there.
+
+    Raises:
+        ConfigError: the folder cannot be written to.
     """
     stored = folder / "run.json"
     if folder.exists() and not folder.is_dir():
@@ -140,20 +189,50 @@ def prepare(folder: Path, experiment: Experiment, resume: bool, but: tuple[str, 
     return True
 
 
+def note_start(
+    folder: Path,
+    experiment: Experiment,
+    place: Place,
+    checksums: dict[str, str],
+    facts: dict[str, Any],
+) -> None:
+    """Write what a run is to ``run.json``, or check that it continues with the same data.
+
+    Call it last of all that can fail, so that what cannot start leaves nothing.
+
+    Args:
+        folder: the run folder.
+        experiment: what is run.
+        place: where it is run.
+        checksums: the checksums of all files that the run reads, by name.
+        facts: further entries of ``run.json``.
+    """
+    for other in place.beside:
+        check_same_data(other, checksums)
+    if (folder / "run.json").exists():
+        check_same_data(folder, checksums)
+        if is_longer(experiment, stored_experiment(folder)):
+            lengthen(folder, experiment)
+        return
+    root = None if place.root is None else str(Path(place.root).absolute())
+    facts = facts | {"data_checksums": checksums, "root": root}
+    write_json(folder / "run.json", describe(experiment, facts))
+
+
 def is_longer(now: Experiment, before: Experiment) -> bool:
-    """Whether a run may go on to more epochs: not one of a stream, whose tasks are over."""
+    """Return whether a run continues to more epochs; on a stream it cannot, its tasks are over."""
     return not now.method and now.recipe.epochs > before.recipe.epochs
 
 
 def lengthen(folder: Path, experiment: Experiment) -> None:
-    """Have a run, finished or not, go on to the epochs of an experiment."""
+    """Let a run, finished or not, continue to the epochs of an experiment."""
     (folder / "summary.json").unlink(missing_ok=True)
     facts = read_object(folder / "run.json")
     write_json(folder / "run.json", facts | {"config": experiment.as_json()})
 
 
 def stored_experiment(folder: Path) -> Experiment:
-    """The experiment of the run in ``folder``."""
+    """Return the experiment of the run in ``folder``."""
     return _experiment(folder, read_json(folder / "run.json"))
 
 
@@ -164,11 +243,11 @@ def _experiment(folder: Path, facts: Any) -> Experiment:
             check_data(found.source, found.data)
         return found
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{folder / 'run.json'} is not that of a run ({error})") from error
+        raise CheckpointError(f"{folder / 'run.json'} does not describe a run ({error})") from error
 
 
 def describe(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]:
-    """The content of ``run.json``."""
+    """Return the content of ``run.json``."""
     return {
         "command": ["snnsim", *sys.argv[1:]],
         "config": experiment.as_json(),
@@ -219,7 +298,7 @@ def _check_facts(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, dict[str, Any]]:
-    """The network of a run with the weights of a checkpoint, its experiment and run.json."""
+    """Load the network of a run with the weights of a checkpoint, its experiment and run.json."""
     facts = read_json(folder / "run.json")
     experiment = _experiment(folder, facts)
     _check_facts(folder, facts)
@@ -227,7 +306,7 @@ def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, d
         net = build_network(experiment, facts["channels"], len(facts["classes"]), facts["dt"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{folder / 'run.json'} has no network that can be built ({error!r})"
+            f"{folder / 'run.json'} describes no network that can be built ({error!r})"
         ) from error
     path = folder / f"{name}.safetensors"
     tensors, _ = checkpoint.load(path)
@@ -237,15 +316,16 @@ def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, d
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network and what its input and output are.
+    """A trained network is kept with what its input and output are.
 
     Attributes:
-        net: in evaluation mode.
-        classes: their names.
-        channels, dt, steps: of the input: values per step, its length in ms, and the number of
-            steps that evaluation pads to.
+        net: the network, in evaluation mode.
+        classes: the names of the classes.
+        channels: the number of values per step of the input.
+        dt: the length of a step in ms.
+        steps: the number of steps that evaluation pads to.
         encoder: how a recording becomes input, see :class:`snnsim.data.About`.
-        readout, mask_padding, batch_size: as of :class:`snnsim.training.Recipe`.
+        readout, mask_padding, batch_size: the values of the :class:`snnsim.training.Recipe`.
         source: the data set it was trained on, for messages.
     """
 
@@ -258,11 +338,11 @@ class Trained:
     readout: str
     mask_padding: bool
     batch_size: int
-    source: str = "data of your own"
+    source: str = "your own data"
 
 
 def load_trained(folder: Path, name: str = "best") -> Trained:
-    """The network of a run, of the command line or of a :class:`snnsim.training.Trainer`."""
+    """Load the network of a run of the command line or of a :class:`snnsim.training.Trainer`."""
     if (folder / "run.json").exists() or not (folder / f"{name}.safetensors").exists():
         return _of_command(folder, name)
     net = load(folder / f"{name}.safetensors")

@@ -1,4 +1,4 @@
-"""Running an experiment, whatever it is on."""
+"""Runs of experiments, whatever they are on."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def run(
     """Run an experiment into the folder of a place, on a data set or a stream.
 
     Args:
-        experiment: as of :func:`snnsim_experiments.resolve`.
-        place: where, and whether to go on with what is there.
-        seeds: of a stream: means over these; ``None``: that of the experiment.
+        experiment: the experiment, as :func:`snnsim_experiments.resolve` makes it.
+        place: where it runs, and whether to continue what is there.
+        seeds: on a stream, the seeds over which means are taken; ``None`` for that of the
+            experiment.
 
     Returns:
         The content of ``summary.json``, and ``out``, the folder.

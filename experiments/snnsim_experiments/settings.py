@@ -27,12 +27,12 @@ Changes = Iterable[Change] | Mapping[str, Any]
 
 
 def listed(changes: Changes) -> list[Change]:
-    """Changes one by one."""
+    """Return changes one by one."""
     return list(changes.items() if isinstance(changes, Mapping) else changes)
 
 
 def name_of(change: Change) -> str:
-    """``section.key`` of a change.
+    """Return the ``section.key`` of a change.
 
     >>> name_of("network.delays=none"), name_of(("training.lr", 0.1))
     ('network.delays', 'training.lr')
@@ -41,7 +41,7 @@ def name_of(change: Change) -> str:
 
 
 def fields(function: Callable[..., Any], keyword_only: bool = True) -> dict[str, tuple[Any, Any]]:
-    """Arguments of a function that a configuration may set: name to (type, default)."""
+    """Return the arguments of a function that a file may set: name to (type, default)."""
     hints = get_type_hints(function)
     kinds: set[Any] = {inspect.Parameter.KEYWORD_ONLY}
     if not keyword_only:
@@ -56,7 +56,17 @@ def fields(function: Callable[..., Any], keyword_only: bool = True) -> dict[str,
 def check_section(
     section: str, known: dict[str, Any], given: dict[str, Any], keep: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """The values of a section, complete and of the right types; ``known`` as of :func:`fields`."""
+    """Return the values of a section, complete and of the right types.
+
+    Args:
+        section: its name.
+        known: what it may have, as :func:`fields` returns it.
+        given: the values that are set.
+        keep: the names in ``known`` that may be set although configurations leave them alone.
+
+    Raises:
+        ConfigError: a key is not known, or a value has the wrong type or cannot be a setting.
+    """
     known = {k: v for k, v in known.items() if k not in _NOT_CONFIGURED or k in keep}
     for key in given:
         if key not in known:
@@ -79,9 +89,11 @@ def _unknown(name: str, key: str, known: Iterable[str]) -> ConfigError:
 
 
 def check_numbers(place: str, value: Any) -> None:
-    """Raise :class:`ConfigError` for what no setting can be: a date, a number without end."""
+    """Raise :class:`ConfigError` for a date, an infinite number, or one that is far too large."""
     if isinstance(value, (date, time)):
-        raise ConfigError(f"{place} is the date or time {value} but must be something else")
+        raise ConfigError(
+            f"{place} is the date or time {value}, which no setting can be; put text in quotes"
+        )
     if isinstance(value, dict):
         for key, each in value.items():
             check_numbers(f"{place}.{key}", each)
@@ -95,7 +107,9 @@ def check_numbers(place: str, value: Any) -> None:
         if place.startswith(("network.", "data.", "method.")):
             most = 1e6 if isinstance(value, int) else MOST
         if abs(value) > most:
-            raise ConfigError(f"{place} is {short(value, 30)} but at most {most:g} makes sense")
+            raise ConfigError(
+                f"{place} is {short(value, 30)} but must be from -{most:g} to {most:g}"
+            )
 
 
 def _readable(section: str, error: pydantic.ValidationError) -> str:
@@ -108,7 +122,7 @@ def _readable(section: str, error: pydantic.ValidationError) -> str:
 
 @contextmanager
 def given_by(config: str | None, changes: Changes) -> Iterator[None]:
-    """Within this context an error of settings says where they were given."""
+    """Let errors of settings within this context say where they were given."""
     try:
         yield
     except ConfigError as error:
@@ -121,7 +135,7 @@ def given_by(config: str | None, changes: Changes) -> Iterator[None]:
 
 
 def given_file(config: str, folder: Path | None = None) -> Path:
-    """A configuration by its path, or by the name of one in ``folder``.
+    """Find a configuration by its path, or by the name of one in ``folder``.
 
     Raises:
         ConfigError: there is none.
@@ -141,7 +155,7 @@ def given_file(config: str, folder: Path | None = None) -> Path:
 
 
 def read_toml(path: Path, sections: Sequence[str]) -> Sections:
-    """A configuration file; only the given sections may be in it."""
+    """Read a configuration file, in which only the given sections may be."""
     try:
         content = parse_toml(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # not UTF-8 as well
@@ -160,7 +174,11 @@ def read_toml(path: Path, sections: Sequence[str]) -> Sections:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """A TOML document; ``ValueError`` says what is wrong, also of one made to be slow or deep."""
+    """Parse a TOML document.
+
+    Raises:
+        ValueError: it is not valid, or made to be slow to parse or deeply nested.
+    """
     if len(text) > MOST_TEXT or any(len(line) > MOST_LINE for line in text.splitlines()):
         raise ValueError(f"a file has at most {MOST_TEXT} characters, {MOST_LINE} in a line")
     try:
@@ -176,7 +194,7 @@ def _listed(sections: Sequence[str]) -> str:
 
 
 def parse_changes(changes: Changes, sections: Sequence[str]) -> Sections:
-    """Values from ``section.key=value`` strings, or from a mapping with such names."""
+    """Return the values of ``section.key=value`` strings, or of a mapping with such names."""
     parsed: Sections = {}
     for change in listed(changes):
         section, dot, key = name_of(change).partition(".")

@@ -1,4 +1,4 @@
-"""The configurations that come along."""
+"""The configurations that are included."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ HERE = Path(__file__).parent
 
 
 def folder_of(dataset: str) -> Path:
-    """Folder of a data set's configurations."""
+    """Return the folder of the configurations of a data set."""
     return HERE / dataset.replace("-", "_")
 
 
 def config_names(source: str, stream: bool = False) -> list[str]:
-    """Names of the configurations that come with a data set, or with streams."""
+    """Return the names of the configurations of a data set, or of streams."""
     folder = HERE / "continual" if stream else folder_of(source)
     return sorted(path.stem for path in folder.glob("*.toml"))

@@ -16,10 +16,15 @@ RESULTS = ("test_accuracy", "acc")
 
 
 def similar(run: Path, among: Path, count: int = 5) -> list[dict[str, Any]]:
-    """The runs below ``among`` whose configurations are nearest to that of ``run``.
+    """Find the runs below ``among`` whose configurations are nearest to that of ``run``.
 
     The likeness is the mean over all settings of either: 1 where they are the same, 0 where they
-    are not; numbers are as like as the smaller is to the larger of them.
+    are not; that of two numbers is the smaller divided by the larger.
+
+    Args:
+        run: a run folder.
+        among: a folder with other runs below it.
+        count: the largest number of runs to return.
 
     Returns:
         For each its ``run``, ``likeness`` (1: the same), ``result`` in percent (``None`` while
@@ -51,7 +56,7 @@ def similar(run: Path, among: Path, count: int = 5) -> list[dict[str, Any]]:
 
 
 def likeness(a: dict[str, Any], b: dict[str, Any]) -> float:
-    """How like two configurations are, from 0 to 1: the mean over the settings of either.
+    """Return how like two configurations are, from 0 to 1: the mean over the settings of either.
 
     >>> likeness({"lr": 0.1, "delays": "none"}, {"lr": 0.05, "delays": "none"})
     0.75
@@ -75,10 +80,8 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not (folder / "run.json").exists() and best.exists():
         _, values = checkpoint.load(best)
         return flat({key: values.get(key) for key in ("recipe", "network", "seed")})
-    try:
-        found: dict[str, Any] = read_json(folder / "run.json")["config"]
-    except (KeyError, TypeError):
-        raise CheckpointError(f"{folder / 'run.json'} has no configuration") from None
+    facts = read_json(folder / "run.json")
+    found = facts.get("config") if isinstance(facts, dict) else None
     if not isinstance(found, dict):
         raise CheckpointError(f"{folder / 'run.json'} has no configuration")
     try:  # so that runs of earlier versions can be compared with those of now
@@ -103,7 +106,7 @@ def _result(folder: Path) -> float | None:
 
 
 def flat(record: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested mapping with dotted names.
+    """Return a nested mapping with dotted names.
 
     >>> flat({"network": {"hidden": [3], "delays": "none"}, "seed": 1})
     {'network.hidden': [3], 'network.delays': 'none', 'seed': 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from snnsim_datasets.tools.audio import Recordings
-from torch import Tensor, nn
+from torch import nn
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
@@ -25,9 +25,9 @@ from snnsim.training import (
     evaluate,
 )
 from snnsim_experiments import run_folder
-from snnsim_experiments.build import Facts, build_network, load_split
+from snnsim_experiments.build import Facts, build_network, load_split, some_of
 from snnsim_experiments.experiment import Experiment
-from snnsim_experiments.lock import Held, claim
+from snnsim_experiments.lock import Held
 from snnsim_experiments.place import HERE, Place
 from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
@@ -41,55 +41,48 @@ NUMBERS = (  # of a summary
 def train(experiment: Experiment, place: Place = HERE) -> dict[str, Any]:
     """Run an experiment on a data set into the folder of a place.
 
+    Args:
+        experiment: one without a method, as :func:`snnsim_experiments.resolve` makes it.
+        place: where it runs.
+
     Returns:
-        The content of ``summary.json``, and ``out``, the folder.
+        The content of ``summary.json`` (accuracies as fractions), and ``out``, the folder.
     """
-    device = distributed.start(run_folder.device(place.device))
-    try:
-        folder = place.out or run_folder.default_folder(experiment)
-        out = Path(distributed.agree(str(folder)))
-        with claim(out) as held:
-            return _claimed(experiment, place, held, device)
-    finally:
-        distributed.stop()
-
-
-def _claimed(
-    experiment: Experiment, place: Place, held: Held, device: torch.device
-) -> dict[str, Any]:
-    out, console = held.folder, place.console
-    found = run_folder.prepare(out, experiment, place.resume)
-    first = distributed.rank() == 0
-    if place.resume and not found and first:
-        console.print(f"there is no run in {out}; starting one", markup=False, highlight=False)
-    done = out / "summary.json"
-    longer = found and run_folder.is_longer(experiment, run_folder.stored_experiment(out))
-    distributed.barrier()  # nobody writes before everybody has looked at the folder
-    if done.exists() and not longer:
-        summary = read_summary(done)
-        if run_folder.is_elsewhere(out, place.root):
-            run_folder.check_same_data(out, checksums_of(experiment, place.root))
-        console.print(f"{out} is already complete", markup=False, highlight=False, soft_wrap=True)
-    else:
-        summary = _train(experiment, place, held, device)
-    return {"out": str(out), **summary} if first else {}
+    with run_folder.opened(experiment, place) as (held, device, longer):
+        out = held.folder
+        if (out / "summary.json").exists() and not longer:
+            summary = read_summary(out / "summary.json")
+            if run_folder.is_elsewhere(out, place.root):
+                run_folder.check_same_data(out, checksums_of(experiment, place.root))
+            text = f"{out} is already complete"
+            place.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            summary = _train(experiment, place, held, device)
+        return {"out": str(out), **summary} if distributed.rank() == 0 else {}
 
 
 def checksums_of(config: Experiment, root: str | None) -> dict[str, str]:
-    """Of all files that a run reads."""
-    parts = (load_split(config, split, root) for split in SPLITS)
+    """Return the checksums of all files that a run reads."""
+    return _checksums(load_split(config, split, root) for split in SPLITS)
+
+
+def _checksums(parts: Iterable[Any]) -> dict[str, str]:
     return {name: total for part in parts for name, total in part.checksums.items()}
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """The summary of a finished run; a :class:`CheckpointError` if it is not one."""
+    """Read the summary of a finished run.
+
+    Raises:
+        CheckpointError: it is not one.
+    """
     found = run_folder.read_object(path)
     for name in NUMBERS:
         value: Any = found.get(name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (name.endswith("accuracy") and not 0 <= value <= 1):
             raise CheckpointError(
-                f"{path} is damaged: its {name} is {value!r}; delete it and --resume makes it anew"
+                f"{path} is damaged: its {name} is {value!r}; delete it and run again with --resume"
             )
     return found
 
@@ -100,10 +93,9 @@ def _train(
     first = distributed.rank() == 0
     quiet = place.quiet or not first
     parts = _load(experiment, place, quiet)
-    net = build_network(experiment, *_facts_of(parts[0])).to(device)
+    net = build_network(experiment, *Facts.of(parts[0])).to(device)
     if isinstance(net, RateNetwork):
-        some = range(0, len(parts[0]), max(len(parts[0]) // 256, 1))  # of all classes
-        net.prepare(parts[0].batch(some).x.to(device))
+        net.prepare(some_of(parts[0]).to(device))
     initial = checkpoint.prefixed("net", {k: v.clone() for k, v in net.state_dict().items()})
     terminal = TerminalWatcher(place.console, experiment.recipe.epochs, quiet, held)
     logged = place.tensorboard and first
@@ -113,7 +105,10 @@ def _train(
         watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
     )  # fmt: skip
     if first:
-        _note_start(experiment, place, held.folder, net, initial, parts)
+        if not (held.folder / "run.json").exists():
+            checkpoint.save(held.folder / "initial.safetensors", initial, {})
+        facts = facts_for_later(parts[0]) | {"delay_rungs": _rungs(net, experiment, parts[0])}
+        run_folder.note_start(held.folder, experiment, place, _checksums(parts), facts)
     distributed.barrier()
     if place.resume and trainer.resume() and not quiet:
         place.console.print(f"continuing at epoch {trainer.position.epoch + 1}")
@@ -130,7 +125,7 @@ def _train(
 
 
 def _load(experiment: Experiment, place: Place, quiet: bool) -> list[Any]:
-    """The three parts of the data; one process downloads and converts, the others find it done."""
+    """The three parts of the data; one process downloads and converts them before the others."""
     first = distributed.rank() == 0
     if not first:
         distributed.barrier()
@@ -139,32 +134,6 @@ def _load(experiment: Experiment, place: Place, quiet: bool) -> list[Any]:
     if first:
         distributed.barrier()
     return parts
-
-
-def _note_start(
-    experiment: Experiment,
-    place: Place,
-    out: Path,
-    net: nn.Module,
-    initial: dict[str, Tensor],
-    parts: list[Any],
-) -> None:
-    """Write what a run is, last of all that can fail, so that what cannot start leaves nothing."""
-    sums = {name: total for part in parts for name, total in part.checksums.items()}
-    for other in place.beside:
-        run_folder.check_same_data(other, sums)
-    if (out / "run.json").exists():
-        run_folder.check_same_data(out, sums)
-        if run_folder.is_longer(experiment, run_folder.stored_experiment(out)):
-            run_folder.lengthen(out, experiment)
-        return
-    checkpoint.save(out / "initial.safetensors", initial, {})
-    facts = facts_for_later(parts[0]) | {
-        "delay_rungs": _rungs(net, experiment, parts[0]),
-        "data_checksums": sums,
-        "root": None if place.root is None else str(Path(place.root).absolute()),
-    }
-    run_folder.write_json(out / "run.json", run_folder.describe(experiment, facts))
 
 
 def _tested(experiment: Experiment, trainer: Trainer, test_set: Any) -> dict[str, Any]:
@@ -198,7 +167,7 @@ def _rungs(net: nn.Module, experiment: Experiment, data: Any) -> list[str]:
 
 
 def facts_for_later(data: Any) -> dict[str, Any]:
-    """What a later evaluation or prediction has to know of the training data."""
+    """Return what a later evaluation or prediction has to know of the training data."""
     audio = asdict(data.front_end) if isinstance(data, Recordings) else None
     return {
         "audio": audio,
@@ -206,52 +175,38 @@ def facts_for_later(data: Any) -> dict[str, Any]:
         "classes": list(data.classes),
         "dt": data.dt,
         "steps": int(np.max(data.lengths)),
-        "data_checksums": data.checksums,
     }
 
 
 def score(net, config: Experiment, data: Any, steps: int) -> Scores:
-    """Evaluate by the rules of a configuration's recipe."""
-    recipe = config.recipe
-    return evaluate(
-        net, data,
-        readout=recipe.readout, mask_padding=recipe.mask_padding,
-        batch_size=recipe.batch_size, steps=steps, check_finite=recipe.check_finite,
-    )  # fmt: skip
+    """Evaluate a network on data by the rules of the recipe of an experiment."""
+    return evaluate(net, data, **_rules(config), steps=steps)
 
 
 def score_over_time(
     net, config: Experiment, data: Any, steps: int, every: int, plot: Path
 ) -> dict[str, float]:
-    """Accuracy by the time seen, ``{"100": 0.3, ...}`` in ms; also drawn to a file."""
-    recipe = config.recipe
-    found = accuracy_over_time(
-        net, data, every=every,
-        readout=recipe.readout, mask_padding=recipe.mask_padding,
-        batch_size=recipe.batch_size, steps=steps, check_finite=recipe.check_finite,
-    )  # fmt: skip
+    """Return the accuracy by the time seen, ``{"100": 0.3, ...}`` in ms, and draw it to a file."""
+    found = accuracy_over_time(net, data, every=every, **_rules(config), steps=steps)
     ms = [step * data.dt for step in found.steps]
-    if importlib.util.find_spec("matplotlib") is not None:
-        from snnsim import plotting
-
+    if plotting := run_folder.plotting():
         plotting.save(plotting.accuracy_over_time(ms, found.accuracy), plot)
-    return {f"{time:g}": share for time, share in zip(ms, found.accuracy, strict=True)}
+    return {f"{time:g}": accuracy for time, accuracy in zip(ms, found.accuracy, strict=True)}
 
 
-def _facts_of(data: Any) -> Facts:
-    return Facts(data.channels, len(data.classes), data.dt)
+def _rules(config: Experiment) -> dict[str, Any]:
+    names = ("readout", "mask_padding", "batch_size", "check_finite")
+    return {name: getattr(config.recipe, name) for name in names}
 
 
 def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
-    net = trainer.net
-    if importlib.util.find_spec("matplotlib") is None:
+    net, plotting = trainer.net, run_folder.plotting()
+    if plotting is None:
         if not place.quiet:
             place.console.print(
                 "no plots: matplotlib is missing (pip install 'snnsim[viz]')", markup=False
             )
         return
-    from snnsim import plotting
-
     folder = out / "plots"
     plotting.save(plotting.curves(trainer.rows), folder / "curves.png")
     batch = data.batch([0])

@@ -84,9 +84,9 @@ COMPARE = ["compare", "--stream", "spoken-digits", "-q", *SMALL]
 def test_mistakes_stop_a_comparison_before_it_writes(tmp_path):
     out = tmp_path / "c"
     for options, words in (
-        (["--methods", "ewc", "--seeds", "0,0"], "different numbers"),
-        (["--methods", "ewc,ewc"], "different names"),
-        (["--methods", "ewc,"], "different names"),
+        (["--methods", "ewc", "--seeds", "0,0"], "different values"),
+        (["--methods", "ewc,ewc"], "different values"),
+        (["--methods", "ewc,"], "different values"),
         (["--methods", "ewc", "--set", "network.hidden=[0]"], "layer's size is 0"),
         (["--methods", "ewc", "--root", tmp_path / "none"], "no root"),
     ):
@@ -335,7 +335,7 @@ def test_a_curriculum_goes_on_when_a_task_is_learnt(tmp_path):
 
 
 def test_a_split_of_its_own_is_chosen_by_name(folder):
-    with pytest.raises(ConfigError, match="one split only"):
+    with pytest.raises(ConfigError, match="has only one split"):
         build("split-mnist", str(folder), protocol="speaker")
     with pytest.raises(ConfigError, match="protocol"):
         build("split-gsc", str(folder), protocol="speakers")
@@ -427,7 +427,7 @@ def test_a_comparison_does_not_mix_seeds(tmp_path):
     assert snnsim(*both, "fine-tuning,owm").exit_code == 0
     mixed = snnsim(*both, "fine-tuning", "--seeds", "0,1", "--resume")
     assert isinstance(mixed.exception, ConfigError)
-    assert f"owm in {out} was run with another seeds, [0] and not [0, 1]" in str(mixed.exception)
+    assert f"owm in {out} was run with seeds=[0] and not [0, 1]" in str(mixed.exception)
     assert snnsim(*both, "fine-tuning,owm", "--seeds", "0,1", "--resume").exit_code == 0
 
 

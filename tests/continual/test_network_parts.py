@@ -319,8 +319,8 @@ def test_sequences_are_not_repeated_even_if_some_have_one_step():
     ("options", "said"),
     [
         ({"connections": "dens"}, "connections"),
-        ({"learning": "dsr", "connections": "axonal"}, "'dsr' knows rates only"),
-        ({"learning": "dsr", "connections": "recurrent"}, "'dsr' knows rates only"),
+        ({"learning": "dsr", "connections": "axonal"}, "'dsr' works with rates only"),
+        ({"learning": "dsr", "connections": "recurrent"}, "'dsr' works with rates only"),
         ({"hidden": [4, 0]}, "a layer's size is 0"),
         ({"convolutions": [0]}, "a layer's size is 0"),
         ({"residual": [4, -1]}, "a layer's size is -1"),

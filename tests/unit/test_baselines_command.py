@@ -79,11 +79,11 @@ def test_a_comparison_has_a_row_for_each_network_and_goes_on_where_it_stopped(sn
     code, _, err = snnsim(*command, "--models", "gru")
     assert code == 1 and "--resume" in err
     code, _, err = snnsim(*command, "--models", "gru", "--resume", "--budget", "5k")
-    assert code == 1 and "another budget" in err
+    assert code == 1 and "run with budget=" in err
     code, _, err = snnsim(*command, "--models", "gru", "--resume", "--set", "encoder.norm=log1p")
-    assert code == 1 and "another encoder" in err
+    assert code == 1 and "run with encoder=" in err
     code, _, err = snnsim(*command, "--models", "gru", "--resume", "--seeds", "1")
-    assert code == 1 and "another seeds" in err
+    assert code == 1 and "run with seeds=" in err
     assert len(json.loads((tmp_path / "comparison.json").read_text())) == 4
     assert (tmp_path / "elman" / "seed0" / "summary.json").stat().st_mtime_ns == before
 
@@ -109,7 +109,7 @@ def test_decibels_are_normalised_and_counts_are_not():
         (("compare", "--models", "gru,lstmm", "--data", "spoken-digits"), "'lstm'"),
         (("compare", "--models", ",", "--data", "spoken-digits"), "different names"),
         (("compare", "--models", "gru,gru", "--data", "spoken-digits"), "different names"),
-        (("compare", "--rates", "1,1", "--data", "spoken-digits"), "different factors"),
+        (("compare", "--rates", "1,1", "--data", "spoken-digits"), "different values"),
         (("compare", "--data", "spoken-digits", "--resume"), "--out"),
         (("train", "--model", "gru", "--data", "spoken-digits", "--resume"), "--out"),
         (("train", "--model", "gru", "--stream", "spoken-digits", "--resume"), "--out"),
@@ -203,7 +203,7 @@ def test_a_comparison_refuses_data_or_training_for_one_model_alone(snnsim, tmp_p
     ):
         file.write_text(text)
         code, _, err = snnsim(*command, "--config", file, "--out", tmp_path / "out")
-        assert code == 1 and "is the same for all" in " ".join(err.split())
+        assert code == 1 and "must be the same for all" in " ".join(err.split())
     code, _, err = snnsim(*command, "--config", tmp_path / "absent.toml", "--out", tmp_path / "out")
     assert code == 1 and "no configuration file" in " ".join(err.split())
     file.write_text("[training-elman]\nlr = 0.01\n")  # learning rates may differ
@@ -218,7 +218,7 @@ def test_a_finished_row_is_not_lost_to_a_refusal(snnsim, tmp_path):
     code, _, err = snnsim(*command, "--out", tmp_path, "--resume", "--set", "options.order=3")
     assert code == 1 and "options.order" in err
     code, _, err = snnsim(*command, "--out", tmp_path, "--resume", "--set", "network.depth=1")
-    assert code == 1 and "another network" in err
+    assert code == 1 and "run with network=" in err
     assert (tmp_path / "comparison.json").read_text() == before
 
 

@@ -74,7 +74,7 @@ def test_networks_on_a_stream_have_rows_of_one_budget_and_learning_rates_of_thei
     assert found == {name: row.get("test") for name, row in rows.items()}
     assert stored.stat().st_mtime_ns == before
     code, _, err = snnsim(*command, "--models", "aaren", "--resume")
-    assert code == 1 and "another rates" in err
+    assert code == 1 and "run with rates=" in err
 
 
 @pytest.mark.parametrize("by", ["parameters", "state", "operations"])

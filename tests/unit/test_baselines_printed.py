@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from snnsim_experiments import comparison, runs
+from snnsim_experiments import comparison, options, runs
 from snnsim_experiments.baselines import checks, cli
 from snnsim_experiments.baselines.checks.outcome import Outcome
 from snnsim_experiments.budget import Budget, fit, with_width
@@ -30,7 +30,7 @@ ROW = {
 
 def printed(monkeypatch, show, *arguments):
     console = Console(file=io.StringIO(), width=200)
-    monkeypatch.setattr(cli, "output", console)
+    monkeypatch.setattr(options, "output", console)
     show(*arguments)
     return [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]
 

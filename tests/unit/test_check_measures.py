@@ -89,7 +89,7 @@ def test_accuracy_is_that_of_the_trained_network_in_percent(monkeypatch):
     monkeypatch.setattr(outcome, "Trainer", Noting)
     monkeypatch.setattr(outcome, "evaluate", evaluate)
     data, test = (parity_of_two(samples, seed) for samples, seed in ((40, 1), (24, 2)))
-    found, net = outcome.accuracy("fsmn", data, test, epochs=2, seed=6, order=3)
+    found, net = outcome.accuracy("fsmn", data, test, epochs=2, seed=6, options={"order": 3})
     assert found == 37.5
     assert made["net"] is net is asked[0][0] and net.layers[0].n_out == 32 and len(net.layers) == 1
     assert made["train"] is data and made["test"] is test is asked[0][1] and made["seed"] == 6

@@ -98,7 +98,7 @@ def test_counting_is_met_by_a_gru_on_longer_sequences(monkeypatch, change, passe
         chunk = train[1]["chunk"]
         assert train == (2000, {"chunk": chunk, "seed": 6})
         assert test == (500, {"chunk": chunk, "seed": 7})
-        assert options == {"epochs": 25, "seed": 2, "width": 32, "readout": "last"}, model
+        assert options == {"epochs": 25, "seed": 2}, model
     lengths = {"shortest": 30, "longest": 40, "seed": 8}
     assert [data for data, _ in scored] == [(500, {"chunk": c} | lengths) for c in (1, 2, 4)
                                             for _ in range(3)]  # fmt: skip
@@ -111,15 +111,16 @@ def test_counting_is_met_by_a_gru_on_longer_sequences(monkeypatch, change, passe
 )
 def test_taps_tell_the_order_and_single_steps_do_not(monkeypatch, fsmn_, blind, passed):
     monkeypatch.setattr(fsmn, "pulses", lambda *a: a)
-    asked = noting(monkeypatch, fsmn, lambda m, d, o: {9: fsmn_, 1: blind}[o["order"]])
+    asked = noting(monkeypatch, fsmn, lambda m, d, o: {9: fsmn_, 1: blind}[o["options"]["order"]])
     found = fsmn.run(seed=4)
     assert found.passed is passed
     assert found.figures == {"fsmn": fsmn_}
     assert found.control == {"the same without taps": blind}
     for model, train, test, options in asked:
         assert (model, train, test) == ("fsmn", (1000, 8), (500, 9))
-        assert options | {"order": 0} == {
-            "order": 0, "layers": 2, "epochs": 20, "readout": "mean", "seed": 4,
+        order = options["options"]["order"]
+        assert options == {
+            "options": {"order": order, "layers": 2}, "epochs": 20, "readout": "mean", "seed": 4,
         }  # fmt: skip
 
 
@@ -149,8 +150,8 @@ def test_the_direction_of_a_bar_is_told_at_other_places(
     assert found.control == {"lrcn on one frame": frame}
     same = {"epochs": 15, "seed": 2}
     expected = [("lrcn", 8, {"pool": 0, "frames": 2}), ("lstm", 8, {}), ("lrcn", 1, {"pool": 2})]
-    for (model, train, test, options), (name, steps, extra) in zip(asked, expected, strict=True):
-        assert (model, options) == (name, same | extra)
+    for (model, train, test, options), (name, steps, own) in zip(asked, expected, strict=True):
+        assert (model, options) == (name, same | {"options": own})
         places = {"first": (0.0, 0.5), "steps": steps}
         assert train == (1000, places | {"seed": 6}) and test == (500, places | {"seed": 7})
 

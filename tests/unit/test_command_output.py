@@ -145,7 +145,8 @@ def test_evaluate_of_another_data_set_is_told_its_command(snnsim, small):
     answer = snnsim("shd", "evaluate", small)
     assert_one_error(answer)
     assert answer.err.strip() == (
-        f"error: ConfigError: {small} is a run on spoken-digits: snnsim spoken-digits evaluate"
+        f"error: ConfigError: {small} is a run on spoken-digits; evaluate it with: "
+        "snnsim spoken-digits evaluate"
     )
 
 

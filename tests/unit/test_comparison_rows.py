@@ -157,11 +157,11 @@ def test_going_on_without_rows_says_so_even_if_quiet(tmp_path):
 @pytest.mark.parametrize(
     ("change", "names", "said"),
     [
-        ({"budget": 6.0}, ["a"], r"a in .* was run with another budget, 5000.0 and not 6.0"),
-        ({"by": "parameters"}, ["b"], "another by, state and not parameters"),
-        ({"seeds": [0]}, ["b"], r"another seeds, \[0, 1\] and not \[0\]"),
-        ({"seeds": [0], "rates": [2.0]}, ["a"], "another seeds"),
-        ({"new": 1}, ["a"], "another new, None and not 1"),
+        ({"budget": 6.0}, ["a"], r"a in .* was run with budget=5000.0 and not 6.0"),
+        ({"by": "parameters"}, ["b"], "run with by=state and not parameters"),
+        ({"seeds": [0]}, ["b"], r"run with seeds=\[0, 1\] and not \[0\]"),
+        ({"seeds": [0], "rates": [2.0]}, ["a"], "run with seeds="),
+        ({"new": 1}, ["a"], "run with new=None and not 1"),
         ({"seeds": [0]}, ["a"], None),  # all rows there are will have the new seeds
     ],
 )
@@ -178,7 +178,7 @@ def test_rows_of_other_settings_are_not_put_side_by_side(tmp_path, change, names
 
 def test_a_comparison_that_is_there_is_gone_on_with_only_if_asked(tmp_path):
     rows_of(["a"], tmp_path)
-    with pytest.raises(ConfigError, match="already holds a comparison; go on with --resume"):
+    with pytest.raises(ConfigError, match="already holds a comparison; continue it with --resume"):
         rows_of(["b"], tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_a_second_run_is_refused_and_the_first_one_is_left_alone(snnsim, busy, k
     before = contents(folder)
     for command in other_writers(kind):
         answer = snnsim(*WRITERS[command], "--out", folder, *(["--resume"] if resume else []))
-        assert_one_error(answer, str(folder), "another run", "using it")
+        assert_one_error(answer, str(folder), "in use by another run")
     assert contents(folder) == before
 
 

@@ -64,7 +64,7 @@ def test_json_that_is_not_there_or_not_right_is_said_so(tmp_path):
     path.parent.unlink()
     path.parent.mkdir()
     path.write_text('{"a": -Infinity}')
-    assert refusal(CheckpointError, read, path) == f"{path} is damaged: -Infinity is no number"
+    assert refusal(CheckpointError, read, path) == f"{path} is damaged: -Infinity is not a number"
     for empty in ("{}", "[]", "[1]", "3", "null", '"a"'):
         path.write_text(empty)
         text = refusal(CheckpointError, run_folder.read_object, path)
@@ -200,10 +200,10 @@ def test_a_held_folder_is_refused_until_it_is_let_go(tmp_path):
     for _ in range(2):
         with claim(tmp_path / "run"):
             text = refusal(ConfigError, lambda: claim(tmp_path / "run").__enter__())
-            assert "is taken: another run is using it" in text
+            assert "is in use by another run" in text
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     text = refusal(ConfigError, lambda: claim(tmp_path / "link" / "run").__enter__())
-    assert f"{tmp_path / 'link'} is a link to nothing; choose another --out" in text
+    assert f"{tmp_path / 'link'} is a broken link; choose another --out" in text
     (tmp_path / "file").write_text("")
     for name, reason in (("file", "is a file"), ("file/below", "lies below a file")):
         text = refusal(ConfigError, lambda n=name: claim(tmp_path / n).__enter__())
@@ -235,7 +235,7 @@ def test_data_are_the_same_if_the_files_of_both_are(tmp_path):
         run_folder.check_same_data(described(tmp_path / "run", data_checksums=nothing), {"a": "1"})
     run = described(tmp_path / "run", data_checksums=["a"])
     text = refusal(CheckpointError, run_folder.check_same_data, run, {"a": "1"})
-    assert text == f"{run / 'run.json'} is damaged: its checksums are none"
+    assert text == f"{run / 'run.json'} is damaged: its data_checksums are not an object"
 
 
 # --- where a run may be written -----------------------------------------------------------------
@@ -372,7 +372,7 @@ def test_a_network_is_read_back_with_the_weights_that_are_asked_for(tmp_path):
 def test_a_network_that_cannot_be_built_is_said_to_be_of_its_file(tmp_path):
     described(tmp_path, replace(CONFIG, network={"hidden": [4], "delays": "nun"}))
     text = refusal(CheckpointError, run_folder.load_network, tmp_path)
-    assert text.startswith(f"{tmp_path / 'run.json'} has no network that can be built (")
+    assert text.startswith(f"{tmp_path / 'run.json'} describes no network that can be built (")
 
 
 def test_a_stored_configuration_is_checked_as_one_that_is_given(tmp_path):
@@ -385,7 +385,7 @@ def test_a_stored_configuration_is_checked_as_one_that_is_given(tmp_path):
         facts["config"] |= wrong
         run_folder.write_json(tmp_path / "run.json", facts)
         text = refusal(CheckpointError, run_folder.stored_experiment, tmp_path)
-        assert text.startswith(f"{tmp_path / 'run.json'} is not that of a run ("), wrong
+        assert text.startswith(f"{tmp_path / 'run.json'} does not describe a run ("), wrong
 
 
 # --- devices ------------------------------------------------------------------------------------

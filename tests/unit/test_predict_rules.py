@@ -120,7 +120,7 @@ def test_one_sample_of_a_file_is_that_of_its_number():
         assert torch.equal(found.batch([0]).x, expected.batch([index]).x)
     for index in (-1, 120):
         assert refusal(ConfigError, made, TEST_FILE, index, DIGITS, SPIKES) == (
-            f"--index {index} but {TEST_FILE.name} has 120 samples"
+            f"--index is {index}, but {TEST_FILE.name} has 120 samples; give a number from 0 to 119"
         )
 
 
@@ -135,7 +135,7 @@ def test_spikes_in_arrays_have_their_times_first_and_their_units_second(tmp_path
     x = found.batch([0]).x[:, 0]
     assert [(int(t), int(n)) for t, n in torch.nonzero(x)] == [(0, 0), (1, 13), (3, 1)]
     text = refusal(ConfigError, made, tmp_path / name, 1, DIGITS, SPIKES)
-    assert text.endswith("has 1 samples")
+    assert text.endswith("has 1 samples; give a number from 0 to 0")
 
 
 def test_arrays_that_are_no_spikes_are_said_to_be_which(tmp_path):
@@ -159,7 +159,8 @@ def test_a_file_of_no_known_kind_is_told_the_kinds(tmp_path):
     path.rmdir()
     path.write_text("")
     assert refusal(ConfigError, made, path, None, DIGITS, SPIKES) == (
-        f"notes.txt: expected one of .h5, .gz, .zip, .npz, {', '.join(AUDIO)}"
+        "notes.txt is not a spike file or recording: its name must end in one of .h5, .gz, .zip, "
+        f".npz, {', '.join(AUDIO)}"
     )
 
 
@@ -168,7 +169,10 @@ def test_a_network_of_other_data_is_not_asked_about_spikes(tmp_path, name):
     facts = SOUND if name == "fsdd" else SPIKES
     np.savez(tmp_path / "a.npz", times=np.zeros(1), units=np.zeros(1, int))
     text = refusal(ConfigError, made, tmp_path / "a.npz", None, resolve(name), facts)
-    assert text == f"this network was trained on {name}, not on cochlea spikes"
+    assert text == (
+        f"this network was trained on {name}, not on cochlea spikes; "
+        "give a file like its training data"
+    )
 
 
 # --- recordings ---------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ def test_a_summary_with_a_wrong_number_is_damaged(tmp_path, changed):
             read_summary(path)
         assert str(caught.value) == (
             f"{path} is damaged: its {name} is {content.get(name)!r}; "
-            "delete it and --resume makes it anew"
+            "delete it and run again with --resume"
         )
 
 

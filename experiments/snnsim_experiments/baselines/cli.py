@@ -1,37 +1,16 @@
 """``snnsim baselines list | info | train | compare | check``."""
 
 import inspect
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from snnsim.errors import ConfigError
-from snnsim_experiments.options import (
-    Device,
-    Epochs,
-    Json,
-    Quiet,
-    Resume,
-    Root,
-    Run,
-    Runs,
-    Seed,
-    Seeds,
-    Set,
-    check_resume,
-    first_line,
-    messages,
-    output,
-    print_summary,
-    print_values,
-    run_folder_of,
-)
+from snnsim_experiments import options
+from snnsim_experiments.continual.cli import print_run as print_run_on_stream
 
 app = typer.Typer(
     help="Rate-coded baselines: the other sequence models, on the same spikes.\n\n"
@@ -42,25 +21,29 @@ app = typer.Typer(
 Model = Annotated[str, typer.Option(help="Model; see: snnsim baselines list.")]
 Data = Annotated[str | None, typer.Option(help="Data set; see: snnsim --help.")]
 Stream = Annotated[
-    str | None, typer.Option(help="Stream of tasks instead; see: snnsim continual list.")
+    str | None,
+    typer.Option(help="Stream of tasks, in place of --data; see: snnsim continual list."),
 ]
 Method = Annotated[
-    str | None, typer.Option(help="Of continual learning, on a stream; fine-tuning unless given.")
+    str | None,
+    typer.Option(help="Method of continual learning, with --stream; fine-tuning unless given."),
 ]
 Budget = Annotated[str, typer.Option(help="Largest size, such as 50k or 1M.")]
 By = Annotated[str, typer.Option(help="What the budget counts: parameters, state or operations.")]
-ConfigFile = Annotated[str | None, typer.Option("--config", help="TOML file of differences.")]
+ConfigFile = Annotated[
+    str | None, typer.Option("--config", help="TOML file of what differs from the defaults.")
+]
 
 
 @app.command(name="list")
-def list_command(as_json: Json = False) -> None:
-    """All models: what they are, whether they are causal and stream, and their source."""
+def list_command(as_json: options.Json = False) -> None:
+    """List all models: what they are, whether they are causal and can stream, and their source."""
     from snnsim.baselines import get, names
 
     rows: list[dict[str, Any]] = [
         {
             "name": name,
-            "about": first_line(get(name)),
+            "about": options.first_line(get(name)),
             "causal": get(name).causal,
             "streaming": get(name).streaming,
             "source": get(name).source,
@@ -68,15 +51,17 @@ def list_command(as_json: Json = False) -> None:
         }
         for name in names()
     ]
-    if as_json:
-        print(json.dumps(rows))  # noqa: T201
-        return
-    table = Table("model", "causal", "streams", "what it is", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(
-            row["name"], "yes" if row["causal"] else "no", row["streaming"], escape(row["about"])
-        )
-    output.print(table)
+    options.answer(rows, as_json, _print_models)
+
+
+def _print_models(rows: list[dict[str, Any]]) -> None:
+    options.print_table(
+        (
+            (row["name"], _yes_or_no(row["causal"]), row["streaming"], row["about"])
+            for row in rows
+        ),
+        "model", "causal", "streams", "what it is",
+    )  # fmt: skip
 
 
 @app.command()
@@ -86,10 +71,10 @@ def info(
     classes: Annotated[int, typer.Option(min=1, max=10**6, help="Classes.")] = 10,
     budget: Budget = "200k",
     by: By = "parameters",
-    set_: Set = None,
-    as_json: Json = False,
+    set_: options.Set = None,
+    as_json: options.Json = False,
 ) -> None:
-    """Equations, options and cost of a model at a budget.
+    """Show the equations and options of a model, and what it costs at a budget.
 
     Examples:
 
@@ -99,15 +84,16 @@ def info(
     """
     from snnsim.baselines import get
     from snnsim_experiments import Budget, fit, resolve
-    from snnsim_experiments.budget import cost as cost_of
+    from snnsim_experiments.budget import cost
     from snnsim_experiments.build import Facts
     from snnsim_experiments.lists import parse_budget
 
     cls, data = get(model), Facts(channels, classes, 1.0)
     chosen = resolve("spoken-digits", model, changes=set_ or ())
     chosen = fit(chosen, Budget(parse_budget(budget), by), data)
-    cost = cost_of(chosen, data)
     facts: dict[str, Any] = {
+        "name": model,
+        "equations": inspect.cleandoc(sys.modules[cls.__module__].__doc__ or ""),
         "source": cls.source,
         "left out": cls.left_out or "nothing",
         "causal": cls.causal,
@@ -115,15 +101,15 @@ def info(
         "options": {k: v.default for k, v in inspect.signature(cls.__init__).parameters.items()
                     if v.kind is inspect.Parameter.KEYWORD_ONLY},
         "width": chosen.network["width"],
-        **cost._asdict(),
+        **cost(chosen, data)._asdict(),
     }  # fmt: skip
-    text = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
-    if as_json:
-        print(json.dumps({"name": model, "equations": text, **facts}))  # noqa: T201
-        return
-    output.print(text, markup=False, highlight=False)
-    output.print()
-    print_values(facts, ",.0f")
+    options.answer(facts, as_json, _print_info)
+
+
+def _print_info(facts: dict[str, Any]) -> None:
+    shown = {key: value for key, value in facts.items() if key not in ("name", "equations")}
+    options.print_line(facts["equations"] + "\n")
+    options.print_values(shown, ",.0f")
 
 
 @app.command()
@@ -132,28 +118,28 @@ def train(
     data: Data = None,
     stream: Stream = None,
     method: Method = None,
-    root: Root = None,
+    root: options.Root = None,
     budget: Budget = "200k",
     by: By = "parameters",
     width: Annotated[
         int, typer.Option(min=0, max=10**6, help="Width of the layers, instead of a budget.")
     ] = 0,
     config: ConfigFile = None,
-    set_: Set = None,
-    seed: Seed = 0,
-    epochs: Epochs = None,
-    out: Run = None,
-    device: Device = "cpu",
-    resume: Resume = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    set_: options.Set = None,
+    seed: options.Seed = 0,
+    epochs: options.Epochs = None,
+    out: options.Run = None,
+    device: options.Device = "cpu",
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train a baseline like a spiking network: same loop, same run folder, same read-outs.
 
     The network is as wide as the budget allows, unless --width is given. Options of the
-    model (see info) are set with --set options.NAME=VALUE. evaluate and predict of the data
-    set's own commands work on the run folder. With --stream in place of --data the tasks of
-    a stream come one after the other, as in: snnsim continual run.
+    model (see info) are set with --set options.NAME=VALUE. The run folder can be given to
+    the data set's evaluate command and to predict. With --stream in place of --data the
+    tasks of a stream come one after the other, as in: snnsim continual run.
 
     Examples:
 
@@ -167,29 +153,22 @@ def train(
 
         snnsim baselines train --model gru --stream spoken-digits --method replay
     """
-    from snnsim_experiments import Budget, Choice, Place, fit, look_at
+    from snnsim_experiments import Budget, Choice, fit, look_at
     from snnsim_experiments import run as run_experiment
     from snnsim_experiments.budget import with_width
-    from snnsim_experiments.continual.cli import print_rows
     from snnsim_experiments.lists import parse_budget
 
-    check_resume(out, resume)
+    place = options.place_of(root, out, device, resume, quiet)
     source, on = _named(data, stream, method)
     choice = Choice(source, on, config, set_ or (), epochs)
-    place = Place(root, out, device, resume, quiet, messages)
     chosen = replace(choice.network(model), seed=seed)
     if width:
         chosen = with_width(chosen, width)
     else:
         chosen = fit(chosen, Budget(parse_budget(budget), by), look_at(chosen, place))
     summary = run_experiment(chosen, place)
-    if summary and as_json:
-        print(json.dumps(summary))  # noqa: T201
-    elif summary and stream is not None:
-        print_rows([summary])
-        output.print(f"Run in {summary['out']}", markup=False, highlight=False)
-    elif summary:
-        print_summary(f"Run in {summary.pop('out')}", summary)
+    if summary:  # which only the first process has
+        options.answer(summary, as_json, print_run_on_stream if on else options.print_run)
 
 
 def _named(data: str | None, stream: str | None, method: str | None) -> tuple[str, str]:
@@ -210,21 +189,21 @@ def compare(
     models: Annotated[
         str, typer.Option(help="Models, such as gru,s6,snn-learned; all for every one.")
     ] = "all",
-    root: Root = None,
+    root: options.Root = None,
     budget: Budget = "200k",
     by: By = "parameters",
-    seeds: Seeds = "0",
+    seeds: options.Seeds = "0",
     config: ConfigFile = None,
-    set_: Set = None,
-    epochs: Epochs = None,
+    set_: options.Set = None,
+    epochs: options.Epochs = None,
     rates: Annotated[
         str, typer.Option(help="Factors of the learning rate to choose from on validation data.")
     ] = "1",
-    out: Runs = None,
-    device: Device = "cpu",
-    resume: Resume = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    out: options.Runs = None,
+    device: options.Device = "cpu",
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train baselines and spiking networks at one budget and print them side by side.
 
@@ -246,54 +225,57 @@ def compare(
         snnsim baselines compare --stream spoken-digits --method hlop --models gru,aaren,snn-none
     """
     from snnsim.baselines import names
-    from snnsim_experiments import Budget, Choice, Place, compare_networks
+    from snnsim_experiments import Budget, Choice, compare_networks
     from snnsim_experiments.candidates import ON_DATA, ON_STREAMS
     from snnsim_experiments.lists import parse_budget, parse_rates, seeds_of, split_names
 
     source, on = _named(data, stream, method)
     chosen = split_names(models, [*(ON_STREAMS if on else ON_DATA), *names()], "model")
     parts = ("continual", source) if on else (source,)
-    folder = run_folder_of(out, resume, *parts, name="compare")
+    folder = options.run_folder_of(out, resume, *parts, name="compare")
     rows = compare_networks(
         chosen,
         Choice(source, on, config, set_ or (), epochs),
         Budget(parse_budget(budget), by),
         seeds_of(seeds),
-        Place(root, folder, device, resume, quiet, messages),
+        options.place_of(root, folder, device, resume, quiet),
         rates=parse_rates(rates),
     )
-    if as_json:
-        print(json.dumps(rows))  # noqa: T201
-    else:
-        _print(rows)
-        output.print(f"Written to {folder}", markup=False, highlight=False)
+    options.answer(rows, as_json, _print)
+    if not as_json:
+        options.print_line(f"Written to {folder}")
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
     key, second = (
         ("bwt", "BWT %") if any("bwt" in row for row in rows) else ("validation", "valid %")
     )
-    table = Table(
+    done = sorted((row for row in rows if "test" in row), key=lambda row: -row["test"])
+    options.print_table(
+        (_cells(row, key) for row in done),
         "network", "test %", second, "params", "ops/step", "state", "s", "causal",
-        box=None, pad_edge=False,
     )  # fmt: skip
-    done = [row for row in rows if "test" in row]
-    for row in sorted(done, key=lambda row: -row["test"]):
-        state = "all" if row["state"] is None else f"{row['state']:,}"
-        spread = f" ± {row['test_std']:.1f}" if row["test_std"] is not None else ""
-        table.add_row(
-            row["name"], f"{row['test']:.1f}{spread}", f"{row[key]:.1f}",
-            f"{row['parameters']:,}", f"{row['operations']:,.0f}", state,
-            f"{row['seconds']:.0f}", "yes" if row["causal"] else "no",
-        )  # fmt: skip
-    output.print(table)
+    options.print_without_result(rows)
     for row in rows:
-        if "test" not in row:
-            why = row.get("refused") or row["failed"]
-            output.print(f"{row['name']}: {why}", markup=False, highlight=False)
-    for row in done:
-        if row["left_out"]:
-            output.print(f"{row['name']} leaves out {row['left_out']}", style="dim", markup=False)
+        if row.get("left_out"):
+            options.print_line(f"{row['name']} leaves out {row['left_out']}", style="dim")
+
+
+def _yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _cells(row: dict[str, Any], key: str) -> list[str]:
+    return [
+        row["name"],
+        options.with_spread(row["test"], row["test_std"], 1),
+        f"{row[key]:.1f}",
+        f"{row['parameters']:,}",
+        f"{row['operations']:,.0f}",
+        "all" if row["state"] is None else f"{row['state']:,}",
+        f"{row['seconds']:.0f}",
+        _yes_or_no(row["causal"]),
+    ]
 
 
 @app.command()
@@ -303,11 +285,11 @@ def check(
     seed: Annotated[int, typer.Option(min=0, max=999, help="Seed of data and weights.")] = 0,
     short: Annotated[bool, typer.Option("--short", help="Only show that it runs.")] = False,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Does each mechanism do what its paper says? Minutes; figures, control and verdict.
+    """Check that each mechanism does what its paper says; takes minutes.
 
-    Exits with 1 if a claim was not met.
+    Prints figures, those of a control, and a verdict. Exits with 1 if a claim was not met.
     """
     import time
     from dataclasses import asdict
@@ -326,8 +308,7 @@ def check(
             write_json(out, rows)
         if not as_json:
             _print_check(row, short)
-    if as_json:
-        print(json.dumps(rows))  # noqa: T201
+    options.answer(rows, as_json, lambda rows: None)  # else they are printed one by one
     if not short and not all(row["passed"] for row in rows):
         raise typer.Exit(1)
 
@@ -335,9 +316,9 @@ def check(
 def _print_check(row: dict[str, Any], short: bool) -> None:
     verdict = "[green]met[/]" if row["passed"] else "[red]not met[/]"
     verdict = "runs" if short else verdict
-    output.print(f"[bold]{row['name']}[/]  {verdict}, {row['seconds']:.0f} s: {row['claim']}")
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for part, values in (("", row["figures"]), ("control: ", row["control"])):
-        for key, value in values.items():
-            table.add_row(f"  {part}{key}", f"{value:.1f}")
-    output.print(table)
+    options.output.print(
+        f"[bold]{row['name']}[/]  {verdict}, {row['seconds']:.0f} s: {row['claim']}"
+    )
+    named = [(f"  {key}", value) for key, value in row["figures"].items()]
+    named += [(f"  control: {key}", value) for key, value in row["control"].items()]
+    options.print_table((name, f"{value:.1f}") for name, value in named)

@@ -1,27 +1,10 @@
 """``snnsim continual run | compare | list``."""
 
-import json
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from snnsim_experiments.options import (
-    Device,
-    Json,
-    Quiet,
-    Resume,
-    Root,
-    Run,
-    Runs,
-    Seeds,
-    Set,
-    check_resume,
-    first_line,
-    messages,
-    output,
-    run_folder_of,
-)
+from snnsim_experiments import options
 
 app = typer.Typer(
     help="Continual learning: one task after the other, without forgetting.\n\n"
@@ -31,9 +14,11 @@ app = typer.Typer(
 
 Stream = Annotated[str, typer.Option(help="Tasks; see: snnsim continual list.")]
 Training = Annotated[
-    str | None, typer.Option(help="bptt, dsr or ottt; default: the configuration's.")
+    str | None, typer.Option(help="bptt, dsr or ottt, in place of that of the configuration.")
 ]
-Config = Annotated[str | None, typer.Option(help="TOML file, or one that comes along.")]
+Config = Annotated[
+    str | None, typer.Option(help="TOML file, or a name from: snnsim continual list.")
+]
 
 
 @app.command()
@@ -42,20 +27,20 @@ def run(
     method: Annotated[str, typer.Option(help="Method; see: snnsim continual list.")],
     training: Training = None,
     config: Config = None,
-    set_: Set = None,
-    seeds: Seeds = "0",
-    root: Root = None,
-    out: Run = None,
-    device: Device = "cpu",
-    resume: Resume = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    set_: options.Set = None,
+    seeds: options.Seeds = "0",
+    root: options.Root = None,
+    out: options.Run = None,
+    device: options.Device = "cpu",
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train a network on one task after the other and test it on all of them.
 
     The run folder gets summary.json (acc, bwt, fwt, forgetting in percent, the
     matrix of accuracies, memory, seconds per task; means over seeds), plots, and
-    a folder per seed. An interrupted run goes on with --resume.
+    a folder per seed. An interrupted run continues with --resume.
 
     Examples:
 
@@ -65,24 +50,20 @@ def run(
 
         snnsim continual run --stream split-fsdd --method ewc --set stream.scenario=class
     """
-    from snnsim_experiments import Place, resolve
+    from snnsim_experiments import resolve
     from snnsim_experiments import run as run_experiment
     from snnsim_experiments.lists import seeds_of
 
-    check_resume(out, resume)
-    changes = [*(set_ or ()), *_learning(training)]
+    place = options.place_of(root, out, device, resume, quiet)
+    changes = _changes(set_, training)
     chosen = resolve(stream, method=method, config=config, changes=changes)
-    place = Place(root, out, device, resume, quiet, messages)
     summary = run_experiment(chosen, place, seeds_of(seeds))
-    if summary and as_json:
-        print(json.dumps(summary))  # noqa: T201
-    elif summary:
-        print_rows([summary])
-        output.print(f"Run in {summary['out']}", markup=False, highlight=False)
+    if summary:  # which only the first process has
+        options.answer(summary, as_json, print_run)
 
 
-def _learning(rule: str | None) -> list[tuple[str, str]]:
-    return [] if rule is None else [("network.learning", rule)]
+def _changes(given: list[str] | None, rule: str | None) -> list[Any]:
+    return [*(given or ()), *([] if rule is None else [("network.learning", rule)])]
 
 
 @app.command()
@@ -91,85 +72,79 @@ def compare(
     methods: Annotated[str, typer.Option(help="Methods, such as fine-tuning,ewc,hlop.")],
     training: Training = None,
     config: Config = None,
-    set_: Set = None,
-    seeds: Seeds = "0",
-    root: Root = None,
-    out: Runs = None,
-    device: Device = "cpu",
-    resume: Resume = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    set_: options.Set = None,
+    seeds: options.Seeds = "0",
+    root: options.Root = None,
+    out: options.Runs = None,
+    device: options.Device = "cpu",
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Run several methods on a stream and print them side by side.
 
-    What a method cannot do is said, and the others go on; so they do when one
-    diverges, but the exit code is then 1. --set of a method's option needs methods that
-    all have it. An interrupted comparison goes on with --resume.
+    A method that cannot work with the stream is reported, and the others go on. So they
+    do when one diverges, but then the exit code is 1. An option of a method can be set
+    with --set if all methods have it. An interrupted comparison continues with --resume.
     """
-    from snnsim_experiments import Choice, Place
+    from snnsim_experiments import Choice
     from snnsim_experiments import compare as compare_experiments
     from snnsim_experiments.candidates import methods_on
     from snnsim_experiments.lists import methods_of, seeds_of
 
-    folder = run_folder_of(out, resume, "continual", stream, name="compare")
-    changes = [*(set_ or ()), *_learning(training)]
-    chosen = methods_on(Choice(stream, config=config, changes=changes), methods_of(methods))
-    place = Place(root, folder, device, resume, quiet, messages)
+    folder = options.run_folder_of(out, resume, "continual", stream, name="compare")
+    choice = Choice(stream, config=config, changes=_changes(set_, training))
+    chosen = methods_on(choice, methods_of(methods))
+    place = options.place_of(root, folder, device, resume, quiet)
     rows = compare_experiments(chosen, seeds_of(seeds), place)
-    if as_json:
-        print(json.dumps(rows))  # noqa: T201
-    else:
-        print_rows(rows)
-        output.print(f"Written to {folder}", markup=False, highlight=False)
+    options.answer(rows, as_json, print_rows)
+    if not as_json:
+        options.print_line(f"Written to {folder}")
     if any("failed" in row for row in rows) or not any("acc" in row for row in rows):
         raise typer.Exit(1)
 
 
 @app.command(name="list")
-def list_command(as_json: Json = False) -> None:
-    """Streams, methods and configurations."""
+def list_command(as_json: options.Json = False) -> None:
+    """List streams, methods and configurations."""
     from snnsim.continual import methods
     from snnsim_experiments.continual.streams import names
     from snnsim_experiments.shipped import config_names
 
     found = {
         "streams": dict.fromkeys(names(), ""),
-        "methods": {name: first_line(methods.get(name)) for name in methods.names()},
+        "methods": {name: options.first_line(methods.get(name)) for name in methods.names()},
         "configurations": dict.fromkeys(config_names("", stream=True), ""),
     }
-    if as_json:
-        print(json.dumps(found))  # noqa: T201
-        return
+    options.answer(found, as_json, _print_list)
+
+
+def _print_list(found: dict[str, dict[str, str]]) -> None:
     for title, entries in found.items():
-        output.print(title, style="bold")
-        table = Table(show_header=False, box=None, pad_edge=False)
-        for name, text in entries.items():
-            table.add_row(f"  {name}", text)
-        output.print(table)
+        options.print_line(title, style="bold")
+        options.print_table((f"  {name}", text) for name, text in entries.items())
+
+
+def print_run(summary: dict[str, Any]) -> None:
+    """Print the results of a run on a stream, and its folder."""
+    print_rows([summary])
+    options.print_line(f"Run in {summary['out']}")
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
-    """A table of what methods gave on a stream, and why others gave nothing."""
-    table = Table(
+    """Print a table of what methods achieved on a stream, and why others have no result."""
+    options.print_table(
+        (_cells(row) for row in rows if "acc" in row),
         "method", "ACC %", "BWT %", "FWT %", "forgetting %", "memory MB", "s per task",
-        box=None, pad_edge=False,
     )  # fmt: skip
-    for row in rows:
-        if "acc" not in row:
-            continue
-        cells = [_with_spread(row, key) for key in ("acc", "bwt", "fwt", "forgetting")]
-        seconds = sum(row["seconds_per_task"]) / len(row["seconds_per_task"])
-        memory = f"{row['memory_bytes'] / 1e6:.2f}"
-        table.add_row(row.get("name", row["method"]), *cells, memory, f"{seconds:.1f}")
-    output.print(table)
-    for row in rows:
-        if "acc" not in row:
-            why = row.get("refused") or row["failed"]
-            output.print(f"{row['name']}: {why}", markup=False, highlight=False)
+    options.print_without_result(rows)
 
 
-def _with_spread(row: dict[str, Any], key: str) -> str:
-    if row[key] is None:
-        return "-"
-    spread = f" ± {row['std'][key]:.2f}" if len(row["seeds"]) > 1 else ""
-    return f"{row[key]:.2f}{spread}"
+def _cells(row: dict[str, Any]) -> list[str]:
+    measures = []
+    for key in ("acc", "bwt", "fwt", "forgetting"):
+        spread = row["std"][key] if len(row["seeds"]) > 1 else None
+        measures.append("-" if row[key] is None else options.with_spread(row[key], spread, 2))
+    seconds = sum(row["seconds_per_task"]) / len(row["seconds_per_task"])
+    memory = f"{row['memory_bytes'] / 1e6:.2f}"
+    return [row.get("name", row["method"]), *measures, memory, f"{seconds:.1f}"]

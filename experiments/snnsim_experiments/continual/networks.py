@@ -21,6 +21,7 @@ from snnsim.layer import Layer
 from snnsim.surrogate import Sigmoid
 from snnsim.training.rules.dsr import RateLIF, weighted_mean
 from snnsim.units import tau_to_decay
+from snnsim_experiments.build import some_of
 from snnsim_experiments.experiment import SPIKING
 
 CONNECTIONS = ("dense", "axonal", "dendritic", "synaptic", "recurrent")
@@ -28,31 +29,31 @@ CONNECTIONS = ("dense", "axonal", "dendritic", "synaptic", "recurrent")
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """What a network on a stream may be told.
+    """These options describe a network on a stream.
 
     Attributes:
-        hidden: sizes of the fully connected hidden layers; ``None`` for two of 800, or for
+        hidden: the sizes of the fully connected hidden layers; ``None`` for two of 800, or for
             none behind convolutions.
-        convolutions: channels of 3 x 3 convolutions, each with neurons and a mean over 2 x 2
+        convolutions: the channels of 3 x 3 convolutions, each with neurons and a mean over 2 x 2
             behind it, for streams of images that are not flat.
-        residual: channels of the stages of a residual network behind them (or behind the
+        residual: the channels of the stages of a residual network behind them (or behind the
             image), each of two blocks with the neurons before the convolutions; all but the
             first halve rows and columns. ``[20, 40, 80, 160]`` is the published ResNet-18.
-        stem: size of the first convolution's kernel before residual stages; 5 has stride 2.
-        steps: for which a still image is shown.
-        learning: ``"bptt"``, ``"dsr"`` or ``"ottt"``.
-        feedback: ``"backprop"``, ``"random"`` or ``"sign"``.
+        stem: the size of the first convolution's kernel before residual stages; 5 has stride 2.
+        steps: the number of steps for which a still image is shown.
+        learning: what carries the error over time: ``"bptt"``, ``"dsr"`` or ``"ottt"``.
+        feedback: what carries it through the layers: ``"backprop"``, ``"random"`` or ``"sign"``.
         connections: ``"dense"``, with delays (``"axonal"``, ``"dendritic"``, ``"synaptic"``),
             or ``"recurrent"``.
-        norm: batch normalisation before the neurons.
-        tau_mem: membrane time constant in steps.
-        max_delay_steps: of delays.
-        readout: of the head's outputs; ``"dsr"`` has its own, a weighted mean.
+        norm: whether there is batch normalisation before the neurons.
+        tau_mem: the membrane time constant in steps.
+        max_delay_steps: the longest delay in steps.
+        readout: the read-out of the head's outputs; ``"dsr"`` has its own, a weighted mean.
         gain: weights start uniform within ``gain / sqrt(fan_in)``; 1 is torch's own start.
-        width, depth, dropout: of the layers of a rate-coded model, which of the above knows
-            ``steps`` and ``readout``.
-        encoder: arguments of its :class:`snnsim.baselines.RateEncoder`.
-        options: of the model.
+        width, depth, dropout: describe the layers of a rate-coded model, to which of the above
+            only ``steps``, ``learning``, ``feedback`` and ``readout`` apply.
+        encoder: the arguments of its :class:`snnsim.baselines.RateEncoder`.
+        options: the options of the model.
     """
 
     hidden: list[int] | None = None
@@ -77,7 +78,10 @@ class NetworkOptions:
     def __post_init__(self) -> None:
         check_choice("connections", self.connections, CONNECTIONS)
         if self.learning == "dsr" and self.connections != "dense":
-            raise ConfigError("learning 'dsr' knows rates only: use connections='dense'")
+            raise ConfigError(
+                "learning 'dsr' works with rates only, but connections is "
+                f"{self.connections!r}; use connections='dense'"
+            )
         for sizes in (self.hidden, self.convolutions, self.residual):
             for size in sizes or ():
                 check_number("a layer's size", size, 1)
@@ -87,18 +91,21 @@ class NetworkOptions:
 
 
 def build(stream: Stream, *, model: str = SPIKING, **options: Any) -> Learner:
-    """A spiking network, or a rate-coded one, for a stream.
+    """Build a spiking network, or a rate-coded one, for a stream.
 
     Args:
         stream: the tasks.
-        model: ``"spiking"``, or the name of a rate-coded one.
-        options: those of :class:`NetworkOptions`.
+        model: ``"spiking"``, or the name of a rate-coded model.
+        options: the fields of :class:`NetworkOptions`.
     """
     told = NetworkOptions(**options)
     shape = tuple(stream.tasks[0].test.batch([0]).x.shape[2:])
     still = bool((stream.tasks[0].test.lengths == 1).all())
     if still and told.connections not in ("dense", "recurrent"):
-        raise ConfigError("delays need sequences, but this stream shows still images")
+        raise ConfigError(
+            f"connections is {told.connections!r}, but this stream shows still images and delays "
+            "need sequences; use connections='dense' or 'recurrent'"
+        )
     repeat: list[torch.nn.Module] = [sn.Repeat(told.steps)] if still else []
     if model != SPIKING:
         body = RateNetwork(
@@ -179,9 +186,7 @@ def _rate_coded(
             f"encoder.bins is {body.encoder.bins}, but methods of continual learning see every "
             "step of a stream's samples; leave it at 1"
         )
-    first = stream.tasks[0].train
-    some = range(0, len(first), max(len(first) // 256, 1))  # of all classes
-    x = first.batch(some).x
+    x = some_of(stream.tasks[0].train)
     flat = [torch.nn.Flatten(2)] if x.dim() > 3 else []
     body.prepare(x.flatten(2))
     net = sn.Sequential(*flat, *repeat, body)
@@ -192,9 +197,9 @@ def check_used(model: str, options: dict[str, Any], given: Iterable[str], still:
     """Refuse options that a network would ignore.
 
     Args:
-        model: as of :func:`build`.
-        options: those of it that are set.
-        given: names of those to check.
+        model: ``"spiking"``, or the name of a rate-coded model.
+        options: the options of :func:`build` that are set, by name.
+        given: the names of those to check.
         still: whether the stream shows still images.
 
     >>> check_used("gru", {"width": 64}, ["width"], still=False)
@@ -202,7 +207,7 @@ def check_used(model: str, options: dict[str, Any], given: Iterable[str], still:
     unused = _unused(model, options, still)
     for name in given:
         if name in unused:
-            raise ConfigError(f"network.{name} has no effect {unused[name]}; leave it out")
+            raise ConfigError(f"network.{name} has no effect {unused[name]}; remove it")
 
 
 def _unused(model: str, options: dict[str, Any], still: bool) -> dict[str, str]:

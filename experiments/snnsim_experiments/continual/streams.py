@@ -44,7 +44,7 @@ OF_ALL = {"validation", "evaluate"}
 
 
 def names() -> list[str]:
-    """All streams.
+    """Return the names of all streams.
 
     >>> {"pmnist", "split-fashion-mnist", "speakers-fsdd"} <= set(names())
     True
@@ -58,7 +58,7 @@ def names() -> list[str]:
 
 
 def parse(stream: str) -> tuple[str, str]:
-    """Kind and data set of a stream.
+    """Return the kind and the data set of a stream.
 
     >>> parse("pmnist")
     ('permuted', 'mnist')
@@ -81,33 +81,35 @@ def check_used(stream: str, given: Iterable[str]) -> None:
     for name in given:
         if name not in used:
             raise ConfigError(
-                f"stream.{name} has no effect on {stream}, which has {', '.join(sorted(used))}"
+                f"stream.{name} has no effect on {stream}; remove it, or set one of "
+                f"{', '.join(sorted(used))}"
             )
 
 
 def is_still(stream: str) -> bool:
-    """Whether a stream's samples are images."""
+    """Return whether the samples of a stream are images."""
     return parse(stream)[1] in images.names()
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What a stream may be told.
+    """These options describe the tasks of a stream.
 
     Attributes:
-        scenario: of a split by class: ``"task"``, ``"class"`` or ``"domain"``.
-        tasks: of permuted and rotated streams.
-        per_task: classes per task of a split.
-        seed: of the permutations.
-        order_seed: of a random order of the classes; -1 keeps their order.
-        turn: degrees from task to task of a rotated stream.
-        samples: training sequences per task of a curriculum; a quarter as many are held out, and a
-            quarter are for tests.
-        validation: whether a part of the training data is held out and not trained on (not by
-            speakers, all of whom are tasks).
+        scenario: what is asked in a split by class or a curriculum: ``"task"``, ``"class"`` or
+            ``"domain"``.
+        tasks: the number of tasks of permuted and rotated streams and of curricula.
+        per_task: the number of classes in each task of a split.
+        seed: the seed of the permutations, or of the sequences of a curriculum.
+        order_seed: the seed of a random order of the classes; -1 keeps their order.
+        turn: the angle in degrees from task to task of a rotated stream.
+        samples: the number of training sequences per task of a curriculum; a quarter as many are
+            held out, and another quarter are for tests.
+        validation: whether a part of the training data is held out and not trained on. Streams by
+            speaker hold nothing out.
         evaluate: ``"test"``, or ``"validation"`` to test on the part held out (by speakers: on
             every fifth recording of each), which is how the options of a method are chosen.
-        protocol: of splits, for data sets that have several: ``"speaker"`` for GSC without the
+        protocol: the split of data sets that have several: ``"speaker"`` for GSC without the
             lists of its official split.
     """
 
@@ -128,13 +130,13 @@ class StreamOptions:
 
 
 def build(stream: str, root: str | None, progress: Any = None, **options: Any) -> Stream:
-    """A stream by name.
+    """Build a stream by its name.
 
     Args:
-        stream: its name.
-        root: folder of the data set's files.
-        progress: told of downloads.
-        options: those of :class:`StreamOptions`.
+        stream: the name, one of :func:`names`.
+        root: the folder of the data set's files; ``None`` for embedded data.
+        progress: is called with the bytes done and the bytes in all during a download.
+        options: the fields of :class:`StreamOptions`.
     """
     kind, name = parse(stream)
     told = StreamOptions(**options)
@@ -171,7 +173,7 @@ def _parts(
     if told.protocol:
         if "protocol" not in inspect.signature(module.load).parameters:
             raise ConfigError(
-                f"stream.protocol is {told.protocol!r}, but {name} has one split only"
+                f"stream.protocol is {told.protocol!r}, but {name} has only one split; remove it"
             )
         options = options | {"protocol": told.protocol}
     whole = kind == "speakers" or not told.validation
@@ -187,7 +189,10 @@ def _on_held_out(task: Task, number: int) -> Task:
         return replace(task, validation=None, test=task.validation)
     held = every_fifth(np.asarray(describe(task.train).labels), number)
     if held.all():
-        raise ConfigError(f"{task.name} has too few samples to hold any out")
+        raise ConfigError(
+            f"{task.name} has only {len(held)} samples, too few to hold any out; "
+            "set stream.evaluate='test'"
+        )
     train, test = (View(task.train, np.flatnonzero(part)) for part in (~held, held))
     return replace(task, train=train, test=test)
 
@@ -198,34 +203,33 @@ def _five_datasets(name: str, root: str | None, progress: Any, told: StreamOptio
     ``root`` holds a folder for each (``cifar10``, ``mnist``, ``svhn``, ``fashion_mnist`` or
     ``fashion-mnist``, ``notmnist``).
     """
-    validation, scenario = told.validation, told.scenario
-    if scenario == "class":
-        raise ConfigError("5-datasets is a stream of whole sets: use scenario 'task' or 'domain'")
+    _refuse_class(told, "the tasks of 5-datasets are whole sets")
+    wanted = ("train", "validation", "test") if told.validation else ("train_all", "test")
     made = []
     for each in FIVE:
         folder = None if root is None else Path(root) / each
         if folder is not None and not folder.is_dir():
             folder = folder.with_name(each.replace("-", "_"))
-        wanted = ("train", "validation", "test") if validation else ("train_all", "test")
         parts = [
             replace(images.load(each, part, folder, flat=False, progress=progress), canvas=CANVAS)
             for part in wanted
         ]
-        made.append(Task(each, parts[0], parts[1] if validation else None, parts[-1], 10))
-    return Stream(name, scenario, tuple(made))
+        made.append(Task(each, parts[0], parts[1] if told.validation else None, parts[-1], 10))
+    return Stream(name, told.scenario, tuple(made))
 
 
 def _curriculum(name: str, told: StreamOptions) -> Stream:
     """Memories of 2, 3, ... bits, each with a head of its own, or one head for all."""
-    samples, scenario, seed = told.samples, told.scenario, told.seed
-    if scenario == "class":
-        raise ConfigError(f"all tasks of {name} have the same two answers: use 'task' or 'domain'")
-    made = []
+    _refuse_class(told, f"all tasks of {name} have the same two answers")
+    sizes, made = (told.samples, told.samples // 4, told.samples // 4), []
     for memory in range(2, 2 + told.tasks):
-        sizes = {"train": samples, "validation": samples // 4, "test": samples // 4}
         train, held, test = (
-            CURRICULA[name](memory, max(size, 1), 3 * seed + i)
-            for i, size in enumerate(sizes.values())
+            CURRICULA[name](memory, max(size, 1), 3 * told.seed + i) for i, size in enumerate(sizes)
         )
         made.append(Task(f"last {memory} bits", train, held, test, 2))
-    return Stream(name, scenario, tuple(made))
+    return Stream(name, told.scenario, tuple(made))
+
+
+def _refuse_class(told: StreamOptions, why: str) -> None:
+    if told.scenario == "class":
+        raise ConfigError(f"scenario is 'class', but {why}; use 'task' or 'domain'")

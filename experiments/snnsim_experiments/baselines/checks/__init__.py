@@ -1,8 +1,8 @@
 """Each system's smallest check, one file each: does the mechanism do what its paper says?
 
-A file has ``run(seed, short=False) -> Outcome``; ``short`` is a minute's version that only shows that
-it runs. What takes seconds is a test instead (``tests/unit/baselines``).
-"""  # noqa: E501
+A file has ``run(seed, short=False) -> Outcome``; with ``short`` it takes at most a minute and only
+shows that the check runs. What takes seconds is a test instead (``tests/unit/baselines``).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["get", "names"]
 
 
 def names() -> list[str]:
-    """Names of all checks.
+    """Return the names of all checks.
 
     >>> "recall" in names()
     True
@@ -26,6 +26,6 @@ def names() -> list[str]:
 
 
 def get(name: str) -> ModuleType:
-    """The module of a check."""
+    """Return the module of a check."""
     check_choice("check", name, names())
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ CONTROL = ("keys 2, sum", "keys 2, none")
 
 
 def queries(samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Steps of a key with its value, then steps of keys alone, whose values are asked for.
+    """Draw steps of a key with its value, then steps of keys alone, whose values are asked for.
 
     Returns:
         ``x [2 PAIRS, B, KEYS + VALUES]`` and the values of the second half, ``[PAIRS, B]``.
@@ -35,7 +37,7 @@ def queries(samples: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy of recall by keys per head, and by normaliser; chance is 12.5 %."""
+    """Measure the accuracy of recall by keys per head, and by normaliser; chance is 12.5 %."""
     steps = 3 if short else 800
     figures = {
         f"keys {keys}, {normaliser}": _accuracy(seed, steps, keys, normaliser)
@@ -56,11 +58,10 @@ def _accuracy(seed: int, steps: int, keys: int, normaliser: str) -> float:
     set_seed(seed)
     options = {"heads": 4, "keys": keys, "normaliser": normaliser}
     net = RateNetwork(KEYS + VALUES, VALUES, "linear-attention", width=32, depth=2, options=options)
-    drawn = {"batch": 0}
+    seeds = count(10**6 * seed + 1)
 
     def loss() -> Tensor:
-        drawn["batch"] += 1
-        x, answers = queries(64, 10**6 * seed + drawn["batch"])
+        x, answers = queries(64, next(seeds))
         y, _ = net(x)
         return nn.functional.cross_entropy(y[PAIRS:].flatten(0, 1), answers.flatten())
 

@@ -14,7 +14,7 @@ CHUNKS = (1, 2, 4)
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy of counts from 0 to 9 at trained lengths (10 to 20) and at twice them."""
+    """Measure the accuracy of counts from 0 to 9 at trained lengths (10 to 20) and twice them."""
     samples, epochs = (200, 2) if short else (2000, 25)
     figures: dict[str, float] = {}
     for chunk in CHUNKS[: 1 if short else None]:
@@ -24,9 +24,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         longer = counting(500, shortest=30, longest=40, seed=3 * seed + 2, **options)
         for model in MODELS:
             key = f"{model}, {chunk} per step"
-            figures[key], net = accuracy(
-                model, train, test, epochs=epochs, seed=seed, width=32, readout="last"
-            )
+            figures[key], net = accuracy(model, train, test, epochs=epochs, seed=seed)
             scores = evaluate(net, longer, readout="last", mask_padding=True)
             figures[f"{key}, longer"] = 100 * scores.accuracy
     keeps = figures["gru, 1 per step, longer"]

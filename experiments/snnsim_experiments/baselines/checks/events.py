@@ -14,7 +14,7 @@ POOL = 10
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Likelihood of the next channel of voices that training does not have."""
+    """Measure the likelihood of the next channel of voices that training does not have."""
     train, test = (
         snnsim_datasets.load("spoken-digits", part, binning="events", pool=POOL)
         for part in ("train", "test")

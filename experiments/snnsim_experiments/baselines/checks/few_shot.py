@@ -15,7 +15,7 @@ CHANNELS, STEPS, CLASSES, CONTEXT = 16, 8, 4, 8
 
 
 def utterances(count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Of one speaker, who shifts all channels by an amount of his own: ``x [T, count, 16]``.
+    """Draw utterances of one speaker, who shifts all channels alike: ``x [T, count, 16]``.
 
     Classes are bumps four channels apart, so a shift turns one class into another: without
     knowing the speaker there is no telling.
@@ -44,7 +44,7 @@ class _Model(nn.Module):
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy on new speakers with 0, 2 and 8 context utterances; chance is 25 %."""
+    """Measure the accuracy on new speakers with 0, 2 and 8 context utterances; chance is 25 %."""
     set_seed(seed)
     model, random = _Model(), np.random.default_rng(seed)
 

@@ -16,7 +16,7 @@ CHANNELS, WINDOW, STRIDE = 12, 20, 5
 
 
 def coupling() -> np.ndarray:
-    """Three blocks of four channels, each a ring within its block."""
+    """Return the coupling of three blocks of four channels, each a ring, ``[12, 12]``."""
     found = np.zeros((CHANNELS, CHANNELS))
     for i in range(CHANNELS):
         block, place = divmod(i, 4)
@@ -25,7 +25,7 @@ def coupling() -> np.ndarray:
 
 
 def counts(steps: int, seed: int) -> np.ndarray:
-    """Poisson counts driven by those of the neighbour two steps before, ``[steps, 12]``."""
+    """Draw Poisson counts driven by the neighbour's two steps before, ``[steps, 12]``."""
     random, w = np.random.default_rng(seed), coupling()
     x = np.ones((steps, CHANNELS))
     for t in range(2, steps):
@@ -34,7 +34,7 @@ def counts(steps: int, seed: int) -> np.ndarray:
 
 
 def windows(series: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Pasts ``[WINDOW, n, 12]`` and what follows ``[STRIDE, n, 12]``."""
+    """Cut a series into pasts ``[WINDOW, n, 12]`` and what follows, ``[STRIDE, n, 12]``."""
     starts = range(0, len(series) - WINDOW - STRIDE, 2)
     past = np.stack([series[s : s + WINDOW] for s in starts], axis=1)
     next_ = np.stack([series[s + WINDOW : s + WINDOW + STRIDE] for s in starts], axis=1)
@@ -42,7 +42,7 @@ def windows(series: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Mean absolute error of forecasts, and how the learnt graph correlates with the coupling."""
+    """Measure the error of forecasts, and how the learnt graph correlates with the coupling."""
     x, y = windows(counts(500 if short else 6000, 2 * seed))
     past, following = windows(counts(2000, 2 * seed + 1))
     errors: dict[str, float] = {}

@@ -13,7 +13,7 @@ STEPS = 20
 
 
 def pulses(samples: int, seed: int) -> Sequences:
-    """Two channels with a spike each, 1 to 8 steps apart: which comes first?"""
+    """Draw two channels with a spike each, 1 to 8 steps apart; the class is which comes first."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, samples)
     first = random.integers(0, STEPS - 9, samples)
@@ -26,11 +26,11 @@ def pulses(samples: int, seed: int) -> Sequences:
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy of an FSMN, and of the same one with no memory but the current step."""
+    """Measure the accuracy of an FSMN, and of one with no memory but the current step."""
     train, test = pulses(200 if short else 1000, 2 * seed), pulses(500, 2 * seed + 1)
-    options: dict[str, Any] = {"epochs": 2 if short else 20, "readout": "mean", "seed": seed}
-    fsmn, _ = accuracy("fsmn", train, test, order=9, layers=2, **options)
-    blind, _ = accuracy("fsmn", train, test, order=1, layers=2, **options)
+    same: dict[str, Any] = {"epochs": 2 if short else 20, "readout": "mean", "seed": seed}
+    fsmn, _ = accuracy("fsmn", train, test, options={"order": 9, "layers": 2}, **same)
+    blind, _ = accuracy("fsmn", train, test, options={"order": 1, "layers": 2}, **same)
     return Outcome(
         "taps over time tell the order of two spikes, a network of single steps cannot",
         fsmn > 95 and blind < 60,

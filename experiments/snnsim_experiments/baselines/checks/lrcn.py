@@ -10,7 +10,7 @@ from snnsim_experiments.baselines.checks.outcome import Outcome, accuracy
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy of LRCN and LSTM on bars in the half of the channels they know, and the other."""
+    """Measure the accuracy of LRCN and LSTM on bars at places they know, and at others."""
     samples, epochs = (200, 2) if short else (1000, 15)
     train = moving_bar(samples, first=(0.0, 0.5), steps=8, seed=3 * seed)
     known = moving_bar(500, first=(0.0, 0.5), steps=8, seed=3 * seed + 1)
@@ -19,12 +19,14 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     frames = moving_bar(500, first=(0.0, 0.5), steps=1, seed=3 * seed + 1)
     figures: dict[str, float] = {}
     control: dict[str, float] = {}
-    options: dict[str, Any] = {"epochs": epochs, "seed": seed}
+    same: dict[str, Any] = {"epochs": epochs, "seed": seed}
     own: dict[str, dict[str, Any]] = {"lrcn": {"pool": 0, "frames": 2}, "lstm": {}}
-    for model, extra in own.items():
-        figures[f"{model}, known places"], net = accuracy(model, train, known, **options, **extra)
+    for model, options in own.items():
+        figures[f"{model}, known places"], net = accuracy(
+            model, train, known, options=options, **same
+        )
         figures[f"{model}, other places"] = _score(net, other)
-    control["lrcn on one frame"], _ = accuracy("lrcn", frame, frames, **options, pool=2)
+    control["lrcn on one frame"], _ = accuracy("lrcn", frame, frames, **same, options={"pool": 2})
     return Outcome(
         "LRCN tells the direction, better than an LSTM at places it has not seen; one frame does "
         "not tell it",

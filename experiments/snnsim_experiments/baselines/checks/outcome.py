@@ -16,13 +16,13 @@ from snnsim.training import Recipe, Trainer, evaluate, set_seed
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a check.
+    """An outcome says whether a mechanism does what its paper claims.
 
     Attributes:
+        claim: in words.
+        passed: whether it was met.
         figures: what was measured, by name.
         control: the same of what should not succeed.
-        passed: whether the claim was met.
-        claim: in words.
     """
 
     claim: str
@@ -37,20 +37,25 @@ def accuracy(
     test: Any,
     *,
     epochs: int,
-    width: int = 32,
-    depth: int = 1,
-    lr: float = 5e-3,
     readout: str = "last",
-    batch_size: int = 50,
     seed: int = 0,
-    **options: Any,
+    **network: Any,
 ) -> tuple[float, RateNetwork]:
-    """Test accuracy in percent of a small network after training, and the network."""
+    """Train a small network; return its test accuracy in percent, and the network.
+
+    Args:
+        model: the name of a baseline.
+        train: the data it is trained on.
+        test: the data it is tested on.
+        epochs: passes over the training data, at least 1.
+        readout: the name of the read-out, in training and in testing.
+        seed: the seed of weights and order.
+        network: further arguments of :class:`snnsim.baselines.RateNetwork`; the width is 32 unless
+            given.
+    """
     set_seed(seed)
-    net = RateNetwork(
-        train.channels, len(train.classes), model, width=width, depth=depth, options=options
-    )
-    recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, readout=readout, mask_padding=True)
+    net = RateNetwork(train.channels, len(train.classes), model, **{"width": 32} | network)
+    recipe = Recipe(epochs=epochs, batch_size=50, lr=5e-3, readout=readout, mask_padding=True)
     Trainer(net, train, test, recipe, seed=seed).run()
     scores = evaluate(net, test, readout=readout, mask_padding=True)
     return 100 * scores.accuracy, net
@@ -64,7 +69,16 @@ def optimise(
     clip: float = 1.0,
     each: Callable[[int], None] | None = None,
 ) -> None:
-    """So many steps of Adam with a rate that falls to 0 as a cosine."""
+    """Train a network by Adam with a learning rate that falls to 0 as a cosine.
+
+    Args:
+        net: the network.
+        loss: makes the loss of the next batch.
+        steps: the number of steps.
+        lr: the learning rate of the first step.
+        clip: the largest norm of the gradients.
+        each: is called before each step, with its number.
+    """
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
@@ -78,7 +92,7 @@ def optimise(
 
 
 def batches(size: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Endless random indices."""
+    """Draw batches of ``count`` random indices below ``size`` without end."""
     random = np.random.default_rng(seed)
     while True:
         yield random.integers(0, size, count)

@@ -14,7 +14,7 @@ FIRST, LARGEST, WIDTH, BATCH = 2, 24, 128, 128
 
 
 def bits(memory: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Bits ``[T, B, 1]`` and the parity of the last 2, 3, ... ``memory``, ``[memory - 1, B]``."""
+    """Draw bits ``[T, B, 1]`` and parities of the last 2 to ``memory``, ``[memory - 1, B]``."""
     steps = int(random.integers(memory + 2, 4 * memory + 3))
     x = random.random((steps, BATCH)) < random.random(BATCH)
     sums = x[::-1].cumsum(0)
@@ -55,14 +55,14 @@ class _Curriculum:
 
     @torch.no_grad()
     def accuracy(self, memory: int) -> float:
-        """On N = ``memory``, in percent."""
+        """Return the accuracy on N = ``memory``, in percent."""
         x, labels = bits(memory, np.random.default_rng(memory))
         scores = self._head(memory - FIRST)(self.net(x)[0][-1])
         return 100 * float((scores.argmax(1) == labels[-1]).float().mean())
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """The N reached in equal numbers of steps, what is left of N = 2, and the time constants."""
+    """Measure the N reached in equal numbers of steps, what is left of N = 2, and taus."""
     figures = {}
     for name, several in (("a head each", True), ("one head", False)):
         curriculum = _Curriculum(several, seed)

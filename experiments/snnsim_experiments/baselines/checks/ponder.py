@@ -6,6 +6,8 @@ the sum needs. After training on short lags come longer ones, in longer sequence
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ DIGITS, TRAINED, LONGEST, DEPTHS, WIDTH = 4, 5, 8, 11, 32
 
 
 class Untied(nn.Module):
-    """As many blocks of the same width, each with weights of its own."""
+    """The control has as many blocks of the same width, each with its own weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +39,7 @@ class Untied(nn.Module):
 
 
 def sums(samples: int, steps: int, furthest: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Digits with marks ``[T, B, 5]``, their sums mod 4 since the last mark, and its lag.
+    """Draw digits with marks ``[T, B, 5]``, with sums mod 4 since the last mark, and its lag.
 
     After a mark come 0 to ``furthest`` steps without one.
     """
@@ -55,7 +57,7 @@ def sums(samples: int, steps: int, furthest: int, seed: int) -> tuple[Tensor, Te
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Depths that are used per lag, and accuracy at lags that were not trained."""
+    """Measure the depths that are used per lag, and the accuracy at lags that were not trained."""
     test = sums(50 if short else 2000, 24, LONGEST, 10**9 + seed)
     figures: dict[str, float] = {}
     control: dict[str, float] = {}
@@ -89,11 +91,10 @@ def _train(ponder: float | None, seed: int, steps: int) -> nn.Module:
     net: nn.Module = Untied()
     if ponder is not None:
         net = RateNetwork(DIGITS + 1, DIGITS, "universal", width=WIDTH, options=options)
-    drawn = {"batch": 0}
+    seeds = count(10**6 * seed + 1)
 
     def loss() -> Tensor:
-        drawn["batch"] += 1
-        x, totals, _ = sums(64, 16, TRAINED, 10**6 * seed + drawn["batch"])
+        x, totals, _ = sums(64, 16, TRAINED, next(seeds))
         with auxiliary_losses() as extra:
             y, _ = net(x)
         cost = nn.functional.cross_entropy(y.flatten(0, 1), totals.flatten())

@@ -11,7 +11,7 @@ LAGS = (5, 20, 60)
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy on delayed recall at several lags; chance is 25 %."""
+    """Measure the accuracy on delayed recall at several lags; chance is 25 %."""
     figures: dict[str, float] = {}
     for lag in LAGS[: 1 if short else None]:
         train = delayed_recall(lag, 200 if short else 1000, seed=2 * seed)

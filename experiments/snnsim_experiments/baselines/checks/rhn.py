@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Valid prediction time in Lyapunov times: how long the error stays below half the spread."""
+    """Measure for how many Lyapunov times the error stays below half the spread."""
     train = lorenz96(50 if short else 400, 100, every=EVERY, dt=DT, seed=2 * seed)
     test = lorenz96(50, WARM + 100, every=EVERY, dt=DT, seed=2 * seed + 1)
     mean, spread = train.mean(), train.std()

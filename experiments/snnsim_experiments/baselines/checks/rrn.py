@@ -24,7 +24,7 @@ class Solver(nn.Module):
         self.answer = linear(n, DIGITS)
 
     def forward(self, puzzles: Tensor, steps: int) -> list[Tensor]:
-        """Scores ``[B, 16, 4]`` after each step."""
+        """Return scores ``[B, 16, 4]`` after each step."""
         x = torch.relu(self.enter(self.digit(puzzles))[0])
         h, c, found = x, torch.zeros_like(x), []
         for _ in range(steps):
@@ -34,7 +34,7 @@ class Solver(nn.Module):
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Share of unseen puzzles solved after 1, 4, 8 and 16 steps, trained with 8."""
+    """Measure the fraction of new puzzles solved after 1, 4, 8 and 16 steps, trained with 8."""
     set_seed(seed)
     puzzles, answers = map(torch.from_numpy, sudoku(200 if short else 3000, "train", seed))
     tests, solved = map(torch.from_numpy, sudoku(300, "test", seed))

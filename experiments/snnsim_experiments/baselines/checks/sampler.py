@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ MODULUS, STEPS, COUNT = 7, 24, 40
 
 
 def sequences(samples: int, seed: int) -> Tensor:
-    """Fibonacci numbers modulo 7 from random starts, ``[T, B]``."""
+    """Draw Fibonacci numbers modulo 7 from random starts, ``[T, B]``."""
     random = np.random.default_rng(seed)
     found = [*random.integers(0, MODULUS, (2, samples))]
     while len(found) < STEPS:
@@ -31,13 +33,12 @@ class _Model(nn.Module):
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Core passes, and tokens that agree, for 4, 2 and 1 iterations per round."""
+    """Count core passes, and tokens that agree, for 4, 2 and 1 iterations per round."""
     set_seed(seed)
-    model, drawn = _Model(), {"batch": 0}
+    model, seeds = _Model(), count(10**6 * seed + 1)
 
     def loss() -> Tensor:
-        drawn["batch"] += 1
-        items = sequences(64, 10**6 * seed + drawn["batch"])
+        items = sequences(64, next(seeds))
         y, _ = model.body(nn.functional.one_hot(items[:-1], MODULUS).float())
         scores = model.head(y[1:]).flatten(0, 1)  # from the second number on it is determined
         return nn.functional.cross_entropy(scores, items[2:].flatten())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ ITEMS, LAG, STEPS = 20, 3, 40
 
 
 def chains(samples: int, seed: int) -> torch.Tensor:
-    """Items ``[T, B]``: each follows, four times of five, from the one ``LAG`` before it."""
+    """Draw items ``[T, B]``: each follows, in four of five cases, from the one ``LAG`` before."""
     follows = np.random.default_rng(5).permutation(ITEMS)
     random = np.random.default_rng(seed)
     items = random.integers(0, ITEMS, (STEPS, samples))
@@ -25,7 +27,7 @@ def chains(samples: int, seed: int) -> torch.Tensor:
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Share of next items hit, against the best possible, and with too short a reach."""
+    """Measure the fraction of next items hit, and with too short a reach."""
     best = 100 * (0.8 + 0.2 / ITEMS)
     steps, test = 20 if short else 600, chains(1000, 10**6 + seed)
     nets = {reach: _train(reach, seed, steps) for reach in (10, 1)}
@@ -49,7 +51,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
 
 
 def influence(net: SASRec, items: torch.Tensor) -> np.ndarray:
-    """Shares of the last item and those before it in what the next one's score depends on.
+    """Return the fractions of the next score that depend on the last item and those before it.
 
     By the gradient of the best score with respect to the items, as attention need not tell.
     """
@@ -63,11 +65,10 @@ def influence(net: SASRec, items: torch.Tensor) -> np.ndarray:
 def _train(reach: int, seed: int, steps: int) -> SASRec:
     set_seed(seed)
     net = SASRec(ITEMS, 48, reach=reach, blocks=1)
-    state = {"batch": 0}
+    seeds = count(1000 * seed + 1)
 
     def loss() -> torch.Tensor:
-        state["batch"] += 1
-        return _loss(net, chains(64, 1000 * seed + state["batch"]))[0]
+        return _loss(net, chains(64, next(seeds)))[0]
 
     optimise(net, loss, steps, 3e-3)
     return net.eval()

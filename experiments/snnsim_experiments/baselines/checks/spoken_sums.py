@@ -20,11 +20,11 @@ BATCH = 40
 
 
 class Listener(nn.Module):
-    """Hears two recordings with one recogniser, and adds what it heard.
+    """A listener hears two recordings with one recogniser, and adds what it heard.
 
     Args:
-        channels: of the recordings.
-        adder: from two distributions over digits ``[B, 10]`` to scores of the sum.
+        channels: the number of channels of the recordings.
+        adder: a module from two distributions over digits ``[B, 10]`` to scores of the sum.
     """
 
     def __init__(self, channels: int, adder: nn.Module):
@@ -33,13 +33,13 @@ class Listener(nn.Module):
         self.adder = adder
 
     def forward(self, first: Any, second: Any) -> tuple[Tensor, list[Tensor]]:
-        """Scores of the sum, and of each digit."""
+        """Return the scores of the sum, and of each digit."""
         heard = [mean(self.hear(each.x)[0], each.lengths) for each in (first, second)]
         return self.adder(*(scores.softmax(1) for scores in heard)), heard
 
 
 class Perceptron(nn.Module):
-    """The control: two layers on both digits."""
+    """The control has two layers on both digits."""
 
     def __init__(self, hidden: int = 128):
         super().__init__()
@@ -47,13 +47,13 @@ class Perceptron(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """As :class:`Adder`."""
+        """Return scores of the sum, as :class:`Adder` does."""
         scores: Tensor = self.layers(torch.cat([a, b], 1))
         return scores
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy on pairs of digits that training does not have, by voices it does not have."""
+    """Measure the accuracy on pairs of digits, and by voices, that training does not have."""
     train, test = (snnsim_datasets.load("spoken-digits", part) for part in ("train_all", "test"))
     results = {}
     for name, adder in (("workspace", Adder()), ("perceptron", Perceptron())):
@@ -85,7 +85,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
 
 
 def pairs(data: Any, held_out: bool, random: np.random.Generator) -> tuple[Any, Any, Tensor]:
-    """Two batches of recordings, and the last digits of their sums."""
+    """Draw two batches of recordings, with the last digits of their sums."""
     chosen = SpokenSums(data, BATCH, held_out, seed=int(random.integers(1 << 30))).digits
     digits = np.array(chosen).T
     heard = [

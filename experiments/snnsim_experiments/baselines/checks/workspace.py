@@ -13,7 +13,7 @@ DIGITS, STEPS = 10, 13
 
 
 class Adder(nn.Module):
-    """A shared vector of one digit; a controller routes between modules on it.
+    """The workspace is a vector of one digit; a controller routes between modules on it.
 
     Modules: load the first digit, increment (a fixed shift), and keep. The controller sees the
     second digit and emits gates for each internal step.
@@ -26,7 +26,7 @@ class Adder(nn.Module):
         self.temperature = 1.0
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """One-hot digits ``[B, 10]`` to log-probabilities of the sum's last digit."""
+        """Return log-probabilities of the last digit of the sum of one-hot digits ``[B, 10]``."""
         w, state = a.new_full(a.shape, 1 / DIGITS), None
         for step in range(STEPS):
             clock = torch.zeros_like(a)
@@ -39,19 +39,19 @@ class Adder(nn.Module):
 
 
 class Plain(nn.Module):
-    """The control: an LSTM that hears both digits and answers."""
+    """The control is an LSTM that hears both digits and answers."""
 
     def __init__(self, hidden: int = 64):
         super().__init__()
         self.lstm, self.out = nn.LSTM(DIGITS, hidden), nn.Linear(hidden, DIGITS)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """As :class:`Adder`."""
+        """Return scores of the sum, as :class:`Adder` does."""
         return self.out(self.lstm(torch.stack([a, b]))[0][-1])
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
-    """Accuracy on pairs of digits that training does not have: 40 of 100."""
+    """Measure the accuracy on pairs of digits that training does not have: 40 of 100."""
     order = np.random.default_rng(seed).permutation(DIGITS**2)
     pairs = torch.from_numpy(np.stack([order // DIGITS, order % DIGITS], 1))
     eye = torch.eye(DIGITS)
