@@ -201,9 +201,14 @@ def freeze_statistics(method: Method, task: int) -> None:
     """
     for module in method.learner.modules() if task > 0 else ():
         if hasattr(module, "running_mean") and module.training:  # ours or torch's
-            method.on_detach(module.train)
+            method.on_detach(_train_as, module, method.learner)
             module.eval()
         if isinstance(module, Delayed) and module.profile != "one_tap":
             method.on_detach(setattr, module, "profile", module.profile)
             module.round_()
             module.profile = "one_tap"  # as evaluation has it
+
+
+def _train_as(module: nn.Module, learner: Learner) -> None:
+    """Put a module into the mode that its learner is in by now."""
+    module.train(learner.training)

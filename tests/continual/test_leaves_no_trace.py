@@ -96,6 +96,18 @@ def test_attached_and_detached_is_as_before(name, kind):
         assert torch.equal(value, values[key]), key
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_in_evaluation_stays_so_when_it_is_let_go(name):
+    trainer = ContinualTrainer(
+        made_for(name, "axonal" if takes(name, "axonal") else "dense"), methods.get(name)(), RECIPE
+    )
+    trainer._run_task()
+    trainer._run_task()
+    trainer.learner.eval()
+    detach(trainer.method)
+    assert not any(module.training for module in trainer.learner.modules())
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "tasks"),
     [
