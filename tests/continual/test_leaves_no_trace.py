@@ -232,6 +232,14 @@ def test_an_interruption_anywhere_leaves_no_switch_turned(name, call):
     assert_same(switches(trainer), before)
 
 
+def test_parameters_are_in_their_order_when_adapters_have_gone():
+    made, method = made_for("ilora", "axonal"), methods.get("ilora")()
+    before = [name for name, _ in made.named_parameters()]
+    method.attach(made)
+    detach(method)
+    assert [name for name, _ in made.named_parameters()] == before
+
+
 @pytest.mark.parametrize("on", ["hlop", "gpm", "owm", "ewc"])
 def test_subspaces_learn_on_after_an_interrupted_refresh(on):
     torch.manual_seed(1)

@@ -57,14 +57,19 @@ class LowRank(nn.Module):
         self.slow_b.mul_(keep).add_(self.b, alpha=1 - keep)
 
 
-def _merge(module: nn.Module, name: str) -> None:
-    """Put what the slow pair has learnt into the weight itself, and take the adapter off."""
+def _merge(module: nn.Module, name: str, order: list[str]) -> None:
+    """Put what the slow pair has learnt into the weight itself, and take the adapter off.
+
+    The module has its parameters in their former order again, by which optimisers are stored.
+    """
     steps: Any = getattr(module, "parametrizations")[name]  # noqa: B009
     with torch.no_grad():
         value = steps[0].eval()(steps.original)
     parametrize.remove_parametrizations(module, name, leave_parametrized=False)
     with torch.no_grad():
         getattr(module, name).copy_(value)
+    for each in order:
+        module._parameters[each] = module._parameters.pop(each)
 
 
 class ILoRA(Replay):
@@ -129,8 +134,9 @@ class ILoRA(Replay):
     def _adapt(self, module: nn.Module, connection: Connection) -> LowRank:
         own = "w_rec" if isinstance(module, Recurrent) else "weight"
         adapter = LowRank(weight_of(connection).detach(), self.rank, self.scale)
+        order = list(module._parameters)
         parametrize.register_parametrization(module, own, adapter)
-        self.on_detach(_merge, module, own)
+        self.on_detach(_merge, module, own, order)
         return adapter
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
