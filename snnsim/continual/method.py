@@ -56,17 +56,34 @@ class Method:
             setattr(cls, name, hook)
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        """Take hold of a learner, once; refuse what cannot work.
+        """Take hold of a learner, after letting go of any other.
 
-        ``optimizer`` is ``"sgd"`` only for plain SGD without weight decay.
+        Args:
+            learner: the network that is going to be trained.
+            optimizer: ``"sgd"`` only for plain SGD without weight decay.
+
+        Raises:
+            ConfigError: the method cannot work with this learner, which is left as it was.
         """
         self.detach()
         self.learner = learner
-        if self.needs_scores and learner.learning == "ottt":
-            raise ConfigError(
-                f"{type(self).__name__} needs the scores of whole sequences or their gradients, "
-                "which online training never has; use training='bptt' or 'dsr'"
-            )
+        try:
+            if self.needs_scores and learner.learning == "ottt":
+                raise ConfigError(
+                    f"{type(self).__name__} needs the scores of whole sequences or their "
+                    "gradients, which online training never has; use training='bptt' or 'dsr'"
+                )
+            self.on_attach(learner, optimizer)
+        except BaseException:
+            self.detach()
+            raise
+
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        """Prepare for a learner, with the arguments of :meth:`attach`; refuse what cannot work.
+
+        What is put into the learner is taken out again by :meth:`on_detach`, also where this
+        raises.
+        """
 
     def detach(self) -> None:
         """Let go of the learner: no hook, flag or replaced answer of the method stays in it.

@@ -92,8 +92,12 @@ class ContinualTrainer(Loop):
         self.seconds = [0.0] * count
         if recipe.start_from:
             start_from(learner, recipe.start_from)
-        method.attach(learner, recipe.plain)
-        self._check_recipe()
+        try:
+            method.attach(learner, recipe.plain)
+            self._check_recipe()
+        except BaseException:
+            method.detach()
+            raise
 
     def _check_recipe(self) -> None:
         recipe = self.recipe

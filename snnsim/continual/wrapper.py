@@ -25,11 +25,9 @@ class Wrapper(Method):
     def __init__(self, inner: Method):
         self.inner = inner
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         self.inner.attach(learner, optimizer)
         if learner.answer is not None:
-            self.detach()
             raise ConfigError(
                 f"{type(self).__name__} trains class scores, but {type(self.inner).__name__} "
                 "answers without any; put it on another method"

@@ -107,8 +107,7 @@ class HLOP(Method):
         self.task = 0
         self.inside: Tensor | None = None  # [T, B], which steps are within their samples
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         self.connections = protected(learner)
         _check_online(learner, self.connections)
         count = len(self.connections)
@@ -128,7 +127,7 @@ class HLOP(Method):
             self.modes[name] = self._mode(module, optimizer)
         decays = {m.decay for m in learner.modules() if isinstance(m, RateLIF)}
         self.decay = next(iter(decays), 1.0)
-        for name, module in self.connections.items():  # last: what is refused leaves no trace
+        for name, module in self.connections.items():
             if isinstance(module, PlasticConnection):
                 self.on_detach(setattr, module, "observe", module.observe)
                 module.observe = _Observer(self, name)

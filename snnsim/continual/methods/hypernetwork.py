@@ -87,8 +87,7 @@ class Hypernetwork(Method):
         self.sizes = {"embedding": embedding, "hidden": hidden, "chunk": chunk}
         self.before: dict[str, Tensor] = {}
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         if learner.stream.scenario != "task":
             raise ConfigError(
                 "a hypernetwork generates the weights of a task it is told of, but in the scenario "
@@ -101,7 +100,7 @@ class Hypernetwork(Method):
             raise ConfigError("the network has no connection whose weights could be generated")
         self.generator = Generator(targets, len(learner.stream), **self.sizes)
         self.on_detach(setattr, learner, "generate", learner.generate)
-        self.on_detach(delattr, learner, "generator")
+        self.on_detach(learner._modules.pop, "generator", None)
         learner.add_module("generator", self.generator.to(next(iter(targets.values()))))
         learner.generate = self.generator.__call__  # the module itself would be registered twice
         self.targets = {f"body.{name}" for name in targets}

@@ -62,6 +62,8 @@ def _merge(module: nn.Module, name: str, order: list[str]) -> None:
 
     The module has its parameters in their former order again, by which optimisers are stored.
     """
+    if not parametrize.is_parametrized(module, name):
+        return
     steps: Any = getattr(module, "parametrizations")[name]  # noqa: B009
     with torch.no_grad():
         value = steps[0].eval()(steps.original)
@@ -101,8 +103,8 @@ class ILoRA(Replay):
         self.rank, self.scale, self.most, self.strength = rank, scale, most, strength
         self.steps = 0
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        super().on_attach(learner, optimizer)
         roots: list[tuple[str, nn.Module]] = [("body", learner.body)]
         if learner.shares_head:
             roots.append(("head", learner.heads[0]))
@@ -134,9 +136,8 @@ class ILoRA(Replay):
     def _adapt(self, module: nn.Module, connection: Connection) -> LowRank:
         own = "w_rec" if isinstance(module, Recurrent) else "weight"
         adapter = LowRank(weight_of(connection).detach(), self.rank, self.scale)
-        order = list(module._parameters)
+        self.on_detach(_merge, module, own, list(module._parameters))
         parametrize.register_parametrization(module, own, adapter)
-        self.on_detach(_merge, module, own, order)
         return adapter
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:

@@ -33,8 +33,8 @@ class OWM(HLOP):
     def _mode(self, module: nn.Module | Part, optimizer: str) -> str:
         return "gradient" if optimizer == "sgd" else "update"
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        super().on_attach(learner, optimizer)
         self.projectors, self.pending = {}, {}
         for name, subspace in self.subspaces.items():
             eye = torch.eye(subspace.size).to(subspace.rows)

@@ -57,8 +57,8 @@ class Refresh(Wrapper):
         self.size, self.noise, self.damping = size, noise, damping
         self.information = EWC(decay=decay, samples=samples)
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        super().on_attach(learner, optimizer)
         self.information.attach(learner, optimizer)
 
     def detach(self) -> None:

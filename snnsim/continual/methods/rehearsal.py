@@ -55,10 +55,9 @@ class Rehearsal(Wrapper):
         self.per_class, self.epochs, self.batch_size, self.lr = per_class, epochs, batch_size, lr
         self.kept: dict[int, Tensor] = {}  # task -> numbers of its training samples
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        super().on_attach(learner, optimizer)
         if not self.answers_as_trained:
-            self.detach()
             raise ConfigError(
                 f"{type(self.inner).__name__} is tested with other weights than those it trains, "
                 "and rehearsal trains the network as it is tested; put it on another method"

@@ -31,8 +31,7 @@ class Replay(Method):
         check_number("batch_size", batch_size, 1)
         self.size, self.batch_size = size, batch_size
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         self.buffer = Buffer(self.size, learner, self.keeps_scores)
 
     def loss(

@@ -82,8 +82,7 @@ class SHARP(Method):
         self.spikes: dict[int, dict[str, Tensor]] = {}  # task -> packed, labels, lengths
         self.codes: dict[int, Codes] = {}  # of each task
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         if distributed.size() > 1:
             raise ConfigError("SHARP stores spikes and runs in one process; use one process")
         self.units, self.trunk = Units(learner.body), Trunk(learner.body)
