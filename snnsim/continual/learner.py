@@ -12,6 +12,7 @@ from torch.func import functional_call
 from snnsim.baselines import Baseline
 from snnsim.continual.stream import Stream
 from snnsim.data import Batch, Sequences, fetch
+from snnsim.data.protocol import resized
 from snnsim.errors import ConfigError
 from snnsim.finite import check_input
 from snnsim.functional.readouts import mean
@@ -44,12 +45,7 @@ def joined(batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
     """``x [T, B, ...]`` and ``lengths [B]`` of several batches as one; the shorter end in zeros."""
     longest = max(batch.x.shape[0] for batch in batches)
     lengths = torch.cat([batch.lengths for batch in batches])
-    return torch.cat([_padded(batch.x, longest) for batch in batches], 1), lengths
-
-
-def _padded(x: Tensor, steps: int) -> Tensor:
-    missing = steps - x.shape[0]
-    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing else x
+    return torch.cat([resized(batch.x, longest) for batch in batches], 1), lengths
 
 
 def _check_baselines(body: nn.Module, training: str, feedback: str) -> None:

@@ -162,15 +162,23 @@ class Events:
         indices = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
         pieces = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in indices]
         take = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
-        sizes = np.diff(self.offsets)[indices]
         return replace(
             self,
             times=self.times[take],
             units=self.units[take],
-            offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            offsets=offsets_of(np.diff(self.offsets)[indices]),
             labels=self.labels[indices],
             speakers=self.speakers[indices],
         )
+
+
+def offsets_of(sizes: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where each sample's entries begin, and the last ends, from the number of each.
+
+    >>> offsets_of([2, 0, 3])
+    array([0, 2, 2, 5])
+    """
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 def seconds(microseconds: np.ndarray) -> np.ndarray:
@@ -346,11 +354,10 @@ def bin_all(
         cells.append(occupied.astype(np.uint32))
         counts.append(np.minimum(number, 65535).astype(np.uint16))
         lengths.append(length)
-    sizes = [len(c) for c in cells]
     return BinnedEvents(
         cells=np.concatenate(cells) if cells else np.zeros(0, np.uint32),
         counts=np.concatenate(counts) if counts else np.zeros(0, np.uint16),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        offsets=offsets_of([len(c) for c in cells]),
         lengths=np.asarray(lengths, dtype=np.int64),
         labels=events.labels,
         speakers=events.speakers,
@@ -403,7 +410,7 @@ def from_events(
     events = Events(
         times=np.concatenate(times),
         units=np.concatenate([u for u in units if u.size] or [np.zeros(0, np.int64)]),
-        offsets=np.concatenate([[0], np.cumsum([len(t) for t in times])]).astype(np.int64),
+        offsets=offsets_of([len(t) for t in times]),
         labels=numbers,
         speakers=np.full(len(times), -1) if speakers is None else speakers,
         channels=channels,
@@ -430,7 +437,6 @@ def from_tonic(dataset, channels: int, classes: Sequence[str], unit_of=None) -> 
         labels.append(int(label))
     if not labels:
         raise DataError("the data set has no samples")
-    sizes = [len(t) for t in times]
     together = np.concatenate(units)
     if together.size and not 0 <= together.min() <= together.max() < channels:
         raise DataError(
@@ -440,7 +446,7 @@ def from_tonic(dataset, channels: int, classes: Sequence[str], unit_of=None) -> 
     return Events(
         times=np.concatenate(times),
         units=together,
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        offsets=offsets_of([len(t) for t in times]),
         labels=np.asarray(labels, dtype=np.int64),
         speakers=np.full(len(labels), -1, dtype=np.int64),
         channels=channels,

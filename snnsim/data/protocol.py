@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from snnsim.errors import ConfigError, DataError, short
@@ -30,6 +31,11 @@ class Batch(NamedTuple):
     def labels(self) -> Tensor:
         """Another name of ``target``."""
         return self.target
+
+    @property
+    def per_step(self) -> bool:
+        """Whether there is a target for every step."""
+        return self.target.ndim > 1 and self.target.shape[:2] == self.x.shape[:2]
 
 
 @runtime_checkable
@@ -125,8 +131,7 @@ class DataSet:
             return self.batch(np.arange(len(self))[index])
         batch = self.batch(chosen([index], len(self)))
         whole = int(batch.lengths[0])
-        per_step = batch.target.shape[:2] == batch.x.shape[:2] and batch.target.ndim > 1
-        target = batch.target[:whole, 0] if per_step else batch.target[0]
+        target = batch.target[:whole, 0] if batch.per_step else batch.target[0]
         return batch.x[:whole, 0], target
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
@@ -178,9 +183,10 @@ def fetch(data: Sequences, indices: Sequence[int] | np.ndarray, steps: int | Non
     """
     found = data.batch(indices, steps)
     try:
-        x, target, lengths = _members(found)
+        batch = Batch(*_members(found))
+        x, target, lengths = batch
         sizes = (x.shape[1], target.shape[0], lengths.shape[0])
-        per_step = target.ndim > 1 and target.shape[:2] == x.shape[:2]
+        per_step = batch.per_step
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise DataError(
             f"{type(data).__name__}.batch returns {short(type(found).__name__)} but must return "
@@ -198,7 +204,7 @@ def fetch(data: Sequences, indices: Sequence[int] | np.ndarray, steps: int | Non
             f"{type(data).__name__}.batch says that samples have {int(lengths.min())} .. "
             f"{int(lengths.max())} steps, but x has {x.shape[0]}"
         )
-    return Batch(x, target, lengths)
+    return batch
 
 
 def _members(found: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -219,8 +225,13 @@ def shared(data: Sequences, mine: np.ndarray, joint: np.ndarray, steps: int | No
     return batch if len(mine) else first(batch, 0)
 
 
+def resized(x: Tensor, steps: int) -> Tensor:
+    """``x [T, ...]`` cut to a number of steps, or followed by zeros up to it."""
+    missing = steps - len(x)
+    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing > 0 else x[:steps]
+
+
 def first(batch: Batch, count: int) -> Batch:
     """The first samples of a batch."""
-    per_step = batch.target.ndim > 1 and batch.target.shape[:2] == batch.x.shape[:2]
-    target = batch.target[:, :count] if per_step else batch.target[:count]
+    target = batch.target[:, :count] if batch.per_step else batch.target[:count]
     return Batch(batch.x[:, :count], target, batch.lengths[:count])

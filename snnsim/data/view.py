@@ -19,6 +19,7 @@ from snnsim.data.protocol import (
     chosen,
     describe,
     fetch,
+    resized,
 )
 from snnsim.errors import DataError, ShapeError
 
@@ -118,7 +119,7 @@ class View(DataSet):
             x = self._transformed(x, int(lengths.max()))
             x = _silent_after(x, lengths)
         if self.lengths_of is not None and steps is not None:
-            x, lengths = _resized(x, steps), lengths.clamp(max=steps)
+            x, lengths = resized(x, steps), lengths.clamp(max=steps)
         target = batch.target if self.target is None else torch.from_numpy(self.target[rows])
         if self.relabel is not None:
             target = torch.from_numpy(self.relabel)[target]
@@ -146,8 +147,3 @@ def _silent_after(x: Tensor, lengths: Tensor) -> Tensor:
         return x
     over = torch.arange(len(x)).view(-1, 1) >= lengths
     return x.masked_fill(over.view(*over.shape, *(1,) * (x.ndim - 2)).to(x.device), 0.0)
-
-
-def _resized(x: Tensor, steps: int) -> Tensor:
-    missing = steps - len(x)
-    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing > 0 else x[:steps]
