@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from snnsim.continual.learner import Learner
-from snnsim.data import Batch
+from snnsim.data import Batch, Sequences, describe
 from snnsim.errors import ConfigError
 from snnsim.training import distributed
 
@@ -108,3 +108,15 @@ class Buffer:
         """Of the samples, a byte per value, and of the scores."""
         scores = 0 if self.scores is None else self.scores.numel() * 4
         return len(self) * self.bytes_per_sample + scores
+
+
+def first_of_each_class(data: Sequences, count: int, order: np.ndarray) -> np.ndarray:
+    """Numbers, ascending, of the first ``count`` samples of every class in an order ``[n]``."""
+    labels = np.asarray(describe(data).labels)[order]
+    chosen = [order[labels == c][:count] for c in np.unique(labels)]
+    return np.sort(np.concatenate(chosen))
+
+
+def stored_bytes(data: Sequences, chosen: Any = slice(None)) -> int:
+    """What some samples of a data set would take if they were stored: a byte per value."""
+    return int(data.lengths[chosen].sum()) * data.batch([0]).x[0].numel()

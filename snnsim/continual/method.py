@@ -12,7 +12,7 @@ optimiser, ``on_step_end`` (change weights); then ``on_task_end``. The objective
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -179,7 +179,24 @@ class Method:
 
     def memory_bytes(self) -> int:
         """Memory held from task to task besides the network itself."""
-        return sum(t.numel() * t.element_size() for t in self.tensors().values())
+        return bytes_of(self.tensors().values())
+
+
+class Remembering(Method):
+    """A method whose whole memory are named tensors, ``kept``."""
+
+    kept: dict[str, Tensor]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.kept)
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.kept = {name: tensor.clone().to(self.device) for name, tensor in tensors.items()}
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Memory of some tensors."""
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def options_of(method: Method) -> dict[str, Any]:

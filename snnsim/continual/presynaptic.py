@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines.torch_recurrent import TorchRecurrent
+from snnsim.continual.learner import Learner
 from snnsim.errors import ConfigError
 from snnsim.layer import Layer
 from snnsim.synapses import Delayed, Dense, Recurrent
@@ -69,6 +70,14 @@ def connections_of(name: str, module: nn.Module) -> dict[str, Connection]:
     return found
 
 
+def shared_connections(learner: Learner) -> dict[str, Connection]:
+    """Connections that all tasks share, by name: the body's, and a shared head's."""
+    found = connections_of("body", learner.body)
+    if learner.shares_head:
+        found |= connections_of("head", learner.heads[0])
+    return found
+
+
 def rows_of(module: nn.Module | Part, x: Tensor, y: Tensor | None = None) -> Tensor:
     """Presynaptic activity of a connection.
 
@@ -82,14 +91,11 @@ def rows_of(module: nn.Module | Part, x: Tensor, y: Tensor | None = None) -> Ten
         axonal delays the activity after the (whole) delays; for a recurrent layer its own
         output one step before.
     """
-    if isinstance(module, PlasticConnection):
-        module = module.inner
+    module = owner_of(module)
     if isinstance(module, Dense):
         return x.flatten(0, -2)
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
         return _patches(module, x)
-    if isinstance(module, nn.Conv1d):
-        return _patches_1d(module, x)
     recurrent = isinstance(module, Part) and module.name == "weight_hh_l0"
     if isinstance(module, Part) and not recurrent:
         return x.flatten(0, 1)
@@ -101,11 +107,15 @@ def rows_of(module: nn.Module | Part, x: Tensor, y: Tensor | None = None) -> Ten
     raise ConfigError(f"{type(module).__name__} is no connection whose activity is known")
 
 
+def owner_of(module: Any) -> Any:
+    """What has the weight of a connection: the module under a learning rule, or itself."""
+    return module.inner if isinstance(module, PlasticConnection) else module
+
+
 def weight_of(module: nn.Module | Part) -> nn.Parameter:
     """The parameter whose gradient is made of :func:`rows_of`."""
-    if isinstance(module, PlasticConnection):
-        module = module.inner
-    found: Any = module.w_rec if isinstance(module, Recurrent) else module.weight
+    owner = owner_of(module)
+    found: Any = owner.w_rec if isinstance(owner, Recurrent) else owner.weight
     return found
 
 
@@ -123,37 +133,20 @@ def from_matrix(module: nn.Module | Part, matrix: Tensor, like: Tensor) -> Tenso
     return matrix.view_as(like)
 
 
-def _patches(module: nn.Conv2d, x: Tensor) -> Tensor:
-    _check_groups(module)
-    if isinstance(module.padding, str) or module.padding_mode != "zeros":
-        raise ConfigError("give a convolution its padding in numbers, of zeros, to protect it")
-    images = x.flatten(0, 1)
-    options: dict[str, Any] = {
-        "dilation": module.dilation,
-        "padding": module.padding,
-        "stride": module.stride,
-    }
-    patches = nn.functional.unfold(images, module.kernel_size, **options)
-    return patches.transpose(1, 2).flatten(0, 1)
-
-
-def _patches_1d(module: nn.Conv1d, x: Tensor) -> Tensor:
-    _check_groups(module)
-    if isinstance(module.padding, str) or module.padding_mode != "zeros":
-        raise ConfigError("give a convolution its padding in numbers, of zeros, to protect it")
-    options: dict[str, Any] = {
-        "dilation": (1, module.dilation[0]),
-        "padding": (0, module.padding[0]),
-        "stride": (1, module.stride[0]),
-    }
-    images = x.flatten(0, 1).unsqueeze(2)
-    patches = nn.functional.unfold(images, (1, module.kernel_size[0]), **options)
-    return patches.transpose(1, 2).flatten(0, 1)
-
-
-def _check_groups(module: nn.Conv1d | nn.Conv2d) -> None:
+def _patches(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
+    """What each place of the output sees of the input, that of one axis as an image of one row."""
     if module.groups != 1:
         raise ConfigError(
             f"a convolution in {module.groups} groups has a subspace per group, which is not "
             "built; use groups=1"
         )
+    if isinstance(module.padding, str) or module.padding_mode != "zeros":
+        raise ConfigError("give a convolution its padding in numbers, of zeros, to protect it")
+    images = x.flatten(0, 1)
+    size: tuple[int, ...] = module.kernel_size
+    dilation, padding, stride = module.dilation, module.padding, module.stride
+    if isinstance(module, nn.Conv1d):
+        images = images.unsqueeze(2)
+        size, dilation, padding, stride = (1, *size), (1, *dilation), (0, *padding), (1, *stride)
+    patches = nn.functional.unfold(images, size, dilation, padding, stride)
+    return patches.transpose(1, 2).flatten(0, 1)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnsim.data import Sequences, View, describe
 from snnsim.data.view import Transform
@@ -118,44 +118,27 @@ def permuted(name: str, parts: Parts, tasks: int, seed: int = 0) -> Stream:
         torch.from_numpy(np.random.default_rng([seed, task]).permutation(channels))
         for task in range(tasks)
     ]
-    return transformed(name, parts, [_Permute(order) for order in orders])
+    return transformed(name, parts, [partial(_permute, order=order) for order in orders])
 
 
-@dataclass(frozen=True)
-class _Permute:
-    order: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x[..., self.order]
+def _permute(x: Tensor, order: Tensor) -> Tensor:
+    return x[..., order]
 
 
 def rotated(name: str, parts: Parts, degrees: Sequence[float]) -> Stream:
     """The same images turned by each of the angles."""
     shape = describe(parts[2]).shape
-    return transformed(name, parts, [_Rotate(angle, shape) for angle in degrees])
+    return transformed(name, parts, [partial(_turn, degrees=d, shape=shape) for d in degrees])
 
 
-@dataclass(frozen=True)
-class _Rotate:
-    degrees: float
-    shape: tuple[int, ...]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        images = x.flatten(0, 1).reshape(-1, *self.shape)
-        angle = torch.deg2rad(torch.tensor(self.degrees))
-        turn = torch.stack(
-            [
-                torch.stack([angle.cos(), -angle.sin(), torch.tensor(0.0)]),
-                torch.stack([angle.sin(), angle.cos(), torch.tensor(0.0)]),
-            ]
-        )
-        turns = turn.expand(len(images), 2, 3)
-        size = list(images.shape)
-        grid = torch.nn.functional.affine_grid(turns, size, align_corners=False)
-        turned = torch.nn.functional.grid_sample(
-            images, grid, align_corners=False, padding_mode="border"
-        )
-        return turned.reshape(x.shape)
+def _turn(x: Tensor, degrees: float, shape: tuple[int, ...]) -> Tensor:
+    images = x.flatten(0, 1).reshape(-1, *shape)
+    angle = torch.deg2rad(torch.tensor(degrees))
+    cos, sin = float(angle.cos()), float(angle.sin())
+    turns = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(images), 2, 3)
+    grid = nn.functional.affine_grid(turns, list(images.shape), align_corners=False)
+    turned = nn.functional.grid_sample(images, grid, align_corners=False, padding_mode="border")
+    return turned.reshape(x.shape)
 
 
 def split_by_class(

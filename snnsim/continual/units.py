@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines import RateNetwork
-from snnsim.continual.presynaptic import Part, connections_of, weight_of
+from snnsim.continual.presynaptic import Part, connections_of, owner_of, weight_of
 from snnsim.errors import ConfigError
 from snnsim.layer import listening
 from snnsim.networks import Skip
 from snnsim.synapses import Recurrent
-from snnsim.training.rules import PlasticConnection
 
 
 @dataclass
@@ -43,8 +42,7 @@ class Block:
 
     def rows(self) -> list[nn.Parameter]:
         """The connection's parameters with a row for each unit it leads into."""
-        module = self.module.inner if isinstance(self.module, PlasticConnection) else self.module
-        found = list(module.parameters(recurse=False))
+        found = owner_of(self.module).parameters(recurse=False)
         return [p for p in found if p.dim() and len(p) == len(self.mask)]
 
 

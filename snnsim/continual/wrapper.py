@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from snnsim import checkpoint
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
 from snnsim.data import Batch
@@ -88,15 +89,10 @@ class Wrapper(Method):
         return self.inner.trains(name, parameter, task)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"inner.{key}": value for key, value in self.inner.tensors().items()}
+        return checkpoint.prefixed("inner", self.inner.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        self.inner.load(of_prefix(tensors, "inner."))
+        self.inner.load(checkpoint.without_prefix("inner", tensors))
 
     def memory_bytes(self) -> int:
         return self.inner.memory_bytes()
-
-
-def of_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name starts with ``prefix``, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snnsim.continual.method import Method
+from snnsim.continual.method import Remembering
 from snnsim.data import Batch
 from snnsim.errors import check_number
 from snnsim.layer import evaluating
 from snnsim.synapses.delayed import delayed_layers
 
 
-class EWC(Method):
+class EWC(Remembering):
     """Elastic weight consolidation.
 
     Args:
@@ -45,7 +45,7 @@ class EWC(Method):
             check_number(name, value, 0)
         check_number("samples", samples, 1)
         self.strength, self.online, self.decay, self.samples = strength, online, decay, samples
-        self.kept: dict[str, Tensor] = {}  # "<k>.fisher.<name>" and "<k>.value.<name>"
+        self.kept = {}  # "<k>.fisher.<name>" and "<k>.value.<name>"
 
     def loss(
         self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
@@ -93,9 +93,3 @@ class EWC(Method):
                     if g is not None:
                         information.add_(g.square(), alpha=1 / len(chosen))
         return found
-
-    def tensors(self) -> dict[str, Tensor]:
-        return dict(self.kept)
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.kept = {name: tensor.to(self.device) for name, tensor in tensors.items()}

@@ -43,7 +43,7 @@ class GPM(HLOP):
         try:
             for part in range(0, len(chosen), 50):
                 batch = data.batch(chosen[part : part + 50])
-                self.look_at(batch)
+                self.on_batch(batch, task)
                 self.learner.scores(batch.x.to(self.device), task, batch.lengths)
         finally:
             self.learning_now = False

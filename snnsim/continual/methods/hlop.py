@@ -13,20 +13,21 @@ rounded). The head of a task of its own is an ordinary layer and learns freely, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, freeze_statistics
+from snnsim.continual.method import Method, bytes_of, freeze_statistics
 from snnsim.continual.presynaptic import (
     Connection,
     Part,
     as_matrix,
-    connections_of,
     from_matrix,
     rows_of,
+    shared_connections,
     weight_of,
 )
 from snnsim.continual.subspace import SOLVERS, Subspace
@@ -130,9 +131,9 @@ class HLOP(Method):
         for name, module in self.connections.items():
             if isinstance(module, PlasticConnection):
                 self.on_detach(setattr, module, "observe", module.observe)
-                module.observe = _Observer(self, name)
+                module.observe = partial(self._carry, name)
             else:
-                self.listen({name: module}, _Observer(self, name).heard)
+                self.listen({name: module}, self._hear)
 
     def _mode(self, module: nn.Module | Part, optimizer: str) -> str:
         dense = isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
@@ -157,9 +158,6 @@ class HLOP(Method):
         return list(self.sizes[min(task, len(self.sizes) - 1)])[:count]
 
     def on_batch(self, batch: Batch, task: int) -> None:
-        self.look_at(batch)
-
-    def look_at(self, batch: Batch) -> None:
         """Take a batch whose activity comes next: what its padding causes is not learned."""
         steps, lengths = torch.arange(len(batch.x), device=batch.x.device), batch.lengths
         self.inside = steps[:, None] < lengths.to(batch.x.device)
@@ -177,6 +175,38 @@ class HLOP(Method):
     def learn(self, name: str, rows: Tensor, rest: Tensor | None) -> None:
         """See a batch of activity; ``rest`` is what the frozen subspace leaves of it, if known."""
         self.subspaces[name].learn(rows, rest)
+
+    def _carry(self, name: str, x: Tensor, carried: Tensor) -> Tensor:
+        """See what enters a connection in training; returns what carries its weight update."""
+        if not self.observes:
+            return carried
+        module, subspace = self.connections[name], self.subspaces[name]
+        projects = self.task > 0 and self.modes[name] == "input"
+        learning = self.learner.learning
+        if learning == "dsr":
+            x = weighted_mean(x, self.decay)[None]
+        rows = rows_of(module, x)
+        if learning == "ottt" and carried is not x:
+            rows = torch.cat([rows, rows_of(module, carried)])
+        same = projects and rows.numel() == carried.numel()
+        rest = subspace.project(rows) if same else None
+        seen = None if rest is None else self.within(rest, x)
+        self.learn(name, self.within(rows, x), seen)
+        if not projects:
+            return carried
+        return subspace.project(carried) if rest is None else rest.view_as(carried)
+
+    def _hear(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        """See what entered and left a connection that is under no learning rule."""
+        if not (module.training and torch.is_grad_enabled() and self.observes):
+            return
+        x, y = inputs[0].detach(), output[0].detach()
+        if self.learner.learning == "dsr":
+            x, y = (weighted_mean(a, self.decay)[None] for a in (x, y))
+        rows = rows_of(self.connections[name], x, y)  # perhaps a part of the module
+        if len(y) == len(x):  # not where delays lengthen a sequence
+            rows = self.within(rows, x)
+        self.learn(name, rows, None)
 
     def on_task_start(self, task: int) -> None:
         sizes = self.sizes_of(task, len(self.subspaces))
@@ -239,49 +269,7 @@ class HLOP(Method):
 
     def memory_bytes(self) -> int:
         """Lateral weights; what only a running task needs is not counted."""
-        held = [t for s in self.subspaces.values() for t in (s.frozen, s.rows)]
-        return sum(t.numel() * t.element_size() for t in held)
-
-
-class _Observer:
-    """Sees the activity of one connection in training, and projects what carries its update."""
-
-    def __init__(self, method: HLOP, name: str):
-        self.method, self.name = method, name
-
-    @property
-    def subspace(self) -> Subspace:
-        return self.method.subspaces[self.name]
-
-    def __call__(self, x: Tensor, carried: Tensor) -> Tensor:
-        if not self.method.observes:
-            return carried
-        method, module = self.method, self.method.connections[self.name]
-        projects = method.task > 0 and method.modes[self.name] == "input"
-        learning = method.learner.learning
-        if learning == "dsr":
-            x = weighted_mean(x, method.decay)[None]
-        rows = rows_of(module, x)
-        if learning == "ottt" and carried is not x:
-            rows = torch.cat([rows, rows_of(module, carried)])
-        same = projects and rows.numel() == carried.numel()
-        rest = self.subspace.project(rows) if same else None
-        seen = None if rest is None else method.within(rest, x)
-        method.learn(self.name, method.within(rows, x), seen)
-        if not projects:
-            return carried
-        return self.subspace.project(carried) if rest is None else rest.view_as(carried)
-
-    def heard(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if module.training and torch.is_grad_enabled() and self.method.observes:
-            connection = self.method.connections[self.name]  # perhaps a part of the module
-            x, y = inputs[0].detach(), output[0].detach()
-            if self.method.learner.learning == "dsr":
-                x, y = (weighted_mean(a, self.method.decay)[None] for a in (x, y))
-            rows = rows_of(connection, x, y)
-            if len(y) == len(x):  # not where delays lengthen a sequence
-                rows = self.method.within(rows, x)
-            self.method.learn(self.name, rows, None)
+        return bytes_of(t for s in self.subspaces.values() for t in (s.frozen, s.rows))
 
 
 def _check_online(learner: Learner, connections: dict[str, Connection]) -> None:
@@ -297,12 +285,7 @@ def _check_online(learner: Learner, connections: dict[str, Connection]) -> None:
 
 def protected(learner: Learner) -> dict[str, Connection]:
     """Connections whose updates are projected, by name: the body's, and a shared head's."""
-    roots: list[tuple[str, nn.Module]] = [("body", learner.body)]
-    if learner.shares_head:
-        roots.append(("head", learner.heads[0]))
-    found: dict[str, Connection] = {}
-    for prefix, root in roots:
-        found |= connections_of(prefix, root)
+    found = shared_connections(learner)
     for name, module in found.items():
         if isinstance(module, Delayed) and module.granularity == "synaptic":
             raise ConfigError(f"HLOP cannot protect {name}, Delayed(synaptic): {PER_SYNAPSE}")

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, freeze_statistics
+from snnsim.continual.method import Remembering, bytes_of, freeze_statistics
 from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_number
 from snnsim.synapses import Delayed
@@ -67,7 +67,7 @@ class Generator(nn.Module):
         return found
 
 
-class Hypernetwork(Method):
+class Hypernetwork(Remembering):
     """A hypernetwork over all connections of the body.
 
     Args:
@@ -85,7 +85,7 @@ class Hypernetwork(Method):
             check_number(name, value, 1)
         self.strength = strength
         self.sizes = {"embedding": embedding, "hidden": hidden, "chunk": chunk}
-        self.before: dict[str, Tensor] = {}
+        self.kept = {}  # the generator before the task
 
     def on_attach(self, learner: Learner, optimizer: str) -> None:
         if learner.stream.scenario != "task":
@@ -108,12 +108,12 @@ class Hypernetwork(Method):
     def on_epoch_start(self, task: int) -> None:
         freeze_statistics(self, task)
         with torch.no_grad():
-            earlier = range(task) if self.before else ()
-            self.held = [functional_call(self.generator, self.before, (s,)) for s in earlier]
+            earlier = range(task) if self.kept else ()
+            self.held = [functional_call(self.generator, self.kept, (s,)) for s in earlier]
 
     def on_task_start(self, task: int) -> None:
         if task > 0:
-            self.before = {k: v.detach().clone() for k, v in self.generator.state_dict().items()}
+            self.kept = {k: v.detach().clone() for k, v in self.generator.state_dict().items()}
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
         if name.startswith("generator.tasks."):
@@ -135,13 +135,6 @@ class Hypernetwork(Method):
         now = self.generator(task)
         return torch.stack([(now[name] - held[name]).square().sum() for name in held]).sum()
 
-    def tensors(self) -> dict[str, Tensor]:
-        return dict(self.before)
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.before = {name: tensor.to(self.device) for name, tensor in tensors.items()}
-
     def memory_bytes(self) -> int:
         """The generator's copy from before the task, and the embeddings."""
-        own = sum(p.numel() * p.element_size() for p in self.generator.parameters())
-        return own
+        return bytes_of(self.generator.parameters())

@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 
 from snnsim.continual.learner import Learner, joined
 from snnsim.continual.methods.replay import Replay
-from snnsim.continual.presynaptic import Connection, Part, connections_of, weight_of
+from snnsim.continual.presynaptic import Connection, Part, owner_of, shared_connections, weight_of
 from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_number
 from snnsim.synapses import Dense, Recurrent
@@ -105,10 +105,7 @@ class ILoRA(Replay):
 
     def on_attach(self, learner: Learner, optimizer: str) -> None:
         super().on_attach(learner, optimizer)
-        roots: list[tuple[str, nn.Module]] = [("body", learner.body)]
-        if learner.shares_head:
-            roots.append(("head", learner.heads[0]))
-        found = {k: c for name, root in roots for k, c in connections_of(name, root).items()}
+        found = shared_connections(learner)
         if not found:
             raise ConfigError("the network has no connection to adapt")
         modules = [self._adaptable(name, connection) for name, connection in found.items()]
@@ -124,7 +121,7 @@ class ILoRA(Replay):
                 f"{name} is within a layer of torch.nn, whose weights cannot be given an adapter; "
                 "use a layer of this project, such as snnsim.Recurrent"
             )
-        module = connection.inner if isinstance(connection, PlasticConnection) else connection
+        module: nn.Module = owner_of(connection)
         ruled = isinstance(connection, PlasticConnection) and connection.feedback != "backprop"
         if ruled and not isinstance(module, Dense):
             raise ConfigError(

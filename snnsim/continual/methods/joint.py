@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from snnsim.continual.buffer import stored_bytes
 from snnsim.continual.method import Method
 from snnsim.data import Batch
 from snnsim.data.protocol import shared
@@ -39,8 +40,4 @@ class Joint(Method):
 
     def memory_bytes(self) -> int:
         """All samples of earlier tasks, a byte per value."""
-        total = 0
-        for task in self.learner.stream.tasks[:-1]:
-            values = task.train.batch([0]).x[0].numel()
-            total += int(task.train.lengths.sum()) * values
-        return total
+        return sum(stored_bytes(task.train) for task in self.learner.stream.tasks[:-1])

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snnsim import checkpoint
 from snnsim.continual import methods
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, keeping_buffers
 from snnsim.continual.methods.ewc import EWC
-from snnsim.continual.wrapper import Wrapper, of_prefix
+from snnsim.continual.wrapper import Wrapper
 from snnsim.data import Batch
 from snnsim.errors import check_number
 from snnsim.training import distributed
@@ -97,12 +98,11 @@ class Refresh(Wrapper):
         self.information.on_task_end(task)
 
     def tensors(self) -> dict[str, Tensor]:
-        fisher = {f"fisher.{k}": v for k, v in self.information.tensors().items()}
-        return super().tensors() | fisher
+        return super().tensors() | checkpoint.prefixed("fisher", self.information.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         super().load(tensors)
-        self.information.load(of_prefix(tensors, "fisher."))
+        self.information.load(checkpoint.without_prefix("fisher", tensors))
 
     def memory_bytes(self) -> int:
         return super().memory_bytes() + self.information.memory_bytes() // 2

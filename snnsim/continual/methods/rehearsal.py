@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from snnsim import checkpoint
 from snnsim.continual import methods
+from snnsim.continual.buffer import first_of_each_class, stored_bytes
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
-from snnsim.continual.wrapper import Wrapper, of_prefix
-from snnsim.data import describe
+from snnsim.continual.wrapper import Wrapper
 from snnsim.errors import ConfigError, check_number
 from snnsim.layer import evaluating
 from snnsim.training.schedules import cosine
@@ -65,9 +66,9 @@ class Rehearsal(Wrapper):
 
     def on_task_end(self, task: int) -> None:
         super().on_task_end(task)
-        labels = np.asarray(describe(self.learner.stream.tasks[task].train).labels)
-        chosen = [np.flatnonzero(labels == c)[: self.per_class] for c in np.unique(labels)]
-        self.kept[task] = torch.from_numpy(np.sort(np.concatenate(chosen)))
+        data = self.learner.stream.tasks[task].train
+        chosen = first_of_each_class(data, self.per_class, np.arange(len(data)))
+        self.kept[task] = torch.from_numpy(chosen)
         if task > 0:
             self._rehearse(task)
 
@@ -113,14 +114,11 @@ class Rehearsal(Wrapper):
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         super().load(tensors)
-        self.kept = {int(k): v.clone() for k, v in of_prefix(tensors, "kept.").items()}
+        kept = checkpoint.without_prefix("kept", tensors)
+        self.kept = {int(task): numbers.clone() for task, numbers in kept.items()}
 
     def memory_bytes(self) -> int:
         """Of the method within, and of the samples, a byte per value."""
         tasks = self.learner.stream.tasks
-        values = [
-            int(tasks[t].train.lengths[numbers.numpy()].sum())
-            * tasks[t].train.batch([0]).x[0].numel()
-            for t, numbers in self.kept.items()
-        ]
-        return super().memory_bytes() + sum(values)
+        kept = (stored_bytes(tasks[t].train, numbers.numpy()) for t, numbers in self.kept.items())
+        return super().memory_bytes() + sum(kept)

@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnsim import checkpoint
 from snnsim.continual.activity import Trunk, pack, unpack
+from snnsim.continual.buffer import first_of_each_class
 from snnsim.continual.codes import Codes, encode, most_active, nearest
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, freeze_statistics
+from snnsim.continual.method import Method, bytes_of, freeze_statistics
 from snnsim.continual.presynaptic import weight_of
 from snnsim.continual.units import Block, Units
-from snnsim.continual.wrapper import of_prefix
-from snnsim.data import Batch, describe
+from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_number
 from snnsim.functional.losses import supervised_contrastive
 from snnsim.functional.readouts import mean
@@ -250,9 +251,7 @@ class SHARP(Method):
     def _store(self, task: int) -> dict[str, Tensor]:
         data = self.learner.stream.tasks[task].train
         order = np.asarray(torch.randperm(len(data)))
-        labels = np.asarray(describe(data).labels)[order]
-        chosen = [order[labels == c][: self.per_class] for c in np.unique(labels)]
-        batch = data.batch(np.sort(np.concatenate(chosen)))
+        batch = data.batch(first_of_each_class(data, self.per_class, order))
         within = self.learner.within(batch.x, batch.lengths)
         lengths = torch.zeros(0, dtype=torch.int64) if within is None else within
         kept = pack(self.trunk.early(batch.x.to(self.device)))
@@ -273,7 +272,7 @@ class SHARP(Method):
         found |= {f"learns.{i}": a for i, a in enumerate(self.learns)}
         found |= {f"mask.{i}": block.mask for i, block in enumerate(self.units.blocks)}
         for task, kept in self._stores():
-            found |= {f"{task}.{key}": value for key, value in kept.items()}
+            found |= checkpoint.prefixed(task, kept)
         return found
 
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -284,7 +283,7 @@ class SHARP(Method):
         for task in _tasks_of("codes", tensors):
             self.codes[task] = Codes(*(tensors[f"codes.{task}.{f}"] for f in Codes._fields))
         for task in _tasks_of("spikes", tensors):
-            self.spikes[task] = of_prefix(tensors, f"spikes.{task}.")
+            self.spikes[task] = checkpoint.without_prefix(f"spikes.{task}", tensors)
 
     def _stores(self) -> list[tuple[str, dict[str, Tensor]]]:
         spikes = [(f"spikes.{task}", kept) for task, kept in self.spikes.items()]
@@ -292,8 +291,7 @@ class SHARP(Method):
 
     def memory_bytes(self) -> int:
         """Of spikes (a bit each), codes, and a bit per pair of units; ages a byte."""
-        kept = [tensor for _, store in self._stores() for tensor in store.values()]
-        stored = sum(t.numel() * t.element_size() for t in kept)
+        stored = bytes_of(tensor for _, store in self._stores() for tensor in store.values())
         return stored + sum(b.mask.numel() for b in self.units.blocks) // 8 + sum(self.units.sizes)
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnsim.continual.method import Method
+from snnsim.continual.method import Remembering
 from snnsim.data import Batch
 from snnsim.errors import check_number
 
 
-class SI(Method):
+class SI(Remembering):
     """Synaptic intelligence.
 
     Args:
@@ -31,7 +31,7 @@ class SI(Method):
         check_number("strength", strength, 0)
         check_number("damping", damping, above=0)
         self.strength, self.damping = strength, damping
-        self.kept: dict[str, Tensor] = {}  # "path.", "start." and "importance.<name>"
+        self.kept = {}  # "path.", "start." and "importance.<name>"
 
     def on_task_start(self, task: int) -> None:
         for name, parameter in self.parameters(task).items():
@@ -66,9 +66,3 @@ class SI(Method):
             moved = parameter.detach() - self.kept[f"start.{name}"]
             gained = self.kept[f"path.{name}"] / (moved.square() + self.damping)
             self.kept[f"importance.{name}"] += gained.clamp(min=0)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return dict(self.kept)
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.kept = {name: tensor.clone().to(self.device) for name, tensor in tensors.items()}
