@@ -17,10 +17,10 @@ from snnsim.errors import ConfigError
 
 
 class Wrapper(Method):
-    """Passes every call on to the method within; base of what can be put on any method.
+    """Passes every call on to an inner method; the base of what can be put on any method.
 
     Args:
-        inner: the method within.
+        inner: the inner method.
     """
 
     def __init__(self, inner: Method):
@@ -40,12 +40,12 @@ class Wrapper(Method):
 
     @property
     def answers_as_trained(self) -> bool:  # type: ignore[override]
-        """That of the method within."""
+        """Say the same as the inner method."""
         return self.inner.answers_as_trained
 
     @property
     def rehearses(self) -> bool:  # type: ignore[override]
-        """That of the method within."""
+        """Say the same as the inner method."""
         return self.inner.rehearses
 
     @contextmanager

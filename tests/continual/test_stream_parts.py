@@ -18,7 +18,7 @@ from snnsim.continual import (
     split_by_speaker,
     transformed,
 )
-from snnsim.continual.stream import SCENARIOS, _turn, every_fifth
+from snnsim.continual.stream import SCENARIOS, _Rotate, every_fifth
 from snnsim.data import Batch
 from snnsim.errors import ConfigError
 
@@ -165,7 +165,7 @@ def test_a_quarter_turn_moves_every_pixel_of_every_step_and_channel():
     x = torch.randn(2, 3, 2 * 4 * 4, generator=torch.Generator().manual_seed(1))
     images = x.view(2, 3, 2, 4, 4)
     for quarters in range(-1, 4):
-        found = _turn(x, 90.0 * quarters, (2, 4, 4))
+        found = _Rotate(90.0 * quarters, (2, 4, 4))(x)
         assert found.shape == x.shape
         expected = torch.rot90(images, quarters, (3, 4))
         torch.testing.assert_close(found.view_as(images), expected, rtol=0, atol=1e-5)
@@ -173,7 +173,7 @@ def test_a_quarter_turn_moves_every_pixel_of_every_step_and_channel():
 
 def test_a_turned_image_has_no_dark_corners():
     x = torch.full((1, 1, 36), 0.7)
-    torch.testing.assert_close(_turn(x, 45.0, (1, 6, 6)), x, rtol=0, atol=1e-6)
+    torch.testing.assert_close(_Rotate(45.0, (1, 6, 6))(x), x, rtol=0, atol=1e-6)
 
 
 def test_rotated_images_are_turned_by_the_angle_of_their_task():

@@ -44,22 +44,24 @@ Sizes = Sequence[Sequence[int]]
 
 
 class HLOP(Method):
-    """Hebbian orthogonal projection for every connection of a network.
+    """HLOP projects the weight updates of every connection out of a learned subspace.
 
     Args:
         sizes: for every task, the number of new subspace neurons of every connection (body
             first, then a shared head); the last entry serves all later tasks. ``None``: a tenth
             of the connection's inputs in every task.
-        rates: Hebbian learning rate, one for all or one per connection.
+        rates: Hebbian learning rate, > 0: one for all connections or a list of one for each.
         solver: ``"hebbian"`` as published, ``"iteration"``: one step of the power method per
             batch, or ``"covariance"``: principal axes at the end of a task, as many (up to
             ``sizes``, if given) as leave ``share`` of the energy outside. For these two ``rates``,
             ``iterations`` and ``levels`` have no meaning while learning.
-        share: see ``solver``.
-        iterations: Hebbian updates per batch.
-        levels: steps of spiking subspace neurons; 0 for linear ones. Activity is projected by
-            them; changes of weights, whose coefficients are far below a step, never are.
-        most_rows: presynaptic rows used per batch, evenly spread; 0 for all.
+        share: fraction of the energy of a task's activity that may stay outside the subspace,
+            from 0 to 1; for the solver ``"covariance"`` only.
+        iterations: number of Hebbian updates per batch.
+        levels: number of steps of spiking subspace neurons; 0 for linear ones. Activity is
+            projected by them; changes of weights, whose coefficients are far below a step, never
+            are.
+        most_rows: largest number of presynaptic rows used per batch, evenly spread; 0 for all.
         orthonormal: whether a finished task's rows are made orthonormal, which makes the
             protection exact; ``False`` as published.
         projection: ``"input"`` projects what carries the weight update, ``"gradient"`` the
@@ -152,20 +154,21 @@ class HLOP(Method):
         return self.projection
 
     def sizes_of(self, task: int, count: int) -> list[int]:
-        """New subspace neurons of each connection in a task."""
+        """Return the number of new subspace neurons of each connection in a task."""
         if self.sizes is None:
             return [max(s.size // 10, 1) for s in self.subspaces.values()]
         return list(self.sizes[min(task, len(self.sizes) - 1)])[:count]
 
     def on_batch(self, batch: Batch, task: int) -> None:
-        """Take a batch whose activity comes next: what its padding causes is not learned."""
+        """Take the batch whose activity comes next: what its padding causes is not learned."""
         steps, lengths = torch.arange(len(batch.x), device=batch.x.device), batch.lengths
         self.inside = steps[:, None] < lengths.to(batch.x.device)
 
     def within(self, rows: Tensor, x: Tensor) -> Tensor:
-        """The rows of the steps within their samples, of all rows ``[R, N]`` of ``x [T, B, ...]``.
+        """Select the rows, of ``[R, N]`` from ``x [T, B, ...]``, whose step lies in its sample.
 
-        All of them where steps are not those of the batch: still images, rates, online training.
+        All rows remain where steps are not those of the batch: still images, rates, online
+        training.
         """
         inside = self.inside
         if inside is None or len(inside) == 1 or x.shape[:2] != inside.shape or not len(rows):
@@ -173,7 +176,7 @@ class HLOP(Method):
         return rows.unflatten(0, (inside.numel(), -1))[inside.flatten()].flatten(0, 1)
 
     def learn(self, name: str, rows: Tensor, rest: Tensor | None) -> None:
-        """See a batch of activity; ``rest`` is what the frozen subspace leaves of it, if known."""
+        """Learn from a batch of activity ``[R, N]``; ``rest`` is its projection, if known."""
         self.subspaces[name].learn(rows, rest)
 
     def _carry(self, name: str, x: Tensor, carried: Tensor) -> Tensor:
@@ -268,7 +271,7 @@ class HLOP(Method):
                 setattr(subspace, key, held)
 
     def memory_bytes(self) -> int:
-        """Lateral weights; what only a running task needs is not counted."""
+        """Return the bytes of lateral weights; what only a running task needs is not counted."""
         return bytes_of(t for s in self.subspaces.values() for t in (s.frozen, s.rows))
 
 
@@ -284,7 +287,7 @@ def _check_online(learner: Learner, connections: dict[str, Connection]) -> None:
 
 
 def protected(learner: Learner) -> dict[str, Connection]:
-    """Connections whose updates are projected, by name: the body's, and a shared head's."""
+    """Return the connections whose updates are projected: the body's, and a shared head's."""
     found = shared_connections(learner)
     for name, module in found.items():
         if isinstance(module, Delayed) and module.granularity == "synaptic":
@@ -295,5 +298,8 @@ def protected(learner: Learner) -> dict[str, Connection]:
                 "units, and one subspace cannot protect all; use self_connections=True"
             )
     if not found:
-        raise ConfigError("the network has no connection whose activity can be protected")
+        raise ConfigError(
+            "the network has no connection whose activity can be protected; give it a layer such "
+            "as snnsim.Dense"
+        )
     return found

@@ -28,14 +28,14 @@ from snnsim.synapses import Delayed
 
 
 class Generator(nn.Module):
-    """From a task's embedding to the weights of all connections.
+    """A generator makes the weights of all connections from the embedding of a task.
 
     Args:
         targets: the parameters to generate, by name; the first output has their spread.
-        tasks: number of embeddings.
+        tasks: number of tasks, each of which has an embedding.
         embedding: size of the embeddings of tasks and chunks.
-        hidden: of the LSTM.
-        chunk: weights per step.
+        hidden: number of units of the LSTM.
+        chunk: number of weights that a step of the LSTM generates.
     """
 
     scales: Tensor
@@ -68,11 +68,11 @@ class Generator(nn.Module):
 
 
 class Hypernetwork(Remembering):
-    """A hypernetwork over all connections of the body.
+    """A hypernetwork generates the weights of all connections of the body, for each task anew.
 
     Args:
-        strength: of the penalty (squares summed over all weights).
-        embedding, hidden, chunk: sizes, see :class:`Generator`.
+        strength: weight of the penalty (squares summed over all weights), >= 0.
+        embedding, hidden, chunk: sizes of the generator, see :class:`Generator`.
     """
 
     needs_scores = True
@@ -97,7 +97,10 @@ class Hypernetwork(Remembering):
         body = {name: p for name, p in learner.body.named_parameters() if id(p) not in delays}
         targets = {name: p.detach() for name, p in body.items() if p.dim() > 1}
         if not targets:
-            raise ConfigError("the network has no connection whose weights could be generated")
+            raise ConfigError(
+                "the network has no connection whose weights could be generated; give it a layer "
+                "such as snnsim.Dense"
+            )
         self.generator = Generator(targets, len(learner.stream), **self.sizes)
         self.on_detach(setattr, learner, "generate", learner.generate)
         self.on_detach(learner._modules.pop, "generator", None)
@@ -131,10 +134,10 @@ class Hypernetwork(Remembering):
         return ce
 
     def drift(self, task: int, held: dict[str, Tensor]) -> Tensor:
-        """Squared distance of a task's generated weights to ``held``."""
+        """Return the squared distance of a task's generated weights to ``held``."""
         now = self.generator(task)
         return torch.stack([(now[name] - held[name]).square().sum() for name in held]).sum()
 
     def memory_bytes(self) -> int:
-        """The generator's copy from before the task, and the embeddings."""
+        """Count the generator's copy from before the task, and the embeddings."""
         return bytes_of(self.generator.parameters())

@@ -31,7 +31,7 @@ from snnsim.training.rules import PlasticConnection
 
 
 class LowRank(nn.Module):
-    """``W + (scale / rank) B A``: the fast pair in training, the slow pair in evaluation."""
+    """Adds ``(scale / rank) B A`` to a weight, in training the fast pair, else the slow one."""
 
     slow_a: Tensor
     slow_b: Tensor
@@ -52,7 +52,7 @@ class LowRank(nn.Module):
 
     @torch.no_grad()
     def follow(self, keep: float) -> None:
-        """One step of the slow pair after the fast one."""
+        """Move the slow pair one step towards the fast one."""
         self.slow_a.mul_(keep).add_(self.a, alpha=1 - keep)
         self.slow_b.mul_(keep).add_(self.b, alpha=1 - keep)
 
@@ -75,13 +75,14 @@ def _merge(module: nn.Module, name: str, order: list[str]) -> None:
 
 
 class ILoRA(Replay):
-    """Interpolation-based low-rank adapters.
+    """I-LoRA trains a fast low-rank adapter of every weight and answers by a slow one.
 
     Args:
-        rank, scale: of the adapters.
-        most: bound on what the slow pair keeps in a step.
-        strength: of the pull towards the slow features.
-        size, batch_size: of the replay buffer.
+        rank: rank of the adapters.
+        scale: factor of the adapters, divided by their rank, > 0.
+        most: largest fraction that the slow pair keeps in a step, from 0 to 1.
+        strength: weight of the pull towards the slow features, >= 0.
+        size, batch_size: as in :class:`~snnsim.continual.methods.replay.Replay`.
     """
 
     answers_as_trained = False
@@ -107,7 +108,9 @@ class ILoRA(Replay):
         super().on_attach(learner, optimizer)
         found = shared_connections(learner)
         if not found:
-            raise ConfigError("the network has no connection to adapt")
+            raise ConfigError(
+                "the network has no connection to adapt; give it a layer such as snnsim.Dense"
+            )
         modules = [self._adaptable(name, connection) for name, connection in found.items()]
         self.adapters = [
             self._adapt(module, connection)
@@ -125,8 +128,8 @@ class ILoRA(Replay):
         ruled = isinstance(connection, PlasticConnection) and connection.feedback != "backprop"
         if ruled and not isinstance(module, Dense):
             raise ConfigError(
-                f"{name} is a convolution with a feedback of its own, which adapters are not "
-                "built for; use feedback='backprop'"
+                f"{name} is a convolution with feedback {connection.feedback!r}, which adapters "
+                "are not built for; use feedback='backprop'"
             )
         return module
 

@@ -15,7 +15,7 @@ from snnsim.training import distributed
 
 
 class Joint(Method):
-    """Each step is the mean of the cross-entropies of this task and of each earlier one."""
+    """Joint training takes the mean of the cross-entropies of this and each earlier task."""
 
     needs_scores = True
     rehearses = True
@@ -39,5 +39,5 @@ class Joint(Method):
         return shared(data, distributed.share(drawn), drawn)
 
     def memory_bytes(self) -> int:
-        """All samples of earlier tasks, a byte per value."""
+        """Count all samples of earlier tasks, one byte per value."""
         return sum(stored_bytes(task.train) for task in self.learner.stream.tasks[:-1])

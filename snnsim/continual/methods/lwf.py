@@ -21,11 +21,11 @@ from snnsim.layer import evaluating
 
 
 class LwF(Remembering):
-    """Learning without forgetting.
+    """Learning without forgetting keeps the answers that the network gave before the task.
 
     Args:
-        strength: weight of the distillation (mean over past heads).
-        temperature: of both softmaxes.
+        strength: weight of the distillation (a mean over past heads), >= 0.
+        temperature: temperature of both softmaxes, > 0.
     """
 
     needs_scores = True

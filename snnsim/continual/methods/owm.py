@@ -21,10 +21,10 @@ from snnsim.training import distributed
 
 
 class OWM(HLOP):
-    """Orthogonal weight modification.
+    """Orthogonal weight modification projects weight updates by recursive least squares.
 
     Args:
-        alpha: regularises the inverse: smaller protects more.
+        alpha: regularisation of the inverse, > 0; smaller protects more.
     """
 
     def __init__(self, alpha: float = 1e-3):

@@ -28,16 +28,16 @@ from snnsim.training import distributed
 
 
 class Refresh(Wrapper):
-    """Refresh learning.
+    """Refresh learning unlearns a little of each batch before another method learns it.
 
     Args:
         on: name of the method it is put on, with that method's own defaults; DER++ as published.
-        inner: the method itself instead.
-        size: relative change of each tensor.
-        noise: standard deviation of what is added to every entry of ``d``.
-        damping: weight of the Fisher information.
-        decay: of the past's Fisher information.
-        samples: for the Fisher information.
+        inner: the method itself, instead of its name.
+        size: relative change of each tensor, >= 0.
+        noise: standard deviation of the noise added to every entry of ``d``, >= 0.
+        damping: weight of the Fisher information, >= 0.
+        decay: factor of the past's Fisher information at the end of a task, >= 0.
+        samples: number of samples from which the Fisher information is estimated.
     """
 
     needs_scores = True

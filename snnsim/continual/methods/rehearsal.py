@@ -26,15 +26,15 @@ from snnsim.training.schedules import cosine
 
 
 class Rehearsal(Wrapper):
-    """Further training on kept samples after every task.
+    """Rehearsal trains on kept samples of all tasks after every task.
 
     Args:
         on: name of the method it is put on, with that method's own defaults.
-        inner: the method itself instead.
-        per_class: samples kept per class and task.
-        epochs: passes over the kept samples after a task.
-        batch_size: samples per task and step.
-        lr: learning rate at the start.
+        inner: the method itself, instead of its name.
+        per_class: number of samples kept per class and task.
+        epochs: number of passes over the kept samples after a task.
+        batch_size: number of samples per task and step.
+        lr: learning rate at the start, > 0.
     """
 
     needs_scores = True
@@ -118,7 +118,7 @@ class Rehearsal(Wrapper):
         self.kept = {int(task): numbers.clone() for task, numbers in kept.items()}
 
     def memory_bytes(self) -> int:
-        """Of the method within, and of the samples, a byte per value."""
+        """Count the memory of the inner method, and the samples, one byte per value."""
         tasks = self.learner.stream.tasks
         kept = (stored_bytes(tasks[t].train, numbers.numpy()) for t, numbers in self.kept.items())
         return super().memory_bytes() + sum(kept)

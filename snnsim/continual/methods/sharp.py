@@ -1,7 +1,7 @@
 """SHARP: a sparse network whose settled units stay, with replay of hidden spikes.
 
 Every task goes through phases. In each, of the units that have not settled, the most active
-ones (those that hold a share ``tau`` of a layer's activity) become learners, the rest stays
+ones (those that hold a fraction ``tau`` of a layer's activity) become learners, the rest stays
 plastic; connections from plastic units to others are dropped and grown anew, at weight 0, into
 plastic units. ``tau`` falls from phase to phase: ``(1 + cos(pi p / k)) / 2`` in phase
 ``p = 0 .. k - 1``, not below a floor (in phase 0 all learn). A unit that has learned for more
@@ -41,19 +41,20 @@ from snnsim.training import distributed
 
 
 class SHARP(Method):
-    """Sparse network with settled units and activity replay.
+    """SHARP trains a sparse network whose units settle, and replays hidden activity.
 
     Args:
-        density: share of the connections that exist, of every block of weights; constant.
-        phases: per task, evenly over its steps.
-        floor: smallest share of a layer's activity that the learners of a task hold.
+        density: fraction of the connections of every block of weights that exist, in (0, 1];
+            constant.
+        phases: number of phases per task, evenly over its steps.
+        floor: smallest fraction of a layer's activity that the learners of a task hold, in (0, 1].
         horizon: number of past tasks that are replayed; a unit settles when it has learned in
             more tasks than that.
-        per_class: samples kept per class, for replay and as codes.
-        temperature: of the contrastive loss.
-        neighbours: that answer.
-        relevance: share of a class's activity held by the units that matter to it.
-        samples: of a task's data, to rank units by.
+        per_class: number of samples kept per class, for replay and as codes.
+        temperature: temperature of the contrastive loss, > 0.
+        neighbours: number of nearest codes that answer.
+        relevance: fraction of a class's activity held by the units that matter to it, in (0, 1].
+        samples: number of a task's samples by whose activity units are ranked.
     """
 
     needs_scores = True
@@ -70,8 +71,9 @@ class SHARP(Method):
         relevance: float = 0.9,
         samples: int = 250,
     ):
-        for name, share in (("density", density), ("floor", floor), ("relevance", relevance)):
-            check_number(name, share, most=1, above=0)
+        fractions = {"density": density, "floor": floor, "relevance": relevance}
+        for name, fraction in fractions.items():
+            check_number(name, fraction, most=1, above=0)
         counts = {"phases": phases, "per_class": per_class, "neighbours": neighbours}
         for name, count in (counts | {"samples": samples}).items():
             check_number(name, count, 1)
@@ -85,7 +87,10 @@ class SHARP(Method):
 
     def on_attach(self, learner: Learner, optimizer: str) -> None:
         if distributed.size() > 1:
-            raise ConfigError("SHARP stores spikes and runs in one process; use one process")
+            raise ConfigError(
+                "SHARP stores spikes and runs in one process, but this run has "
+                f"{distributed.size()}; use one process"
+            )
         self.units, self.trunk = Units(learner.body), Trunk(learner.body)
         self.age = [torch.zeros(size, dtype=torch.int64) for size in self.units.sizes]
         self.learns = [torch.zeros(size, dtype=torch.bool) for size in self.units.sizes]
@@ -120,11 +125,11 @@ class SHARP(Method):
             self.features = output[0]
 
     def settled(self, layer: int) -> Tensor:
-        """Which units of a layer never change again."""
+        """Return a mask of the units of a layer that never change again."""
         return self.age[layer] > self.horizon
 
     def plastic(self, layer: int) -> Tensor:
-        """Which units of a layer neither learn this task nor have learned one."""
+        """Return a mask of the units of a layer that learn no task and have learned none."""
         if layer < 0:
             return torch.zeros(self.units.blocks[0].mask.shape[1], dtype=torch.bool)
         return (self.age[layer] == 0) & ~self.learns[layer]
@@ -141,12 +146,12 @@ class SHARP(Method):
         if step not in starts:
             return
         phase = max(p for p, start in enumerate(starts) if start == step)
-        share = max(0.5 * (1 + math.cos(math.pi * phase / self.phases)), self.floor)
+        fraction = max(0.5 * (1 + math.cos(math.pi * phase / self.phases)), self.floor)
         activity = self._activity(task)
         for layer, active in enumerate(activity):
             free = ~self.settled(layer)
             everything = phase == 0 or layer == 0
-            self.learns[layer] = free if everything else most_active(active * free, share) & free
+            self.learns[layer] = free if everything else most_active(active * free, fraction) & free
         for block in self.units.blocks:
             self._rewire(block)
 
@@ -188,7 +193,7 @@ class SHARP(Method):
         ]
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
-        """After the first task only what has a row for every unit."""
+        """Train, after the first task, only what has a row for every unit."""
         if name.startswith("heads."):
             return False
         rows = (p for block in self.units.blocks for p in block.rows())
@@ -252,13 +257,13 @@ class SHARP(Method):
         data = self.learner.stream.tasks[task].train
         order = np.asarray(torch.randperm(len(data)))
         batch = data.batch(first_of_each_class(data, self.per_class, order))
-        within = self.learner.within(batch.x, batch.lengths)
-        lengths = torch.zeros(0, dtype=torch.int64) if within is None else within
+        lengths = self.learner.within(batch.x, batch.lengths)
+        lengths = torch.zeros(0, dtype=torch.int64) if lengths is None else lengths
         kept = pack(self.trunk.early(batch.x.to(self.device)))
         return kept | {"labels": batch.target, "lengths": lengths}
 
     def answer(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
-        """Scores ``[B, C]`` of the nearest codes: of all tasks, or of one with its own classes."""
+        """Score by the nearest codes, ``[B, C]``: of all tasks, or of one with its own classes."""
         outputs = self.learner.classes(task)
         known = sorted(self.codes) if self.learner.shares_head else [task]
         codes = [self.codes[t] for t in known if t in self.codes]
@@ -290,7 +295,7 @@ class SHARP(Method):
         return spikes + [(f"codes.{task}", codes._asdict()) for task, codes in self.codes.items()]
 
     def memory_bytes(self) -> int:
-        """Of spikes (a bit each), codes, and a bit per pair of units; ages a byte."""
+        """Count spikes (a bit each), codes, a bit per pair of units, and a byte per age."""
         stored = bytes_of(tensor for _, store in self._stores() for tensor in store.values())
         return stored + sum(b.mask.numel() for b in self.units.blocks) // 8 + sum(self.units.sizes)
 

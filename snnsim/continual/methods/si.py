@@ -20,11 +20,11 @@ from snnsim.errors import check_number
 
 
 class SI(Remembering):
-    """Synaptic intelligence.
+    """Synaptic intelligence holds weights by the loss that their changes have saved.
 
     Args:
-        strength: of the penalty.
-        damping: keeps importance finite where a weight has hardly moved.
+        strength: weight of the penalty, >= 0.
+        damping: bound, > 0, that keeps importance finite where a weight has hardly moved.
     """
 
     def __init__(self, strength: float = 1.0, damping: float = 0.1):
