@@ -158,10 +158,10 @@ class ILoRA(Replay):
         if not drawn:
             return 0.0
         x, lengths = joined([past.batch for past in drawn])
-        x, within = x.to(self.device), self.learner.within(x, lengths)
-        fast = self.learner.readout(self.learner.body(x)[0], within)
+        x, counted = x.to(self.device), self.learner.within(x, lengths)
+        fast = self.learner.readout(self.learner.body(x)[0], counted)
         with torch.no_grad(), self._slow():
-            slow = self.learner.readout(self.learner.body(x)[0], within)
+            slow = self.learner.readout(self.learner.body(x)[0], counted)
         return (fast - torch.maximum(fast.detach(), slow)).square().mean()
 
     @contextmanager
