@@ -17,10 +17,10 @@ from snnsim.training.rules.dsr import RateLIF
 
 
 class Trunk:
-    """A network in two: up to its first neurons, and what follows them.
+    """Splits a network in two: up to its first neurons, and what follows them.
 
     Args:
-        net: a network with spiking neurons.
+        net: the network, with spiking neurons and at least one layer behind the first of them.
     """
 
     def __init__(self, net: Sequential):
@@ -35,11 +35,11 @@ class Trunk:
 
     @torch.no_grad()
     def early(self, x: Tensor) -> Tensor:
-        """Spikes ``[T, B, ...]`` of the first neurons."""
+        """Return the spikes ``[T, B, ...]`` of the first neurons in answer to ``x``."""
         return self._run(x, 0, self.cut)
 
     def late(self, z: Tensor) -> Tensor:
-        """Output of the network from the spikes of its first neurons."""
+        """Return the output of the network for spikes of its first neurons."""
         return self._run(z, self.cut, len(self.net))
 
     def _run(self, x: Tensor, first: int, last: int) -> Tensor:
@@ -49,7 +49,7 @@ class Trunk:
 
 
 def pack(z: Tensor) -> dict[str, Tensor]:
-    """Spikes ``[T, B, ...]`` of one height, as bits.
+    """Store spikes ``[T, B, ...]``, all of one height, as bits.
 
     >>> z = (torch.rand(5, 2, 3) < 0.5) * 6.0
     >>> torch.equal(unpack(pack(z)), z)
@@ -57,7 +57,10 @@ def pack(z: Tensor) -> dict[str, Tensor]:
     """
     height = float(z.max())
     if not bool(((z == 0) | (z == height)).all()):
-        raise ConfigError("only spikes, all of one height, can be packed as bits")
+        raise ConfigError(
+            "only spikes, all of one height, can be packed as bits, but these values have several; "
+            "store the output of spiking neurons"
+        )
     bits = np.packbits((z != 0).flatten(2).cpu().numpy(), axis=2)
     return {
         "bits": torch.from_numpy(bits),
@@ -67,7 +70,7 @@ def pack(z: Tensor) -> dict[str, Tensor]:
 
 
 def unpack(packed: dict[str, Tensor]) -> Tensor:
-    """Inverse of :func:`pack`."""
+    """Return the spikes that :func:`pack` has stored."""
     shape: Any = packed["shape"].tolist()
     count = int(np.prod(shape))
     bits = np.unpackbits(packed["bits"].numpy(), axis=2, count=count)

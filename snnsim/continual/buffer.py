@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from snnsim.continual.learner import Learner
-from snnsim.data import Batch
+from snnsim.data import Batch, Sequences, describe
 from snnsim.errors import ConfigError
 from snnsim.training import distributed
 
 
 class Drawn(NamedTuple):
-    """Samples of one task: where they stand in the buffer, and what they are."""
+    """Holds samples of one task, and the places where they stand in the buffer."""
 
     task: int
     places: Tensor
@@ -23,15 +23,15 @@ class Drawn(NamedTuple):
 
 
 class Buffer:
-    """A reservoir: every sample seen so far is in it with equal probability.
+    """A reservoir holds every sample seen so far with equal probability.
 
     It keeps the samples' numbers and reads the samples again from their data set, but counts
-    as its memory what storing them would take, a byte per value.
+    as its memory what storing them would take, one byte per value.
 
     Args:
-        size: how many samples it holds.
-        learner: whose stream the samples are of.
-        scores: whether the scores of a sample at the time it was taken in are kept with it.
+        size: the number of samples it holds, at least 1.
+        learner: the learner whose stream the samples come from.
+        scores: whether the scores that a sample had when it was taken in are kept with it.
 
     Source: Vitter 1985, algorithm R.
     """
@@ -79,7 +79,7 @@ class Buffer:
             self.scores = torch.cat([self.scores, row])
 
     def draw(self, count: int) -> list[Drawn]:
-        """Up to ``count`` samples at random, task by task; none while it is empty."""
+        """Return up to ``count`` random samples, task by task; none while the buffer is empty."""
         if not len(self):
             return []
         places = torch.randperm(len(self))[:count]
@@ -93,18 +93,30 @@ class Buffer:
         return Drawn(task, places, data.batch(self.numbers[places].numpy()))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its content."""
+        """Return what the buffer holds, to be stored."""
         found = {"tasks": self.tasks, "numbers": self.numbers, "seen": torch.tensor(self.seen)}
         found["bytes"] = torch.tensor(self.bytes_per_sample)
         return found if self.scores is None else found | {"scores": self.scores}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Inverse of :meth:`tensors`."""
+        """Take over what :meth:`tensors` has returned."""
         self.tasks, self.numbers = tensors["tasks"].clone(), tensors["numbers"].clone()
         self.seen, self.bytes_per_sample = int(tensors["seen"]), int(tensors["bytes"])
         self.scores = tensors["scores"].clone() if "scores" in tensors else None
 
     def memory_bytes(self) -> int:
-        """Of the samples, a byte per value, and of the scores."""
+        """Return the memory of the samples, one byte per value, and of the scores."""
         scores = 0 if self.scores is None else self.scores.numel() * 4
         return len(self) * self.bytes_per_sample + scores
+
+
+def first_of_each_class(data: Sequences, count: int, order: np.ndarray) -> np.ndarray:
+    """Return which samples, ascending, are the first ``count`` of their class in an order."""
+    labels = np.asarray(describe(data).labels)[order]
+    chosen = [order[labels == c][:count] for c in np.unique(labels)]
+    return np.sort(np.concatenate(chosen))
+
+
+def stored_bytes(data: Sequences, chosen: Any = slice(None)) -> int:
+    """Return the memory that samples of a data set would take if stored: one byte per value."""
+    return int(data.lengths[chosen].sum()) * data.batch([0]).x[0].numel()

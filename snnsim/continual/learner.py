@@ -12,6 +12,7 @@ from torch.func import functional_call
 from snnsim.baselines import Baseline
 from snnsim.continual.stream import Stream
 from snnsim.data import Batch, Sequences, fetch
+from snnsim.data.protocol import resized
 from snnsim.errors import ConfigError
 from snnsim.finite import check_input
 from snnsim.functional.readouts import mean
@@ -25,11 +26,12 @@ Readout = Callable[..., Tensor]
 
 
 def dense_head(features: int, bias: bool = False) -> Callable[[int], Layer]:
-    """Heads with weights from ``N(0, 0.01^2)``.
+    """Return a function that makes heads with weights from ``N(0, 0.01^2)``.
 
     Args:
-        features: that enter.
-        bias: whether they have one; a shared head's is frozen by HLOP after the first task.
+        features: the number of features that enter a head.
+        bias: whether heads have a bias; that of a shared head is frozen by HLOP after the first
+            task.
     """
 
     def make(classes: int) -> Layer:
@@ -41,15 +43,10 @@ def dense_head(features: int, bias: bool = False) -> Callable[[int], Layer]:
 
 
 def joined(batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-    """``x [T, B, ...]`` and ``lengths [B]`` of several batches as one; the shorter end in zeros."""
+    """Join several batches to one ``x [T, B, ...]``, padded with zeros, and ``lengths [B]``."""
     longest = max(batch.x.shape[0] for batch in batches)
     lengths = torch.cat([batch.lengths for batch in batches])
-    return torch.cat([_padded(batch.x, longest) for batch in batches], 1), lengths
-
-
-def _padded(x: Tensor, steps: int) -> Tensor:
-    missing = steps - x.shape[0]
-    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing else x
+    return torch.cat([resized(batch.x, longest) for batch in batches], 1), lengths
 
 
 def _check_baselines(body: nn.Module, training: str, feedback: str) -> None:
@@ -67,18 +64,18 @@ def _check_baselines(body: nn.Module, training: str, feedback: str) -> None:
 
 
 class Learner(nn.Module):
-    """A body that all tasks share, and a head for all of them or one for each.
+    """A learner has a body that all tasks share, and a head for all of them or one for each.
 
     Args:
         body: any network ``[T, B, ...] -> [T', B, features]``.
-        head: makes a head for a number of classes; see :func:`dense_head`.
+        head: a function that makes a head for a number of classes; see :func:`dense_head`.
         stream: the tasks; in the scenario ``"task"`` each gets a head of its own.
         training, feedback, trace_decay: the learning rule, as in
             :func:`snnsim.training.rules.prepare`.
-        readout: from outputs ``[T, B, C]`` (and lengths) to scores ``[B, C]``.
+        readout: a function from outputs ``[T, B, C]`` (and lengths) to scores ``[B, C]``.
 
-    ``generate``, if a method sets it, gives the body's weights for a task, and ``answer`` the
-    scores by which it is tested, of the arguments of :meth:`scores`.
+    If a method sets them, ``generate`` gives the body's weights for a task, and ``answer``, which
+    takes the arguments of :meth:`scores`, gives the scores by which a task is tested.
     """
 
     def __init__(
@@ -116,20 +113,20 @@ class Learner(nn.Module):
 
     @property
     def shares_head(self) -> bool:
-        """Whether all tasks use the same head."""
+        """Say whether all tasks use the same head."""
         return self.stream.scenario != "task"
 
     def head(self, task: int) -> Layer:
-        """The head of a task."""
+        """Return the head of a task."""
         head: Any = self.heads[0 if self.shares_head else task]
         return head
 
     def classes(self, task: int) -> int:
-        """Outputs that take part when a task is trained or tested."""
+        """Return the number of outputs that take part when a task is trained or tested."""
         return self.stream.tasks[task].classes
 
     def outputs(self, x: Tensor, task: int) -> Tensor:
-        """``[T, B, C]`` of the classes of a task."""
+        """Compute the outputs ``[T, B, C]`` of the classes of a task."""
         return self._outputs(self._features(x, task)[0], task)
 
     def _outputs(self, features: Tensor, task: int) -> Tensor:
@@ -144,21 +141,21 @@ class Learner(nn.Module):
         return generated
 
     def scores(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
-        """Class scores ``[B, C]``."""
+        """Compute class scores ``[B, C]``."""
         return self.readout(self.outputs(x, task), self.within(x, lengths))
 
     def scores_of(
         self, batches: Sequence[Batch], tasks: Sequence[int], present: int
     ) -> list[Tensor]:
-        """Class scores of batches of several tasks; the body runs once for all of them.
+        """Compute class scores of batches of several tasks; the body runs once for all of them.
 
         Args:
-            batches: with ``x [T, B, ...]`` and ``lengths [B]``.
-            tasks: that they are of, a number for each.
+            batches: the batches, with ``x [T, B, ...]`` and ``lengths [B]``.
+            tasks: the number of the task that each batch is from.
             present: the task whose classes a shared head tells apart.
 
         Returns:
-            ``[B, C]`` for each.
+            Scores ``[B, C]`` for each batch.
         """
         if not batches:
             return []
@@ -178,15 +175,15 @@ class Learner(nn.Module):
 
     @staticmethod
     def within(x: Tensor, lengths: Tensor | None) -> Tensor | None:
-        """Lengths for the read-out: none for a still input, whose every repeated step counts."""
+        """Return lengths for the read-out; none for still inputs, whose repeats all count."""
         return None if x.shape[0] == 1 else lengths
 
     def forward(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
-        """The same as :meth:`scores`."""
+        """Do the same as :meth:`scores`."""
         return self.scores(x, task, lengths)
 
     def trained_parameters(self, task: int) -> list[nn.Parameter]:
-        """What a task may train: all but the heads of other tasks."""
+        """Return the parameters that a task may train: all but the heads of other tasks."""
         shared = [p for name, p in self.named_parameters() if not name.startswith("heads.")]
         return [p for p in (*shared, *self.head(task).parameters()) if p.requires_grad]
 
@@ -194,7 +191,7 @@ class Learner(nn.Module):
     def correct(
         self, data: Sequences, task: int, batch_size: int = 500, seen: int | None = None
     ) -> int:
-        """Right answers on a data set; ``seen`` is the task up to which classes are told apart."""
+        """Count right answers on a data set, among the classes up to those of task ``seen``."""
         right, answer = 0, self.answer or self.scores
         device = next(self.parameters()).device
         with evaluating(self):
@@ -207,12 +204,13 @@ class Learner(nn.Module):
         return right
 
     def accuracy(self, task: int, after: int) -> float:
-        """Accuracy on the test data of a task after training up to another.
+        """Return the accuracy on the test data of a task after training up to another.
 
-        Class-incremental: among all classes seen by then (of the task, if it comes later).
+        In the scenario ``"class"`` all classes seen by then are told apart (those up to the task
+        itself if it comes later).
         """
         data = self.stream.tasks[task].test
         if len(data) == 0:
-            raise ConfigError(f"task {task} of {self.stream.name} has no test data")
+            raise ConfigError(f"task {task} of {self.stream.name} has no test data; give it some")
         seen = max(task, after) if self.stream.scenario == "class" else None
         return self.correct(data, task, seen=seen) / len(data)

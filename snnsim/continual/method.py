@@ -12,7 +12,7 @@ optimiser, ``on_step_end`` (change weights); then ``on_task_end``. The objective
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -40,7 +40,7 @@ FORMER = {
 
 
 class Method:
-    """Fine-tuning: does nothing. Base of all methods."""
+    """A method that does nothing, which is fine-tuning; the base of all methods."""
 
     needs_scores = False  # whether it needs scores of whole sequences, or their gradients
     answers_as_trained = True  # whether it is tested with the weights that training changes
@@ -56,17 +56,34 @@ class Method:
             setattr(cls, name, hook)
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        """Take hold of a learner, once; refuse what cannot work.
+        """Take hold of a learner, after letting go of any other.
 
-        ``optimizer`` is ``"sgd"`` only for plain SGD without weight decay.
+        Args:
+            learner: the network that is going to be trained.
+            optimizer: ``"sgd"`` only for plain SGD without weight decay.
+
+        Raises:
+            ConfigError: the method cannot work with this learner, which is left as it was.
         """
         self.detach()
         self.learner = learner
-        if self.needs_scores and learner.learning == "ottt":
-            raise ConfigError(
-                f"{type(self).__name__} needs the scores of whole sequences or their gradients, "
-                "which online training never has; use training='bptt' or 'dsr'"
-            )
+        try:
+            if self.needs_scores and learner.learning == "ottt":
+                raise ConfigError(
+                    f"{type(self).__name__} needs the scores of whole sequences or their "
+                    "gradients, which online training never has; use training='bptt' or 'dsr'"
+                )
+            self.on_attach(learner, optimizer)
+        except BaseException:
+            self.detach()
+            raise
+
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        """Prepare for a learner, with the arguments of :meth:`attach`; refuse what cannot work.
+
+        What is put into the learner is taken out again by :meth:`on_detach`, also where this
+        raises.
+        """
 
     def detach(self) -> None:
         """Let go of the learner: no hook, flag or replaced answer of the method stays in it.
@@ -98,29 +115,29 @@ class Method:
     def on_task_start(self, task: int) -> None: ...
 
     def on_epoch_start(self, task: int) -> None:
-        """Called before every epoch, and after a resumption in any case."""
+        """Is called before every epoch, and after a resumption in any case."""
 
     def training_data(self, task: int) -> Any:
-        """What a task is trained on."""
+        """Return the data that a task is trained on."""
         return self.learner.stream.tasks[task].train
 
     def on_step_start(self, task: int, step: int, steps: int) -> None:
-        """Called before every step, ``step`` of ``steps`` in the whole task."""
+        """Is called before every step, ``step`` of ``steps`` in the whole task."""
 
     def on_batch(self, batch: Batch, task: int) -> None:
-        """Called with a batch before anything is computed of it."""
+        """Is called with a batch before anything is computed from it."""
 
     def loss(
         self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
-        """The objective of a batch, from its cross-entropy.
+        """Return the objective of a batch, made from its cross-entropy.
 
         Args:
-            ce: mean cross-entropy; 0 in online training, which has taken its gradient already.
-            batch: ``x``, ``labels`` and ``lengths``.
-            scores: ``[B, C]``; ``None`` in online training.
-            task: number of the task.
-            chosen: numbers of the samples within the task's training data.
+            ce: the mean cross-entropy; 0 in online training, which has taken its gradient already.
+            batch: the samples, with ``x [T, B, ...]``, ``target [B]`` and ``lengths [B]``.
+            scores: class scores ``[B, C]``; ``None`` in online training.
+            task: the number of the task.
+            chosen: the numbers of the samples in the task's training data.
         """
         return ce
 
@@ -131,11 +148,11 @@ class Method:
     def on_task_end(self, task: int) -> None: ...
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
-        """Whether a parameter (by its name in the learner) is trained in a task."""
+        """Say whether a parameter (``name`` is that in the learner) is trained in a task."""
         return True
 
     def parameters(self, task: int) -> dict[str, nn.Parameter]:
-        """The parameters that the task may train, by name."""
+        """Return the parameters that the task may train, by name."""
         tasks = range(task + 1) if self.rehearses else (task,)
         trained = {id(p) for each in tasks for p in self.learner.trained_parameters(each)}
         return {
@@ -145,28 +162,45 @@ class Method:
         }
 
     def allowed(self, parameter: nn.Parameter, change: Tensor) -> Tensor:
-        """What of a change of a parameter leaves alone what the method protects."""
+        """Return the part of a parameter's change that spares what the method protects."""
         return change
 
     @property
     def device(self) -> torch.device:
-        """Where the learner computes."""
+        """Return the device on which the learner computes."""
         return next(self.learner.parameters()).device
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that the method remembers, to be stored and counted."""
+        """Return all that the method remembers, to be stored and counted."""
         return {}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Inverse of :meth:`tensors`; they come on the CPU."""
+        """Take over what :meth:`tensors` has returned; the tensors come on the CPU."""
 
     def memory_bytes(self) -> int:
-        """Memory held from task to task besides the network itself."""
-        return sum(t.numel() * t.element_size() for t in self.tensors().values())
+        """Return the bytes held from task to task besides the network itself."""
+        return bytes_of(self.tensors().values())
+
+
+class Remembering(Method):
+    """A method that remembers nothing but named tensors, ``kept``."""
+
+    kept: dict[str, Tensor]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.kept)
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.kept = {name: tensor.clone().to(self.device) for name, tensor in tensors.items()}
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Return the memory of some tensors in bytes."""
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def options_of(method: Method) -> dict[str, Any]:
-    """How a method was made, by the names of its arguments, as far as it keeps them so."""
+    """Return the arguments a method was made with, by name, as far as it keeps them."""
     made = inspect.signature(type(method).__init__).parameters
     found = {name: getattr(method, name) for name in made if hasattr(method, name)}
     found |= getattr(method, "options", {})
@@ -184,7 +218,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def keeping_buffers(net: nn.Module) -> Iterator[None]:
-    """Undo what happens to buffers, such as batch statistics."""
+    """Undo, at the end of the context, what happened to buffers such as batch statistics."""
     before = [(buffer, buffer.clone()) for buffer in net.buffers()]
     try:
         yield
@@ -195,15 +229,21 @@ def keeping_buffers(net: nn.Module) -> Iterator[None]:
 
 
 def freeze_statistics(method: Method, task: int) -> None:
-    """After the first task: batch statistics stay, and delays are whole and stay.
+    """Freeze batch statistics, and delays at whole steps, after the first task.
 
-    Until the method is detached; called in ``on_epoch_start``, and so also after a resumption.
+    They stay frozen until the method is detached. Methods call this in ``on_epoch_start``, and so
+    also after a resumption.
     """
     for module in method.learner.modules() if task > 0 else ():
         if hasattr(module, "running_mean") and module.training:  # ours or torch's
-            method.on_detach(module.train)
+            method.on_detach(_train_as, module, method.learner)
             module.eval()
         if isinstance(module, Delayed) and module.profile != "one_tap":
             method.on_detach(setattr, module, "profile", module.profile)
             module.round_()
             module.profile = "one_tap"  # as evaluation has it
+
+
+def _train_as(module: nn.Module, learner: Learner) -> None:
+    """Put a module into the mode that its learner is in by now."""
+    module.train(learner.training)

@@ -11,7 +11,7 @@ import numpy as np
 
 
 def average_accuracy(matrix: np.ndarray) -> float:
-    """ACC: the mean of the last row.
+    """Return ACC, the mean of the last row.
 
     >>> average_accuracy(np.array([[0.9, 0.1], [0.7, 0.8]]))
     0.75
@@ -20,7 +20,7 @@ def average_accuracy(matrix: np.ndarray) -> float:
 
 
 def backward_transfer(matrix: np.ndarray) -> float:
-    """BWT: the mean over all but the last task of ``A[T-1, j] - A[j, j]``; 0 for one task.
+    """Return BWT, the mean over all but the last task of ``A[T-1, j] - A[j, j]``; 0 for one task.
 
     >>> round(backward_transfer(np.array([[0.9, 0.1], [0.7, 0.8]])), 4)
     -0.2
@@ -31,7 +31,7 @@ def backward_transfer(matrix: np.ndarray) -> float:
 
 
 def forward_transfer(matrix: np.ndarray, untrained: np.ndarray) -> float:
-    """FWT: the mean over all but the first task of ``A[j-1, j]`` less that of no training.
+    """Return FWT, the mean over all but the first task of ``A[j-1, j]`` less that of no training.
 
     It says something only where all tasks have the same outputs, trained from the first on.
     """
@@ -42,7 +42,7 @@ def forward_transfer(matrix: np.ndarray, untrained: np.ndarray) -> float:
 
 
 def forgetting(matrix: np.ndarray) -> float:
-    """The mean over all but the last task of its best accuracy so far less its last.
+    """Return the mean over all but the last task of its best accuracy so far less its last.
 
     >>> round(forgetting(np.array([[0.9, 0.1], [0.7, 0.8]])), 4)
     0.2

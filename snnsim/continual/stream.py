@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnsim.data import Sequences, View, describe
 from snnsim.data.view import Transform
@@ -19,13 +19,13 @@ SCENARIOS = ("task", "domain", "class")
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its data, and how many classes it has.
+    """A task has data and a number of classes.
 
     Attributes:
-        name: for people.
-        train, validation, test: data sets; ``validation`` may be ``None``.
-        classes: number of outputs it uses: of its own head in the scenario ``"task"``, of all
-            classes up to it in ``"class"``.
+        name: what people call it.
+        train, validation, test: its data sets; ``validation`` may be ``None``.
+        classes: the number of outputs it uses: those of its own head in the scenario ``"task"``,
+            of all classes up to it in ``"class"``.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Stream:
-    """Tasks one after the other.
+    """A stream has tasks that come one after the other.
 
     Attributes:
-        name: for people.
+        name: what people call it.
         scenario: ``"task"``: each task has its own outputs and is named at test time.
             ``"domain"``: the same classes, other inputs. ``"class"``: new classes join, and all
             seen so far are told apart at test time.
-        tasks: in their order.
+        tasks: the tasks in their order.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Stream:
     def __post_init__(self) -> None:
         check_choice("scenario", self.scenario, SCENARIOS)
         if not self.tasks:
-            raise ConfigError(f"the stream {self.name} has no tasks")
+            raise ConfigError(f"the stream {self.name} has no tasks; give it one or more")
 
     @property
     def checksums(self) -> dict[str, str]:
-        """Of all files that the tasks' data were read from."""
+        """Return the checksums of all files that the tasks' data were read from."""
         found: dict[str, str] = {}
         for task in self.tasks:
             for part in (task.train, task.validation, task.test):
@@ -67,7 +67,7 @@ class Stream:
 
     @property
     def outputs(self) -> int:
-        """Outputs of a shared head."""
+        """Return the number of outputs of a shared head."""
         return max(task.classes for task in self.tasks)
 
     def __len__(self) -> int:
@@ -81,7 +81,9 @@ def _known(data: Sequences, what: str) -> np.ndarray:
     """The labels or speakers of a data set's samples; :class:`ConfigError` without them."""
     values = getattr(describe(data), what)
     if values is None:
-        raise ConfigError(f"{type(data).__name__} does not say its {what}; give its `about`")
+        raise ConfigError(
+            f"{type(data).__name__} does not say its {what}; give it an `about` that does"
+        )
     return np.asarray(values)
 
 
@@ -90,7 +92,8 @@ def _classes(parts: Parts) -> tuple[str, ...]:
     names = describe(parts[2]).classes
     if not names:
         raise ConfigError(
-            f"{type(parts[2]).__name__} has no classes, which a stream of tasks needs"
+            f"{type(parts[2]).__name__} has no classes, which a stream of tasks needs; give it an "
+            "`about` that names them"
         )
     return names
 
@@ -102,7 +105,7 @@ def _task(name: str, parts: Parts, view: Callable[[Sequences], View], classes: i
 
 
 def transformed(name: str, parts: Parts, transforms: Sequence[Transform]) -> Stream:
-    """Domain-incremental: the same data under one transform after the other."""
+    """Make a domain-incremental stream of the same data under one transform after the other."""
     classes = len(_classes(parts))
     tasks = [
         _task(f"{name} {i + 1}", parts, partial(View, transform=transform), classes)
@@ -112,7 +115,7 @@ def transformed(name: str, parts: Parts, transforms: Sequence[Transform]) -> Str
 
 
 def permuted(name: str, parts: Parts, tasks: int, seed: int = 0) -> Stream:
-    """The same data with its channels permuted, at random in each task (the first, too)."""
+    """Make a stream of the same data, its channels permuted at random in each task."""
     channels, seed = describe(parts[2]).channels, check_seed(seed)
     orders = [
         torch.from_numpy(np.random.default_rng([seed, task]).permutation(channels))
@@ -130,7 +133,7 @@ class _Permute:
 
 
 def rotated(name: str, parts: Parts, degrees: Sequence[float]) -> Stream:
-    """The same images turned by each of the angles."""
+    """Make a stream of the same images, turned by each of the angles in degrees."""
     shape = describe(parts[2]).shape
     return transformed(name, parts, [_Rotate(angle, shape) for angle in degrees])
 
@@ -143,18 +146,10 @@ class _Rotate:
     def __call__(self, x: Tensor) -> Tensor:
         images = x.flatten(0, 1).reshape(-1, *self.shape)
         angle = torch.deg2rad(torch.tensor(self.degrees))
-        turn = torch.stack(
-            [
-                torch.stack([angle.cos(), -angle.sin(), torch.tensor(0.0)]),
-                torch.stack([angle.sin(), angle.cos(), torch.tensor(0.0)]),
-            ]
-        )
-        turns = turn.expand(len(images), 2, 3)
-        size = list(images.shape)
-        grid = torch.nn.functional.affine_grid(turns, size, align_corners=False)
-        turned = torch.nn.functional.grid_sample(
-            images, grid, align_corners=False, padding_mode="border"
-        )
+        cos, sin = float(angle.cos()), float(angle.sin())
+        turns = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(images), 2, 3)
+        grid = nn.functional.affine_grid(turns, list(images.shape), align_corners=False)
+        turned = nn.functional.grid_sample(images, grid, align_corners=False, padding_mode="border")
         return turned.reshape(x.shape)
 
 
@@ -165,21 +160,24 @@ def split_by_class(
     scenario: str,
     seed: int | None = None,
 ) -> Stream:
-    """Groups of classes one after the other.
+    """Make a stream of groups of classes, one after the other.
 
     Args:
-        name: of the stream.
+        name: name of the stream.
         parts: train, validation (or ``None``) and test data.
-        per_task: how many classes a task has, or the classes of each task.
-        scenario: ``"task"``, ``"class"``, or ``"domain"`` (labels within the task, one head).
-        seed: of a random order of the classes; ``None`` keeps it.
+        per_task: the number of classes per task, or a list of the classes of each task.
+        scenario: ``"task"``, ``"class"``, or ``"domain"`` (labels count from 0 in every task, one
+            head).
+        seed: seed of a random order of the classes; ``None`` keeps their order.
     """
     check_choice("scenario", scenario, SCENARIOS)
     names = _classes(parts)
     count = len(names)
     if isinstance(per_task, int):
         if per_task < 1 or count % per_task:
-            raise ConfigError(f"{per_task} classes per task do not divide the {count} classes")
+            raise ConfigError(
+                f"{per_task} classes per task do not divide the {count} classes; give a divisor"
+            )
         order = np.arange(count)
         if seed is not None:
             order = np.random.default_rng(check_seed(seed)).permutation(count)
@@ -187,7 +185,10 @@ def split_by_class(
     else:
         groups = [list(group) for group in per_task]
     if scenario == "domain" and len({len(group) for group in groups}) > 1:
-        raise ConfigError("domain-incremental tasks share their outputs: give equal groups")
+        raise ConfigError(
+            "domain-incremental tasks share their outputs, but their groups have "
+            f"{sorted({len(group) for group in groups})} classes; give equal groups"
+        )
     tasks, seen = [], 0
     for group in groups:
         first = seen if scenario == "class" else 0
@@ -206,11 +207,11 @@ def _of_classes(data: Sequences, group: Sequence[int], relabel: np.ndarray) -> V
 
 
 def split_by_speaker(name: str, parts: Parts) -> Stream:
-    """Domain-incremental: the recordings of one speaker after the other.
+    """Make a domain-incremental stream of the recordings of one speaker after the other.
 
-    Speakers are those of the training data. One of whom the test data have nothing is tested
-    on a fifth of the recordings in the training data (every fifth of each class), which are not
-    trained on.
+    Speakers are those of the training data. A speaker who is not in the test data is tested on a
+    fifth of the recordings in the training data (every fifth of each class), which are not trained
+    on.
     """
     tasks: list[Task] = []
     train, _, test = parts
@@ -226,7 +227,10 @@ def split_by_speaker(name: str, parts: Parts) -> Stream:
         mine = np.flatnonzero(of_training == speaker)
         held = every_fifth(_known(train, "labels")[mine], len(tasks))
         if held.all() or not held.any():
-            raise ConfigError(f"speaker {speaker} of {name} has too few recordings to test")
+            raise ConfigError(
+                f"speaker {speaker} of {name} has too few recordings, {len(mine)}, to train and "
+                "test on; leave them out"
+            )
         own = View(train, mine[~held]), None, View(train, mine[held])
         tasks.append(Task(title, *own, len(_classes(parts))))
     return Stream(name, "domain", tuple(tasks))
@@ -237,7 +241,7 @@ def _of_speaker(data: Sequences, speaker: int) -> View:
 
 
 def every_fifth(labels: np.ndarray, start: int = 0) -> np.ndarray:
-    """A fifth of the samples with these labels, of every class alike, as a mask.
+    """Return a mask of a fifth of the samples with these labels, of every class alike.
 
     Where a task has few samples of a class, another ``start`` for each task sees to it that
     every class is trained in some.

@@ -22,7 +22,7 @@ MEMORY = 200  # batches that an iteration remembers, since activity drifts while
 
 
 class Subspace(nn.Module):
-    """Lateral weights: rows that are frozen, and rows that learn in the present task.
+    """Holds lateral weights: frozen rows, and rows that learn in the present task.
 
     Args:
         size: number of presynaptic channels ``N``.
@@ -31,10 +31,10 @@ class Subspace(nn.Module):
             ``x x^T`` kept within the subspace (history PCA, Yang, Hsieh & Wang 2018,
             arXiv:1802.05447). ``"covariance"``: sums ``x x^T`` and takes its principal axes at
             the end of a task.
-        rate: of the Hebbian updates.
-        iterations: Hebbian updates per batch.
-        levels: of spiking subspace neurons; 0 for linear ones.
-        most_rows: of activity used per batch, evenly spread over it; 0 for all.
+        rate: learning rate of the Hebbian updates, > 0.
+        iterations: number of Hebbian updates per batch.
+        levels: number of levels of spiking subspace neurons; 0 for linear ones.
+        most_rows: largest number of rows of activity used per batch, evenly spread; 0 for all.
         orthonormal: whether rows are made orthonormal, to each other and to those frozen
             before, when they are frozen. Hebbian rows are so only to about 1e-3, and what is
             protected holds as exactly as they are; rows without a direction of their own are
@@ -76,11 +76,11 @@ class Subspace(nn.Module):
         distributed.broadcast(self)
 
     def project(self, x: Tensor) -> Tensor:
-        """``x`` less what the frozen rows explain, along the last axis."""
+        """Return ``x [..., N]`` less what the frozen rows explain."""
         return residual(x, self.frozen, self.levels)
 
     def project_change(self, change: Tensor) -> Tensor:
-        """The same for the change of a weight, which no neuron fires for: never in levels."""
+        """Project the change of a weight, which no neuron fires for: never in levels."""
         return residual(change, self.frozen)
 
     @torch.no_grad()
@@ -124,9 +124,12 @@ class Subspace(nn.Module):
 
     @torch.no_grad()
     def finish(self, most: int, share: float) -> None:
-        """At the end of a task of the solver ``"covariance"``: take at most ``most`` new rows.
+        """Take new rows at the end of a task of the solver ``"covariance"``.
 
-        As many as leave at most ``share`` of the energy outside all rows.
+        Args:
+            most: largest number of new rows.
+            share: fraction of the energy that may stay outside all rows; no more rows are taken
+                than that needs.
         """
         if self.solver != "covariance" or not len(self.covariance):
             return
@@ -135,6 +138,6 @@ class Subspace(nn.Module):
         rest = residual(residual(total, self.frozen).t(), self.frozen)
         energy = float(total.trace())
         if energy > 0 and float(rest.trace()) > share * energy:
-            # share of the whole, as a share of the rest
+            # the fraction of the whole, as one of the rest
             self.rows = principal_rows(rest, share * energy / float(rest.trace()), most)
             self.momentum = torch.zeros_like(self.rows)

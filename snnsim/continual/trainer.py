@@ -29,7 +29,7 @@ from snnsim.training.step import Part
 
 
 def ContinualRecipe(**options: Any) -> Recipe:
-    """The former name of :func:`snnsim.training.task_recipe`; works for one more release."""
+    """Call :func:`snnsim.training.task_recipe` by its former name, for one more release."""
     warnings.warn(
         "ContinualRecipe is now snnsim.training.task_recipe, and what it makes a Recipe; the old "
         "name works for one more release",
@@ -40,7 +40,7 @@ def ContinualRecipe(**options: Any) -> Recipe:
 
 
 class ContinualWatcher:
-    """What the loop reports to; this one ignores everything.
+    """A watcher is told how training goes; this one ignores everything.
 
     ``writing`` comes before every checkpoint, and may raise to stop it.
     """
@@ -58,13 +58,13 @@ class ContinualTrainer(Loop):
     """Trains a learner on one task after the other by a method, and tests it on all.
 
     Args:
-        learner: network and heads.
-        method: see :class:`snnsim.continual.Method`.
+        learner: the network and its heads.
+        method: the method, see :class:`snnsim.continual.Method`.
         recipe: hyper-parameters of each task, such as :func:`snnsim.training.task_recipe` makes.
         out: folder for ``last.safetensors`` and ``summary.json``; ``None`` keeps nothing.
-        seed: of the order of samples.
-        device: where to compute.
-        watcher: is told of every step and task.
+        seed: seed of the order of samples.
+        device: the device to compute on.
+        watcher: an object that is told of every step and task.
     """
 
     part = "learner"
@@ -92,8 +92,12 @@ class ContinualTrainer(Loop):
         self.seconds = [0.0] * count
         if recipe.start_from:
             start_from(learner, recipe.start_from)
-        method.attach(learner, recipe.plain)
-        self._check_recipe()
+        try:
+            method.attach(learner, recipe.plain)
+            self._check_recipe()
+        except BaseException:
+            method.detach()
+            raise
 
     def _check_recipe(self) -> None:
         recipe = self.recipe
@@ -116,7 +120,7 @@ class ContinualTrainer(Loop):
                 )
 
     def run(self) -> dict[str, Any]:
-        """Train to the end; returns the summary."""
+        """Train to the end, and return the summary."""
         distributed.broadcast(self.learner)
         if self.position == Position():
             self.untrained = np.array(self._test(0))
@@ -202,10 +206,10 @@ class ContinualTrainer(Loop):
         self, batch: Batch, mine: np.ndarray, extra: dict[str, Tensor], whole: int
     ) -> Part:
         """The method's loss of a process's samples, which are a part of the joint batch."""
-        task, learner, share = self.position.task, self.learner, len(mine) / whole
+        task, learner, fraction = self.position.task, self.learner, len(mine) / whole
         self.method.on_batch(batch, task)
         if learner.learning == "ottt":  # takes the gradient of the entropies itself
-            scores, taken = None, self._online(batch, share)
+            scores, taken = None, self._online(batch, fraction)
             loss = self.method.loss(taken.new_zeros(()), batch, None, task, mine)
         else:
             scores, taken = learner.scores(batch.x, task, batch.lengths), torch.zeros(())
@@ -213,19 +217,19 @@ class ContinualTrainer(Loop):
             loss = self.method.loss(ce, batch, scores, task, mine)
             if len(mine):  # means over samples
                 loss = loss + sum(extra.values())
-        mean = share * loss
+        mean = fraction * loss
         return Part(mean, whole * float(mean.detach() + taken))
 
-    def _online(self, batch: Batch, share: float) -> Tensor:
-        """Gradients of the entropies at every step; returns their mean, times the share."""
+    def _online(self, batch: Batch, fraction: float) -> Tensor:
+        """Gradients of the entropies at every step; returns their mean, times the fraction."""
         task, learner = self.position.task, self.learner
         head, classes = learner.head(task), learner.classes(task)
-        within = learner.within(batch.x, batch.lengths)
+        lengths = learner.within(batch.x, batch.lengths)
 
         def entropies(y: Tensor) -> Tensor:
-            return share * _entropies(y[..., :classes], batch)
+            return fraction * _entropies(y[..., :classes], batch)
 
-        return online_gradients(learner.body, head, batch.x, entropies, within)[1]
+        return online_gradients(learner.body, head, batch.x, entropies, lengths)[1]
 
     # --- results and checkpoints -----------------------------------------------------------------
 
@@ -233,7 +237,7 @@ class ContinualTrainer(Loop):
         return [self.learner.accuracy(task, after) for task in range(len(self.stream))]
 
     def summary(self) -> dict[str, Any]:
-        """Results so far, in percent where they are shares; the content of ``summary.json``."""
+        """Return the results so far, fractions in percent: the content of ``summary.json``."""
         done = self.position.task
         matrix = self.matrix[:done, :done]
         transfers = self.stream.scenario == "domain"  # else nothing has trained a task's outputs

@@ -9,22 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.baselines import RateNetwork
-from snnsim.continual.presynaptic import Part, connections_of, weight_of
+from snnsim.continual.presynaptic import Part, connections_of, owner_of, weight_of
 from snnsim.errors import ConfigError
 from snnsim.layer import listening
 from snnsim.networks import Skip
 from snnsim.synapses import Recurrent
-from snnsim.training.rules import PlasticConnection
 
 
 @dataclass
 class Block:
-    """The weights from the units of one layer (or the input) to those of another.
+    """A block has the weights from the units of one layer (or the input) to those of another.
 
     Attributes:
         module: the connection.
         after: number of the layer of units it leads into.
-        before: of the layer it comes from; -1 for the input.
+        before: number of the layer it comes from; -1 for the input.
         mask: ``[units after, units before]``, which pairs are connected. A convolution
             connects a pair of channels by a whole kernel, and a fully connected layer behind
             images a channel by all of its pixels.
@@ -36,23 +35,22 @@ class Block:
     mask: Tensor
 
     def full(self, mask: Tensor) -> Tensor:
-        """A mask of pairs as one of the weight's shape, on its device."""
+        """Return a mask of pairs as one of the weight's shape, on its device."""
         weight = weight_of(self.module)
         wide = mask.repeat_interleave(weight[0].numel() // mask.shape[1], 1)
         return wide.view(weight.shape).to(weight.device)
 
     def rows(self) -> list[nn.Parameter]:
-        """The connection's parameters with a row for each unit it leads into."""
-        module = self.module.inner if isinstance(self.module, PlasticConnection) else self.module
-        found = list(module.parameters(recurse=False))
+        """Return the connection's parameters with a row for each unit it leads into."""
+        found = owner_of(self.module).parameters(recurse=False)
         return [p for p in found if p.dim() and len(p) == len(self.mask)]
 
 
 class Units:
-    """The layers of units of a chain, and the blocks of weights between them.
+    """Finds the layers of units of a chain, and the blocks of weights between them.
 
     Args:
-        net: layers one after the other (no skipped ones).
+        net: a network of layers one after the other (no skipped ones).
 
     >>> import snnsim as sn
     >>> from snnsim.training.rules import prepare
@@ -66,7 +64,7 @@ class Units:
         if any(isinstance(module, Skip | RateNetwork) for module in net.modules()):
             raise ConfigError(
                 "units are known of chains of layers only, but this network skips layers or has "
-                "gates and several connections in one"
+                "gates and several connections in one; use a plain snnsim.Sequential"
             )
         self.net = net
         self.sizes: list[int] = []
@@ -95,7 +93,7 @@ class Units:
 
     @torch.no_grad()
     def activity(self, x: Tensor) -> list[Tensor]:
-        """Mean absolute activity of every unit of every layer in answer to ``x [T, B, ...]``."""
+        """Measure the mean absolute activity of every unit of every layer for ``x [T, B, ...]``."""
         found: dict[int, Tensor] = {}
 
         def seen(name: str, module: nn.Module, inputs: Any, output: Any) -> None:

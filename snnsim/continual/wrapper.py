@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from snnsim import checkpoint
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
 from snnsim.data import Batch
@@ -16,20 +17,18 @@ from snnsim.errors import ConfigError
 
 
 class Wrapper(Method):
-    """Passes every call on to the method within; base of what can be put on any method.
+    """Passes every call on to an inner method; the base of what can be put on any method.
 
     Args:
-        inner: the method within.
+        inner: the inner method.
     """
 
     def __init__(self, inner: Method):
         self.inner = inner
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         self.inner.attach(learner, optimizer)
         if learner.answer is not None:
-            self.detach()
             raise ConfigError(
                 f"{type(self).__name__} trains class scores, but {type(self.inner).__name__} "
                 "answers without any; put it on another method"
@@ -41,12 +40,12 @@ class Wrapper(Method):
 
     @property
     def answers_as_trained(self) -> bool:  # type: ignore[override]
-        """That of the method within."""
+        """Say the same as the inner method."""
         return self.inner.answers_as_trained
 
     @property
     def rehearses(self) -> bool:  # type: ignore[override]
-        """That of the method within."""
+        """Say the same as the inner method."""
         return self.inner.rehearses
 
     @contextmanager
@@ -90,15 +89,10 @@ class Wrapper(Method):
         return self.inner.trains(name, parameter, task)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"inner.{key}": value for key, value in self.inner.tensors().items()}
+        return checkpoint.prefixed("inner", self.inner.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        self.inner.load(of_prefix(tensors, "inner."))
+        self.inner.load(checkpoint.without_prefix("inner", tensors))
 
     def memory_bytes(self) -> int:
         return self.inner.memory_bytes()
-
-
-def of_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name starts with ``prefix``, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -17,18 +17,19 @@ from snnsim.errors import DataError
 
 @dataclass(frozen=True)
 class Arrays(DataSet):
-    """A data set of arrays or tensors: one ``[n, T, ...]``, or a list of ``[T_i, ...]``.
+    """Holds arrays or tensors as a data set: one ``[n, T, ...]``, or a list of ``[T_i, ...]``.
 
     Attributes:
-        x: input; kept as float32, 0 beyond the end of a sample.
+        x: the input; kept as float32, 0 beyond the end of a sample.
         target: ``[n]`` classes (whole numbers), ``[n, D]`` values, or with ``per_step`` either for
             every step, ``[n, T, ...]`` or a list of ``[T_i, ...]``.
-        lengths: ``[n]``, steps of each sample; ``None``: of a list those of its members, else all.
-        classes: their names; none for values.
-        dt: step in ms.
+        lengths: ``[n]``, steps of each sample; ``None`` takes those of the members of a list, else
+            all steps.
+        classes: names of the classes; none for values.
+        dt: length of a step in ms.
         per_step: whether there is a target for every step.
-        speakers: ``[n]``, -1 for unknown; ``None``: all are.
-        checksums: of the files that the arrays come from, if any.
+        speakers: ``[n]``, -1 for unknown; ``None`` if all are unknown.
+        checksums: checksums of the files that the arrays come from, if any.
 
     >>> data = Arrays([np.ones((3, 2)), np.ones((5, 2))], [0, 1])
     >>> data.batch([0, 1]).x.shape, data.lengths
@@ -74,21 +75,21 @@ class Arrays(DataSet):
 
     @property
     def channels(self) -> int:
-        """Values per step."""
+        """Return the number of values per step."""
         return int(np.prod(self.shape))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one step."""
+        """Return the shape of one step."""
         return tuple(self.x.shape[2:])
 
     @property
     def labels(self) -> Any:
-        """The classes of the samples; ``None`` where targets are values or per step."""
+        """Return the classes of the samples; ``None`` where targets are values or per step."""
         return self.target if self.target.ndim == 1 and self.target.dtype == np.int64 else None
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Some samples, zero-padded to the longest of them (or padded or cut to ``steps``)."""
+        """Return some samples, padded with zeros to the longest, or padded or cut to ``steps``."""
         rows = chosen(indices, len(self))
         frames = int(self.lengths[rows].max()) if steps is None else steps
         ends = np.minimum(self.lengths[rows], frames)
@@ -114,7 +115,7 @@ def _dense(name: str, given: Any, lengths: Any) -> tuple[np.ndarray, Any]:
         return array, whole if lengths is None else lengths
     parts = [_array(part) for part in given]
     if not parts:
-        raise DataError(f"{name} is an empty list")
+        raise DataError(f"{name} is an empty list; give an array for each sample")
     shapes = {part.shape[1:] for part in parts if part.ndim}
     if len(shapes) != 1 or not all(part.ndim for part in parts):
         raise DataError(

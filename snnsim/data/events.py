@@ -19,7 +19,7 @@ MOST_EVENTS = 512  # of a sample, with one event per step
 
 
 def whole_numbers(name: str, values: Any, size: int | None = None) -> np.ndarray:
-    """An array ``[n]`` of whole numbers as int64; :class:`DataError` if it is anything else.
+    """Return an array ``[n]`` of whole numbers as int64; raise :class:`DataError` for others.
 
     >>> whole_numbers("labels", np.array([1.0, 0.0]))
     array([1, 0])
@@ -41,7 +41,7 @@ def whole_numbers(name: str, values: Any, size: int | None = None) -> np.ndarray
 
 
 def in_range(name: str, values: np.ndarray, count: int) -> np.ndarray:
-    """The values, if they lie in ``0 .. count - 1``; else a :class:`DataError`."""
+    """Return the values if they lie in ``0 .. count - 1``; else raise :class:`DataError`."""
     outside = values[(values < 0) | (values >= count)]
     if outside.size:
         raise DataError(f"it has {name[:-1]} {outside[0]} but {name} must lie in 0 .. {count - 1}")
@@ -96,18 +96,19 @@ def sorted_within(times, units, offsets):
 
 @dataclass(frozen=True)
 class Events:
-    """Spike recordings: sample ``i`` owns entries ``offsets[i]:offsets[i+1]``.
+    """Holds spike recordings: sample ``i`` owns entries ``offsets[i]:offsets[i+1]``.
 
-    What cannot be is refused with a :class:`DataError`: units, labels or times out of range,
-    fractional or not finite, arrays that do not fit one another. Events are brought into the order
-    of time within each sample.
+    A :class:`DataError` refuses units, labels or times that are out of range, fractional or not
+    finite, and arrays that do not fit one another. Events of each sample are brought into the
+    order of time.
 
     Attributes:
-        times: seconds, float32 or float64.
+        times: times of the events in seconds, float32 or float64.
         units: channel numbers, ``0 .. channels - 1``.
-        offsets: ``[n + 1]`` int64.
-        labels: ``[n]`` int64, ``0 .. len(classes) - 1`` (any where ``classes`` is empty).
-        speakers: ``[n]`` int64; -1 where unknown.
+        offsets: where the entries of each sample begin, ``[n + 1]`` int64.
+        labels: class of each sample, ``[n]`` int64, ``0 .. len(classes) - 1`` (any where
+            ``classes`` is empty).
+        speakers: speaker of each sample, ``[n]`` int64; -1 where unknown.
         channels: number of channels.
         classes: names of the classes.
     """
@@ -152,31 +153,40 @@ class Events:
         return len(self.labels)
 
     def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Times (seconds) and units of one sample."""
+        """Return times (in seconds) and units of one sample."""
         part = slice(self.offsets[i], self.offsets[i + 1])
         return self.times[part], self.units[part]
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Events:
-        """The samples at ``indices`` (or under a boolean mask), in that order."""
+        """Return the samples at ``indices`` (or under a boolean mask), in that order."""
         chosen = np.asarray(indices)
         indices = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
         pieces = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in indices]
         take = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
-        sizes = np.diff(self.offsets)[indices]
         return replace(
             self,
             times=self.times[take],
             units=self.units[take],
-            offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            offsets=offsets_of(np.diff(self.offsets)[indices]),
             labels=self.labels[indices],
             speakers=self.speakers[indices],
         )
 
 
-def seconds(microseconds: np.ndarray) -> np.ndarray:
-    """Microseconds as seconds, never rounded down: no event slips below its step.
+def offsets_of(sizes: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return where the entries of each sample begin, and the last end, from their numbers.
 
-    float32 where all are below 8 s, so that it tells microseconds apart; else float64.
+    >>> offsets_of([2, 0, 3])
+    array([0, 2, 2, 5])
+    """
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def seconds(microseconds: np.ndarray) -> np.ndarray:
+    """Convert microseconds to seconds, never rounded down: no event slips below its step.
+
+    The result is float32 where all are below 8 s, so that it tells microseconds apart; else
+    float64.
 
     >>> float(seconds(np.array([20_000]))[0]) >= 0.02
     True
@@ -194,16 +204,16 @@ def bin_events(
     """Assign each event of one sample to a step and a pooled channel.
 
     Args:
-        times: seconds, ascending.
+        times: times in seconds, ascending.
         units: channel numbers.
-        dt: step in ms.
-        pool: this many neighbouring channels become one.
+        dt: length of a step in ms.
+        pool: number of neighbouring channels that become one.
         binning: ``"grid"``: step ``floor(t / dt)`` on a regular grid from 0.
             ``"event_anchored"``: the frames of SpikingJelly in 2023: each frame begins at the
             first event not yet used and takes all events at most ``dt`` later, so silence is
             deleted and frames drift. Only for comparison with results obtained that way.
             ``"events"``: one event per step in the order of time, for models of address events;
-            at most ``MOST_EVENTS`` of a sample, evenly chosen. When they came is lost.
+            at most ``MOST_EVENTS`` of a sample, evenly chosen. Their times are lost.
 
     Returns:
         ``(steps, channels, number of steps)``; a sample has at least one step.
@@ -268,13 +278,13 @@ def _event_anchored(milliseconds: np.ndarray, dt: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class BinnedEvents(DataSet):
-    """Recordings on a time grid, ready to be made into dense batches.
+    """Holds recordings on a time grid, ready to be made into dense batches.
 
-    Kept sparse in memory: 7 bytes per occupied (step, channel) cell.
+    They are sparse in memory: 7 bytes per occupied (step, channel) cell.
 
     Attributes:
         cells: ``step * channels + channel`` of every occupied cell, ascending per sample.
-        counts: events in that cell (at most 65535).
+        counts: number of events in that cell (at most 65535).
         offsets: ``[n + 1]``, as in :class:`Events`.
         lengths: ``[n]``, number of steps of each sample.
         pool, binning: how they were binned.
@@ -298,11 +308,11 @@ class BinnedEvents(DataSet):
 
     @property
     def encoder(self) -> dict[str, Any]:
-        """How events become input."""
+        """Say how events become input."""
         return {"kind": "events", "pool": self.pool, "binning": self.binning}
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Dense counts of some samples, zero-padded to the longest (or to ``steps``)."""
+        """Return dense counts of some samples, padded to the longest or brought to ``steps``."""
         indices = chosen(indices, len(self))
         longest = int(self.lengths[indices].max())
         frames, size = longest if steps is None else steps, len(indices)
@@ -324,7 +334,7 @@ class BinnedEvents(DataSet):
 def bin_all(
     events: Events, dt: float, pool: int = 1, binning: str = "grid", checksums: dict | None = None
 ) -> BinnedEvents:
-    """Bin every sample; arguments as in :func:`bin_events`."""
+    """Bin every sample, with the arguments of :func:`bin_events`."""
     check_dt(dt)
     check_choice("binning", binning, BINNINGS)
     if pool < 1 or events.channels % pool:
@@ -346,11 +356,10 @@ def bin_all(
         cells.append(occupied.astype(np.uint32))
         counts.append(np.minimum(number, 65535).astype(np.uint16))
         lengths.append(length)
-    sizes = [len(c) for c in cells]
     return BinnedEvents(
         cells=np.concatenate(cells) if cells else np.zeros(0, np.uint32),
         counts=np.concatenate(counts) if counts else np.zeros(0, np.uint16),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        offsets=offsets_of([len(c) for c in cells]),
         lengths=np.asarray(lengths, dtype=np.int64),
         labels=events.labels,
         speakers=events.speakers,
@@ -373,16 +382,16 @@ def from_events(
     speakers: Any = None,
     pool: int = 1,
 ) -> BinnedEvents:
-    """A data set of spike recordings, each ``(times in seconds, units)``.
+    """Make a data set of spike recordings, each ``(times in seconds, units)``.
 
     Args:
         recordings: one pair per sample, in any order of time.
-        labels: ``[n]``, the class of each.
+        labels: class of each sample, ``[n]``.
         channels: number of units.
-        dt: step in ms.
-        classes: their names; none: the numbers.
-        speakers: ``[n]``; ``None`` for unknown.
-        pool: this many neighbouring channels become one.
+        dt: length of a step in ms.
+        classes: names of the classes; without them, their numbers.
+        speakers: speaker of each sample, ``[n]``; ``None`` for unknown.
+        pool: number of neighbouring channels that become one.
 
     Raises:
         DataError: what :class:`Events` refuses.
@@ -395,15 +404,18 @@ def from_events(
     units = [np.asarray(u) for _, u in recordings]
     for i, (t, u) in enumerate(zip(times, units, strict=True)):
         if t.ndim != 1 or t.shape != u.shape:
-            raise DataError(f"recording {i} has times {list(t.shape)} and units {list(u.shape)}")
+            raise DataError(
+                f"recording {i} has times {list(t.shape)} and units {list(u.shape)}, but both must "
+                "be [events]"
+            )
     if not times:
-        raise DataError("there are no recordings")
+        raise DataError("there are no recordings; give one or more")
     numbers = in_range("labels", whole_numbers("labels", labels, len(times)), 2**31)
     names = tuple(classes) or tuple(map(str, range(int(numbers.max()) + 1)))
     events = Events(
         times=np.concatenate(times),
         units=np.concatenate([u for u in units if u.size] or [np.zeros(0, np.int64)]),
-        offsets=np.concatenate([[0], np.cumsum([len(t) for t in times])]).astype(np.int64),
+        offsets=offsets_of([len(t) for t in times]),
         labels=numbers,
         speakers=np.full(len(times), -1) if speakers is None else speakers,
         channels=channels,
@@ -429,8 +441,7 @@ def from_tonic(dataset, channels: int, classes: Sequence[str], unit_of=None) -> 
         units.append(np.asarray(events["x"] if unit_of is None else unit_of(events))[order])
         labels.append(int(label))
     if not labels:
-        raise DataError("the data set has no samples")
-    sizes = [len(t) for t in times]
+        raise DataError("the data set has no samples; give one with some")
     together = np.concatenate(units)
     if together.size and not 0 <= together.min() <= together.max() < channels:
         raise DataError(
@@ -440,7 +451,7 @@ def from_tonic(dataset, channels: int, classes: Sequence[str], unit_of=None) -> 
     return Events(
         times=np.concatenate(times),
         units=together,
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        offsets=offsets_of([len(t) for t in times]),
         labels=np.asarray(labels, dtype=np.int64),
         speakers=np.full(len(labels), -1, dtype=np.int64),
         channels=channels,

@@ -20,7 +20,7 @@ DEFAULTS = {
 
 
 def limit(name: str) -> float:
-    """A bound: that of the environment, or the default.
+    """Return a bound: that of the environment, or the default.
 
     >>> limit("SNNSIM_MAX_SECONDS")
     300.0
@@ -38,7 +38,7 @@ def limit(name: str) -> float:
 
 
 def most_bytes(size: int) -> int:
-    """How many bytes a file of ``size`` bytes may hold once it is unpacked.
+    """Return how many bytes a file of ``size`` bytes may hold once it is unpacked.
 
     >>> most_bytes(10**9) == 100 * 10**9
     True
@@ -58,5 +58,5 @@ def check_bytes(what: str, wanted: float, size: int) -> None:
 
 
 def read_seconds(size: int) -> float:
-    """How long the reading of a file of ``size`` bytes may take."""
+    """Return how many seconds the reading of a file of ``size`` bytes may take."""
     return limit("SNNSIM_READ_SECONDS") * max(1.0, 0.05 * size / 2**20)

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from snnsim.errors import ConfigError, DataError, short
 
 
 class Batch(NamedTuple):
-    """Some samples side by side.
+    """A batch has some samples side by side.
 
     Attributes:
-        x: ``[T, B, ...]``, the input; a shorter sample is followed by zeros.
+        x: the input, ``[T, B, ...]``; a shorter sample is followed by zeros.
         target: ``[B]`` int64 classes, ``[B, D]`` float32 values, or ``[T, B, ...]`` either for
             every step.
         lengths: ``[B]`` int64, steps of each sample.
@@ -28,38 +29,43 @@ class Batch(NamedTuple):
 
     @property
     def labels(self) -> Tensor:
-        """Another name of ``target``."""
+        """Return ``target``, under another name."""
         return self.target
+
+    @property
+    def per_step(self) -> bool:
+        """Say whether there is a target for every step."""
+        return self.target.ndim > 1 and self.target.shape[:2] == self.x.shape[:2]
 
 
 @runtime_checkable
 class Sequences(Protocol):
-    """A data set: anything with these three."""
+    """A data set is anything with these three."""
 
     @property
     def lengths(self) -> np.ndarray:
-        """Steps of each sample, ``[n]``."""
+        """Return the number of steps of each sample, ``[n]``."""
 
     def __len__(self) -> int: ...
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Some samples, padded to the longest of them, or padded or cut to ``steps``."""
+        """Return some samples, padded to the longest, or padded or cut to ``steps``."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What a data set knows beyond its batches; nothing of it is needed for training.
+    """Says what a data set knows beyond its batches; nothing of it is needed for training.
 
     Attributes:
         classes: names of the classes; none where targets are values.
         labels: ``[n]``, the class of each sample, known without making a batch; or ``None``.
         speakers: ``[n]``, who each sample is from, -1 for unknown; or ``None``.
-        channels: values per step; 0 for unknown.
-        shape: of one step; of images ``(C, H, W)``, also where batches have them as one row.
-        dt: of a step, in ms; ``None`` for unknown.
+        channels: number of values per step; 0 for unknown.
+        shape: shape of one step; of images ``(C, H, W)``, also where batches have them as one row.
+        dt: length of a step in ms; ``None`` for unknown.
         encoder: how a recording becomes input, as plain values, with its ``kind``: ``"events"``
             (``pool`` and ``binning``) or ``"mel"``; empty for unknown.
-        checksums: of the files that it was read from, by name.
+        checksums: checksums of the files that it was read from, by name.
     """
 
     classes: tuple[str, ...] = ()
@@ -73,7 +79,7 @@ class About:
 
 
 def describe(data: Any) -> About:
-    """What a data set says of itself: its ``about``, or its attributes of the same names.
+    """Return what a data set says of itself: its ``about``, or attributes of the same names.
 
     >>> from types import SimpleNamespace
     >>> describe(SimpleNamespace(classes=["no", "yes"])).classes
@@ -93,7 +99,7 @@ def _gathered(data: Any) -> About:
 
 
 class DataSet:
-    """Base of the project's own data sets: a description, and what torch's ``DataLoader`` asks for.
+    """The base of the project's data sets adds what torch's ``DataLoader`` asks for.
 
     A subclass has ``lengths``, ``len`` and ``batch``, and whatever of :class:`About` it knows as
     attributes of the same names.
@@ -107,12 +113,12 @@ class DataSet:
         return len(self.lengths)
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Some samples, padded to the longest of them, or padded or cut to ``steps``."""
+        """Return some samples, padded to the longest, or padded or cut to ``steps``."""
         raise NotImplementedError
 
     @property
     def about(self) -> About:
-        """What is known beyond the batches."""
+        """Return what is known beyond the batches."""
         return _gathered(self)
 
     @overload
@@ -120,17 +126,16 @@ class DataSet:
     @overload
     def __getitem__(self, index: slice) -> Batch: ...
     def __getitem__(self, index: Any) -> Any:
-        """One sample, ``x [T, ...]`` and its target; a batch for a slice."""
+        """Return one sample, ``x [T, ...]`` and its target; a batch for a slice."""
         if isinstance(index, slice):
             return self.batch(np.arange(len(self))[index])
         batch = self.batch(chosen([index], len(self)))
         whole = int(batch.lengths[0])
-        per_step = batch.target.shape[:2] == batch.x.shape[:2] and batch.target.ndim > 1
-        target = batch.target[:whole, 0] if per_step else batch.target[0]
+        target = batch.target[:whole, 0] if batch.per_step else batch.target[0]
         return batch.x[:whole, 0], target
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """The batch that a ``DataLoader`` asks for."""
+        """Return the batch that a ``DataLoader`` asks for."""
         return self.batch(np.asarray(indices))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -138,7 +143,11 @@ class DataSet:
 
 
 def chosen(indices: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
-    """Numbers of samples as an array; :class:`DataError` for none, or for one that is not there.
+    """Return numbers of samples as an array ``[B]``, those from the end counted from the start.
+
+    Raises:
+        ConfigError: there is none, or what is given are no whole numbers.
+        IndexError: there is no such sample.
 
     >>> chosen([0, -1], 5)
     array([0, 4])
@@ -154,33 +163,34 @@ def chosen(indices: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
         )
     outside = array[(array < -size) | (array >= size)]
     if outside.size:
-        raise IndexError(f"sample {outside[0]} of a data set of {size}")
+        raise IndexError(f"there is no sample {outside[0]} of a data set of {size}")
     return np.where(array < 0, array + size, array).astype(np.int64)
 
 
 def as_target(values: Any) -> np.ndarray:
-    """Targets as batches have them: whole numbers as int64 classes, others as float32 values."""
+    """Convert targets: whole numbers to int64 classes, others to float32 values."""
     array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
     if array.dtype.kind in "biu":
         return array.astype(np.int64)
     if array.dtype.kind != "f":
         raise DataError(f"targets are {array.dtype} but must be classes or values")
     if not np.isfinite(array).all():
-        raise DataError("targets have values that are NaN or infinite")
+        raise DataError("targets have values that are NaN or infinite; remove those samples")
     return array.astype(np.float32)
 
 
 def fetch(data: Sequences, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-    """A batch of any data set, looked at before it is used.
+    """Return a batch of any data set, after checking it.
 
     Raises:
-        DataError: what the data set returns is no batch of so many samples.
+        DataError: what the data set returns is not a batch of that many samples.
     """
     found = data.batch(indices, steps)
     try:
-        x, target, lengths = _members(found)
+        batch = Batch(*_members(found))
+        x, target, lengths = batch
         sizes = (x.shape[1], target.shape[0], lengths.shape[0])
-        per_step = target.ndim > 1 and target.shape[:2] == x.shape[:2]
+        per_step = batch.per_step
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise DataError(
             f"{type(data).__name__}.batch returns {short(type(found).__name__)} but must return "
@@ -198,7 +208,7 @@ def fetch(data: Sequences, indices: Sequence[int] | np.ndarray, steps: int | Non
             f"{type(data).__name__}.batch says that samples have {int(lengths.min())} .. "
             f"{int(lengths.max())} steps, but x has {x.shape[0]}"
         )
-    return Batch(x, target, lengths)
+    return batch
 
 
 def _members(found: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -210,7 +220,7 @@ def _members(found: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def shared(data: Sequences, mine: np.ndarray, joint: np.ndarray, steps: int | None = None) -> Batch:
-    """One process's part ``mine`` of a ``joint`` batch, which may be empty.
+    """Return one process's part ``mine`` of a ``joint`` batch, which may be empty.
 
     Without a sample of its own it still has the shape of one: it takes part in what the processes
     do together.
@@ -219,8 +229,13 @@ def shared(data: Sequences, mine: np.ndarray, joint: np.ndarray, steps: int | No
     return batch if len(mine) else first(batch, 0)
 
 
+def resized(x: Tensor, steps: int) -> Tensor:
+    """Cut ``x [T, ...]`` to a number of steps, or pad it with zeros up to it."""
+    missing = steps - len(x)
+    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing > 0 else x[:steps]
+
+
 def first(batch: Batch, count: int) -> Batch:
-    """The first samples of a batch."""
-    per_step = batch.target.ndim > 1 and batch.target.shape[:2] == batch.x.shape[:2]
-    target = batch.target[:, :count] if per_step else batch.target[:count]
+    """Return the first samples of a batch."""
+    target = batch.target[:, :count] if batch.per_step else batch.target[:count]
     return Batch(batch.x[:, :count], target, batch.lengths[:count])

@@ -26,16 +26,16 @@ def from_torch(
     """Read a ``torch.utils.data`` data set or ``DataLoader`` into memory, once.
 
     Args:
-        data: of samples ``(x [T, ...], target)``, or a ``DataLoader`` of their batches; of either
-            kind, map or iterable. A third member gives the number of steps.
+        data: a data set of samples ``(x [T, ...], target)``, or a ``DataLoader`` of their batches;
+            of either kind, map or iterable. A third member gives the number of steps.
         classes: names of the classes; none for values.
-        dt: step in ms.
+        dt: length of a step in ms.
         batch_first: whether a loader's ``x`` is ``[B, T, ...]``, not ``[T, B, ...]``.
         still: whether ``x`` has no time: a sample is one step.
         per_step: whether there is a target for every step.
 
     Raises:
-        DataError: no samples, or samples of another form.
+        DataError: there are no samples, or they have another form.
 
     >>> from torch.utils.data import TensorDataset
     >>> from_torch(TensorDataset(torch.ones(3, 5, 2), torch.arange(3))).batch([0, 2]).x.shape
@@ -53,13 +53,13 @@ def from_torch(
             targets.append(torch.as_tensor(target))
             lengths.append(int(rest[0]) if rest else len(xs[-1]))
     if not xs:
-        raise DataError("the data set has no samples")
+        raise DataError("the data set has no samples; give one with some")
     target = targets if per_step else torch.stack(targets)
     return Arrays(xs, target, np.asarray(lengths), tuple(classes), dt, per_step)
 
 
 def collate(samples: Any) -> Batch:
-    """A batch of samples ``(x [T_i, ...], target)``, for a ``DataLoader`` over any data set.
+    """Make a batch of samples ``(x [T_i, ...], target)`` in a ``DataLoader`` of any data set.
 
     The shorter samples are followed by zeros. A data set of this project has made its batch
     already, which stays as it is, targets of every step included.

@@ -19,6 +19,7 @@ from snnsim.data.protocol import (
     chosen,
     describe,
     fetch,
+    resized,
 )
 from snnsim.errors import DataError, ShapeError
 
@@ -27,17 +28,17 @@ Transform = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class View(DataSet):
-    """Some samples of a data set, perhaps transformed and with other labels; itself a data set.
+    """Shows some samples of a data set, perhaps transformed or relabelled, as a data set.
 
     Attributes:
         data: any data set.
-        indices: of its samples, or a mask; ``None`` for all.
-        transform: applied to a batch's ``x [T, B, ...]``: an augmentation, an encoder, a
+        indices: numbers of its samples, or a mask; ``None`` for all.
+        transform: a function applied to a batch's ``x [T, B, ...]``: an augmentation, an encoder, a
             normalisation.
         relabel: ``[classes of the data]``, the new label of each class.
-        lengths_of: from lengths ``[n]`` to those after the transform, where it changes them; its
-            output must be as long as that of the longest sample.
-        target: ``[len(indices), ...]``, other targets of these samples than the data's own.
+        lengths_of: a function from lengths ``[n]`` to those after the transform, where it changes
+            them; the output of the transform must be as long as that of the longest sample.
+        target: ``[len(indices), ...]``, targets of these samples instead of the data's own.
 
     >>> from snnsim.data import Arrays
     >>> data = Arrays(np.ones((4, 6, 2)), [0, 1, 0, 1])
@@ -73,23 +74,24 @@ class View(DataSet):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Steps of each sample."""
+        """Return the number of steps of each sample."""
         lengths = np.asarray(self.data.lengths)[self.indices]
         return lengths if self.lengths_of is None else np.asarray(self.lengths_of(lengths))
 
     @property
     def labels(self) -> np.ndarray:
-        """Labels as a batch has them."""
+        """Return labels as a batch has them."""
         labels = self.about.labels
         if labels is None:
             raise DataError(
-                f"{type(self.data).__name__} does not say which classes its samples are"
+                f"{type(self.data).__name__} does not say which classes its samples are; give it "
+                "an `about` with labels"
             )
         return labels
 
     @property
     def about(self) -> About:
-        """That of the data, for these samples."""
+        """Return what the data say of themselves, for these samples."""
         about = describe(self.data)
         speakers = None if about.speakers is None else np.asarray(about.speakers)[self.indices]
         labels = None if about.labels is None else np.asarray(about.labels)[self.indices]
@@ -102,11 +104,11 @@ class View(DataSet):
 
     @property
     def checksums(self) -> dict[str, str]:
-        """Of the files that the data set was read from."""
+        """Return the checksums of the files that the data set was read from."""
         return dict(self.about.checksums)
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Samples by their number within the view."""
+        """Return samples by their number in the view."""
         rows = chosen(indices, len(self))
         if self.lengths_of is None:
             batch = fetch(self.data, self.indices[rows], steps)
@@ -118,7 +120,7 @@ class View(DataSet):
             x = self._transformed(x, int(lengths.max()))
             x = _silent_after(x, lengths)
         if self.lengths_of is not None and steps is not None:
-            x, lengths = _resized(x, steps), lengths.clamp(max=steps)
+            x, lengths = resized(x, steps), lengths.clamp(max=steps)
         target = batch.target if self.target is None else torch.from_numpy(self.target[rows])
         if self.relabel is not None:
             target = torch.from_numpy(self.relabel)[target]
@@ -146,8 +148,3 @@ def _silent_after(x: Tensor, lengths: Tensor) -> Tensor:
         return x
     over = torch.arange(len(x)).view(-1, 1) >= lengths
     return x.masked_fill(over.view(*over.shape, *(1,) * (x.ndim - 2)).to(x.device), 0.0)
-
-
-def _resized(x: Tensor, steps: int) -> Tensor:
-    missing = steps - len(x)
-    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing > 0 else x[:steps]

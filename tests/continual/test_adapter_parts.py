@@ -110,7 +110,7 @@ def test_what_a_hypernetwork_holds_is_from_the_start_of_the_task():
     method.attach(made)
     method.on_task_start(0)
     method.on_epoch_start(0)
-    assert method.before == {} and method.held == [] and method.tensors() == {}
+    assert method.kept == {} and method.held == [] and method.tensors() == {}
     assert float(method.loss(ZERO + 2, None, None, 0, np.arange(1))) == 2.0
     method.on_task_start(1)
     kept = {name: t.clone() for name, t in method.tensors().items()}

@@ -2,33 +2,33 @@
 
 import contextlib
 import copy
+import itertools
+import linecache
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from small import learner
 
+from snnsim import continual
 from snnsim.continual import ContinualTrainer, ContinualWatcher, Method, methods, task_recipe
 from snnsim.continual.methods.fine_tuning import FineTuning
+from snnsim.errors import ConfigError
 from snnsim.synapses import Delayed
 
 RECIPE = task_recipe(epochs=1, batch_size=42, lr=0.1)  # a step per task
 NAMES = methods.names()
 KINDS = ("dense", "axonal", "recurrent")
+PLAIN = (bool, int, float, str, type(None))
+OF_TRAINING = ("_width_is_managed", "_has_trained")  # a delayed layer's own notes of it
+PACKAGE = str(Path(continual.__file__).parent)
+OF_ALL_MODULES = [name for name in vars(torch.nn.modules.module) if name.startswith("_global")]
 
 
 def takes(name, kind):
     """Whether a method takes the small network of this kind: SHARP needs layers behind neurons."""
     return name != "sharp" or kind == "dense"
-
-
-HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-    "_load_state_dict_pre_hooks",
-)
 
 
 def detach(method):
@@ -40,25 +40,57 @@ def made_for(name, kind="dense"):
     return learner("task" if name == "hypernetwork" else "class", kind)
 
 
+def identity(value):
+    """A value if it is a plain one, else which object it is; of a dict (hooks, parameters) both."""
+    if isinstance(value, dict):
+        return [(key, identity(each)) for key, each in value.items()]
+    return value if isinstance(value, PLAIN) else id(value)
+
+
 def structure(made):
-    """Everything about a learner but the values of its tensors."""
-    found = {
-        "answer": made.answer,
-        "generate": made.generate,
-        "own forward": sorted(n for n, m in made.named_modules() if "forward" in vars(m)),
-        "buffers": sorted(name for name, _ in made.named_buffers()),
-        "parameters": sorted((name, p.requires_grad) for name, p in made.named_parameters()),
-    }
+    """Everything about a learner but the values of its tensors.
+
+    Of every module: its class and all its attributes, among which are its training mode and the
+    dictionaries of its hooks, parameters and modules; of every parameter also its hooks and
+    whether it is trained; and the hooks of all modules together.
+    """
+    found = {name: identity(getattr(torch.nn.modules.module, name)) for name in OF_ALL_MODULES}
     for name, module in made.named_modules():
-        found[name] = {
-            "type": type(module),
-            "training": module.training,
-            "hooks": [len(getattr(module, hooks)) for hooks in HOOKS],
-            "observe": getattr(module, "observe", None),
-            "profile": getattr(module, "profile", None),
-            "settings": sorted(vars(module)),
-        }
+        attributes = vars(module) | {"_buffers": dict.fromkeys(module._buffers)}
+        found[name] = {key: identity(value) for key, value in attributes.items()}
+        found[name] |= {"type": type(module)} | dict.fromkeys(OF_TRAINING)
+    for name, parameter in made.named_parameters():
+        hooks = (parameter._backward_hooks, parameter._post_accumulate_grad_hooks)
+        found[name] = (parameter.requires_grad, [list((each or {}).values()) for each in hooks])
     return found
+
+
+@contextlib.contextmanager
+def interrupted(count):
+    """Ctrl-C before the ``count``-th line of the methods' package that is run; it stays in here.
+
+    Yields what has been seen: the number of lines, and whether one of them was interrupted.
+    """
+    seen = {"lines": 0, "interrupted": False}
+
+    def follow(frame, event, argument):
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        if event == "line" and not text.startswith("with "):  # which is also the line of its end
+            seen["lines"] += 1
+            if seen["lines"] == count:
+                seen["interrupted"] = True
+                raise KeyboardInterrupt
+        return follow
+
+    before = sys.gettrace()
+    sys.settrace(follow)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield seen
+    finally:
+        sys.settrace(before)
 
 
 def assert_same(found, expected):
@@ -94,6 +126,76 @@ def test_attached_and_detached_is_as_before(name, kind):
     assert made.state_dict().keys() == values.keys()
     for key, value in made.state_dict().items():
         assert torch.equal(value, values[key]), key
+
+
+@pytest.mark.parametrize(("name", "kind"), [(n, k) for n in NAMES for k in KINDS if takes(n, k)])
+def test_attach_that_breaks_off_at_any_line_leaves_nothing(name, kind):
+    made = made_for(name, kind)
+    before, values = structure(made), copy.deepcopy(made.state_dict())
+    for count in itertools.count(1):
+        method = methods.get(name)()
+        with interrupted(count) as seen:
+            method.attach(made)
+        if not seen["interrupted"]:
+            break
+        assert_same(structure(made), before)
+    assert count > 1
+    detach(method)
+    assert all(torch.equal(value, values[key]) for key, value in made.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tasks_that_break_off_anywhere_leave_nothing_once_detached(name):
+    def run(count):
+        torch.manual_seed(1)
+        trainer = ContinualTrainer(made, methods.get(name)(), RECIPE)
+        with interrupted(count) as seen:
+            trainer._run_task()
+            trainer._run_task()
+        detach(trainer.method)
+        assert_same(structure(made), before)
+        return seen
+
+    made = made_for(name, "axonal" if takes(name, "axonal") else "dense")
+    before = structure(made)
+    lines = run(0)["lines"]
+    for part in range(12):
+        assert run(1 + part * lines // 13)["interrupted"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trainer_that_is_refused_lets_go_of_the_learner(name):
+    made = made_for(name)
+    before = structure(made)
+    with pytest.raises(ConfigError, match="the network has no delays"):
+        ContinualTrainer(made, methods.get(name)(), task_recipe(lr_delay=0.1))
+    assert_same(structure(made), before)
+
+
+def test_a_trainer_lets_go_also_where_a_method_has_its_own_attach():
+    class Own(Method):
+        def attach(self, learner, optimizer="sgd"):
+            super().attach(learner, optimizer)
+            self.on_detach(learner.body.register_forward_hook(lambda *_: None).remove)
+            raise ZeroDivisionError
+
+    made = made_for("fine-tuning")
+    before = structure(made)
+    with pytest.raises(ZeroDivisionError):
+        ContinualTrainer(made, Own(), RECIPE)
+    assert_same(structure(made), before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_in_evaluation_stays_so_when_it_is_let_go(name):
+    trainer = ContinualTrainer(
+        made_for(name, "axonal" if takes(name, "axonal") else "dense"), methods.get(name)(), RECIPE
+    )
+    trainer._run_task()
+    trainer._run_task()
+    trainer.learner.eval()
+    detach(trainer.method)
+    assert not any(module.training for module in trainer.learner.modules())
 
 
 @pytest.mark.parametrize(
@@ -218,6 +320,14 @@ def test_an_interruption_anywhere_leaves_no_switch_turned(name, call):
         trainer._run_task()
     interrupt.release()
     assert_same(switches(trainer), before)
+
+
+def test_parameters_are_in_their_order_when_adapters_have_gone():
+    made, method = made_for("ilora", "axonal"), methods.get("ilora")()
+    before = [name for name, _ in made.named_parameters()]
+    method.attach(made)
+    detach(method)
+    assert [name for name, _ in made.named_parameters()] == before
 
 
 @pytest.mark.parametrize("on", ["hlop", "gpm", "owm", "ewc"])

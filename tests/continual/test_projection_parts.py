@@ -149,13 +149,13 @@ def test_only_steps_within_their_samples_are_learned_from():
     x, lengths = torch.zeros(3, 2, 12), torch.tensor([2, 3])
     rows = torch.arange(24.0).view(12, 2)  # two rows per step and sample
     assert method.within(rows, x) is rows
-    method.look_at(SimpleNamespace(x=x, lengths=lengths))
+    method.on_batch(SimpleNamespace(x=x, lengths=lengths), 0)
     assert method.within(rows, x).tolist() == rows[:10][[0, 1, 2, 3, 4, 5, 6, 7]].tolist() + (
         rows[10:].tolist()
     )  # fmt: skip
     assert method.within(rows, x[:1]) is rows
     assert method.within(rows, x[:, :1]) is rows
-    method.look_at(SimpleNamespace(x=x[:1], lengths=torch.tensor([0, 0])))
+    method.on_batch(SimpleNamespace(x=x[:1], lengths=torch.tensor([0, 0])), 0)
     assert method.within(rows[:2], x[:1]) is not None and len(method.within(rows, x[:1])) == 12
 
 
@@ -269,7 +269,7 @@ def test_what_is_shown_to_a_subspace_is_what_carries_the_update(training):
     method.learn = lambda name, rows, rest: seen.append((name, rows, rest))
     batch = made.stream.tasks[0].train.batch(range(4))
     x = batch.x if training == "bptt" else batch.x[:1]
-    method.look_at(batch._replace(lengths=torch.tensor([6, 2, 1, 5])))
+    method.on_batch(batch._replace(lengths=torch.tensor([6, 2, 1, 5])), 0)
     made.train()
     for state in (None, {"trace": torch.ones(4, 16)}):
         seen.clear()

@@ -6,6 +6,7 @@ import torch
 from small import CHANNELS, STEPS, learner, lif
 
 import snnsim as sn
+from snnsim import checkpoint
 from snnsim.continual import Method, methods
 from snnsim.continual.activity import Trunk, pack, unpack
 from snnsim.continual.buffer import Buffer
@@ -13,7 +14,7 @@ from snnsim.continual.codes import Codes, encode, most_active, nearest
 from snnsim.continual.method import freeze_statistics, keeping_buffers, options_of
 from snnsim.continual.presynaptic import weight_of
 from snnsim.continual.units import Units
-from snnsim.continual.wrapper import Wrapper, of_prefix
+from snnsim.continual.wrapper import Wrapper
 from snnsim.errors import ConfigError
 from snnsim.training import distributed
 from snnsim.training.rules import prepare
@@ -321,7 +322,7 @@ def test_a_wrapper_says_of_itself_what_the_method_within_says():
         assert outer.rehearses == inner.rehearses == (name != "hlop")
         assert outer.answers_as_trained == inner.answers_as_trained == (name != "ilora")
     given = {"a.x": 1, "a.a.y": 2, "b.a.x": 3}
-    assert of_prefix(given, "a.") == {"x": 1, "a.y": 2}
+    assert checkpoint.without_prefix("a", given) == {"x": 1, "a.y": 2}
 
 
 def test_a_refused_wrapper_lets_go_of_the_learner():

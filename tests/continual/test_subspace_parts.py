@@ -378,7 +378,7 @@ def test_convolutions_whose_activity_is_not_known_are_refused(convolution, optio
 def test_modules_without_known_activity_are_refused():
     with pytest.raises(ConfigError, match=r"Delayed\(5, 3\): with a delay for every synapse"):
         rows_of(delayed("synaptic"), torch.zeros(2, 1, 5))
-    with pytest.raises(ConfigError, match="ReLU is no connection"):
+    with pytest.raises(ConfigError, match="it is not known what enters ReLU; known are Dense"):
         rows_of(nn.ReLU(), torch.zeros(2, 1, 5))
 
 

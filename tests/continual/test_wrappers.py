@@ -76,7 +76,7 @@ def test_the_teacher_answers_as_in_evaluation_and_stays():
     method = LwF()
     method.attach(learner)
     method.on_task_start(1)
-    teacher = {name: value.clone() for name, value in method.teacher.items()}
+    teacher = {name: value.clone() for name, value in method.kept.items()}
     batch = batch_of(learner, 1)
     found = method.loss(torch.zeros(()), batch, None, 1, range(12))
     learner.load_state_dict(teacher)
@@ -89,7 +89,7 @@ def test_the_teacher_answers_as_in_evaluation_and_stays():
         (now / 2).log_softmax(1), (exact / 2).softmax(1), reduction="batchmean"
     )
     torch.testing.assert_close(found, 4 * expected, rtol=1e-2, atol=0)
-    for name, value in method.teacher.items():
+    for name, value in method.kept.items():
         assert torch.equal(value, teacher[name]), name
 
 

@@ -9,7 +9,7 @@ __all__ = ["get", "names"]
 
 
 def names() -> list[str]:
-    """Names of all methods.
+    """Return the names of all methods.
 
     >>> "hlop" in names()
     True
@@ -18,7 +18,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> type[Method]:
-    """A method by name: the one class of its file that is derived from :class:`Method`.
+    """Return a method by name: the class of its file that is derived from :class:`Method`.
 
     >>> get("fine-tuning").__name__
     'FineTuning'

@@ -17,12 +17,12 @@ from snnsim.errors import check_number
 
 
 class DER(Replay):
-    """Dark experience replay with labels.
+    """Dark experience replay also trains the scores that past samples had, besides their labels.
 
     Args:
         size, batch_size: as in :class:`Replay`.
-        alpha: weight of the squared distance of the scores (mean over their entries).
-        beta: weight of the replayed cross-entropy.
+        alpha: weight of the squared distance of the scores (a mean over their entries), >= 0.
+        beta: weight of the replayed cross-entropy, >= 0.
     """
 
     keeps_scores = True
@@ -43,7 +43,7 @@ class DER(Replay):
         return ce
 
     def distance(self, task: int) -> Tensor | float:
-        """Mean squared distance of the scores to those kept."""
+        """Return the mean squared distance of the scores to those kept."""
         parts, kept = [], self.buffer.scores
         assert kept is not None
         for past, found in self.drawn(task):

@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snnsim.continual.method import Method
+from snnsim.continual.method import Remembering
 from snnsim.data import Batch
 from snnsim.errors import check_number
 from snnsim.layer import evaluating
 from snnsim.synapses.delayed import delayed_layers
 
 
-class EWC(Method):
-    """Elastic weight consolidation.
+class EWC(Remembering):
+    """Elastic weight consolidation holds weights near values that mattered to past tasks.
 
     Args:
-        strength: of the penalty.
-        online: one penalty for all past tasks, or one per task.
-        decay: of the past's information in the online form.
-        samples: of a task's data, for the Fisher information; labels are drawn from the
-            network's own answers.
+        strength: weight of the penalty, >= 0.
+        online: whether there is one penalty for all past tasks, or one per task.
+        decay: factor of the past's information at the end of a task in the online form, >= 0.
+        samples: number of a task's samples from which the Fisher information is estimated; their
+            labels are drawn from the network's own answers.
     """
 
     needs_scores = True
@@ -45,7 +45,7 @@ class EWC(Method):
             check_number(name, value, 0)
         check_number("samples", samples, 1)
         self.strength, self.online, self.decay, self.samples = strength, online, decay, samples
-        self.kept: dict[str, Tensor] = {}  # "<k>.fisher.<name>" and "<k>.value.<name>"
+        self.kept = {}  # "<k>.fisher.<name>" and "<k>.value.<name>"
 
     def loss(
         self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
@@ -53,7 +53,7 @@ class EWC(Method):
         return ce + self.strength / 2 * self.divergence()
 
     def divergence(self) -> Tensor | float:
-        """``sum_k sum_i F_k,i (theta_i - theta_k,i)^2``."""
+        """Compute ``sum_k sum_i F_k,i (theta_i - theta_k,i)^2``."""
         named = dict(self.learner.named_parameters())
         total: Tensor | float = 0.0
         for key, fisher in self.kept.items():
@@ -75,7 +75,7 @@ class EWC(Method):
             self.kept[f"{slot}.value.{name}"] = values[name].detach().clone()
 
     def fisher(self, task: int) -> dict[str, Tensor]:
-        """Diagonal of the Fisher information: mean squared gradients of single samples."""
+        """Estimate the diagonal Fisher information: mean squared gradients of single samples."""
         data = self.learner.stream.tasks[task].train
         chosen = torch.randperm(len(data))[: self.samples].tolist()
         named = self.parameters(task)
@@ -93,9 +93,3 @@ class EWC(Method):
                     if g is not None:
                         information.add_(g.square(), alpha=1 / len(chosen))
         return found
-
-    def tensors(self) -> dict[str, Tensor]:
-        return dict(self.kept)
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.kept = {name: tensor.to(self.device) for name, tensor in tensors.items()}

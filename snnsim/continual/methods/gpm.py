@@ -17,11 +17,11 @@ from snnsim.layer import start_training
 
 
 class GPM(HLOP):
-    """Gradient projection memory.
+    """Gradient projection memory changes weights only outside the activity of past tasks.
 
     Args:
-        share: of the energy of a task's activity that may stay outside the subspace.
-        samples: of the finished task.
+        share: fraction of the energy of a task's activity that may stay outside the subspace.
+        samples: number of samples of the finished task from which the subspace is found.
     """
 
     def __init__(self, share: float = 0.03, samples: int = 250):
@@ -43,7 +43,7 @@ class GPM(HLOP):
         try:
             for part in range(0, len(chosen), 50):
                 batch = data.batch(chosen[part : part + 50])
-                self.look_at(batch)
+                self.on_batch(batch, task)
                 self.learner.scores(batch.x.to(self.device), task, batch.lengths)
         finally:
             self.learning_now = False

@@ -13,20 +13,21 @@ rounded). The head of a task of its own is an ordinary layer and learns freely, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, freeze_statistics
+from snnsim.continual.method import Method, bytes_of, freeze_statistics
 from snnsim.continual.presynaptic import (
     Connection,
     Part,
     as_matrix,
-    connections_of,
     from_matrix,
     rows_of,
+    shared_connections,
     weight_of,
 )
 from snnsim.continual.subspace import SOLVERS, Subspace
@@ -43,22 +44,24 @@ Sizes = Sequence[Sequence[int]]
 
 
 class HLOP(Method):
-    """Hebbian orthogonal projection for every connection of a network.
+    """HLOP projects the weight updates of every connection out of a learned subspace.
 
     Args:
         sizes: for every task, the number of new subspace neurons of every connection (body
             first, then a shared head); the last entry serves all later tasks. ``None``: a tenth
             of the connection's inputs in every task.
-        rates: Hebbian learning rate, one for all or one per connection.
+        rates: Hebbian learning rate, > 0: one for all connections or a list of one for each.
         solver: ``"hebbian"`` as published, ``"iteration"``: one step of the power method per
             batch, or ``"covariance"``: principal axes at the end of a task, as many (up to
             ``sizes``, if given) as leave ``share`` of the energy outside. For these two ``rates``,
             ``iterations`` and ``levels`` have no meaning while learning.
-        share: see ``solver``.
-        iterations: Hebbian updates per batch.
-        levels: steps of spiking subspace neurons; 0 for linear ones. Activity is projected by
-            them; changes of weights, whose coefficients are far below a step, never are.
-        most_rows: presynaptic rows used per batch, evenly spread; 0 for all.
+        share: fraction of the energy of a task's activity that may stay outside the subspace,
+            from 0 to 1; for the solver ``"covariance"`` only.
+        iterations: number of Hebbian updates per batch.
+        levels: number of steps of spiking subspace neurons; 0 for linear ones. Activity is
+            projected by them; changes of weights, whose coefficients are far below a step, never
+            are.
+        most_rows: largest number of presynaptic rows used per batch, evenly spread; 0 for all.
         orthonormal: whether a finished task's rows are made orthonormal, which makes the
             protection exact; ``False`` as published.
         projection: ``"input"`` projects what carries the weight update, ``"gradient"`` the
@@ -107,8 +110,7 @@ class HLOP(Method):
         self.task = 0
         self.inside: Tensor | None = None  # [T, B], which steps are within their samples
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         self.connections = protected(learner)
         _check_online(learner, self.connections)
         count = len(self.connections)
@@ -128,12 +130,12 @@ class HLOP(Method):
             self.modes[name] = self._mode(module, optimizer)
         decays = {m.decay for m in learner.modules() if isinstance(m, RateLIF)}
         self.decay = next(iter(decays), 1.0)
-        for name, module in self.connections.items():  # last: what is refused leaves no trace
+        for name, module in self.connections.items():
             if isinstance(module, PlasticConnection):
                 self.on_detach(setattr, module, "observe", module.observe)
-                module.observe = _Observer(self, name)
+                module.observe = partial(self._carry, name)
             else:
-                self.listen({name: module}, _Observer(self, name).heard)
+                self.listen({name: module}, self._hear)
 
     def _mode(self, module: nn.Module | Part, optimizer: str) -> str:
         dense = isinstance(module, PlasticConnection) and isinstance(module.inner, Dense)
@@ -152,23 +154,21 @@ class HLOP(Method):
         return self.projection
 
     def sizes_of(self, task: int, count: int) -> list[int]:
-        """New subspace neurons of each connection in a task."""
+        """Return the number of new subspace neurons of each connection in a task."""
         if self.sizes is None:
             return [max(s.size // 10, 1) for s in self.subspaces.values()]
         return list(self.sizes[min(task, len(self.sizes) - 1)])[:count]
 
     def on_batch(self, batch: Batch, task: int) -> None:
-        self.look_at(batch)
-
-    def look_at(self, batch: Batch) -> None:
-        """Take a batch whose activity comes next: what its padding causes is not learned."""
+        """Take the batch whose activity comes next: what its padding causes is not learned."""
         steps, lengths = torch.arange(len(batch.x), device=batch.x.device), batch.lengths
         self.inside = steps[:, None] < lengths.to(batch.x.device)
 
     def within(self, rows: Tensor, x: Tensor) -> Tensor:
-        """The rows of the steps within their samples, of all rows ``[R, N]`` of ``x [T, B, ...]``.
+        """Select the rows, of ``[R, N]`` from ``x [T, B, ...]``, whose step lies in its sample.
 
-        All of them where steps are not those of the batch: still images, rates, online training.
+        All rows remain where steps are not those of the batch: still images, rates, online
+        training.
         """
         inside = self.inside
         if inside is None or len(inside) == 1 or x.shape[:2] != inside.shape or not len(rows):
@@ -176,8 +176,40 @@ class HLOP(Method):
         return rows.unflatten(0, (inside.numel(), -1))[inside.flatten()].flatten(0, 1)
 
     def learn(self, name: str, rows: Tensor, rest: Tensor | None) -> None:
-        """See a batch of activity; ``rest`` is what the frozen subspace leaves of it, if known."""
+        """Learn from a batch of activity ``[R, N]``; ``rest`` is its projection, if known."""
         self.subspaces[name].learn(rows, rest)
+
+    def _carry(self, name: str, x: Tensor, carried: Tensor) -> Tensor:
+        """See what enters a connection in training; returns what carries its weight update."""
+        if not self.observes:
+            return carried
+        module, subspace = self.connections[name], self.subspaces[name]
+        projects = self.task > 0 and self.modes[name] == "input"
+        learning = self.learner.learning
+        if learning == "dsr":
+            x = weighted_mean(x, self.decay)[None]
+        rows = rows_of(module, x)
+        if learning == "ottt" and carried is not x:
+            rows = torch.cat([rows, rows_of(module, carried)])
+        same = projects and rows.numel() == carried.numel()
+        rest = subspace.project(rows) if same else None
+        seen = None if rest is None else self.within(rest, x)
+        self.learn(name, self.within(rows, x), seen)
+        if not projects:
+            return carried
+        return subspace.project(carried) if rest is None else rest.view_as(carried)
+
+    def _hear(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        """See what entered and left a connection that is under no learning rule."""
+        if not (module.training and torch.is_grad_enabled() and self.observes):
+            return
+        x, y = inputs[0].detach(), output[0].detach()
+        if self.learner.learning == "dsr":
+            x, y = (weighted_mean(a, self.decay)[None] for a in (x, y))
+        rows = rows_of(self.connections[name], x, y)  # perhaps a part of the module
+        if len(y) == len(x):  # not where delays lengthen a sequence
+            rows = self.within(rows, x)
+        self.learn(name, rows, None)
 
     def on_task_start(self, task: int) -> None:
         sizes = self.sizes_of(task, len(self.subspaces))
@@ -239,50 +271,8 @@ class HLOP(Method):
                 setattr(subspace, key, held)
 
     def memory_bytes(self) -> int:
-        """Lateral weights; what only a running task needs is not counted."""
-        held = [t for s in self.subspaces.values() for t in (s.frozen, s.rows)]
-        return sum(t.numel() * t.element_size() for t in held)
-
-
-class _Observer:
-    """Sees the activity of one connection in training, and projects what carries its update."""
-
-    def __init__(self, method: HLOP, name: str):
-        self.method, self.name = method, name
-
-    @property
-    def subspace(self) -> Subspace:
-        return self.method.subspaces[self.name]
-
-    def __call__(self, x: Tensor, carried: Tensor) -> Tensor:
-        if not self.method.observes:
-            return carried
-        method, module = self.method, self.method.connections[self.name]
-        projects = method.task > 0 and method.modes[self.name] == "input"
-        learning = method.learner.learning
-        if learning == "dsr":
-            x = weighted_mean(x, method.decay)[None]
-        rows = rows_of(module, x)
-        if learning == "ottt" and carried is not x:
-            rows = torch.cat([rows, rows_of(module, carried)])
-        same = projects and rows.numel() == carried.numel()
-        rest = self.subspace.project(rows) if same else None
-        seen = None if rest is None else method.within(rest, x)
-        method.learn(self.name, method.within(rows, x), seen)
-        if not projects:
-            return carried
-        return self.subspace.project(carried) if rest is None else rest.view_as(carried)
-
-    def heard(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if module.training and torch.is_grad_enabled() and self.method.observes:
-            connection = self.method.connections[self.name]  # perhaps a part of the module
-            x, y = inputs[0].detach(), output[0].detach()
-            if self.method.learner.learning == "dsr":
-                x, y = (weighted_mean(a, self.method.decay)[None] for a in (x, y))
-            rows = rows_of(connection, x, y)
-            if len(y) == len(x):  # not where delays lengthen a sequence
-                rows = self.method.within(rows, x)
-            self.method.learn(self.name, rows, None)
+        """Return the bytes of lateral weights; what only a running task needs is not counted."""
+        return bytes_of(t for s in self.subspaces.values() for t in (s.frozen, s.rows))
 
 
 def _check_online(learner: Learner, connections: dict[str, Connection]) -> None:
@@ -297,13 +287,8 @@ def _check_online(learner: Learner, connections: dict[str, Connection]) -> None:
 
 
 def protected(learner: Learner) -> dict[str, Connection]:
-    """Connections whose updates are projected, by name: the body's, and a shared head's."""
-    roots: list[tuple[str, nn.Module]] = [("body", learner.body)]
-    if learner.shares_head:
-        roots.append(("head", learner.heads[0]))
-    found: dict[str, Connection] = {}
-    for prefix, root in roots:
-        found |= connections_of(prefix, root)
+    """Return the connections whose updates are projected: the body's, and a shared head's."""
+    found = shared_connections(learner)
     for name, module in found.items():
         if isinstance(module, Delayed) and module.granularity == "synaptic":
             raise ConfigError(f"HLOP cannot protect {name}, Delayed(synaptic): {PER_SYNAPSE}")
@@ -313,5 +298,8 @@ def protected(learner: Learner) -> dict[str, Connection]:
                 "units, and one subspace cannot protect all; use self_connections=True"
             )
     if not found:
-        raise ConfigError("the network has no connection whose activity can be protected")
+        raise ConfigError(
+            "the network has no connection whose activity can be protected; give it a layer such "
+            "as snnsim.Dense"
+        )
     return found

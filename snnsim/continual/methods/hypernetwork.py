@@ -21,21 +21,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, freeze_statistics
+from snnsim.continual.method import Remembering, bytes_of, freeze_statistics
 from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_number
 from snnsim.synapses import Delayed
 
 
 class Generator(nn.Module):
-    """From a task's embedding to the weights of all connections.
+    """A generator makes the weights of all connections from the embedding of a task.
 
     Args:
         targets: the parameters to generate, by name; the first output has their spread.
-        tasks: number of embeddings.
+        tasks: number of tasks, each of which has an embedding.
         embedding: size of the embeddings of tasks and chunks.
-        hidden: of the LSTM.
-        chunk: weights per step.
+        hidden: number of units of the LSTM.
+        chunk: number of weights that a step of the LSTM generates.
     """
 
     scales: Tensor
@@ -67,12 +67,12 @@ class Generator(nn.Module):
         return found
 
 
-class Hypernetwork(Method):
-    """A hypernetwork over all connections of the body.
+class Hypernetwork(Remembering):
+    """A hypernetwork generates the weights of all connections of the body, for each task anew.
 
     Args:
-        strength: of the penalty (squares summed over all weights).
-        embedding, hidden, chunk: sizes, see :class:`Generator`.
+        strength: weight of the penalty (squares summed over all weights), >= 0.
+        embedding, hidden, chunk: sizes of the generator, see :class:`Generator`.
     """
 
     needs_scores = True
@@ -85,10 +85,9 @@ class Hypernetwork(Method):
             check_number(name, value, 1)
         self.strength = strength
         self.sizes = {"embedding": embedding, "hidden": hidden, "chunk": chunk}
-        self.before: dict[str, Tensor] = {}
+        self.kept = {}  # the generator before the task
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         if learner.stream.scenario != "task":
             raise ConfigError(
                 "a hypernetwork generates the weights of a task it is told of, but in the scenario "
@@ -98,10 +97,13 @@ class Hypernetwork(Method):
         body = {name: p for name, p in learner.body.named_parameters() if id(p) not in delays}
         targets = {name: p.detach() for name, p in body.items() if p.dim() > 1}
         if not targets:
-            raise ConfigError("the network has no connection whose weights could be generated")
+            raise ConfigError(
+                "the network has no connection whose weights could be generated; give it a layer "
+                "such as snnsim.Dense"
+            )
         self.generator = Generator(targets, len(learner.stream), **self.sizes)
         self.on_detach(setattr, learner, "generate", learner.generate)
-        self.on_detach(delattr, learner, "generator")
+        self.on_detach(learner._modules.pop, "generator", None)
         learner.add_module("generator", self.generator.to(next(iter(targets.values()))))
         learner.generate = self.generator.__call__  # the module itself would be registered twice
         self.targets = {f"body.{name}" for name in targets}
@@ -109,12 +111,12 @@ class Hypernetwork(Method):
     def on_epoch_start(self, task: int) -> None:
         freeze_statistics(self, task)
         with torch.no_grad():
-            earlier = range(task) if self.before else ()
-            self.held = [functional_call(self.generator, self.before, (s,)) for s in earlier]
+            earlier = range(task) if self.kept else ()
+            self.held = [functional_call(self.generator, self.kept, (s,)) for s in earlier]
 
     def on_task_start(self, task: int) -> None:
         if task > 0:
-            self.before = {k: v.detach().clone() for k, v in self.generator.state_dict().items()}
+            self.kept = {k: v.detach().clone() for k, v in self.generator.state_dict().items()}
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
         if name.startswith("generator.tasks."):
@@ -132,17 +134,10 @@ class Hypernetwork(Method):
         return ce
 
     def drift(self, task: int, held: dict[str, Tensor]) -> Tensor:
-        """Squared distance of a task's generated weights to ``held``."""
+        """Return the squared distance of a task's generated weights to ``held``."""
         now = self.generator(task)
         return torch.stack([(now[name] - held[name]).square().sum() for name in held]).sum()
 
-    def tensors(self) -> dict[str, Tensor]:
-        return dict(self.before)
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.before = {name: tensor.to(self.device) for name, tensor in tensors.items()}
-
     def memory_bytes(self) -> int:
-        """The generator's copy from before the task, and the embeddings."""
-        own = sum(p.numel() * p.element_size() for p in self.generator.parameters())
-        return own
+        """Count the generator's copy from before the task, and the embeddings."""
+        return bytes_of(self.generator.parameters())

@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 
 from snnsim.continual.learner import Learner, joined
 from snnsim.continual.methods.replay import Replay
-from snnsim.continual.presynaptic import Connection, Part, connections_of, weight_of
+from snnsim.continual.presynaptic import Connection, Part, owner_of, shared_connections, weight_of
 from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_number
 from snnsim.synapses import Dense, Recurrent
@@ -31,7 +31,7 @@ from snnsim.training.rules import PlasticConnection
 
 
 class LowRank(nn.Module):
-    """``W + (scale / rank) B A``: the fast pair in training, the slow pair in evaluation."""
+    """Adds ``(scale / rank) B A`` to a weight, in training the fast pair, else the slow one."""
 
     slow_a: Tensor
     slow_b: Tensor
@@ -52,29 +52,37 @@ class LowRank(nn.Module):
 
     @torch.no_grad()
     def follow(self, keep: float) -> None:
-        """One step of the slow pair after the fast one."""
+        """Move the slow pair one step towards the fast one."""
         self.slow_a.mul_(keep).add_(self.a, alpha=1 - keep)
         self.slow_b.mul_(keep).add_(self.b, alpha=1 - keep)
 
 
-def _merge(module: nn.Module, name: str) -> None:
-    """Put what the slow pair has learnt into the weight itself, and take the adapter off."""
+def _merge(module: nn.Module, name: str, order: list[str]) -> None:
+    """Put what the slow pair has learnt into the weight itself, and take the adapter off.
+
+    The module has its parameters in their former order again, by which optimisers are stored.
+    """
+    if not parametrize.is_parametrized(module, name):
+        return
     steps: Any = getattr(module, "parametrizations")[name]  # noqa: B009
     with torch.no_grad():
         value = steps[0].eval()(steps.original)
     parametrize.remove_parametrizations(module, name, leave_parametrized=False)
     with torch.no_grad():
         getattr(module, name).copy_(value)
+    for each in order:
+        module._parameters[each] = module._parameters.pop(each)
 
 
 class ILoRA(Replay):
-    """Interpolation-based low-rank adapters.
+    """I-LoRA trains a fast low-rank adapter of every weight and answers by a slow one.
 
     Args:
-        rank, scale: of the adapters.
-        most: bound on what the slow pair keeps in a step.
-        strength: of the pull towards the slow features.
-        size, batch_size: of the replay buffer.
+        rank: rank of the adapters.
+        scale: factor of the adapters, divided by their rank, > 0.
+        most: largest fraction that the slow pair keeps in a step, from 0 to 1.
+        strength: weight of the pull towards the slow features, >= 0.
+        size, batch_size: as in :class:`~snnsim.continual.methods.replay.Replay`.
     """
 
     answers_as_trained = False
@@ -96,14 +104,13 @@ class ILoRA(Replay):
         self.rank, self.scale, self.most, self.strength = rank, scale, most, strength
         self.steps = 0
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
-        roots: list[tuple[str, nn.Module]] = [("body", learner.body)]
-        if learner.shares_head:
-            roots.append(("head", learner.heads[0]))
-        found = {k: c for name, root in roots for k, c in connections_of(name, root).items()}
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        super().on_attach(learner, optimizer)
+        found = shared_connections(learner)
         if not found:
-            raise ConfigError("the network has no connection to adapt")
+            raise ConfigError(
+                "the network has no connection to adapt; give it a layer such as snnsim.Dense"
+            )
         modules = [self._adaptable(name, connection) for name, connection in found.items()]
         self.adapters = [
             self._adapt(module, connection)
@@ -117,20 +124,20 @@ class ILoRA(Replay):
                 f"{name} is within a layer of torch.nn, whose weights cannot be given an adapter; "
                 "use a layer of this project, such as snnsim.Recurrent"
             )
-        module = connection.inner if isinstance(connection, PlasticConnection) else connection
+        module: nn.Module = owner_of(connection)
         ruled = isinstance(connection, PlasticConnection) and connection.feedback != "backprop"
         if ruled and not isinstance(module, Dense):
             raise ConfigError(
-                f"{name} is a convolution with a feedback of its own, which adapters are not "
-                "built for; use feedback='backprop'"
+                f"{name} is a convolution with feedback {connection.feedback!r}, which adapters "
+                "are not built for; use feedback='backprop'"
             )
         return module
 
     def _adapt(self, module: nn.Module, connection: Connection) -> LowRank:
         own = "w_rec" if isinstance(module, Recurrent) else "weight"
         adapter = LowRank(weight_of(connection).detach(), self.rank, self.scale)
+        self.on_detach(_merge, module, own, list(module._parameters))
         parametrize.register_parametrization(module, own, adapter)
-        self.on_detach(_merge, module, own)
         return adapter
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
@@ -151,10 +158,10 @@ class ILoRA(Replay):
         if not drawn:
             return 0.0
         x, lengths = joined([past.batch for past in drawn])
-        x, within = x.to(self.device), self.learner.within(x, lengths)
-        fast = self.learner.readout(self.learner.body(x)[0], within)
+        x, counted = x.to(self.device), self.learner.within(x, lengths)
+        fast = self.learner.readout(self.learner.body(x)[0], counted)
         with torch.no_grad(), self._slow():
-            slow = self.learner.readout(self.learner.body(x)[0], within)
+            slow = self.learner.readout(self.learner.body(x)[0], counted)
         return (fast - torch.maximum(fast.detach(), slow)).square().mean()
 
     @contextmanager

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from snnsim.continual.buffer import stored_bytes
 from snnsim.continual.method import Method
 from snnsim.data import Batch
 from snnsim.data.protocol import shared
@@ -14,7 +15,7 @@ from snnsim.training import distributed
 
 
 class Joint(Method):
-    """Each step is the mean of the cross-entropies of this task and of each earlier one."""
+    """Joint training takes the mean of the cross-entropies of this and each earlier task."""
 
     needs_scores = True
     rehearses = True
@@ -38,9 +39,5 @@ class Joint(Method):
         return shared(data, distributed.share(drawn), drawn)
 
     def memory_bytes(self) -> int:
-        """All samples of earlier tasks, a byte per value."""
-        total = 0
-        for task in self.learner.stream.tasks[:-1]:
-            values = task.train.batch([0]).x[0].numel()
-            total += int(task.train.lengths.sum()) * values
-        return total
+        """Count all samples of earlier tasks, one byte per value."""
+        return sum(stored_bytes(task.train) for task in self.learner.stream.tasks[:-1])

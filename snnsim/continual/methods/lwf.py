@@ -14,18 +14,18 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from snnsim.continual.method import Method
+from snnsim.continual.method import Remembering
 from snnsim.data import Batch
 from snnsim.errors import check_number
 from snnsim.layer import evaluating
 
 
-class LwF(Method):
-    """Learning without forgetting.
+class LwF(Remembering):
+    """Learning without forgetting keeps the answers that the network gave before the task.
 
     Args:
-        strength: weight of the distillation (mean over past heads).
-        temperature: of both softmaxes.
+        strength: weight of the distillation (a mean over past heads), >= 0.
+        temperature: temperature of both softmaxes, > 0.
     """
 
     needs_scores = True
@@ -34,11 +34,11 @@ class LwF(Method):
         check_number("strength", strength, 0)
         check_number("temperature", temperature, above=0)
         self.strength, self.temperature = strength, temperature
-        self.teacher: dict[str, Tensor] = {}
+        self.kept = {}  # the learner before the task
 
     def on_task_start(self, task: int) -> None:
         if task > 0:
-            self.teacher = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
+            self.kept = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
 
     def loss(
         self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
@@ -48,7 +48,7 @@ class LwF(Method):
         pasts = [task - 1] if self.learner.shares_head else list(range(task))
         for past in pasts:
             with torch.no_grad(), evaluating(self.learner):
-                then = functional_call(self.learner, self.teacher, (batch.x, past, batch.lengths))
+                then = functional_call(self.learner, self.kept, (batch.x, past, batch.lengths))
             now = self.learner.scores(batch.x, past, batch.lengths)
             distance = functional.kl_div(
                 (now / self.temperature).log_softmax(1),
@@ -59,9 +59,3 @@ class LwF(Method):
             distance = distance / max(len(now), 1)  # a process may have no sample
             ce = ce + self.strength * self.temperature**2 * distance / len(pasts)
         return ce
-
-    def tensors(self) -> dict[str, Tensor]:
-        return dict(self.teacher)
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.teacher = {name: tensor.to(self.device) for name, tensor in tensors.items()}

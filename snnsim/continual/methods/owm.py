@@ -11,7 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from snnsim import checkpoint
 from snnsim.continual.learner import Learner
+from snnsim.continual.method import bytes_of
 from snnsim.continual.methods.hlop import HLOP
 from snnsim.continual.presynaptic import Part, as_matrix, from_matrix
 from snnsim.errors import check_number
@@ -19,10 +21,10 @@ from snnsim.training import distributed
 
 
 class OWM(HLOP):
-    """Orthogonal weight modification.
+    """Orthogonal weight modification projects weight updates by recursive least squares.
 
     Args:
-        alpha: regularises the inverse: smaller protects more.
+        alpha: regularisation of the inverse, > 0; smaller protects more.
     """
 
     def __init__(self, alpha: float = 1e-3):
@@ -33,8 +35,8 @@ class OWM(HLOP):
     def _mode(self, module: nn.Module | Part, optimizer: str) -> str:
         return "gradient" if optimizer == "sgd" else "update"
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        super().on_attach(learner, optimizer)
         self.projectors, self.pending = {}, {}
         for name, subspace in self.subspaces.items():
             eye = torch.eye(subspace.size).to(subspace.rows)
@@ -57,8 +59,8 @@ class OWM(HLOP):
     def on_task_end(self, task: int) -> None: ...
 
     def tensors(self) -> dict[str, Tensor]:
-        kept = {f"projector.{n}": p for n, p in self.projectors.items()}
-        return kept | {f"pending.{n}": p for n, p in self.pending.items()}
+        kept = checkpoint.prefixed("projector", self.projectors)
+        return kept | checkpoint.prefixed("pending", self.pending)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         for name in self.projectors:
@@ -66,4 +68,4 @@ class OWM(HLOP):
             self.pending[name] = tensors[f"pending.{name}"].clone().to(self.device)
 
     def memory_bytes(self) -> int:
-        return sum(p.numel() * p.element_size() for p in self.projectors.values())
+        return bytes_of(self.projectors.values())

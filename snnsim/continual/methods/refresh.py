@@ -16,27 +16,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snnsim import checkpoint
 from snnsim.continual import methods
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, keeping_buffers
 from snnsim.continual.methods.ewc import EWC
-from snnsim.continual.wrapper import Wrapper, of_prefix
+from snnsim.continual.wrapper import Wrapper
 from snnsim.data import Batch
 from snnsim.errors import check_number
 from snnsim.training import distributed
 
 
 class Refresh(Wrapper):
-    """Refresh learning.
+    """Refresh learning unlearns a little of each batch before another method learns it.
 
     Args:
         on: name of the method it is put on, with that method's own defaults; DER++ as published.
-        inner: the method itself instead.
-        size: relative change of each tensor.
-        noise: standard deviation of what is added to every entry of ``d``.
-        damping: weight of the Fisher information.
-        decay: of the past's Fisher information.
-        samples: for the Fisher information.
+        inner: the method itself, instead of its name.
+        size: relative change of each tensor, >= 0.
+        noise: standard deviation of the noise added to every entry of ``d``, >= 0.
+        damping: weight of the Fisher information, >= 0.
+        decay: factor of the past's Fisher information at the end of a task, >= 0.
+        samples: number of samples from which the Fisher information is estimated.
     """
 
     needs_scores = True
@@ -57,8 +58,8 @@ class Refresh(Wrapper):
         self.size, self.noise, self.damping = size, noise, damping
         self.information = EWC(decay=decay, samples=samples)
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        super().on_attach(learner, optimizer)
         self.information.attach(learner, optimizer)
 
     def detach(self) -> None:
@@ -97,12 +98,11 @@ class Refresh(Wrapper):
         self.information.on_task_end(task)
 
     def tensors(self) -> dict[str, Tensor]:
-        fisher = {f"fisher.{k}": v for k, v in self.information.tensors().items()}
-        return super().tensors() | fisher
+        return super().tensors() | checkpoint.prefixed("fisher", self.information.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         super().load(tensors)
-        self.information.load(of_prefix(tensors, "fisher."))
+        self.information.load(checkpoint.without_prefix("fisher", tensors))
 
     def memory_bytes(self) -> int:
         return super().memory_bytes() + self.information.memory_bytes() // 2

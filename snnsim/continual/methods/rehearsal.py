@@ -14,26 +14,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from snnsim import checkpoint
 from snnsim.continual import methods
+from snnsim.continual.buffer import first_of_each_class, stored_bytes
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method
-from snnsim.continual.wrapper import Wrapper, of_prefix
-from snnsim.data import describe
+from snnsim.continual.wrapper import Wrapper
 from snnsim.errors import ConfigError, check_number
 from snnsim.layer import evaluating
 from snnsim.training.schedules import cosine
 
 
 class Rehearsal(Wrapper):
-    """Further training on kept samples after every task.
+    """Rehearsal trains on kept samples of all tasks after every task.
 
     Args:
         on: name of the method it is put on, with that method's own defaults.
-        inner: the method itself instead.
-        per_class: samples kept per class and task.
-        epochs: passes over the kept samples after a task.
-        batch_size: samples per task and step.
-        lr: learning rate at the start.
+        inner: the method itself, instead of its name.
+        per_class: number of samples kept per class and task.
+        epochs: number of passes over the kept samples after a task.
+        batch_size: number of samples per task and step.
+        lr: learning rate at the start, > 0.
     """
 
     needs_scores = True
@@ -55,10 +56,9 @@ class Rehearsal(Wrapper):
         self.per_class, self.epochs, self.batch_size, self.lr = per_class, epochs, batch_size, lr
         self.kept: dict[int, Tensor] = {}  # task -> numbers of its training samples
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
+        super().on_attach(learner, optimizer)
         if not self.answers_as_trained:
-            self.detach()
             raise ConfigError(
                 f"{type(self.inner).__name__} is tested with other weights than those it trains, "
                 "and rehearsal trains the network as it is tested; put it on another method"
@@ -66,9 +66,9 @@ class Rehearsal(Wrapper):
 
     def on_task_end(self, task: int) -> None:
         super().on_task_end(task)
-        labels = np.asarray(describe(self.learner.stream.tasks[task].train).labels)
-        chosen = [np.flatnonzero(labels == c)[: self.per_class] for c in np.unique(labels)]
-        self.kept[task] = torch.from_numpy(np.sort(np.concatenate(chosen)))
+        data = self.learner.stream.tasks[task].train
+        chosen = first_of_each_class(data, self.per_class, np.arange(len(data)))
+        self.kept[task] = torch.from_numpy(chosen)
         if task > 0:
             self._rehearse(task)
 
@@ -114,14 +114,11 @@ class Rehearsal(Wrapper):
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         super().load(tensors)
-        self.kept = {int(k): v.clone() for k, v in of_prefix(tensors, "kept.").items()}
+        kept = checkpoint.without_prefix("kept", tensors)
+        self.kept = {int(task): numbers.clone() for task, numbers in kept.items()}
 
     def memory_bytes(self) -> int:
-        """Of the method within, and of the samples, a byte per value."""
+        """Count the memory of the inner method, and the samples, one byte per value."""
         tasks = self.learner.stream.tasks
-        values = [
-            int(tasks[t].train.lengths[numbers.numpy()].sum())
-            * tasks[t].train.batch([0]).x[0].numel()
-            for t, numbers in self.kept.items()
-        ]
-        return super().memory_bytes() + sum(values)
+        kept = (stored_bytes(tasks[t].train, numbers.numpy()) for t, numbers in self.kept.items())
+        return super().memory_bytes() + sum(kept)

@@ -15,11 +15,11 @@ from snnsim.errors import check_number
 
 
 class Replay(Method):
-    """Add the cross-entropy of a batch from a reservoir of past samples.
+    """Experience replay adds the cross-entropy of a batch from a reservoir of past samples.
 
     Args:
-        size: samples held.
-        batch_size: samples replayed per step.
+        size: number of samples held.
+        batch_size: number of samples replayed per step.
     """
 
     needs_scores = True
@@ -31,8 +31,7 @@ class Replay(Method):
         check_number("batch_size", batch_size, 1)
         self.size, self.batch_size = size, batch_size
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         self.buffer = Buffer(self.size, learner, self.keeps_scores)
 
     def loss(
@@ -43,7 +42,7 @@ class Replay(Method):
         return ce
 
     def replayed(self, task: int) -> Tensor | float:
-        """Mean cross-entropy of samples drawn from the buffer; 0 while it is empty."""
+        """Return the mean cross-entropy of samples drawn from the buffer; 0 while it is empty."""
         drawn = self.drawn(task)
         if not drawn:
             return 0.0
@@ -54,7 +53,7 @@ class Replay(Method):
         return torch.stack(total).sum() / sum(len(past.places) for past, _ in drawn)
 
     def drawn(self, present: int) -> list[tuple[Drawn, Tensor]]:
-        """Past samples and their scores, among all classes that the present task tells apart."""
+        """Draw past samples; return them with their scores among the present task's classes."""
         drawn = self.buffer.draw(self.batch_size)
         batches, tasks = [past.batch for past in drawn], [past.task for past in drawn]
         scores = self.learner.scores_of(batches, tasks, present)

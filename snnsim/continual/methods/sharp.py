@@ -1,7 +1,7 @@
 """SHARP: a sparse network whose settled units stay, with replay of hidden spikes.
 
 Every task goes through phases. In each, of the units that have not settled, the most active
-ones (those that hold a share ``tau`` of a layer's activity) become learners, the rest stays
+ones (those that hold a fraction ``tau`` of a layer's activity) become learners, the rest stays
 plastic; connections from plastic units to others are dropped and grown anew, at weight 0, into
 plastic units. ``tau`` falls from phase to phase: ``(1 + cos(pi p / k)) / 2`` in phase
 ``p = 0 .. k - 1``, not below a floor (in phase 0 all learn). A unit that has learned for more
@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnsim import checkpoint
 from snnsim.continual.activity import Trunk, pack, unpack
+from snnsim.continual.buffer import first_of_each_class
 from snnsim.continual.codes import Codes, encode, most_active, nearest
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, freeze_statistics
+from snnsim.continual.method import Method, bytes_of, freeze_statistics
 from snnsim.continual.presynaptic import weight_of
 from snnsim.continual.units import Block, Units
-from snnsim.continual.wrapper import of_prefix
-from snnsim.data import Batch, describe
+from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_number
 from snnsim.functional.losses import supervised_contrastive
 from snnsim.functional.readouts import mean
@@ -40,19 +41,20 @@ from snnsim.training import distributed
 
 
 class SHARP(Method):
-    """Sparse network with settled units and activity replay.
+    """SHARP trains a sparse network whose units settle, and replays hidden activity.
 
     Args:
-        density: share of the connections that exist, of every block of weights; constant.
-        phases: per task, evenly over its steps.
-        floor: smallest share of a layer's activity that the learners of a task hold.
+        density: fraction of the connections of every block of weights that exist, in (0, 1];
+            constant.
+        phases: number of phases per task, evenly over its steps.
+        floor: smallest fraction of a layer's activity that the learners of a task hold, in (0, 1].
         horizon: number of past tasks that are replayed; a unit settles when it has learned in
             more tasks than that.
-        per_class: samples kept per class, for replay and as codes.
-        temperature: of the contrastive loss.
-        neighbours: that answer.
-        relevance: share of a class's activity held by the units that matter to it.
-        samples: of a task's data, to rank units by.
+        per_class: number of samples kept per class, for replay and as codes.
+        temperature: temperature of the contrastive loss, > 0.
+        neighbours: number of nearest codes that answer.
+        relevance: fraction of a class's activity held by the units that matter to it, in (0, 1].
+        samples: number of a task's samples by whose activity units are ranked.
     """
 
     needs_scores = True
@@ -69,8 +71,9 @@ class SHARP(Method):
         relevance: float = 0.9,
         samples: int = 250,
     ):
-        for name, share in (("density", density), ("floor", floor), ("relevance", relevance)):
-            check_number(name, share, most=1, above=0)
+        fractions = {"density": density, "floor": floor, "relevance": relevance}
+        for name, fraction in fractions.items():
+            check_number(name, fraction, most=1, above=0)
         counts = {"phases": phases, "per_class": per_class, "neighbours": neighbours}
         for name, count in (counts | {"samples": samples}).items():
             check_number(name, count, 1)
@@ -82,10 +85,12 @@ class SHARP(Method):
         self.spikes: dict[int, dict[str, Tensor]] = {}  # task -> packed, labels, lengths
         self.codes: dict[int, Codes] = {}  # of each task
 
-    def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
-        super().attach(learner, optimizer)
+    def on_attach(self, learner: Learner, optimizer: str) -> None:
         if distributed.size() > 1:
-            raise ConfigError("SHARP stores spikes and runs in one process; use one process")
+            raise ConfigError(
+                "SHARP stores spikes and runs in one process, but this run has "
+                f"{distributed.size()}; use one process"
+            )
         self.units, self.trunk = Units(learner.body), Trunk(learner.body)
         self.age = [torch.zeros(size, dtype=torch.int64) for size in self.units.sizes]
         self.learns = [torch.zeros(size, dtype=torch.bool) for size in self.units.sizes]
@@ -120,11 +125,11 @@ class SHARP(Method):
             self.features = output[0]
 
     def settled(self, layer: int) -> Tensor:
-        """Which units of a layer never change again."""
+        """Return a mask of the units of a layer that never change again."""
         return self.age[layer] > self.horizon
 
     def plastic(self, layer: int) -> Tensor:
-        """Which units of a layer neither learn this task nor have learned one."""
+        """Return a mask of the units of a layer that learn no task and have learned none."""
         if layer < 0:
             return torch.zeros(self.units.blocks[0].mask.shape[1], dtype=torch.bool)
         return (self.age[layer] == 0) & ~self.learns[layer]
@@ -141,12 +146,12 @@ class SHARP(Method):
         if step not in starts:
             return
         phase = max(p for p, start in enumerate(starts) if start == step)
-        share = max(0.5 * (1 + math.cos(math.pi * phase / self.phases)), self.floor)
+        fraction = max(0.5 * (1 + math.cos(math.pi * phase / self.phases)), self.floor)
         activity = self._activity(task)
         for layer, active in enumerate(activity):
             free = ~self.settled(layer)
             everything = phase == 0 or layer == 0
-            self.learns[layer] = free if everything else most_active(active * free, share) & free
+            self.learns[layer] = free if everything else most_active(active * free, fraction) & free
         for block in self.units.blocks:
             self._rewire(block)
 
@@ -188,7 +193,7 @@ class SHARP(Method):
         ]
 
     def trains(self, name: str, parameter: nn.Parameter, task: int) -> bool:
-        """After the first task only what has a row for every unit."""
+        """Train, after the first task, only what has a row for every unit."""
         if name.startswith("heads."):
             return False
         rows = (p for block in self.units.blocks for p in block.rows())
@@ -251,16 +256,14 @@ class SHARP(Method):
     def _store(self, task: int) -> dict[str, Tensor]:
         data = self.learner.stream.tasks[task].train
         order = np.asarray(torch.randperm(len(data)))
-        labels = np.asarray(describe(data).labels)[order]
-        chosen = [order[labels == c][: self.per_class] for c in np.unique(labels)]
-        batch = data.batch(np.sort(np.concatenate(chosen)))
-        within = self.learner.within(batch.x, batch.lengths)
-        lengths = torch.zeros(0, dtype=torch.int64) if within is None else within
+        batch = data.batch(first_of_each_class(data, self.per_class, order))
+        lengths = self.learner.within(batch.x, batch.lengths)
+        lengths = torch.zeros(0, dtype=torch.int64) if lengths is None else lengths
         kept = pack(self.trunk.early(batch.x.to(self.device)))
         return kept | {"labels": batch.target, "lengths": lengths}
 
     def answer(self, x: Tensor, task: int, lengths: Tensor | None = None) -> Tensor:
-        """Scores ``[B, C]`` of the nearest codes: of all tasks, or of one with its own classes."""
+        """Score by the nearest codes, ``[B, C]``: of all tasks, or of one with its own classes."""
         outputs = self.learner.classes(task)
         known = sorted(self.codes) if self.learner.shares_head else [task]
         codes = [self.codes[t] for t in known if t in self.codes]
@@ -274,7 +277,7 @@ class SHARP(Method):
         found |= {f"learns.{i}": a for i, a in enumerate(self.learns)}
         found |= {f"mask.{i}": block.mask for i, block in enumerate(self.units.blocks)}
         for task, kept in self._stores():
-            found |= {f"{task}.{key}": value for key, value in kept.items()}
+            found |= checkpoint.prefixed(task, kept)
         return found
 
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -285,16 +288,15 @@ class SHARP(Method):
         for task in _tasks_of("codes", tensors):
             self.codes[task] = Codes(*(tensors[f"codes.{task}.{f}"] for f in Codes._fields))
         for task in _tasks_of("spikes", tensors):
-            self.spikes[task] = of_prefix(tensors, f"spikes.{task}.")
+            self.spikes[task] = checkpoint.without_prefix(f"spikes.{task}", tensors)
 
     def _stores(self) -> list[tuple[str, dict[str, Tensor]]]:
         spikes = [(f"spikes.{task}", kept) for task, kept in self.spikes.items()]
         return spikes + [(f"codes.{task}", codes._asdict()) for task, codes in self.codes.items()]
 
     def memory_bytes(self) -> int:
-        """Of spikes (a bit each), codes, and a bit per pair of units; ages a byte."""
-        kept = [tensor for _, store in self._stores() for tensor in store.values()]
-        stored = sum(t.numel() * t.element_size() for t in kept)
+        """Count spikes (a bit each), codes, a bit per pair of units, and a byte per age."""
+        stored = bytes_of(tensor for _, store in self._stores() for tensor in store.values())
         return stored + sum(b.mask.numel() for b in self.units.blocks) // 8 + sum(self.units.sizes)
 
 

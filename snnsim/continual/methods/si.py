@@ -14,24 +14,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnsim.continual.method import Method
+from snnsim.continual.method import Remembering
 from snnsim.data import Batch
 from snnsim.errors import check_number
 
 
-class SI(Method):
-    """Synaptic intelligence.
+class SI(Remembering):
+    """Synaptic intelligence holds weights by the loss that their changes have saved.
 
     Args:
-        strength: of the penalty.
-        damping: keeps importance finite where a weight has hardly moved.
+        strength: weight of the penalty, >= 0.
+        damping: bound, > 0, that keeps importance finite where a weight has hardly moved.
     """
 
     def __init__(self, strength: float = 1.0, damping: float = 0.1):
         check_number("strength", strength, 0)
         check_number("damping", damping, above=0)
         self.strength, self.damping = strength, damping
-        self.kept: dict[str, Tensor] = {}  # "path.", "start." and "importance.<name>"
+        self.kept = {}  # "path.", "start." and "importance.<name>"
 
     def on_task_start(self, task: int) -> None:
         for name, parameter in self.parameters(task).items():
@@ -66,9 +66,3 @@ class SI(Method):
             moved = parameter.detach() - self.kept[f"start.{name}"]
             gained = self.kept[f"path.{name}"] / (moved.square() + self.damping)
             self.kept[f"importance.{name}"] += gained.clamp(min=0)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return dict(self.kept)
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.kept = {name: tensor.clone().to(self.device) for name, tensor in tensors.items()}
