@@ -78,7 +78,7 @@ class Family(NamedTuple):
             for section in self.sections:
                 for each in (section, f"{section}-{name}"):
                     entries = layer.get(each, {})
-                    values[section].update(_today(entries) if section == "training" else entries)
+                    values[section].update(_under_todays_names(section, name, entries))
         return values
 
 
@@ -256,6 +256,13 @@ def check_data(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
     load = snnsim_datasets.get(dataset).load
     keep = ("dt",) if "dt" in inspect.signature(load).parameters else ()
     return check_section("data", fields(load), data, keep)
+
+
+def _under_todays_names(section: str, name: str, entries: dict[str, Any]) -> dict[str, Any]:
+    """Entries of a section, with the options that a method ``name`` has renamed."""
+    if section == "method":
+        return up_to_date(entries, methods.get(name).former, "method.")
+    return _today(entries) if section == "training" else entries
 
 
 def _today(given: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from snnsim.continual import methods
 from snnsim.training import Recipe, task_recipe
 from snnsim.training.recipe import complete
 
@@ -69,6 +70,10 @@ class Experiment:
         for name, section in sections.items():
             if not isinstance(section, dict):
                 raise TypeError(f"{name} is not a section")
+        if found["method"]:
+            former = methods.get(found["method"]).former
+            options = found["method_options"].items()
+            found["method_options"] = {former.get(name, name): value for name, value in options}
         training = complete(found.pop("training"), task_base() if found["method"] else {})
         return cls(**found, recipe=Recipe(**training))
 

@@ -67,10 +67,10 @@ def hlop_step(task: int, learning: str = "bptt") -> Case:
     def alone() -> Run:
         return network()[1]
 
-    def hlop(kind: type[Subspace], most_rows: int = 0, solver: str = "hebbian") -> Run:
+    def hlop(kind: type[Subspace], max_rows: int = 0, solver: str = "hebbian") -> Run:
         learner, step = network()
         options = resolve("pmnist", method="hlop").method_options
-        method = HLOP(**(options | {"most_rows": most_rows, "solver": solver}))
+        method = HLOP(**(options | {"max_rows": max_rows, "solver": solver}))
         method.attach(learner)
         for subspace in method.subspaces.values():
             subspace.__class__ = kind
@@ -93,7 +93,7 @@ def hlop_step(task: int, learning: str = "bptt") -> Case:
 
     contestants = {
         "snnsim": lambda: hlop(Subspace),
-        "snnsim, 256 of 384 rows": lambda: hlop(Subspace, most_rows=256),
+        "snnsim, 256 of 384 rows": lambda: hlop(Subspace, max_rows=256),
         "as published": lambda: hlop(Published),
         "the network alone": alone,
     }

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from snnsim.continual.learner import Learner
 from snnsim.data import Batch
 from snnsim.errors import ConfigError
 from snnsim.layer import Told, listening
-from snnsim.renamed import up_to_date
+from snnsim.renamed import renamed, up_to_date
 from snnsim.synapses import Delayed
 
 # what a method of one's own may still call its hooks, for one more release
@@ -46,6 +46,7 @@ class Method:
     answers_as_trained = True  # whether it is tested with the weights that training changes
     observes = True  # false while a batch is only tried, not trained on
     _undo: ExitStack | None = None
+    former: ClassVar[dict[str, str]] = {}  # names of options before; work for one more release
     rehearses = False  # whether samples of earlier tasks are trained along, and so their heads
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -54,6 +55,8 @@ class Method:
         former = {n: hook for n, hook in own.items() if n in FORMER and FORMER[n] not in own}
         for name, hook in up_to_date(former, FORMER, f"{cls.__name__}.").items():
             setattr(cls, name, hook)
+        if "former" in own:
+            renamed(cls.former)(cls)
 
     def attach(self, learner: Learner, optimizer: str = "sgd") -> None:
         """Take hold of a learner, after letting go of any other.
@@ -209,6 +212,15 @@ def options_of(method: Method) -> dict[str, Any]:
         for name, value in found.items()
         if isinstance(value, Method | int | float | str | list | tuple | None)
     }
+
+
+def under_todays_names(method: Method, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that an earlier version stored of a method, under today's names."""
+    found = {method.former.get(name, name): value for name, value in stored.items()}
+    inner = getattr(method, "inner", None)
+    if isinstance(inner, Method) and "inner" in found:
+        found["inner"] = under_todays_names(inner, found["inner"])
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -15,12 +15,14 @@ from snnsim.functional.subspace import (
     scaled_axes,
     subspace_iteration,
 )
+from snnsim.renamed import renamed
 from snnsim.training import distributed
 
 SOLVERS = ("hebbian", "iteration", "covariance")
 MEMORY = 200  # batches that an iteration remembers, since activity drifts while weights learn
 
 
+@renamed({"most_rows": "max_rows"})
 class Subspace(nn.Module):
     """Holds lateral weights: frozen rows, and rows that learn in the present task.
 
@@ -34,7 +36,7 @@ class Subspace(nn.Module):
         rate: learning rate of the Hebbian updates, > 0.
         iterations: number of Hebbian updates per batch.
         levels: number of levels of spiking subspace neurons; 0 for linear ones.
-        most_rows: largest number of rows of activity used per batch, evenly spread; 0 for all.
+        max_rows: largest number of rows of activity used per batch, evenly spread; 0 for all.
         orthonormal: whether rows are made orthonormal, to each other and to those frozen
             before, when they are frozen. Hebbian rows are so only to about 1e-3, and what is
             protected holds as exactly as they are; rows without a direction of their own are
@@ -54,12 +56,12 @@ class Subspace(nn.Module):
         rate: float = 0.01,
         iterations: int = 5,
         levels: int = 0,
-        most_rows: int = 0,
+        max_rows: int = 0,
         orthonormal: bool = True,
     ):
         super().__init__()
         self.size, self.solver, self.rate = size, solver, rate
-        self.iterations, self.levels, self.most_rows = iterations, levels, most_rows
+        self.iterations, self.levels, self.max_rows = iterations, levels, max_rows
         self.orthonormal = orthonormal
         for name in ("frozen", "rows", "momentum"):
             self.register_buffer(name, torch.zeros(0, size))
@@ -91,8 +93,8 @@ class Subspace(nn.Module):
         once, so an iteration costs ``3 R N k`` for the ``k`` rows that learn, and nothing for
         the frozen ones.
         """
-        if 0 < self.most_rows < len(x):
-            chosen = torch.arange(self.most_rows) * len(x) // self.most_rows
+        if 0 < self.max_rows < len(x):
+            chosen = torch.arange(self.max_rows) * len(x) // self.max_rows
             x, rest = x[chosen], None if rest is None else rest[chosen]
         if self.solver == "covariance":
             if not len(self.covariance):

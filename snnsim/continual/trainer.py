@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snnsim import checkpoint
 from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
-from snnsim.continual.method import Method, options_of
+from snnsim.continual.method import Method, options_of, under_todays_names
 from snnsim.data import Batch
 from snnsim.errors import ConfigError
 from snnsim.layer import start_training
@@ -260,6 +260,12 @@ class ContinualTrainer(Loop):
         stream = [self.stream.name, self.stream.scenario, *(t.name for t in self.stream.tasks)]
         options = options_of(self.method)
         return {"method": type(self.method).__name__, "method's options": options, "stream": stream}
+
+    def _check_identity(self, path: Path, values: dict[str, Any]) -> None:
+        if "method's options" in values:
+            options = under_todays_names(self.method, values["method's options"])
+            values = values | {"method's options": options}
+        super()._check_identity(path, values)
 
     def _memory(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = checkpoint.prefixed("method", self.method.tensors())

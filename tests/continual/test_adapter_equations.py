@@ -66,7 +66,7 @@ def test_accuracy_is_that_of_the_slow_adapters():
 
 
 def test_both_slow_factors_follow_at_a_rate_that_counts_steps_over_tasks():
-    _, method, _ = adapted(most=0.8)
+    _, method, _ = adapted(max_keep=0.8)
     kept = [(x.slow_a.clone(), x.slow_b.clone()) for x in method.adapters]
     step = 0
     for task in (0, 0, 1, 1, 1, 2, 2, 2, 2):

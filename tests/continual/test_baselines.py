@@ -26,7 +26,7 @@ def learner(model: str, scenario: str = "class") -> Learner:
 
 @pytest.mark.parametrize("model", CAUSAL)
 def test_later_tasks_do_not_move_what_the_subspace_protects(model):
-    trainer = ContinualTrainer(learner(model), HLOP(solver="covariance", share=0.05), RECIPE)
+    trainer = ContinualTrainer(learner(model), HLOP(solver="covariance", fraction=0.05), RECIPE)
     method = trainer.method
     trainer._run_task()
     protected = {id(weight_of(m)) for m in method.connections.values()}

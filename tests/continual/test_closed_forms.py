@@ -140,7 +140,7 @@ def test_refresh_goes_on_any_method(on):
 
 
 def test_slow_adapters_are_the_closed_form_average_of_the_fast_ones():
-    method = ILoRA(rank=3, most=0.9)
+    method = ILoRA(rank=3, max_keep=0.9)
     trainer, *_ = after_first_task(method)
     adapter = method.adapters[0]
     first = adapter.slow_b.clone()

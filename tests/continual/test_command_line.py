@@ -288,7 +288,7 @@ def test_hlop_protects_a_residual_network():
     data = Images(pixels, np.arange(40) % 4, names_, (0.5,) * 3, (0.2,) * 3, flat=False)
     stream = split_by_class("four", (data, None, data), 2, "task")
     learner = networks.build(stream, residual=[4, 6], steps=2, gain=2.0)
-    method = methods.get("hlop")(solver="covariance", share=0.001)
+    method = methods.get("hlop")(solver="covariance", fraction=0.001)
     recipe = task_recipe(batch_size=8, lr=0.01)
     assert np.isfinite(ContinualTrainer(learner, method, recipe).run()["matrix"]).all()
     sizes = {name: len(s.frozen) + len(s.rows) for name, s in method.subspaces.items()}

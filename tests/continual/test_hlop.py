@@ -106,7 +106,7 @@ def test_everything_that_is_not_protected_is_frozen_from_the_second_task_on():
 
 
 def test_outputs_of_the_first_task_stay_when_its_whole_activity_is_protected():
-    trainer = trained("axonal", HLOP(solver="covariance", share=0.0))
+    trainer = trained("axonal", HLOP(solver="covariance", fraction=0.0))
     data, learner = trainer.stream.tasks[0].train, trainer.learner
     learner.eval()
     x = data.batch(range(len(data))).x

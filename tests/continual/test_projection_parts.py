@@ -22,14 +22,14 @@ DEFAULTS = {
     "der": {"size": 500, "batch_size": 64, "alpha": 0.5, "beta": 0.5},
     "ewc": {"strength": 1000.0, "online": True, "decay": 1.0, "samples": 200},
     "fine-tuning": {},
-    "gpm": {"share": 0.03, "samples": 250},
+    "gpm": {"fraction": 0.03, "samples": 250},
     "hlop": {
-        "sizes": None, "rates": 0.01, "solver": "hebbian", "share": 0.02, "iterations": 5,
-        "levels": 0, "most_rows": 0, "orthonormal": True, "projection": "auto",
+        "sizes": None, "rates": 0.01, "solver": "hebbian", "fraction": 0.02, "iterations": 5,
+        "levels": 0, "max_rows": 0, "orthonormal": True, "projection": "auto",
     },
     "hypernetwork": {"strength": 0.1, "embedding": 16, "hidden": 32, "chunk": 512},
     "ilora": {
-        "rank": 8, "scale": 8.0, "most": 0.25, "strength": 1.0, "size": 500, "batch_size": 64,
+        "rank": 8, "scale": 8.0, "max_keep": 0.25, "strength": 1.0, "size": 500, "batch_size": 64,
     },
     "joint": {},
     "lwf": {"strength": 1.0, "temperature": 2.0},
@@ -70,10 +70,10 @@ def test_what_a_method_needs_and_does_is_said(name):
 
 
 def test_values_at_the_ends_of_their_range_are_taken():
-    HLOP(share=1, iterations=0, levels=0, most_rows=0, sizes=[[0]])
-    HLOP(share=0)
+    HLOP(fraction=1, iterations=0, levels=0, max_rows=0, sizes=[[0]])
+    HLOP(fraction=0)
     SHARP(density=1.0, floor=1.0, relevance=1.0, horizon=0)
-    ILoRA(most=0, strength=0)
+    ILoRA(max_keep=0, strength=0)
     Refresh(on="si", size=0, noise=0, damping=0)
     for name, options in {"ewc": {"strength": 0, "decay": 0, "samples": 1}, "si": {"strength": 0},
                           "der": {"alpha": 0, "beta": 0}, "hypernetwork": {"strength": 0},
@@ -113,7 +113,7 @@ def test_sizes_are_a_tenth_or_those_of_the_task_and_the_last_for_later_ones():
 
 
 def test_every_subspace_has_its_rate_and_the_options():
-    options = {"solver": "iteration", "iterations": 3, "levels": 7, "most_rows": 9,
+    options = {"solver": "iteration", "iterations": 3, "levels": 7, "max_rows": 9,
                "orthonormal": False}  # fmt: skip
     _, method = hlop(rates=[0.1, 0.2, 0.3], **options)
     assert list(method.subspaces) == ["body.0", "body.2", "head"]
@@ -165,7 +165,7 @@ def test_rows_grow_at_the_start_and_are_taken_at_the_end_of_a_task():
         method.on_task_start(task)
         assert [len(s.rows) for s in method.subspaces.values()] == sizes
         assert sum(len(s.frozen) for s in method.subspaces.values()) == frozen
-    _, method = hlop(solver="covariance", share=0.25, sizes=[[1, 20, 3]])
+    _, method = hlop(solver="covariance", fraction=0.25, sizes=[[1, 20, 3]])
     for unlimited in (False, True):
         method.sizes = None if unlimited else method.sizes
         asked = []
@@ -296,8 +296,8 @@ def test_what_is_shown_to_a_subspace_is_what_carries_the_update(training):
 
 @pytest.mark.parametrize(("samples", "parts"), [(7, [7]), (250, [42]), (42, [42])])
 def test_gpm_looks_once_at_samples_as_they_are_from_now_on(samples, parts):
-    made, method = hlop("task", "axonal", method=GPM(samples=samples, share=0.2))
-    assert method.options["solver"] == "covariance" and method.share == 0.2
+    made, method = hlop("task", "axonal", method=GPM(samples=samples, fraction=0.2))
+    assert method.options["solver"] == "covariance" and method.fraction == 0.2
     seen, learnt, original = [], [], made.scores
     norm = next(m for m in made.modules() if isinstance(m, sn.BatchNorm))
 

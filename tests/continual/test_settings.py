@@ -94,8 +94,8 @@ def test_hlop_has_the_published_sizes(stream):
     method = resolve(stream, method="hlop").method_options
     assert method["sizes"] == BLOCKS[stream]
     if stream == "pmnist":
-        assert (method["solver"], method["share"]) == ("covariance", 0.0)
-        assert (method["rates"], method["most_rows"]) == ([0.001, 0.01, 0.01], 256)
+        assert (method["solver"], method["fraction"]) == ("covariance", 0.0)
+        assert (method["rates"], method["max_rows"]) == ([0.001, 0.01, 0.01], 256)
     else:
         usual = resolve("split-fsdd", method="hlop").method_options
         assert method == usual | {"sizes": BLOCKS[stream]}
@@ -158,8 +158,8 @@ def test_the_shipped_settings_are_these():
 
 
 def test_an_option_of_a_method_out_of_range_is_refused_before_any_data_are_read():
-    with pytest.raises(ConfigError, match="share"):
-        resolve("split-mini-imagenet", method="gpm", changes=["method.share=5"])
+    with pytest.raises(ConfigError, match="fraction"):
+        resolve("split-mini-imagenet", method="gpm", changes=["method.fraction=5"])
 
 
 def test_a_method_within_a_method_is_no_setting():

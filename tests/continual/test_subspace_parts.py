@@ -46,7 +46,7 @@ def test_constants_are_the_published_ones():
         "rate": 0.01,
         "iterations": 5,
         "levels": 0,
-        "most_rows": 0,
+        "max_rows": 0,
         "orthonormal": True,
     }
 
@@ -198,12 +198,12 @@ def test_hebbian_learning_is_ojas_rule_with_momentum_over_batches(scale, iterati
 def test_the_rows_used_of_a_batch_are_spread_over_it(solver):
     x = drawn(1, 11, 6)
     for most, chosen in ((4, [0, 2, 5, 8]), (1, [0]), (11, range(11)), (50, range(11))):
-        one, two = made(6, solver, (1, 2), most_rows=most), made(6, solver, (1, 2))
+        one, two = made(6, solver, (1, 2), max_rows=most), made(6, solver, (1, 2))
         one.learn(x, 0.5 * x)
         two.learn(x[list(chosen)], 0.5 * x[list(chosen)])
         for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
             assert torch.equal(a, b), name
-        again = made(6, solver, (1, 2), most_rows=most)
+        again = made(6, solver, (1, 2), max_rows=most)
         again.learn(x)
         assert torch.equal(again.rows, one.rows) == (solver == "covariance")
 

@@ -7,6 +7,8 @@ Garg & Roy 2021 (ICLR, arXiv:2103.09762), algorithm 1.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -20,13 +22,15 @@ class GPM(HLOP):
     """Gradient projection memory changes weights only outside the activity of past tasks.
 
     Args:
-        share: fraction of the energy of a task's activity that may stay outside the subspace.
+        fraction: fraction of the energy of a task's activity that may stay outside the subspace.
         samples: number of samples of the finished task from which the subspace is found.
     """
 
-    def __init__(self, share: float = 0.03, samples: int = 250):
+    former: ClassVar[dict[str, str]] = {"share": "fraction"}
+
+    def __init__(self, fraction: float = 0.03, samples: int = 250):
         check_number("samples", samples, 1)
-        super().__init__(solver="covariance", share=share)
+        super().__init__(solver="covariance", fraction=fraction)
         self.samples, self.learning_now = samples, False
 
     def learn(self, name: str, rows: Tensor, rest: Tensor | None) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,15 +53,15 @@ class HLOP(Method):
         rates: Hebbian learning rate, > 0: one for all connections or a list of one for each.
         solver: ``"hebbian"`` as published, ``"iteration"``: one step of the power method per
             batch, or ``"covariance"``: principal axes at the end of a task, as many (up to
-            ``sizes``, if given) as leave ``share`` of the energy outside. For these two ``rates``,
-            ``iterations`` and ``levels`` have no meaning while learning.
-        share: fraction of the energy of a task's activity that may stay outside the subspace,
+            ``sizes``, if given) as leave ``fraction`` of the energy outside. For these two
+            ``rates``, ``iterations`` and ``levels`` have no meaning while learning.
+        fraction: fraction of the energy of a task's activity that may stay outside the subspace,
             from 0 to 1; for the solver ``"covariance"`` only.
         iterations: number of Hebbian updates per batch.
         levels: number of steps of spiking subspace neurons; 0 for linear ones. Activity is
             projected by them; changes of weights, whose coefficients are far below a step, never
             are.
-        most_rows: largest number of presynaptic rows used per batch, evenly spread; 0 for all.
+        max_rows: largest number of presynaptic rows used per batch, evenly spread; 0 for all.
         orthonormal: whether a finished task's rows are made orthonormal, which makes the
             protection exact; ``False`` as published.
         projection: ``"input"`` projects what carries the weight update, ``"gradient"`` the
@@ -73,25 +73,27 @@ class HLOP(Method):
     [70, 70, 70]
     """
 
+    former: ClassVar[dict[str, str]] = {"share": "fraction", "most_rows": "max_rows"}
+
     def __init__(
         self,
         sizes: Sizes | None = None,
         *,
         rates: float | Sequence[float] = 0.01,
         solver: str = "hebbian",
-        share: float = 0.02,
+        fraction: float = 0.02,
         iterations: int = 5,
         levels: int = 0,
-        most_rows: int = 0,
+        max_rows: int = 0,
         orthonormal: bool = True,
         projection: str = "auto",
     ):
         check_choice("solver", solver, SOLVERS)
         check_choice("projection", projection, PROJECTIONS)
-        check_number("share", share, 0, 1)
+        check_number("fraction", fraction, 0, 1)
         for name, value in (("iterations", iterations), ("levels", levels)):
             check_number(name, value, 0)
-        check_number("most_rows", most_rows, 0)
+        check_number("max_rows", max_rows, 0)
         for given in sizes or ():
             for size in given:
                 check_number("an entry of sizes", size, 0)
@@ -99,12 +101,12 @@ class HLOP(Method):
             raise ConfigError("sizes is empty; give a list of numbers for every task, or no sizes")
         for rate in rates if isinstance(rates, Sequence) else [rates]:
             check_number("an entry of rates", rate, above=0)
-        self.sizes, self.rates, self.share, self.projection = sizes, rates, share, projection
+        self.sizes, self.rates, self.fraction, self.projection = sizes, rates, fraction, projection
         self.options: dict[str, Any] = {
             "solver": solver,
             "iterations": iterations,
             "levels": levels,
-            "most_rows": most_rows,
+            "max_rows": max_rows,
             "orthonormal": orthonormal,
         }
         self.task = 0
@@ -255,7 +257,7 @@ class HLOP(Method):
     def on_task_end(self, task: int) -> None:
         sizes = self.sizes_of(task, len(self.subspaces))
         for subspace, size in zip(self.subspaces.values(), sizes, strict=True):
-            subspace.finish(subspace.size if self.sizes is None else size, self.share)
+            subspace.finish(subspace.size if self.sizes is None else size, self.fraction)
 
     def tensors(self) -> dict[str, Tensor]:
         return {

@@ -7,14 +7,14 @@
 ``h`` are the features before the head, pulled up where the slow adapter's are larger. The first
 task trains the weights themselves, as the language model's pretraining does in the original, and
 delays.
-Source: Ren et al. 2024 (arXiv:2402.18865), section 3; ``keep = min(1 - 1 / (step + 1), most)``.
+Source: Ren et al. 2024 (arXiv:2402.18865), section 3; ``keep = min(1 - 1 / (step + 1), max_keep)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -80,18 +80,19 @@ class ILoRA(Replay):
     Args:
         rank: rank of the adapters.
         scale: factor of the adapters, divided by their rank, > 0.
-        most: largest fraction that the slow pair keeps in a step, from 0 to 1.
+        max_keep: largest fraction that the slow pair keeps in a step, from 0 to 1.
         strength: weight of the pull towards the slow features, >= 0.
         size, batch_size: as in :class:`~snnsim.continual.methods.replay.Replay`.
     """
 
     answers_as_trained = False
+    former: ClassVar[dict[str, str]] = {"most": "max_keep"}
 
     def __init__(
         self,
         rank: int = 8,
         scale: float = 8.0,
-        most: float = 0.25,
+        max_keep: float = 0.25,
         strength: float = 1.0,
         size: int = 500,
         batch_size: int = 64,
@@ -99,9 +100,9 @@ class ILoRA(Replay):
         super().__init__(size, batch_size)
         check_number("rank", rank, 1)
         check_number("scale", scale, above=0)
-        check_number("most", most, 0, 1)
+        check_number("max_keep", max_keep, 0, 1)
         check_number("strength", strength, 0)
-        self.rank, self.scale, self.most, self.strength = rank, scale, most, strength
+        self.rank, self.scale, self.max_keep, self.strength = rank, scale, max_keep, strength
         self.steps = 0
 
     def on_attach(self, learner: Learner, optimizer: str) -> None:
@@ -180,7 +181,7 @@ class ILoRA(Replay):
         if task > 0:
             self.steps += 1
             for adapter in self.adapters:
-                adapter.follow(min(1 - 1 / (self.steps + 1), self.most))
+                adapter.follow(min(1 - 1 / (self.steps + 1), self.max_keep))
 
     def tensors(self) -> dict[str, Tensor]:
         return super().tensors() | {"steps": torch.tensor(self.steps)}

@@ -8,6 +8,8 @@ and weights change by ``dW P`` with the projector of the finished tasks. Source:
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,8 @@ class OWM(HLOP):
     Args:
         alpha: regularisation of the inverse, > 0; smaller protects more.
     """
+
+    former: ClassVar[dict[str, str]] = {}
 
     def __init__(self, alpha: float = 1e-3):
         super().__init__(sizes=None, projection="auto")
