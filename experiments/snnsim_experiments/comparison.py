@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from snnsim.baselines import get
-from snnsim.continual import Stream
+from snnsim.continual import Stream, methods
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.training import Recipe, distributed, set_seed
 from snnsim.training.recipe import complete
@@ -228,6 +228,10 @@ class _Comparison:
             base = task_base() if "stream" in before else plain(Recipe().as_json())
             known = {key: base[key] for key in now.get("training", {})}
             before = before | {"training": complete(before["training"], known)}
+        if isinstance(before.get("options"), list) and before.get("method") in methods.names():
+            former, (data, options) = methods.get(before["method"]).former, before["options"]
+            options = {former.get(key, key): value for key, value in options.items()}
+            before = before | {"options": [data, options]}
         other = [key for key in now if before.get(key) != now[key]]
         if other and (not again or other != ["seeds"]):
             raise ConfigError(

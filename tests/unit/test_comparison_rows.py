@@ -389,3 +389,18 @@ def test_methods_on_layers_that_take_no_flat_input_have_rows_without_cost(monkey
     chosen = {"ewc": resolve("split-mnist", method="ewc", changes=changes)}
     (row,) = comparison.compare(chosen, [4, 5], Place(out=tmp_path / "c", quiet=True))
     assert row["acc"] == row["test"] == 60.0 and "parameters" not in row
+
+
+def test_options_of_a_method_under_their_former_names_are_the_same(tmp_path):
+    now = SETTINGS | {"stream": "s", "method": "hlop", "options": [{}, {"fraction": 0.1}]}
+    rows_of(["a"], tmp_path, settings=now)
+    table = tmp_path / "comparison.json"
+    before = table.read_text()
+    table.write_text(before.replace('"fraction"', '"share"'))
+    assert [row["name"] for row in rows_of(["b"], tmp_path, settings=now, resume=True)] == [
+        "a",
+        "b",
+    ]
+    table.write_text(before.replace('"fraction": 0.1', '"share": 0.2'))
+    with pytest.raises(ConfigError, match=r"run with options=\[{}, {'fraction': 0.2}\]"):
+        rows_of(["b"], tmp_path, settings=now, resume=True)
