@@ -1,8 +1,10 @@
-"""Shared by all tests: one thread each."""
+"""Shared by all tests: one thread each, and figures that are drawn but not rendered."""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -18,3 +20,28 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _savefig():
+    """Write an empty file for every figure, because rendering is most of what a small run takes.
+
+    Figures are drawn all the same. Yields matplotlib's own function, ``None`` without matplotlib.
+    """
+    if find_spec("matplotlib") is None:
+        yield None
+        return
+    from matplotlib.figure import Figure
+
+    own = Figure.savefig
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, path, **_: Path(path).write_bytes(b""))
+        yield own
+
+
+@pytest.fixture
+def rendered(_savefig, monkeypatch):
+    """Figures of this test are rendered and written by matplotlib."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", _savefig)

@@ -184,7 +184,7 @@ def test_methods_are_different_names():
 # --- what a run leaves --------------------------------------------------------------------------
 
 
-def test_a_run_leaves_summaries_pictures_and_what_it_was_of(tmp_path, monkeypatch):
+def test_a_run_leaves_summaries_pictures_and_what_it_was_of(rendered, tmp_path, monkeypatch):
     out = tmp_path / "run"
     result = snnsim("run", "--method", "ewc", *ON_PARITY, "--out", out, "--seeds", "3",
                     "--root", tmp_path, "--json")  # fmt: skip
