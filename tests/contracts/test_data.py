@@ -130,12 +130,15 @@ NO_LABELS = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=MADE)
-def made(request, tmp_path, monkeypatch) -> SimpleNamespace:
-    monkeypatch.setenv("SNNSIM_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "files").mkdir()
-    data = MADE[request.param](tmp_path / "files")
-    return SimpleNamespace(data=data, name=request.param, still=request.param in STILL)
+@pytest.fixture(scope="module", params=MADE)
+def made(request, tmp_path_factory) -> SimpleNamespace:
+    """Data of each kind, which no test changes."""
+    place = tmp_path_factory.mktemp("made")
+    (place / "files").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SNNSIM_CACHE_DIR", str(place / "cache"))
+        data = MADE[request.param](place / "files")
+        yield SimpleNamespace(data=data, name=request.param, still=request.param in STILL)
 
 
 OURS = pytest.mark.parametrize("made", [n for n in MADE if n not in PLAIN], indirect=True)

@@ -29,9 +29,9 @@ def snnsim(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(tmp_path_factory) -> Path:
-    """A finished run of two epochs, trained in a process of its own."""
+    """A finished run of two epochs, trained in a process of its own; no test changes it."""
     folder = tmp_path_factory.mktemp("runs") / "small"
     done = command(*TRAIN, "--out", folder, "--json")
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -200,6 +201,21 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def forked(function: Callable[[], int]) -> int:
+    """Call a function in a child process, which ends with what it returns. Returns its number."""
+    child = os.fork()
+    if child == 0:
+        code = 9
+        try:
+            code = function()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    return child
 
 
 def exit_codes(children: list[int]) -> list[int]:

@@ -280,7 +280,7 @@ def test_the_facts_of_data_are_those_of_what_is_loaded():
 def test_the_settings_of_a_comparison_are_what_all_rows_share(tmp_path, trained):
     base = resolve("spoken-digits", "gru")
     rows = comparison.compare_networks(
-        ["gru"], Choice("spoken-digits"), Budget(5000.0, "state"), [1, 2],
+        ["gru"], Choice("spoken-digits"), Budget(500.0, "state"), [1, 2],
         Place(out=tmp_path / "c", quiet=True), rates=(0.3, 1.0),
     )  # fmt: skip
     found = rows[0]["settings"]
@@ -289,7 +289,7 @@ def test_the_settings_of_a_comparison_are_what_all_rows_share(tmp_path, trained)
     assert set(found["training"]) == set(SHARED)
     assert not {"model", "width", "encoder", "options"} & set(found["network"])
     assert found["network"]["depth"] == 2 and found["network"]["dropout"] == 0.2
-    assert (found["budget"], found["by"]) == (5000.0, "state")
+    assert (found["budget"], found["by"]) == (500.0, "state")
     assert (found["seeds"], found["rates"]) == ([1, 2], [0.3, 1.0])
 
 

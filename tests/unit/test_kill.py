@@ -22,7 +22,7 @@ import torch
 from snnsim.training import checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_runs import exit_codes
+from small_runs import exit_codes, forked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -87,14 +87,12 @@ def command(folder: Path, kill_at: int | None) -> int:
 
 def start(folder: Path, arguments: tuple[str, ...] = SHORT, replace=os.replace) -> int:
     """Train in a child process, whose number is returned."""
-    child = os.fork()
-    if child == 0:
-        os.replace, code = replace, 1
-        try:
-            code = run(folder, arguments)
-        finally:
-            os._exit(code)
-    return child
+
+    def train() -> int:
+        os.replace = replace
+        return run(folder, arguments)
+
+    return forked(train)
 
 
 def exit_code(child: int) -> int:
@@ -108,8 +106,6 @@ def run(folder: Path, arguments: tuple[str, ...] = SHORT) -> int:
         cli.main()
     except SystemExit as end:
         return int(end.code or 0)
-    finally:
-        sys.stdout.flush()
     return 0
 
 
