@@ -14,16 +14,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 from snnsim_experiments import Experiment, Place, comparison, run_folder
-from snnsim_experiments.cli import app
 from snnsim_experiments.configuration import config_names, resolve
 from snnsim_experiments.continual import cli
 from snnsim_experiments.continual import run as runs
 from snnsim_experiments.continual.streams import build, names
 from snnsim_experiments.lists import methods_of, seeds_of
 from snnsim_experiments.lock import Held
-from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
+from command import snnsim
 from small_runs import ON_PARITY, interrupt_after
 
 from snnsim.continual import methods
@@ -35,10 +34,6 @@ SUMMARY = {
     "seconds_per_task": [1.0, 3.0], "memory_bytes": 1_234_567, "parameters": 42,
     "tasks": ["one", "two"], "scenario": "task", "seed": 0,
 }  # fmt: skip
-
-
-def snnsim(*arguments):
-    return CliRunner().invoke(app, ["continual", *map(str, arguments)])
 
 
 def told(quiet=False, tasks=3, held=None):

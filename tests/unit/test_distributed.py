@@ -199,5 +199,6 @@ if __name__ == "__main__":
     from snnsim_experiments import cli
 
     torch.set_num_threads(1)
+    train(SIZES[0], Path("warm"))  # so that the children need not load the kernels
     pair(training)
     Path("late.json").write_text(json.dumps(pair(late_command)))
