@@ -13,6 +13,13 @@ import torch
 
 torch.set_num_threads(1)
 
+collect_ignore = ["golden/make_spikingjelly.py"]  # a program, which needs what it is compared with
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, so that all workers end at the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 @pytest.fixture
 def float64():
@@ -42,6 +49,7 @@ def _savefig():
 @pytest.fixture
 def rendered(_savefig, monkeypatch):
     """Figures of this test are rendered and written by matplotlib."""
+    pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 
     monkeypatch.setattr(Figure, "savefig", _savefig)

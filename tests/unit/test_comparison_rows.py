@@ -110,7 +110,7 @@ def test_what_has_no_place_is_refused_what_diverges_has_failed_and_the_rest_goes
     assert told.file.getvalue() == ""
 
 
-def test_the_picture_is_of_the_rows_with_results(tmp_path, monkeypatch):
+def test_the_picture_is_of_the_rows_with_results(rendered, tmp_path, monkeypatch):
     drawn, draw = [], plotting.accuracy_by_cost
     monkeypatch.setattr(plotting, "accuracy_by_cost", lambda rows: drawn.append(rows) or draw(rows))
     rows_of(["a"], tmp_path, measure=diverges)

@@ -126,7 +126,7 @@ def run(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     return folder, torchrun(folder, "-m", "snnsim_experiments", *TRAIN, "--out", "runs/joint")
 
 
-def test_command_in_two_processes_writes_one_complete_run(run):
+def test_command_in_two_processes_writes_one_complete_run(rendered, run):
     folder, done = run
     assert done.returncode == 0, done.stderr[-2000:]
     assert [p.name for p in folder.iterdir()] == ["runs"]

@@ -24,7 +24,10 @@ from snnsim.training import checkpoint
 sys.path.insert(0, str(Path(__file__).parent))
 from small_runs import exit_codes, forked
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL"),
+]
 
 SMALL = (
     "spoken-digits", "train", "--resume", "--quiet",

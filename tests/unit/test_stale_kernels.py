@@ -47,6 +47,7 @@ def run(copy) -> tuple[float, int]:
     return float(total), int(misses)
 
 
+@pytest.mark.slow
 def test_a_change_in_what_a_kernel_calls_reaches_it(copy):
     vector = copy / "snnsim" / "kernels" / "vector.py"
     text = vector.read_text()
