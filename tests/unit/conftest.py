@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from command import TRAIN, Answer, command
+from small_runs import read_once
 from snnsim_datasets import spoken_digits
-from snnsim_datasets.tools.cochlear_sets import load_by_speaker
 from snnsim_experiments import cli
 
-from snnsim.data.events import BinnedEvents
 from snnsim.training import distributed
-
-
-@cache
-def _digits(split: str, **options) -> BinnedEvents:
-    return load_by_speaker(spoken_digits.INFO, split, *options.pop("paths"), **options)
-
-
-def _kept(_, split: str, *paths: Path, **options) -> BinnedEvents:
-    return _digits(split, paths=paths, **options)
 
 
 @pytest.fixture
 def snnsim(monkeypatch, capsys):
     """A function that runs the command in this process, with spoken digits that are read once."""
-    monkeypatch.setattr(spoken_digits, "load_by_speaker", _kept)
+    monkeypatch.setattr(spoken_digits, "load_by_speaker", read_once)
 
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["snnsim", *map(str, arguments)])

@@ -22,7 +22,7 @@ import torch
 from snnsim.training import checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_runs import exit_codes, forked
+from small_runs import exit_codes, forked, read_once
 
 pytestmark = [
     pytest.mark.slow,
@@ -207,10 +207,12 @@ def test_run_killed_at_twenty_random_moments_ends_as_an_uninterrupted_one(tmp_pa
 
 
 if __name__ == "__main__":
+    from snnsim_datasets import spoken_digits
     from snnsim_experiments import cli
     from snnsim_experiments import train as training
 
     torch.set_num_threads(1)
+    spoken_digits.load_by_speaker = read_once
     training._plot = lambda *_: None  # takes longer than all the rest
     functions = {"kill_everywhere": kill_everywhere, "kill_at_random": kill_at_random}
     functions[sys.argv[1]](Path(sys.argv[2]))
