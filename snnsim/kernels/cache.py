@@ -16,6 +16,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -158,7 +159,8 @@ def digest(text: str) -> str:
 def write_once(path: Path, text: str) -> None:
     """Write a file beside its name and move it there, unless it is there already."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
-        os.utime(path)
+        # its date of writing stays: older versions of numba compile anew what has another
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
         return
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
@@ -184,6 +186,7 @@ def evict(folder: Path, kept: int = KEPT) -> None:
 
 def _last_used(path: Path) -> float:
     try:
-        return path.stat().st_mtime
+        status = path.stat()
     except OSError:  # another process has deleted it
         return 0.0
+    return status.st_mtime if path.is_dir() else status.st_atime

@@ -107,6 +107,13 @@ def precise(scenario, kind="dense", **options):
     return made
 
 
+def attached(method, scenario="class"):
+    """A learner in double precision, to which a method is attached."""
+    made = precise(scenario)
+    method.attach(made)
+    return made
+
+
 def named_copy(module):
     """All parameters by name, as they are now."""
     return {name: p.detach().clone() for name, p in module.named_parameters()}

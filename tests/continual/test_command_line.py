@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import snnsim
 from snnsim_datasets import images
 from snnsim_datasets.tools.images import Images
 from snnsim_experiments import Place
-from snnsim_experiments.cli import app
 from snnsim_experiments.configuration import config_names, resolve
 from snnsim_experiments.continual import networks
 from snnsim_experiments.continual.streams import build, names
-from typer.testing import CliRunner
 
 from snnsim.continual import (
     ContinualTrainer,
@@ -41,10 +40,6 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("mnist")
     np.savez(path / "mnist_full.npz", **arrays)
     return path
-
-
-def snnsim(*arguments):
-    return CliRunner().invoke(app, ["continual", *map(str, arguments)])
 
 
 def test_a_run_writes_what_it_promises(tmp_path):

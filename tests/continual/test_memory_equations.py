@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from small import named_copy, precise
+from small import attached, named_copy, precise
 from torch.nn import functional
 
 from snnsim.continual.buffer import Buffer
@@ -17,12 +17,6 @@ from snnsim.continual.methods.rehearsal import Rehearsal
 from snnsim.continual.methods.replay import Replay
 
 ZERO = torch.zeros((), dtype=torch.float64)
-
-
-def attached(method, scenario="class"):
-    made = precise(scenario)
-    method.attach(made)
-    return made
 
 
 def batch_of(made, task, numbers):

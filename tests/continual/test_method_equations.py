@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from small import CHANNELS, dense, name_of, named_copy, precise, stream
+from small import CHANNELS, attached, dense, name_of, named_copy, precise, stream
 
 import snnsim as sn
 from snnsim.continual import Learner, dense_head
@@ -14,12 +14,6 @@ from snnsim.continual.methods.lwf import LwF
 from snnsim.continual.methods.si import SI
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
-
-
-def attached(method, scenario="class"):
-    made = precise(scenario)
-    method.attach(made)
-    return made
 
 
 def batch_of(made, task, count=12):

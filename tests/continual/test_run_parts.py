@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 from snnsim_experiments import Experiment, Place, comparison, options, run_folder
-from snnsim_experiments.cli import app
 from snnsim_experiments.configuration import config_names, resolve
 from snnsim_experiments.continual import cli
 from snnsim_experiments.continual import run as runs
@@ -22,9 +21,9 @@ from snnsim_experiments.continual.streams import build, names
 from snnsim_experiments.lists import methods_of, seeds_of
 from snnsim_experiments.lock import Held
 from snnsim_experiments.progress import StreamWatcher
-from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
+from command import snnsim
 from small_runs import ON_PARITY, interrupt_after
 
 from snnsim.continual import methods
@@ -36,10 +35,6 @@ SUMMARY = {
     "seconds_per_task": [1.0, 3.0], "memory_bytes": 1_234_567, "parameters": 42,
     "tasks": ["one", "two"], "scenario": "task", "seed": 0,
 }  # fmt: skip
-
-
-def snnsim(*arguments):
-    return CliRunner().invoke(app, ["continual", *map(str, arguments)])
 
 
 def told(quiet=False, tasks=3, held=None):
@@ -185,7 +180,7 @@ def test_methods_are_different_names():
 # --- what a run leaves --------------------------------------------------------------------------
 
 
-def test_a_run_leaves_summaries_pictures_and_what_it_was_of(tmp_path, monkeypatch):
+def test_a_run_leaves_summaries_pictures_and_what_it_was_of(rendered, tmp_path, monkeypatch):
     out = tmp_path / "run"
     result = snnsim("run", "--method", "ewc", *ON_PARITY, "--out", out, "--seeds", "3",
                     "--root", tmp_path, "--json")  # fmt: skip

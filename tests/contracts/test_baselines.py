@@ -20,7 +20,6 @@ NAMES = models.names() + [f"{name} looking ahead" for name in AHEAD]
 N_IN, N_OUT, T, B = 6, 8, 13, 3
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
 
-
 pytestmark = pytest.mark.usefixtures("float64")
 
 
@@ -29,6 +28,11 @@ def make(name: str, seed: int = 0) -> Baseline:
     model, _, ahead = name.partition(" ")
     options = {"look_ahead": True} if ahead else {}
     return models.get(model)(N_IN, N_OUT, **options).eval()
+
+
+STREAMING = [n for n in NAMES if make(n).streaming == "exact"]
+WHOLE = [n for n in NAMES if n not in STREAMING]
+LINEAR = [n for n in NAMES if hasattr(make(n), "ltv")]
 
 
 def counts(steps: int = T, batch: int = B, seed: int = 0) -> torch.Tensor:
@@ -67,23 +71,34 @@ def test_the_same_call_twice_gives_the_same_bits(name):
     kept = map_state(lambda a: a.clone(), state)
     second, _ = net(x)
     assert torch.equal(first, second)
-    if net.streaming == "exact":
-        third, _ = net(x, state)
-        assert not torch.equal(first, third), "the state has no effect"
     assert all(map(torch.equal, flat(kept), flat(state))), "a call changed a state it was given"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STREAMING)
+def test_a_state_has_an_effect_and_stays_as_it_was_given(name):
+    net, x = make(name), counts()
+    first, state = net(x)
+    kept = map_state(lambda a: a.clone(), state)
+    assert not torch.equal(first, net(x, state)[0]), "the state has no effect"
+    assert all(map(torch.equal, flat(kept), flat(state))), "a call changed a state it was given"
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not make(n).causal])
+def test_what_is_not_causal_has_no_steps(name):
+    with pytest.raises(ShapeError, match="whole sequence"):
+        make(name).step(counts()[0])
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_does_not_stream_takes_no_state(name):
+    with pytest.raises(ShapeError, match="state=None"):
+        make(name)(counts(), ())
+
+
+@pytest.mark.parametrize("name", STREAMING)
 def test_steps_and_chunks_equal_the_whole(name):
     net, x = make(name), counts()
     whole, end = net(x)
-    if not net.causal:
-        with pytest.raises(ShapeError, match="whole sequence"):
-            net.step(x[0])
-    if net.streaming == "none":
-        with pytest.raises(ShapeError, match="state=None"):
-            net(x, ())
-        return
     state, outputs = None, []
     for frame in x:
         y, state = net.step(frame, state)
@@ -96,11 +111,10 @@ def test_steps_and_chunks_equal_the_whole(name):
     torch.testing.assert_close(torch.cat([first, second]), whole, **CLOSE)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STREAMING)
 def test_the_initial_state_is_what_none_stands_for(name):
     net, x = make(name), counts()
-    if net.streaming == "exact":
-        assert torch.equal(net(x)[0], net(x, net.initial_state(B))[0])
+    assert torch.equal(net(x)[0], net(x, net.initial_state(B))[0])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,11 +155,9 @@ def test_padding_changes_nothing_within_a_sample(name):
         assert bool((y[length:, i] == 0).all())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STREAMING)
 def test_the_streaming_state_does_not_grow(name):
     net = make(name)
-    if net.streaming == "none":
-        return
     shapes = []
     for steps in (1, 2, 40):
         _, state = net(counts(steps))
@@ -268,13 +280,11 @@ def test_wrong_input_is_refused_by_name(name):
         type(net)(0, N_OUT)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LINEAR)
 def test_matrices_reproduce_the_linear_models(name):
     from snnsim.baselines.ltv import simulate
 
     net, x = make(name), counts()
-    if not hasattr(net, "ltv"):
-        return
     if getattr(net, "finish", None) is not None:
         net.finish = None  # the norm behind the recurrence is not linear
     bias = getattr(getattr(net, "out", None), "bias", None)

@@ -101,8 +101,7 @@ def test_every_surrogate_compiles_for_the_gpu(surrogate, tmp_path):
     assert "0 bytes spill stores, 0 bytes spill loads" in assemble(text, (8, 0), tmp_path)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_named_backend_that_cannot_run_says_why():
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
     with pytest.raises(BackendError, match="device 'cpu'"):
         LIF(3, dt=1.0, backend="cuda")(torch.zeros(2, 1, 3))

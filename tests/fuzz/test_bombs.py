@@ -6,6 +6,8 @@ import pytest
 from bombs import BOMBS
 from outcomes import Case, run
 
+pytestmark = pytest.mark.slow
+
 BOUND = 1 << 30  # bytes
 SECONDS = 12.0
 

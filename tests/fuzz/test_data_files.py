@@ -7,6 +7,8 @@ from files import KINDS
 from main import cases
 from outcomes import run, table
 
+pytestmark = pytest.mark.slow
+
 # of seed 1: files in which the library went round for ever
 ENDLESS = [("hdf5-bytes", 62), ("hdf5-bytes", 1037), ("hdf5-bytes", 1271), ("hdf5-packed", 212)]
 SEED, EACH = 20, 40

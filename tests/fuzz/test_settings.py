@@ -7,6 +7,8 @@ from main import cases
 from outcomes import Outcome, run, table
 from settings import KINDS
 
+pytestmark = pytest.mark.slow
+
 SEED, EACH = 20, 50
 
 

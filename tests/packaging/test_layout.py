@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,16 @@ CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.name)
+no_plots = pytest.mark.skipif(find_spec("matplotlib") is None, reason="draws with matplotlib")
+
+
+def text(path: Path):
+    return pytest.param(
+        path, id=path.name, marks=no_plots if "plotting" in path.read_text() else ()
+    )
+
+
+@pytest.mark.parametrize("path", map(text, TEXTS))
 def test_code_in_the_texts_runs(path, tmp_path, monkeypatch):
     """All Python blocks of a text, in order, in one namespace, from an empty folder."""
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import snnsim_datasets
+from snnsim_experiments.cli import app
+from typer.testing import CliRunner, Result
 
 TEST_FILE = Path(snnsim_datasets.__file__).parent / "data" / "spoken_digits_test.h5.gz"
 SMALL = ("--set", "network.hidden=[16]", "--set", "network.max_delay_ms=40", "--quiet")
@@ -31,6 +33,11 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         check=False,
     )
+
+
+def snnsim(*arguments: object) -> Result:
+    """Run ``snnsim continual`` in this process, as typer's tests do."""
+    return CliRunner().invoke(app, ["continual", *map(str, arguments)])
 
 
 def assert_refused(answer: Answer, *texts: str) -> None:

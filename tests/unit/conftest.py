@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from command import TRAIN, Answer, command
+from small_runs import read_once
+from snnsim_datasets import spoken_digits
 from snnsim_experiments import cli
 
 from snnsim.training import distributed
@@ -16,7 +18,8 @@ from snnsim.training import distributed
 
 @pytest.fixture
 def snnsim(monkeypatch, capsys):
-    """A function that runs the command in this process."""
+    """A function that runs the command in this process, with spoken digits that are read once."""
+    monkeypatch.setattr(spoken_digits, "load_by_speaker", read_once)
 
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["snnsim", *map(str, arguments)])
@@ -29,9 +32,9 @@ def snnsim(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(tmp_path_factory) -> Path:
-    """A finished run of two epochs, trained in a process of its own."""
+    """A finished run of two epochs, trained in a process of its own; no test changes it."""
     folder = tmp_path_factory.mktemp("runs") / "small"
     done = command(*TRAIN, "--out", folder, "--json")
     assert done.returncode == 0, done.stderr

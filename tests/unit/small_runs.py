@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from snnsim_datasets import spoken_digits
+from snnsim_datasets.tools.cochlear_sets import load_by_speaker
+from snnsim_datasets.tools.info import Info
+
+from snnsim.data.events import BinnedEvents
 
 sys.path.insert(0, str(Path(__file__).parent / "datasets"))  # for those who run it as a script
 from dataset_files import write_clip, write_heidelberg
@@ -63,6 +70,16 @@ class Source(NamedTuple):
     command: tuple[str, ...]
     change: str
     other: Callable[[Path], None]
+
+
+@cache
+def _digits(split: str, *paths: Path, **options) -> BinnedEvents:
+    return load_by_speaker(spoken_digits.INFO, split, *paths, **options)
+
+
+def read_once(info: Info, split: str, *paths: Path, **options) -> BinnedEvents:
+    """Stand for ``load_by_speaker`` in ``spoken_digits``, which almost every small run reads."""
+    return _digits(split, *paths, **options)
 
 
 def write_shd(root: Path) -> None:
@@ -200,6 +217,21 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def forked(function: Callable[[], int]) -> int:
+    """Call a function in a child process, which ends with what it returns. Returns its number."""
+    child = os.fork()
+    if child == 0:
+        code = 9
+        try:
+            code = function()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    return child
 
 
 def exit_codes(children: list[int]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -132,3 +133,14 @@ def run_whole(recipe: Recipe, out: Path | None = None) -> tuple[dict[str, Tensor
     t = trainer(recipe, seed=5, out=out)
     t.run()
     return everything(t), without_seconds(t.rows)
+
+
+def untrained(monkeypatch, module) -> list[SimpleNamespace]:
+    """Let a check take no steps; the list returned gets what was to be optimised, with its loss."""
+    found = []
+
+    def optimise(net, loss, *arguments, each=None):
+        found.append(SimpleNamespace(net=net, loss=loss, arguments=arguments, each=each))
+
+    monkeypatch.setattr(module, "optimise", optimise)
+    return found

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 OPERATORS = Path(__file__).parents[1] / "addresses" / "operators.py"
 
 
+@pytest.mark.slow
 def test_all_operators_stay_within_their_arrays(tmp_path):
     environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(OPERATORS)]

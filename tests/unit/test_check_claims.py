@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import snnsim_datasets
 import torch
+from models_by_hand import one_hot
+from small_training import untrained
 from snnsim_datasets.synthetic.sudoku import sudoku
 from snnsim_experiments.baselines.checks import (
     events,
@@ -19,22 +21,6 @@ from snnsim_experiments.baselines.checks import (
 )
 from snnsim_experiments.baselines.checks.outcome import batches
 from torch import nn
-
-
-def untrained(monkeypatch, module):
-    """No steps; what was to be optimised, with its loss."""
-    found = []
-
-    def optimise(net, loss, *arguments, each=None):
-        found.append(SimpleNamespace(net=net, loss=loss, arguments=arguments, each=each))
-
-    monkeypatch.setattr(module, "optimise", optimise)
-    return found
-
-
-def one_hot(items, count):
-    return nn.functional.one_hot(torch.as_tensor(items), count).float()
-
 
 # --- routing ------------------------------------------------------------------------------------
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import snnsim_datasets
 import torch
+from models_by_hand import one_hot
+from small_training import untrained
 from snnsim_datasets.synthetic.lorenz96 import lorenz96
 from snnsim_datasets.synthetic.sudoku import sudoku
 from snnsim_experiments.baselines.checks import (
@@ -23,21 +23,6 @@ from torch import nn
 
 from snnsim.layer import auxiliary_losses
 from snnsim.training import set_seed
-
-
-def untrained(monkeypatch, module):
-    """No steps; what was to be optimised, with its loss."""
-    found = []
-
-    def optimise(net, loss, *arguments, each=None):
-        found.append(SimpleNamespace(net=net, loss=loss, arguments=arguments, each=each))
-
-    monkeypatch.setattr(module, "optimise", optimise)
-    return found
-
-
-def one_hot(items, count):
-    return nn.functional.one_hot(torch.as_tensor(items), count).float()
 
 
 def test_all_of_eight_steps_are_to_solve_training_puzzles(monkeypatch):

@@ -84,7 +84,7 @@ def test_info_counts_embedded_data(snnsim):
 # --- a run from end to end --------------------------------------------------------------------
 
 
-def test_run_folder_has_all_its_files(run):
+def test_run_folder_has_all_its_files(rendered, run):
     assert set(contents(run)) == {
         "run.json",
         "metrics.jsonl",
@@ -122,7 +122,7 @@ def test_run_json_tells_how_to_repeat_the_run(run):
     assert (facts["channels"], len(facts["classes"])) == (140, 20)
 
 
-def test_plots_are_pictures(run):
+def test_plots_are_pictures(rendered, run):
     for path in (run / "plots").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
 

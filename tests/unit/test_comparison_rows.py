@@ -69,7 +69,7 @@ def diverges(name, chosen):
 # --- one row after the other --------------------------------------------------------------------
 
 
-def test_a_row_says_what_it_was_measured_with(tmp_path):
+def test_a_row_says_what_it_was_measured_with(rendered, tmp_path):
     told = console()
     found = rows_of(["b", "a"], tmp_path / "c", make=str.upper, told=told)
     assert [(row["name"], row["of"]) for row in found] == [("b", "B"), ("a", "A")]
@@ -110,7 +110,7 @@ def test_what_has_no_place_is_refused_what_diverges_has_failed_and_the_rest_goes
     assert told.file.getvalue() == ""
 
 
-def test_the_picture_is_of_the_rows_with_results(tmp_path, monkeypatch):
+def test_the_picture_is_of_the_rows_with_results(rendered, tmp_path, monkeypatch):
     drawn, draw = [], plotting.accuracy_by_cost
     monkeypatch.setattr(plotting, "accuracy_by_cost", lambda rows: drawn.append(rows) or draw(rows))
     rows_of(["a"], tmp_path, measure=diverges)
@@ -162,18 +162,19 @@ def test_going_on_without_rows_says_so_even_if_quiet(tmp_path):
         ({"seeds": [0]}, ["b"], r"run with seeds=\[0, 1\] and not \[0\]"),
         ({"seeds": [0], "rates": [2.0]}, ["a"], "run with seeds="),
         ({"new": 1}, ["a"], "run with new=None and not 1"),
-        ({"seeds": [0]}, ["a"], None),  # all rows there are will have the new seeds
     ],
 )
 def test_rows_of_other_settings_are_not_put_side_by_side(tmp_path, change, names, said):
     rows_of(["a"], tmp_path)
-    if said is None:
-        assert rows_of(names, tmp_path, settings=SETTINGS | change, resume=True)
-        return
     before = stored(tmp_path)
     with pytest.raises(ConfigError, match=said):
         rows_of(names, tmp_path, settings=SETTINGS | change, resume=True)
     assert stored(tmp_path) == before
+
+
+def test_other_seeds_may_be_asked_for_where_all_rows_will_have_them(tmp_path):
+    rows_of(["a"], tmp_path)
+    assert rows_of(["a"], tmp_path, settings=SETTINGS | {"seeds": [0]}, resume=True)
 
 
 def test_a_comparison_that_is_there_is_gone_on_with_only_if_asked(tmp_path):

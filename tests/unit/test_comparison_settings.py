@@ -280,7 +280,7 @@ def test_the_facts_of_data_are_those_of_what_is_loaded():
 def test_the_settings_of_a_comparison_are_what_all_rows_share(tmp_path, trained):
     base = resolve("spoken-digits", "gru")
     rows = comparison.compare_networks(
-        ["gru"], Choice("spoken-digits"), Budget(5000.0, "state"), [1, 2],
+        ["gru"], Choice("spoken-digits"), Budget(500.0, "state"), [1, 2],
         Place(out=tmp_path / "c", quiet=True), rates=(0.3, 1.0),
     )  # fmt: skip
     found = rows[0]["settings"]
@@ -289,7 +289,7 @@ def test_the_settings_of_a_comparison_are_what_all_rows_share(tmp_path, trained)
     assert set(found["training"]) == set(SHARED)
     assert not {"model", "width", "encoder", "options"} & set(found["network"])
     assert found["network"]["depth"] == 2 and found["network"]["dropout"] == 0.2
-    assert (found["budget"], found["by"]) == (5000.0, "state")
+    assert (found["budget"], found["by"]) == (500.0, "state")
     assert (found["seeds"], found["rates"]) == ([1, 2], [0.3, 1.0])
 
 
@@ -300,10 +300,6 @@ def test_the_settings_of_a_comparison_are_what_all_rows_share(tmp_path, trained)
         ("[encoder-gru]\nclip = 7\n", "clip"),
         ("[training-gru]\nlr = 0.1\nbatch_size = 7\n", "batch_size"),
         ("[network-gru]\ndropout = 0.7\n", "dropout"),
-        ("[network-gru]\ndepth = 3\n", None),
-        ("[training-gru]\nlr = 0.1\n", None),
-        ("[options-fsmn]\norder = 4\n", None),
-        ("[data]\npool = 7\n[training]\nepochs = 3\n[encoder]\nclip = 4\n", None),
     ],
 )
 def test_one_network_of_a_comparison_may_have_no_data_encoder_or_recipe_of_its_own(
@@ -312,10 +308,23 @@ def test_one_network_of_a_comparison_may_have_no_data_encoder_or_recipe_of_its_o
     file = tmp_path / "mine.toml"
     file.write_text(text)
     choice = Choice("spoken-digits", config=str(file))
-    if wrong is None:
-        return choice.check_same_for_all()
     with pytest.raises(ConfigError, match=f"gives gru its own {wrong}"):
         choice.check_same_for_all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[network-gru]\ndepth = 3\n",
+        "[training-gru]\nlr = 0.1\n",
+        "[options-fsmn]\norder = 4\n",
+        "[data]\npool = 7\n[training]\nepochs = 3\n[encoder]\nclip = 4\n",
+    ],
+)
+def test_one_network_of_a_comparison_may_have_a_size_a_rate_and_options_of_its_own(tmp_path, text):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    Choice("spoken-digits", config=str(file)).check_same_for_all()
 
 
 @pytest.mark.parametrize(("change", "value"), [

@@ -18,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from command import assert_one_error
-from small_runs import DIGITS, WRITERS, contents, exit_codes, wait_for
+from small_runs import DIGITS, WRITERS, contents, exit_codes, forked, wait_for
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 ROUNDS = 4
@@ -135,17 +135,6 @@ def run(arguments: list[str]) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     return 0
-
-
-def forked(function) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 9
-        try:
-            code = function()
-        finally:
-            os._exit(code)
-    return child
 
 
 def wait_in_first_step(place: Path) -> None:

@@ -7,17 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from toolbox import random
 from torch import nn
 
 import snnsim as sn
 from snnsim.errors import ConfigError, ShapeError
 from snnsim.synapses import Dense, OverTime, Recurrent
 from snnsim.synapses.dense import kaiming_uniform
-
-
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)).double()
-
 
 # --- dense ---------------------------------------------------------------------------------------
 

@@ -7,16 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from toolbox import exact
 
 import snnsim as sn
 from snnsim.errors import LARGEST_SIZE, ConfigError, ShapeError
 from snnsim.neurons.neuron import _TAKEN
 from snnsim.neurons.parameters import Parameter, Tau
-
-
-def exact(*numbers):
-    return torch.tensor(numbers, dtype=torch.float64)
-
 
 # --- what a constructor takes --------------------------------------------------------------------
 

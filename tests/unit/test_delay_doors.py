@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from toolbox import normal
 
 from snnsim.errors import BackendError, ConfigError, ShapeError
 from snnsim.kernels import threads
@@ -18,10 +19,6 @@ from snnsim.kernels.delay_conv.taps import flat_widths, kernel_taps
 from snnsim.kernels.delay_conv.transforms import good_period
 
 ops = torch.ops.snnsim
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
 
 
 # --- delays --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from toolbox import assert_same, named
 
 from snnsim.errors import BackendError
 from snnsim.functional.delays import delay_kernel
@@ -211,8 +212,8 @@ def test_results_do_not_depend_on_the_number_of_threads():
             taps = fused_taps(weight, delay, torch.tensor([0.5]).double(), 25, "gauss")
             leaves = [a.requires_grad_() for a in (weight.clone(), delay.clone())]
             y = delay_conv(x, *leaves, 0.1, length=25, backend="events")
-            results.append((one, taps, y, *torch.autograd.grad(y.square().sum(), leaves)))
+            found = (one, taps, y, *torch.autograd.grad(y.square().sum(), leaves))
+            results.append(named("one_tap taps y weight.grad delay.grad", found))
     finally:
         torch.set_num_threads(before)
-    for a, b in zip(*results, strict=True):
-        assert torch.equal(a, b)
+    assert_same(*results)

@@ -7,17 +7,13 @@ import warnings
 
 import pytest
 import torch
+from toolbox import random
 from torch import nn
 
 from snnsim.errors import ConfigError, NonFiniteError, ShapeError
 from snnsim.functional import delays
 from snnsim.synapses import Delayed, narrow_delays
 from snnsim.synapses.delayed import delayed_layers
-
-
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)).double()
-
 
 GRANULARITIES = ("synaptic", "axonal", "dendritic")
 

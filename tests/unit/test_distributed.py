@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from snnsim.errors import ConfigError
 from snnsim.networks import delay_network
 from snnsim.training import Recipe, Trainer, Watcher, checkpoint, distributed, set_seed
 
+sys.path.insert(0, str(Path(__file__).parent))
+from small_runs import exit_codes, forked
+from small_training import Batch
+
 TRAIN = (
     "spoken-digits", "train", "--epochs", "2", "--quiet", "--json",
     "--set", "network.hidden=[16]", "--set", "network.max_delay_ms=40",
 )  # fmt: skip
-
-
-class Batch(NamedTuple):
-    x: Tensor
-    labels: Tensor
-    lengths: Tensor
 
 
 class Tiny:
@@ -84,7 +82,6 @@ def torchrun(folder: Path, *program: object) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         timeout=100,
-        check=False,
     )
 
 
@@ -92,18 +89,26 @@ SIZES = (23, 19)  # in batches of 6: the last has 5 samples, shared as 3 and 2; 
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[Path, str]:
-    """A folder with what two processes saw for each of ``SIZES``, and what they complained of."""
-    folder = tmp_path_factory.mktemp("trained")
-    return folder, torchrun(folder, Path(__file__).resolve(), "train", folder).stderr
+def pairs(tmp_path_factory) -> tuple[Path, str]:
+    """A folder with what pairs of processes left, and what they complained of."""
+    folder = tmp_path_factory.mktemp("pairs")
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).resolve())],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    return folder, done.stderr
 
 
 @pytest.mark.parametrize("samples", SIZES, ids=["odd last batch", "last batch of one"])
-def test_two_processes_train_as_one(tmp_path, trained, samples):
+def test_two_processes_train_as_one(tmp_path, pairs, samples):
     train(samples, tmp_path)
     weights, alone = checkpoint.load(tmp_path / "0-of-1")
     assert len(alone["losses"]) == 3 * 4
-    folder, complaints = trained[0] / str(samples), trained[1]
+    folder, complaints = pairs[0] / str(samples), pairs[1]
     assert (folder / "0-of-2").exists(), complaints[-2000:]
     both = [checkpoint.load(folder / f"{rank}-of-2") for rank in (0, 1)]
     for tensors, values in both:
@@ -121,7 +126,7 @@ def run(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     return folder, torchrun(folder, "-m", "snnsim_experiments", *TRAIN, "--out", "runs/joint")
 
 
-def test_command_in_two_processes_writes_one_complete_run(run):
+def test_command_in_two_processes_writes_one_complete_run(rendered, run):
     folder, done = run
     assert done.returncode == 0, done.stderr[-2000:]
     assert [p.name for p in folder.iterdir()] == ["runs"]
@@ -143,28 +148,57 @@ def test_command_in_two_processes_prints_its_summary_once(run):
     assert json.loads(done.stdout) == {"out": "runs/joint", **summary}
 
 
-def test_processes_that_start_at_different_times_share_one_default_folder(tmp_path):
+def test_processes_that_start_at_different_times_share_one_default_folder(pairs):
     """The default folder is named after the time, which the processes have to agree on."""
-    done = torchrun(tmp_path, Path(__file__).resolve(), "command")
-    assert len(list((tmp_path / "runs" / "spoken-digits").iterdir())) == 1
-    assert done.returncode == 0, done.stderr[-2000:]
+    folder, complaints = pairs
+    assert json.loads((folder / "late.json").read_text()) == [0, 0], complaints[-2000:]
+    (found,) = (folder / "runs" / "spoken-digits").iterdir()
+    assert (found / "summary.json").exists()
 
 
-def late_command() -> None:
+# --- the program ----------------------------------------------------------------------------------
+
+
+def pair(function: Callable[[], int]) -> list[int]:
+    """Call a function in two child processes, in the environment that ``torchrun`` makes.
+
+    Nothing has to be imported again. Returns the exit codes.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        group["MASTER_PORT"] = str(free.getsockname()[1])
+
+    def start(rank: int) -> int:
+        os.environ.update(group, RANK=str(rank), LOCAL_RANK=str(rank))
+        return function()
+
+    return exit_codes([forked(lambda rank=rank: start(rank)) for rank in (0, 1)])
+
+
+def training() -> int:
+    distributed.start(torch.device("cpu"))
+    for samples in SIZES:
+        train(samples, Path(str(samples)))
+    distributed.stop()
+    return 0
+
+
+def late_command() -> int:
     """The command, begun by the second process over a second after the first."""
-    from snnsim_experiments.cli import main
-
     time.sleep(1.2 * int(os.environ["RANK"]))
     sys.argv = ["snnsim", *TRAIN]
-    main()
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 if __name__ == "__main__":
+    from snnsim_experiments import cli
+
     torch.set_num_threads(1)
-    if sys.argv[1] == "command":
-        late_command()
-    else:
-        distributed.start(torch.device("cpu"))
-        for samples in SIZES:
-            train(samples, Path(sys.argv[2]) / str(samples))
-        distributed.stop()
+    train(SIZES[0], Path("warm"))  # so that the children need not load the kernels
+    pair(training)
+    Path("late.json").write_text(json.dumps(pair(late_command)))

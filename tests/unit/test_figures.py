@@ -217,7 +217,7 @@ def test_a_picture_of_no_networks_is_empty():
 # --- files --------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_saved_in_a_fixed_resolution(tmp_path):
+def test_a_picture_is_saved_in_a_fixed_resolution(rendered, tmp_path):
     from matplotlib.image import imread
 
     figure, axes = figures._figure(2, 3, 4, 2)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_files import listing
 from snnsim_datasets.tools import files
 from snnsim_datasets.tools.files import Remote, atomic, digest, fetch, find, unpacked
 
@@ -92,10 +93,6 @@ def serve(monkeypatch):
 
 def remote(*urls: str, algorithm: str = "md5", content: bytes = CONTENT) -> Remote:
     return Remote("set.bin", urls, hashlib.new(algorithm, content).hexdigest(), algorithm)
-
-
-def listing(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir())
 
 
 # Downloads

@@ -21,6 +21,7 @@ from snnsim_experiments import run_folder
 from snnsim_experiments.build import build_network
 from snnsim_experiments.configuration import resolve
 from snnsim_experiments.lock import Held, claim, ours_alone
+from toolbox import refusal
 
 from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.training import checkpoint, distributed
@@ -28,12 +29,6 @@ from snnsim.training import checkpoint, distributed
 NAME = "spoken-digits"
 CONFIG = resolve(NAME, config="none", changes=["network.hidden=[4]"], seed=3)
 FACTS = {"channels": 5, "classes": ["a", "b", "c"], "dt": 10.0, "steps": 7}
-
-
-def refusal(error, call, *arguments) -> str:
-    with pytest.raises(error) as caught:
-        call(*arguments)
-    return str(caught.value)
 
 
 def described(folder: Path, config=CONFIG, **facts) -> Path:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from toolbox import assert_same, gradients
 
 import snnsim as sn
 from snnsim.errors import ConfigError
@@ -38,8 +39,8 @@ def run(net, x, fused, monkeypatch):
         g = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
         final = sum(v.sin().sum() for v in state[1].values())
         ((y * g).sum() + final).backward()
-    learnt = [p.grad for p in net.parameters()]
-    return [y, *state[1].values(), leaf.grad, *learnt, *net.buffers()], state
+    found = {"y": y, "x.grad": leaf.grad, **state[1], **gradients(net), **dict(net.named_buffers())}
+    return found, state
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
@@ -53,8 +54,7 @@ def test_fused_equals_the_layers_by_themselves(neuron, p, training, monkeypatch)
         found, state = run(net, x, fused, monkeypatch)
         results.append(found)
         assert (state[2] is not None) == (training and p > 0)
-    for a, b in zip(*results, strict=True):
-        assert torch.allclose(a, b, atol=1e-10, rtol=1e-9)
+    assert_same(*results, atol=1e-10, rtol=1e-9)
 
 
 def test_a_sequence_in_chunks_keeps_state_and_mask():
@@ -159,8 +159,7 @@ def test_no_way_of_listening_to_a_layer_is_passed_over(way, index, monkeypatch):
     finally:
         handle.remove() if handle is not None else None
     assert heard
-    for a, b in zip(found, wanted, strict=True):
-        assert torch.allclose(a, b, atol=1e-10, rtol=1e-9)
+    assert_same(found, wanted, atol=1e-10, rtol=1e-9)
 
 
 class Doubled(LIF):

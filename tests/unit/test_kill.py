@@ -1,7 +1,7 @@
 """Training that is killed (SIGKILL) and resumed ends as if nothing had happened.
 
-This file is also a program, which kills a run at each of the moments at which it puts a file
-in place.
+This file is also a program, which kills runs: at each of the moments at which they put a file in
+place, or at random moments. The runs are its children, so that none of them has to import anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ import torch
 
 from snnsim.training import checkpoint
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+sys.path.insert(0, str(Path(__file__).parent))
+from small_runs import exit_codes, forked, read_once
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL"),
+]
 
 SMALL = (
     "spoken-digits", "train", "--resume", "--quiet",
@@ -67,38 +73,42 @@ def assert_same_run(folder: Path, whole: Path) -> None:
 
 def command(folder: Path, kill_at: int | None) -> int:
     """Train in a child process, killed before (even) or after (odd) a file is put in place."""
-    child = os.fork()
-    if child == 0:
-        place, calls = os.replace, itertools.count()
+    place, calls = os.replace, itertools.count()
 
-        def replace(source, target):
-            if Path(target).parent != folder:
-                return place(source, target)
-            call = 2 * next(calls)
-            if call == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            place(source, target)
-            if call + 1 == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def replace(source, target):
+        if Path(target).parent != folder:
+            return place(source, target)
+        call = 2 * next(calls)
+        if call == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        place(source, target)
+        if call + 1 == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
+    return exit_code(start(folder, replace=replace))
+
+
+def start(folder: Path, arguments: tuple[str, ...] = SHORT, replace=os.replace) -> int:
+    """Train in a child process, whose number is returned."""
+
+    def train() -> int:
         os.replace = replace
-        code = 1
-        try:
-            code = run(folder)
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return run(folder, arguments)
+
+    return forked(train)
 
 
-def run(folder: Path) -> int:
+def exit_code(child: int) -> int:
+    return exit_codes([child])[0]
+
+
+def run(folder: Path, arguments: tuple[str, ...] = SHORT) -> int:
     """Train in this process."""
-    sys.argv = ["snnsim", *SHORT, "--out", str(folder)]
+    sys.argv = ["snnsim", *arguments, "--out", str(folder)]
     try:
         cli.main()
     except SystemExit as end:
         return int(end.code or 0)
-    finally:
-        sys.stdout.flush()
     return 0
 
 
@@ -111,13 +121,19 @@ def kill_everywhere(folder: Path) -> None:
     (folder / "codes.json").write_text(json.dumps(codes))
 
 
+def program(name: str, folder: Path) -> None:
+    """Run a function of this file in a process of its own, from which to fork."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(Path(__file__).resolve()), name, str(folder)]
+    with (folder / "log").open("w") as log:
+        done = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=300)
+    assert done.returncode == 0, (folder / "log").read_text()[-2000:]
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> tuple[Path, dict[str, list[int]]]:
     folder = tmp_path_factory.mktemp("killed")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    program = [sys.executable, str(Path(__file__).resolve()), str(folder)]
-    with (folder / "log").open("w") as log:
-        subprocess.run(program, env=environment, stdout=log, stderr=log, timeout=200, check=True)
+    program("kill_everywhere", folder)
     return folder, json.loads((folder / "codes.json").read_text())
 
 
@@ -138,15 +154,6 @@ def test_no_file_is_put_in_place_after_the_last_of_these_moments(killed):
 # --- at random moments ------------------------------------------------------------------------
 
 
-def start(folder: Path, log) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "snnsim_experiments", *LONG, "--out", str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=log,
-        stderr=log,
-    )
-
-
 def signature(path: Path) -> tuple[int, int] | None:
     try:
         stat = path.stat()
@@ -155,53 +162,57 @@ def signature(path: Path) -> tuple[int, int] | None:
     return stat.st_ino, stat.st_mtime_ns
 
 
-def wait_for_checkpoint(process: subprocess.Popen, folder: Path, before) -> None:
+def wait_for_checkpoint(child: int, folder: Path, before: tuple[int, int] | None) -> None:
     """Until ``last.safetensors`` is another one than ``before``."""
     deadline = time.monotonic() + 100
     while signature(folder / "last.safetensors") == before:
-        assert process.poll() is None, "the run ended by itself"
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the run ended by itself"
         assert time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.002)
 
 
-@pytest.mark.slow
-def test_run_killed_at_twenty_random_moments_ends_as_an_uninterrupted_one(tmp_path):
+def kill_at_random(place: Path) -> None:
     """Half of the kills fall anywhere in the start, half after a new checkpoint: so it goes on.
 
-    Seed 20 draws the moments, in units of the times that the uninterrupted run took.
+    Seed 20 draws the moments, in units of the times that an uninterrupted run takes.
     """
     random = np.random.default_rng(20)
-    whole, folder = tmp_path / "whole", tmp_path / "killed"
-    with (tmp_path / "log").open("w") as log:
-        begun = time.monotonic()
-        process = start(whole, log)
-        wait_for_checkpoint(process, whole, None)
-        started = time.monotonic() - begun
-        assert process.wait(200) == 0
-        rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
-        step = sum(row["seconds"] for row in rows[1:]) / STEPS
+    whole, folder = place / "whole", place / "killed"
+    run(place / "warm")  # so that the children need not load the kernels
+    begun = time.monotonic()
+    child = start(whole, LONG)
+    wait_for_checkpoint(child, whole, None)
+    started = time.monotonic() - begun
+    assert exit_code(child) == 0
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    step = sum(row["seconds"] for row in rows[1:]) / STEPS
 
-        for kill in range(KILLS):
-            before = signature(folder / "last.safetensors")
-            process = start(folder, log)
-            if kill % 2 == 0:
-                time.sleep(random.uniform(0, started))
-            else:
-                wait_for_checkpoint(process, folder, before)
-                time.sleep(random.uniform(0, 8 * step))
-            process.kill()
-            code = process.wait(100)
-            assert code == -signal.SIGKILL, (kill, code, (tmp_path / "log").read_text()[-2000:])
-        assert not (folder / "summary.json").exists()
-        process = start(folder, log)
-        assert process.wait(200) == 0, (tmp_path / "log").read_text()[-2000:]
-    assert_same_run(folder, whole)
+    for kill in range(KILLS):
+        before = signature(folder / "last.safetensors")
+        child = start(folder, LONG)
+        if kill % 2 == 0:
+            time.sleep(random.uniform(0, started))
+        else:
+            wait_for_checkpoint(child, folder, before)
+            time.sleep(random.uniform(0, 8 * step))
+        os.kill(child, signal.SIGKILL)
+        assert exit_code(child) == -signal.SIGKILL, kill
+    assert not (folder / "summary.json").exists()
+    assert exit_code(start(folder, LONG)) == 0
+
+
+def test_run_killed_at_twenty_random_moments_ends_as_an_uninterrupted_one(tmp_path):
+    program("kill_at_random", tmp_path)
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
 if __name__ == "__main__":
+    from snnsim_datasets import spoken_digits
     from snnsim_experiments import cli
     from snnsim_experiments import train as training
 
     torch.set_num_threads(1)
+    spoken_digits.load_by_speaker = read_once
     training._plot = lambda *_: None  # takes longer than all the rest
-    kill_everywhere(Path(sys.argv[1]))
+    functions = {"kill_everywhere": kill_everywhere, "kill_at_random": kill_at_random}
+    functions[sys.argv[1]](Path(sys.argv[2]))

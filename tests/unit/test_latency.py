@@ -122,7 +122,7 @@ def test_what_looks_ahead_has_no_early_answer():
         accuracy_over_time(next(networks()), Few(), every=0)
 
 
-def test_the_command_says_how_soon_a_network_knows(snnsim, tmp_path):
+def test_the_command_says_how_soon_a_network_knows(snnsim, rendered, tmp_path):
     small = ("--data", "spoken-digits", "--budget", "4k", "--epochs", "1", "-q", "--set",
              "data.pool=50")  # fmt: skip
     for model in ("gru", "bidirectional"):
@@ -135,7 +135,8 @@ def test_the_command_says_how_soon_a_network_knows(snnsim, tmp_path):
     facts = json.loads(out)
     assert list(facts["over_time"])[:2] == ["200", "400"]
     assert list(facts["over_time"].values())[-1] == pytest.approx(facts["accuracy"])
-    assert (tmp_path / "gru" / "plots" / "accuracy_over_time-test.png").is_file()
+    plot = tmp_path / "gru" / "plots" / "accuracy_over_time-test.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
     assert "after 200 ms" in snnsim(*command)[1]
     code, _, err = snnsim("spoken-digits", "evaluate", tmp_path / "bidirectional", "--over-time",
                           "20")  # fmt: skip

@@ -54,22 +54,22 @@ def setting(config: dict[str, Any], key: str, value: str) -> str:
 
 @contextmanager
 def bounded(size: int = 2 << 30, seconds: int = 5):
-    """Within this context so many bytes more can be had, and so many seconds."""
+    """Within this context so many bytes more can be had, and so many seconds of computing."""
 
     def stop(*_):
         raise TimeoutError(f"no end after {seconds} s")
 
-    alarm = signal.signal(signal.SIGALRM, stop)
+    handler = signal.signal(signal.SIGPROF, stop)
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + size
     resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, alarm)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 

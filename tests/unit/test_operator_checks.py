@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from toolbox import normal
 
 import snnsim as sn
 from snnsim.errors import BackendError, ConfigError, NonFiniteError, ShapeError
@@ -13,10 +14,6 @@ from snnsim.kernels import cuda_runtime, dispatch, guard, threads
 from snnsim.kernels.delay_conv.taps import fused_taps
 
 ops = torch.ops.snnsim
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
 
 
 CPU = torch.device("cpu")

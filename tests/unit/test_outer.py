@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from toolbox import assert_same, named
 
 from snnsim.baselines.ltv import in_pieces
 from snnsim.baselines.models.lightnet import running_average
@@ -42,8 +43,9 @@ def test_chunks_equal_the_loop_in_values_and_gradients(steps, chunk, decays, bef
         for y, e in (expected, found)
     ]
     gradients = [torch.autograd.grad(t, given) for t in total]
-    for one, two in zip((*expected, *gradients[0]), (*found, *gradients[1]), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+    names = "y end q.grad k.grad v.grad s.grad" + " log_decay.grad" * decays
+    results = (*expected, *gradients[0]), (*found, *gradients[1])
+    assert_same(*(named(names, each) for each in results), rtol=1e-10, atol=1e-10)
 
 
 def test_nothing_overflows_where_almost_everything_is_forgotten():
@@ -83,8 +85,8 @@ def test_a_running_average_equals_its_loop_however_much_a_normaliser_grows(growt
     expected = torch.stack(outputs), s
     total = [y.square().sum() + e.sin().sum() for y, e in (found, expected)]
     gradients = [torch.autograd.grad(t, k, retain_graph=True)[0] for t in total]
-    for one, two in zip((*found, gradients[0]), (*expected, gradients[1]), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-8)
+    results = (*found, gradients[0]), (*expected, gradients[1])
+    assert_same(*(named("y end k.grad", each) for each in results), rtol=1e-8, atol=1e-8)
     single = running_average(*(a.detach().float() for a in (q, k, v, z, start)))
     assert all(torch.isfinite(a).all() for a in single)
 

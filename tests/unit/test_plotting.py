@@ -81,7 +81,7 @@ def test_accuracy_by_cost_orders_names_by_the_largest_budget():
     assert filled == {60, 70}
 
 
-def test_save_makes_the_folder(tmp_path):
+def test_save_makes_the_folder(rendered, tmp_path):
     path = tmp_path / "a" / "b.png"
     plotting.save(plotting.accuracy_curves([[50.0]]), path)
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -20,6 +20,7 @@ from snnsim_experiments.configuration import resolve
 from snnsim_experiments.predict import predict
 from snnsim_experiments.run_folder import load_network
 from snnsim_experiments.train import train
+from toolbox import refusal
 
 from snnsim.data.events import bin_all
 from snnsim.errors import ConfigError, DataError
@@ -31,12 +32,6 @@ SPIKES = {"channels": 14, "classes": NAMES, "dt": 10.0, "steps": 5, "audio": Non
 FRONT_END = MelFrontEnd(rate=8000, n_mels=8, hop_ms=20.0)
 SOUND = {**SPIKES, "channels": 8, "classes": ["a", "b"], "dt": 20.0, "audio": asdict(FRONT_END)}
 DIGITS = resolve("spoken-digits", config="none", changes=CHANGES)
-
-
-def refusal(error, call, *arguments) -> str:
-    with pytest.raises(error) as caught:
-        call(*arguments)
-    return str(caught.value)
 
 
 def made(file: Path, index: int | None, config, facts):

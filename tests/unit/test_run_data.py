@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import snnsim_datasets
 from command import assert_one_error
+from image_cases import sha256
 from small_runs import SOURCES, contents, interrupt_after
 
 each_source = pytest.mark.parametrize("kind", SOURCES)
@@ -20,10 +20,6 @@ def interrupted(snnsim, monkeypatch, command, root: Path, out: Path) -> None:
     with monkeypatch.context() as patch:
         interrupt_after(patch, 1)
         assert snnsim(*command, "--root", root, "--out", out).code == 130
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def described(out: Path) -> dict[str, str]:

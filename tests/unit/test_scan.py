@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from toolbox import assert_same, named
 
 from snnsim.errors import ShapeError
 from snnsim.functional.scan import linear, linear_recurrence, scan
@@ -42,12 +43,8 @@ def test_the_scan_agrees_with_torchs_own():
     theirs = scans.associative_scan(linear, (a, b), 0, combine_mode="generic")[1]
     torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-13)
     cotangent = torch.randn_like(ours)
-    for one, two in zip(
-        torch.autograd.grad(ours, (a, b), cotangent),
-        torch.autograd.grad(theirs, (a, b), cotangent),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
+    results = [named("a b", torch.autograd.grad(r, (a, b), cotangent)) for r in (ours, theirs)]
+    assert_same(*results, rtol=1e-12, atol=1e-12)
 
 
 def test_elements_of_different_lengths_are_refused():
@@ -64,8 +61,7 @@ def test_in_parallel_and_step_by_step_agree_in_values_and_gradients(steps, shape
     if steps:
         cotangent = torch.randn(steps, *shape, dtype=torch.float64)
         gradients = [torch.autograd.grad(r, (a, b, h), cotangent) for r in results]
-        for one, two in zip(*gradients, strict=True):
-            torch.testing.assert_close(one, two, rtol=1e-11, atol=1e-11)
+        assert_same(*(named("a b h", each) for each in gradients), rtol=1e-11, atol=1e-11)
 
 
 def test_a_constant_decay_is_broadcast():

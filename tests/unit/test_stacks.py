@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from toolbox import random
 from torch import nn
 
 import snnsim as sn
@@ -17,10 +18,6 @@ from snnsim.networks.normalization import BatchNorm
 from snnsim.networks.sequential import split_state
 
 SMALL = {"dt": 2.0, "tau_mem": 7.0, "max_delay_ms": 8.0, "dropout": 0.3}
-
-
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)).double()
 
 
 # --- batch normalisation --------------------------------------------------------------------------

@@ -47,6 +47,7 @@ def run(copy) -> tuple[float, int]:
     return float(total), int(misses)
 
 
+@pytest.mark.slow
 def test_a_change_in_what_a_kernel_calls_reaches_it(copy):
     vector = copy / "snnsim" / "kernels" / "vector.py"
     text = vector.read_text()
@@ -77,6 +78,15 @@ def test_kernels_that_were_not_used_for_longest_go_first(tmp_path):
     assert {p.name for p in tmp_path.glob("*.py")} == {"kernel_0.py", "kernel_4.py", "kernel_5.py"}
     left = {p.name for p in (tmp_path / "__pycache__").iterdir()}
     assert left == {f"kernel_{n}.forward-1.nbi" for n in (0, 4, 5)}
+
+
+def test_a_kernel_that_is_used_again_keeps_the_date_at_which_it_was_written(tmp_path):
+    """Else numba up to 0.66 takes what it compiled from it for stale."""
+    path = tmp_path / "kernel_0.py"
+    cache.write_once(path, "text")
+    os.utime(path, (1000, 1000))
+    cache.write_once(path, "text")
+    assert path.stat().st_mtime == 1000 and path.stat().st_atime > 1000
 
 
 def test_vectors_in_registers_do_what_they_do_in_numpy():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from toolbox import normal
 
 from snnsim.functional import subspace
 from snnsim.functional.subspace import (
@@ -18,10 +19,6 @@ from snnsim.functional.subspace import (
     subspace_iteration,
     unexplained,
 )
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
 
 
 def orthonormal(count, size, seed=0):

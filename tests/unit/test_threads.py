@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from toolbox import assert_same, gradients
 
 import snnsim as sn
 from snnsim.kernels.threads import SMALLEST_PARALLEL_WORK, run_chunked
@@ -50,8 +51,8 @@ def test_the_number_of_threads_does_not_change_a_bit(threads, wrap):
         layer.zero_grad()
         y, _ = layer(leaf)
         y.backward(torch.linspace(0, 1, y.numel()).view_as(y))
-        learnt = [p.grad for n, p in layer.named_parameters() if "w_rec" not in n]
-        results.append([y.detach(), leaf.grad.clone(), *(g.clone() for g in learnt)])
+        found = {"y": y.detach(), "x.grad": leaf.grad.clone(), **gradients(layer)}
+        found.pop("w_rec.grad", None)
+        results.append(found)
     for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert torch.equal(a, b)
+        assert_same(other, results[0])

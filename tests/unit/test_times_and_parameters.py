@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from toolbox import exact
 
 import snnsim as sn
 from snnsim.errors import ConfigError, ShapeError
@@ -21,11 +22,6 @@ from snnsim.units import (
     tau_to_decay,
     tau_to_logit,
 )
-
-
-def exact(*numbers):
-    return torch.tensor(numbers, dtype=torch.float64)
-
 
 EXPONENTIAL = {"dt": 2.0, "discretization": "exponential"}
 

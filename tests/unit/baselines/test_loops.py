@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from models_by_hand import sigmoid
 
 from snnsim.baselines.models.leaky import Leaky
 from snnsim.baselines.models.mbat import MBAT
@@ -18,10 +19,6 @@ N = 4
 
 def arrays(net):
     return {name: value.detach().numpy() for name, value in net.named_parameters()}
-
-
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
 
 
 def assert_equal(found, expected, tolerance=1e-12):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from models_by_hand import sigmoid, silu
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.encoder import RateEncoder
@@ -20,14 +21,6 @@ from snnsim.baselines.window import PIECE, WindowAttention
 def arrays(net):
     """Parameters by name, as numpy arrays."""
     return {name: value.detach().numpy() for name, value in net.named_parameters()}
-
-
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
-
-
-def silu(a):
-    return a * sigmoid(a)
 
 
 def assert_equal(found, expected):

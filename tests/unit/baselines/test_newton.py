@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from toolbox import assert_same, named
 
 from snnsim.baselines.models.paragru import ParaGRU
 from snnsim.baselines.models.paralstm import ParaLSTM
@@ -37,9 +38,10 @@ def test_the_implicit_gradient_is_that_of_backpropagation_through_time(cls):
         first = state.clone().requires_grad_()
         y, end = net(x, first)
         loss = (y * weights).sum() + end.square().sum()
-        results.append((y, *torch.autograd.grad(loss, (x, first, *net.parameters()))))
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
+        names = " ".join(["y", "x", "state", *dict(net.named_parameters())])
+        found = torch.autograd.grad(loss, (x, first, *net.parameters()))
+        results.append(named(names, (y, *found)))
+    assert_same(*results, rtol=1e-7, atol=1e-9)
 
 
 def test_where_newton_does_not_converge_the_loop_takes_over():

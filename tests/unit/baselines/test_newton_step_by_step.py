@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from models_by_hand import close, normal, randomised
+from toolbox import assert_same, named
 
 from snnsim.baselines import newton
 from snnsim.baselines.models.paragru import ParaGRU
@@ -107,9 +108,8 @@ def test_states_and_gradients_are_those_of_the_loop(run, f, shape, monkeypatch):
     monkeypatch.setattr(newton, "_loop", None)  # it converges
     for states in (run(scaled, p, h), expected):
         gradients = torch.autograd.grad((states * weights).sum(), (p, h, scale))
-        found.append((states, *gradients))
-    for one, two in zip(*found, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-10)
+        found.append(named("states p h scale", (states, *gradients)))
+    assert_same(*found, rtol=1e-9, atol=1e-10)
     with torch.no_grad():
         states = run(scaled, p, h)
     assert not states.requires_grad

@@ -244,12 +244,7 @@ def test_packed_labels_that_name_no_class_are_refused(tmp_path, name, labels):
 def test_a_file_already_there_is_hashed_before_its_checksum_is_reported(tmp_path):
     """These are not the official files, and nobody downloaded them."""
     folder = digits(tmp_path)
-    official = {r.name: r.checksum for r in images.get("mnist").INFO.remotes}
-    try:
-        found = load_digits(folder).checksums
-    except DataError as error:
-        assert any(name in str(error) for name in official)
-        return
+    found = load_digits(folder).checksums
     for name, checksum in found.items():
         content = (folder / name).read_bytes()
         assert checksum in {hashlib.new(a, content).hexdigest() for a in ("md5", "sha256")}
