@@ -19,7 +19,7 @@ from snnsim.training import distributed
 @pytest.fixture
 def snnsim(monkeypatch, capsys):
     """A function that runs the command in this process, with spoken digits that are read once."""
-    monkeypatch.setattr(spoken_digits, "load_by_speaker", read_once)
+    monkeypatch.setattr(spoken_digits, "load", read_once)
 
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["snnsim", *map(str, arguments)])

@@ -7,15 +7,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from snnsim_datasets import spoken_digits
-from snnsim_datasets.tools.cochlear_sets import load_by_speaker
-from snnsim_datasets.tools.info import Info
 
 from snnsim.data.events import BinnedEvents
 
@@ -72,14 +70,18 @@ class Source(NamedTuple):
     other: Callable[[Path], None]
 
 
+_load = spoken_digits.load
+
+
 @cache
-def _digits(split: str, *paths: Path, **options) -> BinnedEvents:
-    return load_by_speaker(spoken_digits.INFO, split, *paths, **options)
+def _digits(split: str, **options) -> BinnedEvents:
+    return _load(split, **options)
 
 
-def read_once(info: Info, split: str, *paths: Path, **options) -> BinnedEvents:
-    """Stand for ``load_by_speaker`` in ``spoken_digits``, which almost every small run reads."""
-    return _digits(split, *paths, **options)
+@wraps(_load)  # whose signature is what a configuration may say
+def read_once(split, root=None, *, progress=None, **options) -> BinnedEvents:
+    """Stand for ``spoken_digits.load``, which almost every small run calls."""
+    return _load(split, root, **options) if root is not None else _digits(split, **options)
 
 
 def write_shd(root: Path) -> None:

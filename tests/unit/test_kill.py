@@ -212,7 +212,7 @@ if __name__ == "__main__":
     from snnsim_experiments import train as training
 
     torch.set_num_threads(1)
-    spoken_digits.load_by_speaker = read_once
+    spoken_digits.load = read_once
     training._plot = lambda *_: None  # takes longer than all the rest
     functions = {"kill_everywhere": kill_everywhere, "kill_at_random": kill_at_random}
     functions[sys.argv[1]](Path(sys.argv[2]))

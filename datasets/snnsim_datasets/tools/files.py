@@ -199,7 +199,7 @@ def locate(
         return found
     if remote is None or not download:
         fetching = "allow the download" if remote else ""
-        ways = [fetching, "give the folder that holds it with --root", instead]
+        ways = [fetching, "put it there", "give the folder that holds it with --root", instead]
         raise DataError(f"no {_one_of(names)} in {folder}; {_one_of([w for w in ways if w])}")
     return fetch(remote, folder, progress)
 

@@ -160,7 +160,7 @@ def test_an_absent_file_is_fetched_to_the_folder_or_named(tmp_path, monkeypatch)
         found = cochlear_sets.locate(shd.INFO, "shd_test", root, True, "told")
         assert found == Path("fetched")
         assert asked.pop() == (shd.INFO.remotes[1], folder, "told")
-    with pytest.raises(DataError, match=r"no shd_test\.h5, .*allow the download or give the fol"):
+    with pytest.raises(DataError, match=r"no shd_test\.h5, .*allow the download, put it there or give the fol"):
         cochlear_sets.locate(shd.INFO, "shd_test", tmp_path, False)
     fsdd = snnsim_datasets.get("fsdd").INFO
     with pytest.raises(DataError, match=r"fsdd_test\.h5\.zip in .*; give the folder") as caught:
