@@ -160,10 +160,13 @@ def test_an_absent_file_is_fetched_to_the_folder_or_named(tmp_path, monkeypatch)
         found = cochlear_sets.locate(shd.INFO, "shd_test", root, True, "told")
         assert found == Path("fetched")
         assert asked.pop() == (shd.INFO.remotes[1], folder, "told")
-    with pytest.raises(DataError, match=r"no shd_test\.h5, .*allow the download, put it there or give the fol"):
+    absent = r"no shd_test\.h5, .*allow the download, put it there or give the fol"
+    with pytest.raises(DataError, match=absent):
         cochlear_sets.locate(shd.INFO, "shd_test", tmp_path, False)
     fsdd = snnsim_datasets.get("fsdd").INFO
-    with pytest.raises(DataError, match=r"fsdd_test\.h5\.zip in .*; give the folder") as caught:
+    with pytest.raises(
+        DataError, match=r"fsdd_test\.h5\.zip in .*; put it there or give the fol"
+    ) as caught:
         cochlear_sets.locate(fsdd, "fsdd_test", tmp_path, True)
     assert str(tmp_path) in str(caught.value) and not asked
 
