@@ -41,7 +41,7 @@ def test_a_title_stands_in_one_line_above_its_values_whatever_is_in_it(capsys, m
 
 def test_what_a_class_is_said_to_be_is_the_first_line_of_its_module():
     assert options.first_line(Recipe) == (
-        "The hyper-parameters of training, of one task or of each of a stream's."
+        "The hyper-parameters of training, for a single task and for every task of a stream."
     )
     assert options.first_line(Baseline).endswith((".", ":"))
 
