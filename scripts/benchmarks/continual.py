@@ -79,7 +79,7 @@ def hlop_step(task: int, learning: str = "bptt") -> Case:
         torch.manual_seed(1)
         for each in range(task + 1):
             method.on_task_start(each)
-        method.enter(task)
+        method.on_epoch_start(task)
         learner.train()
 
         def run():
