@@ -1,0 +1,57 @@
+"""Tools to look inside a network: each reports figures beside those of a null.
+
+``analyse(subject, "assemblies")`` runs a tool by name; the tools' own functions take recordings.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import replace
+from typing import Any
+
+from snnsim.analysis.nulls import NULLS, shuffled
+from snnsim.analysis.report import Figure, Report
+from snnsim.analysis.subject import Subject
+from snnsim.errors import ConfigError, check_choice, nearest
+
+ANALYSES = ("assemblies",)
+
+__all__ = ["ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "options", "shuffled"]
+
+
+def _tool(what: str) -> Any:
+    check_choice("what", what, ANALYSES)
+    return importlib.import_module(f"snnsim.analysis.{what}").analyse
+
+
+def options(what: str) -> dict[str, Any]:
+    """Return the options of an analysis and their defaults.
+
+    >>> options("assemblies")["smooth_ms"]
+    30.0
+    """
+    given = inspect.signature(_tool(what)).parameters.values()
+    return {p.name: p.default for p in given if p.kind is p.KEYWORD_ONLY}
+
+
+def analyse(subject: Subject, what: str, **chosen: Any) -> Report:
+    """Run an analysis by name.
+
+    Args:
+        subject: the network and the data, see :class:`Subject`.
+        what: one of ``ANALYSES``.
+        chosen: options of that analysis, see :func:`options`.
+
+    Raises:
+        ConfigError: for an unknown analysis or option.
+    """
+    known = options(what)
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(
+                f"{what} has no option {name!r}{nearest(name, known)}; it has {', '.join(known)}"
+            )
+    found = _tool(what)(subject, **chosen)
+    asked = {"layer": subject.layer, "null": subject.null, "nulls": subject.nulls}
+    return replace(found, settings=asked | {"seed": subject.seed} | known | chosen)

@@ -1,0 +1,53 @@
+"""What is analysed: a network on data, or a recording that was made elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from snnsim.activity import Recording, neurons_of, record
+from snnsim.data import Sequences
+from snnsim.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A ``Subject`` is what an analysis looks at.
+
+    Attributes:
+        net: the network.
+        data: the samples it is shown.
+        layer: the name of the layer whose activity is analysed; ``""`` for the last hidden one.
+        null: how recordings are shuffled for the null: ``"shift"``, ``"trials"`` or ``"units"``.
+        nulls: how many shuffled recordings the null is the mean of; 0 for no null.
+        seed: of all random numbers.
+    """
+
+    net: nn.Module
+    data: Sequences
+    layer: str = ""
+    null: str = "shift"
+    nulls: int = 5
+    seed: int = 0
+
+    def recording(self, what: str = "output") -> Recording:
+        """Return what the layer does in answer to the data."""
+        name = self.layer or last_hidden(self.net)
+        return record(self.net, self.data, [name], what)[name]
+
+
+def last_hidden(net: nn.Module) -> str:
+    """Return the name of the last layer of neurons, the read-out's integrators left out.
+
+    Raises:
+        ConfigError: if there is no such layer.
+    """
+    from snnsim.neurons import LI
+
+    hidden = [name for name, module in neurons_of(net).items() if not isinstance(module, LI)]
+    if not hidden:
+        raise ConfigError(
+            f"{type(net).__name__} has no hidden neurons to look at; name a layer with layer=..."
+        )
+    return hidden[-1]
