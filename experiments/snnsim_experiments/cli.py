@@ -206,6 +206,60 @@ def _print_similar(rows: list[dict[str, Any]]) -> None:
     options.print_table(cells, "run", "likeness", "result %", "differs in")
 
 
+@app.command()
+def analyse(
+    run: Annotated[str, typer.Argument(help="Run folder; or: list.")],
+    what: Annotated[str, typer.Argument(help="What to look at; see: snnsim analyse list.")] = "",
+    split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
+    samples: Annotated[int, typer.Option(min=4, max=10**6, help="Largest number.")] = 200,
+    layer: Annotated[str, typer.Option(help="Name of a layer; else the last hidden one.")] = "",
+    null: Annotated[str, typer.Option(help="shift, trials or units.")] = "shift",
+    nulls: Annotated[
+        int, typer.Option(min=0, max=10**4, help="Number of shuffled recordings.")
+    ] = 5,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change an option: name=value. Repeatable.")
+    ] = None,
+    root: options.Root = None,
+    checkpoint: Annotated[str, typer.Option(help="best, last or initial.")] = "best",
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Folder; else RUN/analysis.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Look inside the network of a run: each figure stands beside that of a null.
+
+    Writes WHAT.json and WHAT.png. The null is the mean over recordings in which one kind of
+    structure was destroyed: shift moves the spikes of every neuron in time, trials exchanges
+    samples, units exchanges neurons.
+
+    Examples:
+
+        snnsim analyse list
+
+        snnsim analyse runs/a assemblies
+
+        snnsim analyse runs/a assemblies --layer layers.2 --set smooth_ms=20
+    """
+    from snnsim_experiments.analyse import analyse_run, subject_of, told
+
+    if run == "list" and not what:
+        options.answer(told(), as_json, lambda rows: options.print_table(rows.items()))
+        return
+    folder = Path(run)
+    subject = subject_of(
+        folder, split, samples, root, checkpoint, layer=layer, null=null, nulls=nulls, seed=seed
+    )
+    report = analyse_run(subject, what, out or folder / "analysis", set_ or (), device)
+
+    def show(_: Any) -> None:
+        options.print_values({name: str(figure) for name, figure in report.figures.items()})
+        for line in report.text:
+            options.print_line(line)
+
+    options.answer(report.as_json(), as_json, show)
+
+
 def _say(what: str, text: str) -> None:
     shown = text.encode("utf-8", "backslashreplace").decode()  # half a surrogate has no letter
     options.messages.print(f"[red]error:[/] {what}: ", end="")

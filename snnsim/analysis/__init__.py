@@ -17,12 +17,23 @@ from snnsim.errors import ConfigError, check_choice, nearest
 
 ANALYSES = ("assemblies",)
 
-__all__ = ["ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "options", "shuffled"]
+__all__ = [
+    "ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "options", "shuffled", "title",
+]  # fmt: skip
 
 
 def _tool(what: str) -> Any:
     check_choice("what", what, ANALYSES)
-    return importlib.import_module(f"snnsim.analysis.{what}").analyse
+    return importlib.import_module(f"snnsim.analysis.{what}")
+
+
+def title(what: str) -> str:
+    """Return what an analysis is, in a sentence.
+
+    >>> title("assemblies")
+    'Assemblies: which units act together, when, and in which samples.'
+    """
+    return (_tool(what).__doc__ or "").splitlines()[0]
 
 
 def options(what: str) -> dict[str, Any]:
@@ -31,7 +42,7 @@ def options(what: str) -> dict[str, Any]:
     >>> options("assemblies")["smooth_ms"]
     30.0
     """
-    given = inspect.signature(_tool(what)).parameters.values()
+    given = inspect.signature(_tool(what).analyse).parameters.values()
     return {p.name: p.default for p in given if p.kind is p.KEYWORD_ONLY}
 
 
@@ -52,6 +63,6 @@ def analyse(subject: Subject, what: str, **chosen: Any) -> Report:
             raise ConfigError(
                 f"{what} has no option {name!r}{nearest(name, known)}; it has {', '.join(known)}"
             )
-    found = _tool(what)(subject, **chosen)
+    found = _tool(what).analyse(subject, **chosen)
     asked = {"layer": subject.layer, "null": subject.null, "nulls": subject.nulls}
     return replace(found, settings=asked | {"seed": subject.seed} | known | chosen)

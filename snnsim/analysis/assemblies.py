@@ -16,7 +16,6 @@ import numpy as np
 from snnsim.activity import Recording
 from snnsim.analysis.communities import communities, modularity
 from snnsim.analysis.factorise import Factors, factorise
-from snnsim.analysis.nulls import shuffled
 from snnsim.analysis.report import Figure, Report, against, beside_null
 from snnsim.analysis.subject import Subject
 from snnsim.errors import ConfigError, check_number

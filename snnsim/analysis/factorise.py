@@ -34,7 +34,7 @@ class Factors(NamedTuple):
 
 
 def factorise(
-    change: np.ndarray, rank: int, *, sweeps: int = 200, tolerance: float = 1e-6, seed: int = 0
+    change: np.ndarray, rank: int, *, sweeps: int = 200, tolerance: float = 1e-5, seed: int = 0
 ) -> Factors:
     """Return the non-negative factors of the affinities of all pairs of units.
 
@@ -49,7 +49,7 @@ def factorise(
     Trans. E92-A, algorithm 2), which never increases the residual.
     """
     T, S, N = change.shape
-    flat = change.reshape(T * S, N).astype(np.float64)
+    flat = change.reshape(T * S, N).astype(np.float32)  # whose products take half the time
     up, down = np.sqrt(np.maximum(flat, 0)), np.sqrt(np.maximum(-flat, 0))
     total = _sum_of_squares(up, down)
     random = np.random.default_rng(seed)
@@ -78,19 +78,20 @@ def factorise(
 
 def _sum_of_squares(up: np.ndarray, down: np.ndarray) -> float:
     """Of all affinities of two different units."""
-    squares, fourth = (up * up).sum(1) ** 2 + (down * down).sum(1) ** 2, (up**4 + down**4).sum(1)
-    return float((squares - fourth).sum())
+    up, down = up.astype(np.float64) ** 2, down.astype(np.float64) ** 2
+    return float((up.sum(1) ** 2 + down.sum(1) ** 2).sum() - (up**2 + down**2).sum())
 
 
 def _along(pairs: np.ndarray, up: np.ndarray, down: np.ndarray) -> np.ndarray:
     """``sum_ij pairs_ij x_ij`` at every time of every sample."""
+    pairs = pairs.astype(up.dtype)
     return ((up @ pairs) * up).sum(1) + ((down @ pairs) * down).sum(1)
 
 
 def _improve_pairs(a, b, c, up, down) -> None:
     gram = (b @ b.T) * (c @ c.T)
     for k in range(len(a)):
-        weight = np.outer(b[k], c[k]).reshape(-1, 1)
+        weight = np.outer(b[k], c[k]).reshape(-1, 1).astype(up.dtype)
         wanted = up.T @ (weight * up) + down.T @ (weight * down)
         rest = np.tensordot(gram[k], a, 1)
         a[k] = np.maximum(a[k] + (wanted - rest) / max(gram[k, k], 1e-300), 0)

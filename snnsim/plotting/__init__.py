@@ -1,5 +1,6 @@
 """Plots of training, spikes, delays and tasks. Needs matplotlib: ``pip install 'snnsim[viz]'``."""
 
+from snnsim.plotting.analysis import report
 from snnsim.plotting.figures import (
     accuracy_by_cost,
     accuracy_curves,
@@ -19,5 +20,6 @@ __all__ = [
     "curves",
     "delay_histogram",
     "raster",
+    "report",
     "save",
 ]

@@ -1,0 +1,39 @@
+"""Figures of what analyses report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from snnsim.analysis import Report
+from snnsim.plotting.figures import _figure
+
+
+def report(found: Report) -> Any:
+    """Plot what an analysis found."""
+    return {"assemblies": _assemblies}[found.what](found)
+
+
+def _assemblies(found: Report) -> Any:
+    """Affinities of the units in the order of their groups, and components over time and trials."""
+    pairs, group = found.arrays["pairs"], found.arrays["group"]
+    sizes = np.linalg.norm(found.arrays["trials"], axis=1)
+    order = np.argsort(group, kind="stable")
+    affinity = np.tensordot(sizes, pairs, 1)[np.ix_(order, order)]
+    figure, axes = _figure(1, 3, 12, 3.6)
+    left, middle, right = axes[0]
+    left.imshow(affinity, cmap="magma")
+    for edge in np.flatnonzero(np.diff(group[order])) + 0.5:
+        left.axhline(edge, color="white", lw=0.5)
+        left.axvline(edge, color="white", lw=0.5)
+    left.set(title="affinity", xlabel="unit, by group", ylabel="unit, by group")
+    for number, (time, trials) in enumerate(
+        zip(found.arrays["time"], found.arrays["trials"], strict=True)
+    ):
+        middle.plot(time, label=f"component {number + 1}")
+        right.plot(trials, lw=0.8)
+    middle.set(title="when", xlabel="time step")
+    middle.legend(frameon=False)
+    right.set(title="in which samples", xlabel="sample")
+    return figure
