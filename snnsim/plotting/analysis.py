@@ -12,7 +12,7 @@ from snnsim.plotting.figures import _figure
 
 def report(found: Report) -> Any:
     """Plot what an analysis found."""
-    return {"assemblies": _assemblies}[found.what](found)
+    return {"assemblies": _assemblies, "operators": _operators}[found.what](found)
 
 
 def _assemblies(found: Report) -> Any:
@@ -36,4 +36,19 @@ def _assemblies(found: Report) -> Any:
     middle.set(title="when", xlabel="time step")
     middle.legend(frameon=False)
     right.set(title="in which samples", xlabel="sample")
+    return figure
+
+
+def _operators(found: Report) -> Any:
+    """What shared delay lines leave, and how far back the last output depends on the input."""
+    figure, axes = _figure(1, 2, 9, 3.4)
+    left, right = axes[0]
+    for name, values in found.arrays.items():
+        axis = right if name.startswith("reach") else left
+        style = "--" if name.endswith("null") else "-"
+        axis.plot(values, style, label=name.removeprefix("residual of "))
+    left.set(title="delay lines", xlabel="shared lines", ylabel="residual")
+    right.set(title="reach", xlabel="lag in time steps", ylabel="gradient")
+    for axis in (left, right):
+        axis.legend(frameon=False, fontsize=7)
     return figure
