@@ -40,7 +40,7 @@ def options(what: str) -> dict[str, Any]:
     """Return the options of an analysis and their defaults.
 
     >>> options("assemblies")["smooth_ms"]
-    30.0
+    20.0
     """
     given = inspect.signature(_tool(what).analyse).parameters.values()
     return {p.name: p.default for p in given if p.kind is p.KEYWORD_ONLY}

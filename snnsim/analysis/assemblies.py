@@ -9,6 +9,7 @@ choice: the geometric mean of two units' changes of rate where these have the sa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +17,13 @@ import numpy as np
 from snnsim.activity import Recording
 from snnsim.analysis.communities import communities, modularity
 from snnsim.analysis.factorise import Factors, factorise
+from snnsim.analysis.nulls import shuffled
 from snnsim.analysis.report import Figure, Report, against, beside_null
 from snnsim.analysis.subject import Subject
 from snnsim.errors import ConfigError, check_number
 
 LARGEST_RANK = 6
-STABLE = 0.8  # how well the components of two halves must agree
+WORTH = 10.0  # times what one more component explains of a shuffled recording
 
 
 class Assemblies(NamedTuple):
@@ -41,14 +43,14 @@ class Assemblies(NamedTuple):
 
 
 def assemblies(
-    rec: Recording, rank: int = 0, *, smooth_ms: float = 30.0, seed: int = 0
+    rec: Recording, rank: int = 0, *, smooth_ms: float = 20.0, seed: int = 0
 ) -> Assemblies:
     """Find the groups of units that change their rates together.
 
     Args:
         rec: the recording, of four samples or more.
-        rank: the number of components; 0 for the largest number up to 6 whose components agree
-            between two halves of the samples.
+        rank: the number of components; 0 for as many, up to 6, as each explain ten times of what
+            one more explains where the recording is shuffled (this rule is ours).
         smooth_ms: the standard deviation of the Gaussian that makes rates of spikes, in ms; in
             time steps where the length of a step is unknown.
         seed: of the starting values and of the halves.
@@ -65,7 +67,7 @@ def assemblies(
         )
     if not change.any():
         raise ConfigError(f"nothing changes in {rec.name}: its units are silent or constant")
-    rank = rank or stable_rank(change, seed)
+    rank = rank or worthwhile(change, changes(shuffled(rec, "shift", seed), smooth_ms), seed)
     factors = factorise(change, rank, seed=seed)
     weights = np.tensordot(np.linalg.norm(factors.trials, axis=1), factors.pairs, 1)
     groups = communities(weights, seed)
@@ -79,7 +81,7 @@ def changes(rec: Recording, smooth_ms: float) -> np.ndarray:
     inside = rec.inside().unsqueeze(2)
     values = (rec.values.flatten(2).double() * inside).numpy()
     width = smooth_ms / (rec.dt or 1.0)
-    reach = int(np.ceil(3 * width))
+    reach = int(np.ceil(4 * width))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(width, 1e-9)) ** 2)
     padded = np.pad(values, ((reach, reach), (0, 0), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
@@ -104,20 +106,31 @@ def stability(change: np.ndarray, rank: int, seed: int = 0) -> float:
     return float(np.mean(found))
 
 
-def stable_rank(change: np.ndarray, seed: int = 0) -> int:
-    """Return the largest number of components that are stable; 1 if no number is."""
-    ranks = range(LARGEST_RANK, 0, -1)
-    return next((rank for rank in ranks if stability(change, rank, seed) >= STABLE), 1)
+def worthwhile(change: np.ndarray, null: np.ndarray, seed: int = 0) -> int:
+    """Return the number of components that each explain ten times of what one explains of a null.
+
+    Args:
+        change, null: changes of rate ``[T, S, N]``, of a recording and of the same one shuffled.
+        seed: of the starting values.
+    """
+    first, second = (factorise(null, rank, seed=seed).explained for rank in (1, 2))
+    before = factorise(change, 1, seed=seed).explained
+    for rank in range(2, LARGEST_RANK + 1):
+        explained = factorise(change, rank, seed=seed).explained
+        if explained - before < WORTH * max(second - first, 0):
+            return rank - 1
+        before = explained
+    return LARGEST_RANK
 
 
 def analyse(
-    subject: Subject, *, rank: int = 0, smooth_ms: float = 30.0, units: int = 100
+    subject: Subject, *, rank: int = 0, smooth_ms: float = 20.0, units: int = 100
 ) -> Report:
     """Report the assemblies of a layer.
 
     Args:
         subject: what is looked at.
-        rank: the number of components; 0 for the largest number that is stable, up to 6.
+        rank: the number of components; 0 for as many as are worthwhile, up to 6.
         smooth_ms: the standard deviation of the Gaussian that makes rates of spikes, in ms.
         units: the number of units that are looked at, those that change most; 0 for all.
 
@@ -156,8 +169,6 @@ def analyse(
 
 def most_active(rec: Recording, units: int) -> tuple[Recording, np.ndarray]:
     """Return a recording of the units with the largest variance, and which they are."""
-    from dataclasses import replace
-
     check_number("units", units, 0)
     flat = rec.values.flatten(2)
     order = flat.double().var((0, 1), correction=0).argsort(descending=True, stable=True)

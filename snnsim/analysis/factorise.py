@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+FLOOR = 1e-9  # of a factor while it is improved: one that is 0 would never grow again
+
 
 class Factors(NamedTuple):
     """The factors of ``K`` components, the strongest first.
@@ -34,13 +36,20 @@ class Factors(NamedTuple):
 
 
 def factorise(
-    change: np.ndarray, rank: int, *, sweeps: int = 200, tolerance: float = 1e-5, seed: int = 0
+    change: np.ndarray,
+    rank: int,
+    *,
+    starts: int = 3,
+    sweeps: int = 200,
+    tolerance: float = 1e-5,
+    seed: int = 0,
 ) -> Factors:
     """Return the non-negative factors of the affinities of all pairs of units.
 
     Args:
         change: the change of rate ``r'``, ``[T, S, N]``.
         rank: the number of components, 1 or more.
+        starts: the number of random starts, of which the best result is returned.
         sweeps: the largest number of sweeps over the three kinds of factors.
         tolerance: sweeps end where the explained fraction grows by less than this.
         seed: of the starting values.
@@ -48,15 +57,26 @@ def factorise(
     The components are found by hierarchical alternating least squares (Cichocki & Phan 2009, IEICE
     Trans. E92-A, algorithm 2), which never increases the residual.
     """
-    T, S, N = change.shape
-    flat = change.reshape(T * S, N).astype(np.float32)  # whose products take half the time
-    up, down = np.sqrt(np.maximum(flat, 0)), np.sqrt(np.maximum(-flat, 0))
-    total = _sum_of_squares(up, down)
+    flat = change.reshape(-1, change.shape[2]).astype(np.float32)  # products take half the time
+    halves = np.sqrt(np.maximum(flat, 0)), np.sqrt(np.maximum(-flat, 0))
     random = np.random.default_rng(seed)
+    found = [
+        _from_start(halves, change.shape, rank, random, (sweeps, tolerance))
+        for _ in range(starts if rank > 1 else 1)
+    ]
+    a, b, c, explained = max(found, key=lambda each: each[3])
+    order = np.argsort(-np.linalg.norm(c, axis=1), kind="stable")
+    return Factors(a[order], b[order], c[order], float(explained))
+
+
+def _from_start(halves, shape, rank, random, until):
+    """Factors from one random start, and what they explain."""
+    (up, down), (T, S, N), (sweeps, tolerance) = halves, shape, until
+    total = _sum_of_squares(up, down)
     a = random.random((rank, N, N))
     a = a + a.transpose(0, 2, 1)
     a[:, np.arange(N), np.arange(N)] = 0
-    b, c = random.random((rank, T)), random.random((rank, S))
+    b, c = random.exponential(size=(rank, T)) ** 2, random.random((rank, S))
     a, b, c = _balanced(a, b, c)
     explained = 0.0
     for _ in range(sweeps):
@@ -72,8 +92,7 @@ def factorise(
         a, b, c = _balanced(a, b, c)
         if abs(explained - before) < tolerance:
             break
-    order = np.argsort(-np.linalg.norm(c, axis=1), kind="stable")
-    return Factors(a[order], b[order], c[order], float(explained))
+    return a, b, c, explained
 
 
 def _sum_of_squares(up: np.ndarray, down: np.ndarray) -> float:
@@ -94,14 +113,14 @@ def _improve_pairs(a, b, c, up, down) -> None:
         weight = np.outer(b[k], c[k]).reshape(-1, 1).astype(up.dtype)
         wanted = up.T @ (weight * up) + down.T @ (weight * down)
         rest = np.tensordot(gram[k], a, 1)
-        a[k] = np.maximum(a[k] + (wanted - rest) / max(gram[k, k], 1e-300), 0)
+        a[k] = np.maximum(a[k] + (wanted - rest) / max(gram[k, k], 1e-300), FLOOR)
         np.fill_diagonal(a[k], 0)
 
 
 def _improve(factor: np.ndarray, wanted: np.ndarray, gram: np.ndarray) -> None:
     for k in range(len(factor)):
         step = (wanted[k] - gram[k] @ factor) / max(gram[k, k], 1e-300)
-        factor[k] = np.maximum(factor[k] + step, 0)
+        factor[k] = np.maximum(factor[k] + step, FLOOR)
 
 
 def _balanced(a, b, c):

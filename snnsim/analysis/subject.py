@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from snnsim.activity import Recording, neurons_of, record
+from snnsim.analysis.nulls import NULLS
 from snnsim.data import Sequences
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_choice, check_number, check_seed
+from snnsim.neurons import LI
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Subject:
     nulls: int = 5
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_choice("null", self.null, NULLS)
+        check_number("nulls", self.nulls, 0)
+        check_seed(self.seed)
+
     def recording(self, what: str = "output") -> Recording:
         """Return what the layer does in answer to the data."""
         name = self.layer or last_hidden(self.net)
@@ -43,8 +50,6 @@ def last_hidden(net: nn.Module) -> str:
     Raises:
         ConfigError: if there is no such layer.
     """
-    from snnsim.neurons import LI
-
     hidden = [name for name, module in neurons_of(net).items() if not isinstance(module, LI)]
     if not hidden:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from snnsim.data import Arrays as Sequences  # its former name
 from snnsim_datasets.synthetic.arithmetic import SpokenSums
+from snnsim_datasets.synthetic.assemblies import Assemblies, assemblies
 from snnsim_datasets.synthetic.bits import match_to_sample, parity
 from snnsim_datasets.synthetic.counting import counting
 from snnsim_datasets.synthetic.lorenz96 import FastScale, level_crossings, lorenz96
@@ -10,9 +11,11 @@ from snnsim_datasets.synthetic.recall import delayed_recall
 from snnsim_datasets.synthetic.sudoku import sudoku
 
 __all__ = [
+    "Assemblies",
     "FastScale",
     "Sequences",
     "SpokenSums",
+    "assemblies",
     "counting",
     "delayed_recall",
     "level_crossings",

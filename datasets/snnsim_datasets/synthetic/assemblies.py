@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from snnsim.data import Arrays
-from snnsim.errors import ConfigError, check_seed
+from snnsim.errors import check_number, check_seed
 
 DT = 10.0  # of a step, in ms
+EPOCH = 24  # steps
 
 
 class Assemblies(NamedTuple):
@@ -31,21 +32,22 @@ def assemblies(
     *,
     units: int = 60,
     groups: int = 3,
-    steps: int = 120,
+    steps: int = 360,
     low: float = 5.0,
     high: float = 60.0,
     seed: int = 0,
 ) -> Assemblies:
     """Draw spikes of units that belong to hidden assemblies.
 
-    An assembly's epochs last 6 steps and come at random, about a fifth of the time. While it is
-    active, its units fire at a common rate that goes up and down twice as a cosine, each spike
-    independently of all others; otherwise they fire at the low rate.
+    Time is cut into epochs of 24 steps, and an assembly is active in about a third of them, at
+    least in one. While it is active, the rate of its units goes up and down twice, each assembly
+    at a phase of its own, and each unit spikes independently of all others; otherwise they fire at
+    the low rate.
 
     Args:
         samples: number of samples, with other spikes but the same epochs.
         units: number of units, which belong to the assemblies in turn.
-        groups: number of assemblies.
+        groups: number of assemblies, at most one per unit.
         steps: time steps of 10 ms.
         low, high: rates in Hz outside of an epoch and at its height.
         seed: of everything.
@@ -57,18 +59,18 @@ def assemblies(
     >>> found.data.x.shape, found.groups.tolist()
     ((2, 50, 6), [0, 1, 2, 0, 1, 2])
     """
-    if not 1 <= groups <= units or min(samples, steps) < 1 or not 0 <= low <= high:
-        raise ConfigError(
-            f"samples {samples}, steps {steps} and groups {groups} must be 1 or more, units "
-            f"{units} as many as groups at least, and rates {low} .. {high} Hz not negative"
-        )
+    for name, count in (("samples", samples), ("units", units), ("steps", steps)):
+        check_number(name, count, 1)
+    check_number("groups", groups, 1, units)
+    check_number("low", low, 0)
+    check_number("high", high, low)
     random = np.random.default_rng(check_seed(seed))
     member = np.arange(units) % groups
-    epochs = np.zeros((groups, steps))
-    for start in range(0, steps, 6):
-        active = random.random(groups) < 0.2
-        epochs[:, start : start + 6] = active[:, None]
-    wave = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(steps) / 3 + 0.0)
+    active = random.random((groups, -(-steps // EPOCH))) < 1 / 3
+    active[np.arange(groups), random.integers(0, active.shape[1], groups)] = True
+    epochs = np.repeat(active, EPOCH, axis=1)[:, :steps].astype(np.float64)
+    turns = np.arange(steps) / (EPOCH / 2) + np.arange(groups)[:, None] / groups
+    wave = 0.5 - 0.5 * np.cos(2 * np.pi * turns)
     rate = low + (high - low) * epochs * wave
     x = random.poisson(rate[member].T * DT / 1000, (samples, steps, units))
     lengths = np.full(samples, steps)

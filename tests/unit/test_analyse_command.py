@@ -1,0 +1,95 @@
+"""``snnsim analyse`` on a run folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from small_runs import ON_PARITY
+
+from snnsim.analysis import ANALYSES
+
+QUICK = ("--samples", 12, "--nulls", 2)
+
+
+def test_the_list_names_every_analysis(snnsim):
+    done = snnsim("analyse", "list", "--json")
+    assert done.code == 0, done.err
+    rows = json.loads(done.out)
+    assert set(rows) == set(ANALYSES)
+    assert all(text.endswith(".") for text in rows.values())
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    """A run of its own, to write into."""
+    return shutil.copytree(run, tmp_path / "run")
+
+
+@pytest.mark.parametrize("what", ANALYSES)
+def test_every_analysis_writes_figures_beside_their_null(snnsim, copy, what):
+    done = snnsim("analyse", copy, what, *QUICK, "--json")
+    assert done.code == 0, done.err
+    stored = json.loads((copy / "analysis" / f"{what}.json").read_text())
+    assert json.loads(done.out) == stored
+    assert stored["what"] == what and stored["settings"]["nulls"] == 2
+    assert stored["figures"]
+    for name, figure in stored["figures"].items():
+        assert isinstance(figure["value"], float) and figure["null"] is not None, name
+    assert (copy / "analysis" / f"{what}.png").exists()
+
+
+def test_a_table_for_people_names_the_null(snnsim, copy, tmp_path):
+    done = snnsim("analyse", copy, "assemblies", *QUICK, "--out", tmp_path / "elsewhere")
+    assert done.code == 0, done.err
+    assert "modularity" in done.out and "(null " in done.out
+    assert (tmp_path / "elsewhere" / "assemblies.json").exists()
+    assert not (copy / "analysis").exists()
+
+
+def test_the_same_seed_is_the_same_report(snnsim, copy):
+    answers = [snnsim("analyse", copy, "assemblies", *QUICK, "--json").out for _ in range(2)]
+    assert answers[0] == answers[1]
+
+
+def test_options_are_set_by_name(snnsim, copy):
+    change = ("--set", "rank=2", "--set", "smooth_ms=30")
+    done = snnsim("analyse", copy, "assemblies", *QUICK, *change, "--json")
+    assert done.code == 0, done.err
+    stored = json.loads(done.out)
+    assert stored["settings"]["rank"] == 2 and stored["settings"]["smooth_ms"] == 30.0
+    assert len(stored["arrays"]["time"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("assembly",), "assemblies"),
+        (("assemblies", "--set", "rnk=2"), "did you mean 'rank'"),
+        (("assemblies", "--set", "rank"), "cannot understand"),
+        (("assemblies", "--set", "rank=-1"), "rank"),
+        (("assemblies", "--null", "jitter"), "null"),
+        (("assemblies", "--layer", "layers.99"), "no layer 'layers.99'"),
+        (("assemblies", "--split", "nowhere"), "split"),
+        (("operators", "--layer", "layers.1"), "no delayed connection"),
+        ((), "what"),
+    ],
+)
+def test_what_cannot_be_analysed_is_said_and_nothing_is_written(snnsim, copy, arguments, said):
+    done = snnsim("analyse", copy, *arguments, *QUICK)
+    assert done.code == 1 and said in done.err, done.err
+    assert not (copy / "analysis").exists()
+
+
+def test_a_run_of_a_stream_is_refused(snnsim, tmp_path):
+    folder = tmp_path / "stream"
+    done = snnsim("continual", "run", "--method", "fine-tuning", *ON_PARITY, "--out", folder)
+    assert done.code == 0, done.err
+    done = snnsim("analyse", folder, "assemblies")
+    assert done.code == 1 and "stream" in done.err
+
+
+def test_what_is_no_run_is_refused(snnsim, tmp_path):
+    done = snnsim("analyse", tmp_path, "assemblies")
+    assert done.code == 1 and "run folder" in done.err
