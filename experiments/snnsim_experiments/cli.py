@@ -208,7 +208,7 @@ def _print_similar(rows: list[dict[str, Any]]) -> None:
 
 @app.command()
 def analyse(
-    run: Annotated[str, typer.Argument(help="Run folder; or: list.")],
+    run: Annotated[str, typer.Argument(help="Run folder; or: list, check.")],
     what: Annotated[str, typer.Argument(help="What to look at; see: snnsim analyse list.")] = "",
     split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
     samples: Annotated[int, typer.Option(min=4, max=10**6, help="Largest number.")] = 200,
@@ -231,16 +231,24 @@ def analyse(
 
     Writes WHAT.json and WHAT.png. The null is the mean over recordings in which one kind of
     structure was destroyed: shift moves the spikes of every neuron in time, trials exchanges
-    samples, units exchanges neurons.
+    samples, units exchanges neurons. "check WHAT" tries an analysis on data whose answer is known.
 
     Examples:
 
         snnsim analyse list
 
+        snnsim analyse check assemblies
+
         snnsim analyse runs/a assemblies
 
         snnsim analyse runs/a assemblies --layer layers.2 --set smooth_ms=20
     """
+    if run == "check":
+        from snnsim_experiments import analysis_checks
+        from snnsim_experiments.checking import run_checks
+
+        run_checks(analysis_checks, what or "all", seed, False, out, as_json)
+        return
     from snnsim_experiments.analyse import analyse_run, subject_of, told
 
     if run == "list" and not what:

@@ -93,3 +93,32 @@ def test_a_run_of_a_stream_is_refused(snnsim, tmp_path):
 def test_what_is_no_run_is_refused(snnsim, tmp_path):
     done = snnsim("analyse", tmp_path, "assemblies")
     assert done.code == 1 and "run folder" in done.err
+
+
+def test_checks_have_a_verdict_and_an_exit_code(snnsim, monkeypatch):
+    from snnsim_experiments import analysis_checks
+    from snnsim_experiments.baselines.checks.outcome import Outcome
+
+    asked = []
+
+    class Check:
+        @staticmethod
+        def run(seed, short):
+            asked.append((seed, short))
+            return Outcome("it is found", seed == 3, {"nmi": 0.91}, {"nmi": 0.02})
+
+    monkeypatch.setattr(analysis_checks, "get", lambda name: Check)
+    done = snnsim("analyse", "check", "assemblies", "--seed", 3)
+    assert done.code == 0 and "met" in done.out and "0.91" in done.out and "0.02" in done.out
+    assert snnsim("analyse", "check", "--seed", 4).code == 1
+    assert asked == [(3, False), (4, False)]
+    refused = snnsim("analyse", "check", "nothing")
+    assert refused.code == 1 and "assemblies" in refused.err
+
+
+def test_the_checks_run():
+    from snnsim_experiments import analysis_checks
+
+    for name in analysis_checks.names():
+        outcome = analysis_checks.get(name).run(0, short=True)
+        assert outcome.figures.keys() == outcome.control.keys()

@@ -15,6 +15,7 @@ from snnsim_experiments.baselines.checks.outcome import Outcome
 from snnsim_experiments.budget import Budget, fit, with_width
 from snnsim_experiments.build import Facts, look_at
 from snnsim_experiments.candidates import Choice
+from snnsim_experiments.checking import print_check
 from snnsim_experiments.configuration import resolve
 from snnsim_experiments.place import Place
 from snnsim_experiments.run_folder import default_folder
@@ -237,14 +238,14 @@ def test_a_comparison_passes_on_what_was_asked_for(snnsim, tmp_path, monkeypatch
 def test_a_check_is_printed_with_its_verdict_figures_and_control(monkeypatch):
     row = {"name": "recall", "seconds": 61.6, "claim": "it remembers", "passed": True,
            "figures": {"lag 5": 99.96}, "control": {"elman": 40.0}}  # fmt: skip
-    lines = printed(monkeypatch, cli._print_check, row, False)
+    lines = printed(monkeypatch, print_check, row, False)
     assert lines[0] == "recall  met, 62 s: it remembers"
     assert [line.split() for line in lines[1:]] == [
         ["lag", "5", "100.0"], ["control:", "elman", "40.0"],
     ]  # fmt: skip
-    lines = printed(monkeypatch, cli._print_check, row | {"passed": False}, False)
+    lines = printed(monkeypatch, print_check, row | {"passed": False}, False)
     assert lines[0].startswith("recall  not met, 62 s")
-    lines = printed(monkeypatch, cli._print_check, row | {"passed": False}, True)
+    lines = printed(monkeypatch, print_check, row | {"passed": False}, True)
     assert lines[0].startswith("recall  runs, 62 s")
 
 

@@ -291,34 +291,7 @@ def check(
 
     Prints figures, those of a control, and a verdict. Exits with 1 if a claim was not met.
     """
-    import time
-    from dataclasses import asdict
-
     from snnsim_experiments.baselines import checks
-    from snnsim_experiments.lists import split_names
-    from snnsim_experiments.run_folder import write_json
+    from snnsim_experiments.checking import run_checks
 
-    rows: list[dict[str, Any]] = []
-    for each in split_names(name, checks.names(), "check"):
-        began = time.monotonic()
-        outcome = checks.get(each).run(seed, short)
-        row = {"name": each, "seconds": time.monotonic() - began, **asdict(outcome)}
-        rows.append(row)
-        if out is not None:
-            write_json(out, rows)
-        if not as_json:
-            _print_check(row, short)
-    options.answer(rows, as_json, lambda rows: None)  # else they are printed one by one
-    if not short and not all(row["passed"] for row in rows):
-        raise typer.Exit(1)
-
-
-def _print_check(row: dict[str, Any], short: bool) -> None:
-    verdict = "[green]met[/]" if row["passed"] else "[red]not met[/]"
-    verdict = "runs" if short else verdict
-    options.output.print(
-        f"[bold]{row['name']}[/]  {verdict}, {row['seconds']:.0f} s: {row['claim']}"
-    )
-    named = [(f"  {key}", value) for key, value in row["figures"].items()]
-    named += [(f"  control: {key}", value) for key, value in row["control"].items()]
-    options.print_table((name, f"{value:.1f}") for name, value in named)
+    run_checks(checks, name, seed, short, out, as_json)

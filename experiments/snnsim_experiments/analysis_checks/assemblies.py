@@ -1,0 +1,44 @@
+"""Hidden assemblies of Poisson units are found, with their times, and not in shuffled spikes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from snnsim_datasets.synthetic import assemblies as hidden
+
+from snnsim.activity import Recording
+from snnsim.analysis import shuffled
+from snnsim.analysis.assemblies import assemblies
+from snnsim.analysis.communities import agreement
+from snnsim_experiments.baselines.checks.outcome import Outcome
+
+
+def run(seed: int = 0, short: bool = False) -> Outcome:
+    """Compare groups and times that are found with those that spikes were drawn from."""
+    made = hidden(8 if short else 20, units=30 if short else 60, seed=seed)
+    values = torch.from_numpy(made.data.x).permute(1, 0, 2)
+    lengths = torch.full((values.shape[1],), len(values))
+    rec = Recording(values, "spikes", "units", "output", lengths, None, 10.0)
+    found = assemblies(rec, seed=seed)
+    null = assemblies(shuffled(rec, "shift", seed), len(found.factors.pairs), seed=seed)
+    figures, control = (
+        {
+            "agreement of groups": agreement(each.groups, made.groups),
+            "correlation of times": correlation(each.factors.time, made.epochs),
+            "components": len(each.factors.pairs),
+        }
+        for each in (found, null)
+    )
+    met = figures["agreement of groups"] > max(0.8, control["agreement of groups"] + 0.5)
+    return Outcome(
+        "groups agree by more than 0.8 and by 0.5 more than the control's, times correlate by "
+        "more than 0.7 and by 0.2 more",
+        met and figures["correlation of times"] > max(0.7, control["correlation of times"] + 0.2),
+        figures,
+        control,
+    )
+
+
+def correlation(time: np.ndarray, epochs: np.ndarray) -> float:
+    """Return the mean over assemblies of the best correlation with any component."""
+    return float(np.corrcoef(np.vstack([time, epochs]))[: len(time), len(time) :].max(0).mean())
