@@ -10,6 +10,7 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
+from snnsim.analysis.files import load_recording, save_recording
 from snnsim.analysis.nulls import NULLS, shuffled
 from snnsim.analysis.report import Figure, Report
 from snnsim.analysis.subject import Subject
@@ -18,7 +19,8 @@ from snnsim.errors import ConfigError, check_choice, nearest
 ANALYSES = ("assemblies", "operators")
 
 __all__ = [
-    "ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "options", "shuffled", "title",
+    "ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "load_recording",
+    "options", "save_recording", "shuffled", "title",
 ]  # fmt: skip
 
 
