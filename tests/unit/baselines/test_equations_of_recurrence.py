@@ -284,7 +284,7 @@ def test_s6_starts_with_the_published_rates_and_steps():
 def test_titans_measures_surprise_at_the_memory_where_the_chunk_began(chunk, place):
     count, n, d = 2, 3, 2
     place = place % chunk
-    net = randomised(Titans(3, count * d, heads=count, keys=n, chunk=chunk))
+    net = randomised(Titans(3, count * d, heads=count, keys=n, chunk=chunk, division="even"))
     x, p = normal(T, B, 3), arrays(net)
     x[4] *= 1e-3  # hardly anything: keys shorter than what is given unit length
     shape = (B, count, n, d)
