@@ -18,7 +18,7 @@ al. 2025 (arXiv:2506.11997), sections 3 and 4.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ class PLSTM2d(GroupModel, KeyValueModel):
     (7, 2, 8)
     """
 
+    formerly: ClassVar[dict[str, Any]] = {"bound": "entering"}
     source = "Pöppel et al. 2025, arXiv:2506.11997"
     left_out = "matrix-valued transitions, D-mode, scans from the other corners"
 

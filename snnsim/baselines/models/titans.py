@@ -27,7 +27,7 @@ Source: Behrouz, Zhong & Mirrokni 2025 (arXiv:2501.00663), sections 3.1, 3.2 and
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,7 @@ class Titans(KeyValueModel):
 
     residual = True
     may_be_none = ("persistent",)
+    formerly: ClassVar[dict[str, Any]] = {"division": "even"}
     source = "Behrouz, Zhong & Mirrokni 2025, arXiv:2501.00663"
     left_out = (
         "deep memories (ours is linear), short convolutions; theta is bounded in chunks; in its "
