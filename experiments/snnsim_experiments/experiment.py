@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from snnsim.baselines import models
 from snnsim.continual import methods
 from snnsim.training import Recipe, task_recipe
 from snnsim.training.recipe import complete
@@ -74,6 +76,8 @@ class Experiment:
             former = methods.get(found["method"]).former
             options = found["method_options"].items()
             found["method_options"] = {former.get(name, name): value for name, value in options}
+        if found["model"] in models.names():
+            found["network"] = _with_all_options(found["model"], found["network"])
         training = complete(found.pop("training"), task_base() if found["method"] else {})
         return cls(**found, recipe=Recipe(**training))
 
@@ -102,6 +106,16 @@ def plain(value: Any) -> Any:
 def task_base() -> dict[str, Any]:
     """Return what a stream's recipe had where an earlier version stored nothing."""
     return task_recipe().as_json()
+
+
+def _with_all_options(model: str, network: dict[str, Any]) -> dict[str, Any]:
+    """The network with what options of a baseline were where an earlier version had none."""
+    cls, options = models.get(model), network.get("options")
+    if not isinstance(options, dict):
+        return network
+    made = inspect.signature(cls).parameters.values()
+    defaults = {p.name: p.default for p in made if p.kind is p.KEYWORD_ONLY}
+    return network | {"options": defaults | cls.formerly | options}
 
 
 def _of_before(stored: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class Baseline(Layer):
             given something, such as labelled examples.
         tables: names of parameters with two axes or more that do not connect channels, such as
             learnt queries; methods that protect connections freeze them.
+        formerly: values that options had in effect before there was the option, where these are
+            not their defaults; a run that an earlier version stored is read with them.
         source: authors, year, arXiv id or DOI.
         left_out: how the model differs from the source.
 
@@ -54,6 +56,7 @@ class Baseline(Layer):
     conditional: ClassVar[tuple[str, ...]] = ()
     may_be_none: ClassVar[tuple[str, ...]] = ()
     tables: ClassVar[tuple[str, ...]] = ()
+    formerly: ClassVar[dict[str, Any]] = {}
     source: str = ""
     left_out: ClassVar[str] = ""
 

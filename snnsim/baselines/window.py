@@ -30,11 +30,12 @@ class WindowAttention(nn.Module):
         heads: number of heads.
         reach: number of steps before the current one that it sees.
         ahead: number of steps after it that it sees; above 0 a past cannot be continued.
+        persistent: number of learnt tokens that every step sees besides.
     """
 
-    tables = ("distance",)
+    tables = ("distance", "persistent")
 
-    def __init__(self, n: int, heads: int, reach: int, ahead: int = 0):
+    def __init__(self, n: int, heads: int, reach: int, ahead: int = 0, persistent: int = 0):
         super().__init__()
         if heads < 1 or n % heads:
             raise ConfigError(
@@ -44,6 +45,8 @@ class WindowAttention(nn.Module):
         self.heads, self.reach, self.ahead = heads, reach, ahead
         self.query, self.key, self.value, self.out = (linear(n, n, bias=False) for _ in range(4))
         self.distance = nn.Parameter(torch.zeros(heads, ahead + 1 + reach))
+        drawn = torch.randn(persistent, n) / n**0.5 if persistent else None
+        self.persistent = None if drawn is None else nn.Parameter(drawn)
 
     def empty(self, batch: int) -> Past:
         """Return the past of ``batch`` samples before the first step."""
@@ -82,7 +85,20 @@ class WindowAttention(nn.Module):
         bias = self.distance[:, back.clamp(-self.ahead, self.reach) + self.ahead]
         allowed = near & ((known.t() > 0)[:, None, None] | (back == 0))  # each sees itself
         mask = bias.masked_fill(~allowed, -torch.inf)
+        if self.persistent is not None:
+            k, v, mask = self._with_persistent(self.persistent, k, v, mask)
         return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    def _with_persistent(
+        self, tokens: Tensor, k: Tensor, v: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys, values and mask with those of tokens, which are at no distance, before them."""
+        own_k, own_v = (
+            m(tokens)[0].unflatten(-1, (self.heads, -1)).transpose(0, 1).expand(len(k), -1, -1, -1)
+            for m in (self.key, self.value)
+        )
+        open_to_all = nn.functional.pad(mask, (len(tokens), 0))
+        return torch.cat([own_k, k], 2), torch.cat([own_v, v], 2), open_to_all
 
 
 class TransformerBlock(nn.Module):

@@ -2,7 +2,7 @@
 
 An object is ``sum_r M_r enc(value_r)`` with a random orthogonal matrix per role, so norms and
 angles survive any depth of nesting and ``M_r^T`` takes a value out again (plus noise of the
-other roles). Source: Peters 2022 (arXiv:2202.04771).
+other roles). Source: Gallant 2022 (arXiv:2202.04771).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 ``M`` is a frozen random orthogonal matrix, so norms and angles of what is remembered are kept for
 ever and ``M^T`` undoes a step; ``E`` is frozen too, only the read-out learns. Source: Gallant &
-Okaywe 2013 (doi:10.1162/NECO_a_00467) for MBAT; Peters 2022 (arXiv:2202.04771) for orthogonal
+Okaywe 2013 (doi:10.1162/NECO_a_00467) for MBAT; Gallant 2022 (arXiv:2202.04771) for orthogonal
 matrices.
 """
 
@@ -32,7 +32,7 @@ class MBAT(Baseline):
     (7, 2, 5)
     """
 
-    source = "Peters 2022, arXiv:2202.04771"
+    source = "Gallant 2022, arXiv:2202.04771"
     left_out = (
         "it is our own reservoir, built after the binding by matrices of the paper; its frozen "
         "numbers, 16 n_out^2 and more, do not count as parameters"

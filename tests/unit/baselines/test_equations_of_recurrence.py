@@ -206,9 +206,9 @@ def test_a_plstm_reads_its_past_by_the_mark_and_itself_directly():
 
 def test_plstms_start_with_a_long_memory():
     assert PLSTM(3, 8).gates.bias.tolist() == [0.0] * 4 + [3.0] * 4 + [0.0] * 8
-    two = PLSTM2d(6, 8, heads=2)
-    start = [3.0, 3.0, 0.0, 0.0, 3.0, 3.0] + [0.0] * 12
-    assert two.gates.bias.tolist() == start
+    assert PLSTM2d(6, 8, heads=2).gates.bias.tolist() == [3.0, 3.0] + [0.0] * 12
+    entering = PLSTM2d(6, 8, heads=2, bound="entering")
+    assert entering.gates.bias.tolist() == [3.0, 3.0, 0.0, 0.0, 3.0, 3.0] + [0.0] * 12
     net, x = PLSTM(3, 4, heads=2, keys=2), normal(5, 1, 3)
     with torch.no_grad():
         net.gates.bias[2:4] = -1e4  # a transition of 0, whose logarithm is not finite
@@ -216,9 +216,10 @@ def test_plstms_start_with_a_long_memory():
 
 
 @pytest.mark.parametrize("channels", [6, 7])
-def test_a_plstm_on_a_grid_is_its_three_equations_node_by_node(channels):
+def test_a_plstm_that_bounds_what_enters_is_its_three_equations_node_by_node(channels):
     groups, count, n, d = 3, 2, 3, 2
-    net = randomised(PLSTM2d(channels, 4, groups=groups, heads=count, keys=n))
+    options = {"groups": groups, "heads": count, "keys": n}
+    net = randomised(PLSTM2d(channels, 4, **options, bound="entering"))
     x, p, start = normal(T, B, channels), arrays(net), normal(groups, B, count, n, d, seed=2)
     nodes = dense(p, "enter", groups_of(x.numpy(), groups)) + p["place"]
     q, k, v = (heads(dense(p, name, nodes), count) for name in ("query", "key", "value"))
@@ -283,7 +284,7 @@ def test_s6_starts_with_the_published_rates_and_steps():
 def test_titans_measures_surprise_at_the_memory_where_the_chunk_began(chunk, place):
     count, n, d = 2, 3, 2
     place = place % chunk
-    net = randomised(Titans(3, count * d, heads=count, keys=n, chunk=chunk))
+    net = randomised(Titans(3, count * d, heads=count, keys=n, chunk=chunk, division="even"))
     x, p = normal(T, B, 3), arrays(net)
     x[4] *= 1e-3  # hardly anything: keys shorter than what is given unit length
     shape = (B, count, n, d)

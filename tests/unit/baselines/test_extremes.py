@@ -23,9 +23,10 @@ from snnsim.layer import auxiliary_losses
 
 
 @pytest.mark.parametrize("chunk", [2, 4, 16])
-@pytest.mark.parametrize("gates", [(0.3, 0.99), (0.5, 0.9), (0.9, 0.99)])
-def test_titans_stays_bounded_whatever_its_gates(chunk, gates):
-    net = Titans(3, 8, heads=1, chunk=chunk)
+@pytest.mark.parametrize("gates", [(0.3, 0.99), (0.5, 0.9), (0.9, 0.99), (0.0, 0.99)])
+@pytest.mark.parametrize("division", ["new", "even"])
+def test_titans_stays_bounded_whatever_its_gates(chunk, gates, division):
+    net = Titans(3, 8, heads=1, chunk=chunk, division=division)
     eta, theta = gates
     with torch.no_grad():
         net.gates.weight.zero_()

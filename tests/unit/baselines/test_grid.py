@@ -12,12 +12,11 @@ from snnsim.baselines.models.plstm2d import grid
 def test_the_grid_recurrence_is_the_sum_over_all_paths():
     T, G, n, d = 5, 5, 2, 3
     q, k, v = (torch.randn(T, 1, G, 1, size) for size in (n, n, d))
-    gates = torch.rand(T, 1, G, 9, 1)
-    y, _ = grid(q, k, v, gates, torch.zeros(G, 1, 1, n, d))
-    a_u, c_u, a_n, c_n, s_u, s_n, m_u, m_n, direct = gates[:, 0, :, :, 0].unbind(2)
+    weights = torch.rand(T, 1, G, 9, 1)
+    y, _ = grid(q, k, v, weights, torch.zeros(G, 1, 1, n, d))
+    up_up, on_up, up_on, on_on, s_u, s_n, m_u, m_n, direct = weights[:, 0, :, :, 0].unbind(2)
     turn = {  # weight from an edge into a node to an edge out of it
-        ("u", "u"): a_u * c_u, ("n", "u"): a_u * (1 - c_u),
-        ("u", "n"): a_n * c_n, ("n", "n"): a_n * (1 - c_n),
+        ("u", "u"): up_up, ("n", "u"): on_up, ("u", "n"): up_on, ("n", "n"): on_on,
     }  # fmt: skip
     start, mark = {"u": s_u, "n": s_n}, {"u": m_u, "n": m_n}
     for t, g in itertools.product(range(T), range(G)):
