@@ -7,7 +7,7 @@ With rows ``H [k, N]`` (lateral weights of ``k`` subspace neurons) and activity 
     x + x_ = x - H^T H x    what carries the weight update
 
 An update ``dW = g (x + x_)^T`` leaves ``W h`` as it was for every ``h`` in the span of
-orthonormal rows. Source: Xiao, Meng, Zhang, Bai & Lin 2024, Hebbian Learning based Orthogonal
+orthonormal rows. Source: Xiao, Meng, Zhang, He & Lin 2024, Hebbian Learning based Orthogonal
 Projection (ICLR, arXiv:2402.11984).
 """
 
