@@ -6,7 +6,8 @@ optimiser, ``on_step_end`` (change weights); then ``on_task_end``. The objective
 
     cross-entropy + alpha * output divergence + beta * parameter divergence
 
-(Wang et al. 2024, arXiv:2403.13249), the last two added in ``loss``.
+(Wang et al. 2024, arXiv:2403.13249), the last two added in ``loss``;
+:mod:`snnsim.continual.methods.unified` has it with any combination of divergences.
 """
 
 from __future__ import annotations
