@@ -3,6 +3,7 @@
 import sys
 
 from snnsim.continual import methods
+from snnsim.continual.connectivity import WeightsOfTasks, accuracy_between, barrier, weights_of
 from snnsim.continual.learner import Learner, dense_head
 from snnsim.continual.method import Method
 from snnsim.continual.methods.hlop import HLOP
@@ -35,6 +36,9 @@ __all__ = [
     "Subspace",
     "Task",
     "View",
+    "WeightsOfTasks",
+    "accuracy_between",
+    "barrier",
     "blurry",
     "dense_head",
     "methods",
@@ -44,4 +48,5 @@ __all__ = [
     "split_by_speaker",
     "task_recipe",
     "transformed",
+    "weights_of",
 ]

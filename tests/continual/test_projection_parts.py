@@ -30,6 +30,7 @@ DEFAULTS = {
     "hypernetwork": {"strength": 0.1, "embedding": 16, "hidden": 32, "chunk": 512},
     "ilora": {
         "rank": 8, "scale": 8.0, "max_keep": 0.25, "strength": 1.0, "size": 500, "batch_size": 64,
+        "pull": "features",
     },
     "joint": {},
     "lwf": {"strength": 1.0, "temperature": 2.0},
