@@ -8,6 +8,7 @@ from typing import Any
 
 from snnsim.baselines import models
 from snnsim.continual import methods
+from snnsim.continual.method import default_options
 from snnsim.training import Recipe, task_recipe
 from snnsim.training.recipe import complete
 
@@ -73,9 +74,11 @@ class Experiment:
             if not isinstance(section, dict):
                 raise TypeError(f"{name} is not a section")
         if found["method"]:
-            former = methods.get(found["method"]).former
-            options = found["method_options"].items()
-            found["method_options"] = {former.get(name, name): value for name, value in options}
+            found["data"] = {"blur": 0.0} | found["data"]  # earlier versions had no such option
+            method = methods.get(found["method"])
+            former, options = method.former, found["method_options"].items()
+            given = {former.get(name, name): value for name, value in options}
+            found["method_options"] = default_options(method) | given
         if found["model"] in models.names():
             found["network"] = _with_all_options(found["model"], found["network"])
         training = complete(found.pop("training"), task_base() if found["method"] else {})

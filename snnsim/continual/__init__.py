@@ -3,6 +3,7 @@
 import sys
 
 from snnsim.continual import methods
+from snnsim.continual.connectivity import WeightsOfTasks, accuracy_between, barrier, weights_of
 from snnsim.continual.learner import Learner, dense_head
 from snnsim.continual.method import Method
 from snnsim.continual.methods.hlop import HLOP
@@ -10,6 +11,7 @@ from snnsim.continual.stream import (
     Stream,
     Task,
     View,
+    blurry,
     permuted,
     rotated,
     split_by_class,
@@ -34,6 +36,10 @@ __all__ = [
     "Subspace",
     "Task",
     "View",
+    "WeightsOfTasks",
+    "accuracy_between",
+    "barrier",
+    "blurry",
     "dense_head",
     "methods",
     "permuted",
@@ -42,4 +48,5 @@ __all__ = [
     "split_by_speaker",
     "task_recipe",
     "transformed",
+    "weights_of",
 ]

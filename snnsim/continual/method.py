@@ -6,7 +6,8 @@ optimiser, ``on_step_end`` (change weights); then ``on_task_end``. The objective
 
     cross-entropy + alpha * output divergence + beta * parameter divergence
 
-(Wang et al. 2024, arXiv:2403.13249), the last two added in ``loss``.
+(Wang et al. 2024, arXiv:2403.13249), the last two added in ``loss``;
+:mod:`snnsim.continual.methods.unified` has it with any combination of divergences.
 """
 
 from __future__ import annotations
@@ -215,12 +216,28 @@ def options_of(method: Method) -> dict[str, Any]:
 
 
 def under_todays_names(method: Method, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options that an earlier version stored of a method, under today's names."""
+    """Return options that an earlier version stored of a method, under today's names.
+
+    An option that did not exist then has its default.
+    """
     found = {method.former.get(name, name): value for name, value in stored.items()}
+    mine, defaults = options_of(method), default_options(type(method))
+    found |= {k: v for k, v in defaults.items() if k in mine and k not in found}
     inner = getattr(method, "inner", None)
     if isinstance(inner, Method) and "inner" in found:
         found["inner"] = under_todays_names(inner, found["inner"])
     return found
+
+
+def default_options(method: type[Method]) -> dict[str, Any]:
+    """Return the defaults of a method's options that are single plain values, by name.
+
+    >>> default_options(Method)
+    {}
+    """
+    made = inspect.signature(method.__init__).parameters
+    found = {name: parameter.default for name, parameter in made.items()}
+    return {name: value for name, value in found.items() if isinstance(value, int | float | str)}
 
 
 def _plain(value: Any) -> Any:

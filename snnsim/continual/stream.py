@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnsim.data import Sequences, View, describe
+from snnsim.data import Concatenated, Sequences, View, describe
 from snnsim.data.view import Transform
-from snnsim.errors import ConfigError, check_choice, check_seed
+from snnsim.errors import ConfigError, check_choice, check_number, check_seed
 
 SCENARIOS = ("task", "domain", "class")
 
@@ -238,6 +238,48 @@ def split_by_speaker(name: str, parts: Parts) -> Stream:
 
 def _of_speaker(data: Sequences, speaker: int) -> View:
     return View(data, np.flatnonzero(_known(data, "speakers") == speaker))
+
+
+def blurry(stream: Stream, fraction: float, seed: int = 0) -> Stream:
+    """Blur the boundaries of a stream: some training samples come a task too early or too late.
+
+    Validation and test data stay as they are. In the scenario ``"class"`` a task uses the outputs
+    of the classes that come early in it, too.
+
+    Args:
+        stream: the stream; tasks with heads of their own (``"task"``) cannot be blurred.
+        fraction: fraction of a task's training samples that move to each task next to it, from 0
+            to 0.5.
+        seed: seed of the choice of samples.
+    """
+    check_number("fraction", fraction, 0, 0.5)
+    if stream.scenario == "task":
+        raise ConfigError(
+            f"the tasks of {stream.name} have heads of their own, so a sample cannot move to "
+            "another task; use the scenario 'class' or 'domain'"
+        )
+    if fraction == 0:
+        return stream
+    last, moved = len(stream) - 1, []
+    for number, task in enumerate(stream.tasks):
+        order = np.random.default_rng([check_seed(seed), number]).permutation(len(task.train))
+        count = round(fraction * len(task.train))
+        early, late = count if number > 0 else 0, count if number < last else 0
+        pieces = order[:early], order[early : len(order) - late], order[len(order) - late :]
+        moved.append([View(task.train, np.sort(piece)) for piece in pieces])
+    return replace(stream, tasks=tuple(_blurred(stream, moved, i) for i in range(len(stream))))
+
+
+def _blurred(stream: Stream, moved: Sequence[Sequence[View]], number: int) -> Task:
+    """A task with its own samples, late ones of the task before and early ones of the next."""
+    parts = [moved[number][1]]
+    if number > 0:
+        parts.append(moved[number - 1][2])
+    if number < len(stream) - 1:
+        parts.append(moved[number + 1][0])
+    around = stream.tasks[max(number - 1, 0) : number + 2]
+    held = Concatenated(tuple(part for part in parts if len(part)))
+    return replace(stream.tasks[number], train=held, classes=max(task.classes for task in around))
 
 
 def every_fifth(labels: np.ndarray, start: int = 0) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Data as training, evaluation and streams take them, and adapters for what people have."""
 
 from snnsim.data.arrays import Arrays
+from snnsim.data.concatenated import Concatenated
 from snnsim.data.events import (
     BinnedEvents,
     Events,
@@ -18,6 +19,7 @@ __all__ = [
     "Arrays",
     "Batch",
     "BinnedEvents",
+    "Concatenated",
     "DataSet",
     "Events",
     "Sequences",

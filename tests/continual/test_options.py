@@ -33,6 +33,10 @@ WRONG = {
         {"per_class": 0}, {"samples": 0},
     ],
     "si": [{"strength": -1}, {"damping": 0}],
+    "unified": [
+        {"outputs": ["logits", "labels"]}, {"alphas": [1]}, {"parameters": "kl"}, {"beta": -1},
+        {"temperature": 0}, {"size": 0}, {"batch_size": 0}, {"decay": -1}, {"samples": 0},
+    ],
 }  # fmt: skip
 
 

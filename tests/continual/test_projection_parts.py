@@ -30,6 +30,7 @@ DEFAULTS = {
     "hypernetwork": {"strength": 0.1, "embedding": 16, "hidden": 32, "chunk": 512},
     "ilora": {
         "rank": 8, "scale": 8.0, "max_keep": 0.25, "strength": 1.0, "size": 500, "batch_size": 64,
+        "pull": "features",
     },
     "joint": {},
     "lwf": {"strength": 1.0, "temperature": 2.0},
@@ -46,8 +47,14 @@ DEFAULTS = {
     "sharp": {
         "density": 0.4, "phases": 5, "floor": 0.3, "horizon": 1, "per_class": 25,
         "temperature": 0.1, "neighbours": 5, "relevance": 0.9, "samples": 250,
+        "settle_first": False,
     },
     "si": {"strength": 1.0, "damping": 0.1},
+    "unified": {
+        "outputs": ("scores", "labels"), "alphas": (0.5, 0.5), "parameters": "fisher", "beta": 1.0,
+        "temperature": 2.0, "size": 500, "batch_size": 64, "online": True, "decay": 1.0,
+        "samples": 200,
+    },
 }  # fmt: skip
 
 
@@ -63,9 +70,9 @@ def test_the_defaults_of_every_method_are_pinned():
 def test_what_a_method_needs_and_does_is_said(name):
     method = methods.get(name)()
     scores = {"der", "ewc", "hypernetwork", "ilora", "joint", "lwf", "refresh", "rehearsal",
-              "replay", "sharp"}  # fmt: skip
+              "replay", "sharp", "unified"}  # fmt: skip
     assert method.needs_scores == (name in scores)
-    assert method.rehearses == (name in {"der", "ilora", "joint", "refresh", "replay"})
+    assert method.rehearses == (name in {"der", "ilora", "joint", "refresh", "replay", "unified"})
     assert method.answers_as_trained == (name != "ilora")
 
 

@@ -17,6 +17,7 @@ from snnsim.continual import (
     Stream,
     Task,
     View,
+    blurry,
     permuted,
     rotated,
     split_by_class,
@@ -24,7 +25,7 @@ from snnsim.continual import (
 )
 from snnsim.continual.stream import every_fifth
 from snnsim.data import describe
-from snnsim.errors import ConfigError, check_choice, check_seed
+from snnsim.errors import ConfigError, check_choice, check_number, check_seed
 
 ALIASES = {"pmnist": "permuted-mnist", "spoken-digits": "split-spoken-digits"}
 FIVE = ("cifar10", "mnist", "svhn", "fashion-mnist", "notmnist")
@@ -40,7 +41,7 @@ USED = {  # options by kind of stream, beside those of all
     "curriculum": {"scenario", "tasks", "samples", "seed"},
     "collection": {"scenario"},
 }
-OF_ALL = {"validation", "evaluate"}
+OF_ALL = {"validation", "evaluate", "blur"}
 
 
 def names() -> list[str]:
@@ -111,6 +112,8 @@ class StreamOptions:
             every fifth recording of each), which is how the options of a method are chosen.
         protocol: the split of data sets that have several: ``"speaker"`` for GSC without the
             lists of its official split.
+        blur: the fraction of a task's training samples that come in each task next to it, from 0
+            to 0.5; not in the scenario ``"task"``.
     """
 
     scenario: str = "task"
@@ -123,10 +126,12 @@ class StreamOptions:
     validation: bool = True
     evaluate: str = "test"
     protocol: str = ""
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_choice("evaluate", self.evaluate, EVALUATED)
+        check_number("blur", self.blur, 0, 0.5)
 
 
 def build(stream: str, root: str | None, progress: Any = None, **options: Any) -> Stream:
@@ -140,6 +145,9 @@ def build(stream: str, root: str | None, progress: Any = None, **options: Any) -
     """
     kind, name = parse(stream)
     told = StreamOptions(**options)
+    if told.blur:
+        clear = build(stream, root, progress, **{**options, "blur": 0.0})
+        return blurry(clear, told.blur, told.seed)
     if told.evaluate == "validation":
         if not told.validation:
             raise ConfigError(

@@ -2,7 +2,7 @@
 
 Subspace neurons of every connection learn, by Hebbian and anti-Hebbian changes of their
 lateral weights, where the activity of a task lives (:mod:`snnsim.functional.subspace`). Later
-tasks change the connection's weights only outside of it. Source: Xiao, Meng, Zhang, Bai & Lin
+tasks change the connection's weights only outside of it. Source: Xiao, Meng, Zhang, He & Lin
 2024 (ICLR, arXiv:2402.11984), section 4.
 
 From the second task on, everything without such a guarantee is frozen: statistics and scale of

@@ -1,9 +1,10 @@
 """A network that generates the weights of each task from an embedding of it.
 
 An LSTM walks over the connections, chunk by chunk: its input is the task's embedding and one of
-the chunk, its output, through a linear map, the chunk's weights; its state carries what the layers
-have to agree on. Delays and what else is no matrix learn in the first task only. While task ``t``
-is learnt, the weights of earlier tasks are held:
+the chunk, its output, through a linear map, the chunk's weights. Its state is the dependency
+between layers that the method is named after: a layer's weights depend on the embeddings of all
+layers before it. Delays and what else is no matrix learn in the first task only. While task ``t``
+is learned, the weights of earlier tasks are held:
 
     CE + (strength / t) sum_(s < t) |H(e_s; phi*) - H(e_s; phi)|^2
 

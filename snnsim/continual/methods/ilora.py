@@ -4,9 +4,9 @@
     slow <- keep slow + (1 - keep) fast             after every step; the slow ones in evaluation
     (CE + CE_replay) / 2 + strength |h - max(h, h_slow)|^2      on replayed samples
 
-``h`` are the features before the head, pulled up where the slow adapter's are larger. The first
-task trains the weights themselves, as the language model's pretraining does in the original, and
-delays.
+``h`` are the features before the head, or with ``pull="hidden"``, as published, the states of all
+layers of neurons; they are pulled up where the slow adapter's are larger. The first task trains
+the weights themselves, as the language model's pretraining does in the original, and delays.
 Source: Ren et al. 2024 (arXiv:2402.18865), section 3; ``keep = min(1 - 1 / (step + 1), max_keep)``.
 """
 
@@ -21,13 +21,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from snnsim.activity import neurons_of, recording
 from snnsim.continual.learner import Learner, joined
 from snnsim.continual.methods.replay import Replay
 from snnsim.continual.presynaptic import Connection, Part, owner_of, shared_connections, weight_of
 from snnsim.data import Batch
-from snnsim.errors import ConfigError, check_number
+from snnsim.errors import ConfigError, check_choice, check_number
 from snnsim.synapses import Dense, Recurrent
 from snnsim.training.rules import PlasticConnection
+
+PULLS = ("features", "hidden")
 
 
 class LowRank(nn.Module):
@@ -81,8 +84,11 @@ class ILoRA(Replay):
         rank: rank of the adapters.
         scale: factor of the adapters, divided by their rank, > 0.
         max_keep: largest fraction that the slow pair keeps in a step, from 0 to 1.
-        strength: weight of the pull towards the slow features, >= 0.
+        strength: weight of the pull towards the slow adapter's states, >= 0.
         size, batch_size: as in :class:`~snnsim.continual.methods.replay.Replay`.
+        pull: which states are pulled: ``"features"``, those before the head, or ``"hidden"``, as
+            published: the features and the outputs of all neurons and rate-coded models in the
+            body, read out over time; the pull is then the mean over these layers.
     """
 
     answers_as_trained = False
@@ -96,14 +102,16 @@ class ILoRA(Replay):
         strength: float = 1.0,
         size: int = 500,
         batch_size: int = 64,
+        pull: str = "features",
     ):
         super().__init__(size, batch_size)
+        check_choice("pull", pull, PULLS)
         check_number("rank", rank, 1)
         check_number("scale", scale, above=0)
         check_number("max_keep", max_keep, 0, 1)
         check_number("strength", strength, 0)
         self.rank, self.scale, self.max_keep, self.strength = rank, scale, max_keep, strength
-        self.steps = 0
+        self.pull, self.steps = pull, 0
 
     def on_attach(self, learner: Learner, optimizer: str) -> None:
         super().on_attach(learner, optimizer)
@@ -160,10 +168,23 @@ class ILoRA(Replay):
             return 0.0
         x, lengths = joined([past.batch for past in drawn])
         x, counted = x.to(self.device), self.learner.within(x, lengths)
-        fast = self.learner.readout(self.learner.body(x)[0], counted)
+        fast = self._states(x, counted)
         with torch.no_grad(), self._slow():
-            slow = self.learner.readout(self.learner.body(x)[0], counted)
-        return (fast - torch.maximum(fast.detach(), slow)).square().mean()
+            slow = self._states(x, counted)
+        distances = [
+            (h - torch.maximum(h.detach(), h_slow)).square().mean()
+            for h, h_slow in zip(fast, slow, strict=True)
+        ]
+        return torch.stack(distances).mean()
+
+    def _states(self, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
+        """The features and, where they are pulled too, the states of the layers before them."""
+        body = self.learner.body
+        layers = neurons_of(body) if self.pull == "hidden" else {}
+        with recording(body, layers) as activity:
+            features, _ = body(x)
+        hidden = [each.values for each in activity.values() if each.values is not features]
+        return [self.learner.readout(h.flatten(2), lengths) for h in (*hidden, features)]
 
     @contextmanager
     def _slow(self) -> Iterator[None]:

@@ -43,19 +43,29 @@ class LwF(Remembering):
     def loss(
         self, ce: Tensor, batch: Batch, scores: Tensor | None, task: int, chosen: np.ndarray
     ) -> Tensor:
-        if task == 0:
-            return ce
-        pasts = [task - 1] if self.learner.shares_head else list(range(task))
-        for past in pasts:
-            with torch.no_grad(), evaluating(self.learner):
-                then = functional_call(self.learner, self.kept, (batch.x, past, batch.lengths))
-            now = self.learner.scores(batch.x, past, batch.lengths)
-            distance = functional.kl_div(
-                (now / self.temperature).log_softmax(1),
-                (then / self.temperature).log_softmax(1),
-                reduction="sum",
-                log_target=True,
-            )
-            distance = distance / max(len(now), 1)  # a process may have no sample
-            ce = ce + self.strength * self.temperature**2 * distance / len(pasts)
+        distances = self.distances(batch, task)
+        for distance in distances:
+            ce = ce + self.strength * self.temperature**2 * distance / len(distances)
         return ce
+
+    def divergence(self, batch: Batch, task: int) -> Tensor | float:
+        """Compute ``temperature^2 KL``, the mean over past heads; 0 in the first task."""
+        distances = self.distances(batch, task)
+        return self.temperature**2 * torch.stack(distances).mean() if distances else 0.0
+
+    def distances(self, batch: Batch, task: int) -> list[Tensor]:
+        """Return the mean divergence of each past head's answers from those before the task."""
+        pasts = [task - 1] if self.learner.shares_head else list(range(task))
+        return [self._distance(batch, past) for past in pasts] if task > 0 else []
+
+    def _distance(self, batch: Batch, past: int) -> Tensor:
+        with torch.no_grad(), evaluating(self.learner):
+            then = functional_call(self.learner, self.kept, (batch.x, past, batch.lengths))
+        now = self.learner.scores(batch.x, past, batch.lengths)
+        distance = functional.kl_div(
+            (now / self.temperature).log_softmax(1),
+            (then / self.temperature).log_softmax(1),
+            reduction="sum",
+            log_target=True,
+        )
+        return distance / max(len(now), 1)  # a process may have no sample

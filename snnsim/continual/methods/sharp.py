@@ -6,8 +6,9 @@ plastic; connections from plastic units to others are dropped and grown anew, at
 plastic units. ``tau`` falls from phase to phase: ``(1 + cos(pi p / k)) / 2`` in phase
 ``p = 0 .. k - 1``, not below a floor (in phase 0 all learn). A unit that has learned for more
 tasks than are replayed settles: what leads into it never changes again. Plastic units start
-afresh with every task. The first layer, whose spikes are stored, learns in the first task only
-and settles as a whole, so that stored spikes stay what it would answer.
+afresh with every task. This holds for every layer, also for the first, whose spikes are stored:
+those of its settled units stay what they would answer, those of the others are replayed as they
+once were. With ``settle_first`` the first layer learns in the first task only.
 
 Features (the mean output of the body) are trained by the supervised contrastive loss, on new
 samples and on hidden spikes kept of some samples per class of the last tasks. There is no head: a
@@ -55,6 +56,8 @@ class SHARP(Method):
         neighbours: number of nearest codes that answer.
         relevance: fraction of a class's activity held by the units that matter to it, in (0, 1].
         samples: number of a task's samples by whose activity units are ranked.
+        settle_first: whether the first layer settles as a whole after the first task, so that all
+            stored spikes stay what it would answer; ``False`` as published.
     """
 
     needs_scores = True
@@ -70,6 +73,7 @@ class SHARP(Method):
         neighbours: int = 5,
         relevance: float = 0.9,
         samples: int = 250,
+        settle_first: bool = False,
     ):
         fractions = {"density": density, "floor": floor, "relevance": relevance}
         for name, fraction in fractions.items():
@@ -81,7 +85,7 @@ class SHARP(Method):
         check_number("temperature", temperature, above=0)
         self.density, self.floor, self.phases, self.horizon = density, floor, phases, horizon
         self.per_class, self.temperature, self.neighbours = per_class, temperature, neighbours
-        self.relevance, self.samples = relevance, samples
+        self.relevance, self.samples, self.settle_first = relevance, samples, settle_first
         self.spikes: dict[int, dict[str, Tensor]] = {}  # task -> packed, labels, lengths
         self.codes: dict[int, Codes] = {}  # of each task
 
@@ -150,7 +154,7 @@ class SHARP(Method):
         activity = self._activity(task)
         for layer, active in enumerate(activity):
             free = ~self.settled(layer)
-            everything = phase == 0 or layer == 0
+            everything = phase == 0 or (layer == 0 and self.settle_first)
             self.learns[layer] = free if everything else most_active(active * free, fraction) & free
         for block in self.units.blocks:
             self._rewire(block)
@@ -232,7 +236,8 @@ class SHARP(Method):
     def on_task_end(self, task: int) -> None:
         for layer, learns in enumerate(self.learns):
             self.age[layer] += (learns | (self.age[layer] > 0)).long()
-        self.age[0].fill_(self.horizon + 1)
+        if self.settle_first:
+            self.age[0].fill_(self.horizon + 1)
         for block in self.units.blocks:
             self._restart(block)
         with evaluating(self.learner):
