@@ -12,7 +12,12 @@ from snnsim.plotting.figures import _figure
 
 def report(found: Report) -> Any:
     """Plot what an analysis found."""
-    drawn = {"assemblies": _assemblies, "dynamics": _dynamics, "operators": _operators}
+    drawn = {
+        "assemblies": _assemblies,
+        "dynamics": _dynamics,
+        "operators": _operators,
+        "timescales": _timescales,
+    }
     return drawn[found.what](found)
 
 
@@ -71,4 +76,20 @@ def _dynamics(found: Report) -> Any:
     for axis in (left, middle):
         axis.set_ylim(bottom=0)
         axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _timescales(found: Report) -> Any:
+    """Autocorrelations with those of shuffled time steps, and the time constants of the units."""
+    figure, axes = _figure(1, 2, 9, 3.4)
+    left, right = axes[0]
+    for name, values in found.arrays.items():
+        if name not in ("lag", "tau"):
+            style = "--" if name.endswith("null") else "-"
+            left.plot(found.arrays["lag"], values, style, label=name)
+    present = found.arrays["tau"][found.arrays["tau"] > 0]
+    right.hist(present, bins=30)
+    left.set(title="autocorrelation", xlabel="lag (ms)", ylabel="correlation")
+    right.set(title=f"time constants of {len(present)} units", xlabel="ms", ylabel="units")
+    left.legend(frameon=False, fontsize=7)
     return figure
