@@ -106,6 +106,12 @@ def test_what_has_no_memory_has_no_time_constant():
     assert (still.tau == 0).all() and still.population == 0 and not still.autocorrelation.any()
 
 
+def test_a_correlation_that_rises_with_the_lag_is_no_decay():
+    lags = np.arange(40.0)
+    r = np.stack([np.exp(-lags / 5), -np.exp(-lags / 5), np.cos(lags)], axis=1)
+    np.testing.assert_allclose(time_constants(r), [5, 0, 0], rtol=1e-4)
+
+
 def test_padding_after_the_end_of_a_sample_does_not_matter():
     rec = recording(ar1([5, 5], steps=300, samples=4), lengths=[300, 100, 40, 200])
     values = torch.where(rec.inside().unsqueeze(2), rec.values, torch.tensor(1e3).double())
