@@ -245,11 +245,11 @@ def analyse(
     Figures: ``growth``, the mean log ratio of the distances of twins per time step; ``off``,
     ``constant`` and ``noise``, the activity left as a fraction of that under the data; where the
     network puts out two channels or more, ``stay``, the mean number of steps until the largest is
-    another one, and ``kick``, the largest kick index of a unit; where samples have classes, also
-    ``lost``, the mean accuracy lost by silencing a unit with a high kick index. The null of
-    ``kick`` are shuffled recordings, that of ``stay`` are the same time steps in another order,
-    that of ``lost`` are units drawn at random, and that of all others is a network with other
-    weights.
+    another one, and ``kick``, the largest kick index of a unit that fires 20 times or more; where
+    samples have classes, also ``lost``, the mean accuracy lost by silencing a unit with a high kick
+    index. The null of ``kick`` are shuffled recordings, that of ``stay`` are the same time steps in
+    another order, that of ``lost`` are units drawn at random, and that of all others is a network
+    with other weights.
     """
     check_size("ablated", ablated, 0)
     layer = subject.layer or last_hidden(subject.net)
@@ -308,15 +308,15 @@ def _switches(subject: Subject, layer: str, samples: int, ablated: int, readout:
     whole = residency(rec, states, y.shape[2])
 
     def largest(each: Recording) -> dict[str, float]:
-        return {"kick": float(residency(each, states).kick.max())}
+        return {"kick": float(residency(each, states).known_kick().max())}
 
     figures = beside_null(largest, rec, subject.null, subject.nulls, subject.seed)
     figures["stay"] = _stay(states, subject)
-    arrays = {"kick": whole.kick, "stay": whole.stay, "moves": whole.moves}
+    arrays = {"kick": whole.known_kick(), "stay": whole.stay, "moves": whole.moves}
     told = [f"The class said lasts {figures['stay']} steps; the highest kick is {figures['kick']}."]
     if ablated and not batch.target.is_floating_point():
         aim = PerStep() if batch.per_step else Classification(readout)
-        figures["lost"] = _lost(subject, layer, whole.kick, ablated, aim)
+        figures["lost"] = _lost(subject, layer, whole.known_kick(), ablated, aim)
         told.append(f"Silencing a unit with a high kick loses {figures['lost']} of accuracy.")
     return Report("dynamics", figures, arrays, tuple(told))
 

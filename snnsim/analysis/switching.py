@@ -26,6 +26,8 @@ from snnsim.layer import device_of
 from snnsim.synapses import Recurrent
 from snnsim.training.evaluate import evaluate
 
+FEWEST = 20  # times that a unit fires, for its kick index to be more than chance
+
 
 class Residency(NamedTuple):
     """A ``Residency`` says how long states last, and which units announce their end.
@@ -35,11 +37,21 @@ class Residency(NamedTuple):
             occurs.
         moves: the probability of each state (column) in the step after a state (row), ``[K, K]``.
         kick: the kick index of each unit, ``[N]``; 1 for units that never fire.
+        fired: the number of time steps in which each unit fires, the last of each sample left out,
+            ``[N]``.
     """
 
     stay: np.ndarray
     moves: np.ndarray
     kick: np.ndarray
+    fired: np.ndarray
+
+    def known_kick(self) -> np.ndarray:
+        """Return the kick index of units that fire 20 times or more, and 1 of all others, ``[N]``.
+
+        A unit that fires once, before a change by chance, has the highest kick index possible.
+        """
+        return np.where(self.fired >= FEWEST, self.kick, 1.0)
 
 
 def residency(rec: Recording, states: Tensor, count: int = 0) -> Residency:
@@ -71,17 +83,20 @@ def residency(rec: Recording, states: Tensor, count: int = 0) -> Residency:
     with np.errstate(invalid="ignore", divide="ignore"):
         stay = np.bincount(z[inside], minlength=size) / np.bincount(z[entered], minlength=size)
         moves = moves / moves.sum(1, keepdims=True)
-    return Residency(stay, moves, _kick(rec, values, (z[1:] != z[:-1])[both], both))
+    return Residency(stay, moves, *_kick(rec, values, (z[1:] != z[:-1])[both], both))
 
 
-def _kick(rec: Recording, values: Tensor, changes: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _kick(
+    rec: Recording, values: Tensor, changes: np.ndarray, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The kick index of each unit, and how often it fires."""
     base = values.new_zeros(()) if rec.kind == SPIKES else rec.means().flatten(1).mean(0)
     fires = (values > base).cpu().numpy()[:-1][inside]
     fired = fires.sum(0)
     if not changes.any():
-        return np.ones(len(fired))
+        return np.ones(len(fired)), fired
     given = (fires * changes[:, None]).sum(0) / np.maximum(fired, 1)
-    return np.where(fired > 0, given / changes.mean(), 1.0)
+    return np.where(fired > 0, given / changes.mean(), 1.0), fired
 
 
 def ablate(

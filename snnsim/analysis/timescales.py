@@ -142,30 +142,30 @@ def _explained(r: np.ndarray, lags: np.ndarray, tau: np.ndarray) -> np.ndarray:
     return np.maximum((r[:, None, :] * decay).sum(0), 0.0) ** 2 / (decay**2).sum(0)
 
 
-def analyse(subject: Subject, *, lags_ms: float = 100.0, what: str = "output") -> Report:
+def analyse(subject: Subject, *, lags_ms: float = 100.0, quantity: str = "output") -> Report:
     """Report the time constants of a layer's activity.
 
     Args:
         subject: what is looked at.
         lags_ms: the largest lag in ms; at most half of the longest sample is taken.
-        what: what of the layer: ``"output"``, ``"voltage"`` or the name of a state variable.
+        quantity: what of the layer is looked at: ``"output"``, ``"voltage"`` or the name of a
+            state variable.
 
-    Figures: ``unit_tau``, the median over the units that have a time constant, in ms (0 if none
-    has); ``population_tau``, that of the mean over all units, in ms (0 if it has none);
-    ``fitted``, the fraction of units that have one; ``next_step``, the mean over units of the
-    autocorrelation at lag 1. The null are recordings in which the time steps of every sample have
-    another order, whatever null the subject names: all others keep autocorrelations.
+    Figures: ``unit_tau``, the median over all units of the time constant in ms, which is 0 for
+    those that have none; ``population_tau``, that of the mean over all units, in ms (0 if it has
+    none); ``fitted``, the fraction of units that have one; ``next_step``, the mean over units of
+    the autocorrelation at lag 1. The null are recordings in which the time steps of every sample
+    have another order, whatever null the subject names: all others keep autocorrelations.
     """
-    rec = subject.recording(what)
+    rec = subject.recording(quantity)
     found = timescales(rec, lags_ms)
 
     def measure(each: Recording) -> Mapping[str, float]:
         again = found if each is rec else timescales(each, lags_ms)
-        present = again.tau[again.tau > 0]
         return {
-            "unit_tau": float(np.median(present)) if len(present) else 0.0,
+            "unit_tau": float(np.median(again.tau)),
             "population_tau": again.population,
-            "fitted": len(present) / len(again.tau),
+            "fitted": float((again.tau > 0).mean()),
             "next_step": float(again.autocorrelation[1].mean()),
         }
 
@@ -182,9 +182,11 @@ def analyse(subject: Subject, *, lags_ms: float = 100.0, what: str = "output") -
         arrays["population, null"] = mixed.of_population
     unit = "ms" if rec.dt else "steps"
     told = [
-        f"{figures['fitted']} of the units have a time constant, in the median "
-        f"{figures['unit_tau']} {unit}; that of the population is {figures['population_tau']}."
+        f"{figures['fitted']} of the units have a time constant; the median is "
+        f"{figures['unit_tau']} {unit}, that of the population is {figures['population_tau']}."
     ]
+    if max(figures["unit_tau"].value, found.population) > 0.9 * found.lags[-1]:
+        told.append(f"That is the largest lag, {found.lags[-1]:g} {unit}: take a larger lags_ms.")
     if figures["next_step"].like_null():
         told.append("Activity remembers no more of itself than with its time steps shuffled.")
     return Report("timescales", figures, arrays, tuple(told))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -188,6 +190,19 @@ def test_residency_is_what_walking_through_the_samples_finds():
     np.testing.assert_allclose(found.moves, moves)
     np.testing.assert_allclose(found.kick, kick)
     assert found.kick[0] > 5 > 2 > found.kick[1:].max()
+    fires = [rec.of(s)[:-1].sum(0) for s in range(len(rec.lengths))]
+    np.testing.assert_array_equal(found.fired, sum(fires).numpy())
+
+
+def test_a_unit_that_fires_once_tells_nothing():
+    z, rec = chain()
+    values = rec.values.clone()
+    once = int((z[1:60, 0] != z[:59, 0]).argmax())
+    values[:, :, 1] = 0
+    values[once, 0, 1] = 1
+    found = residency(replace(rec, values=values), torch.from_numpy(z))
+    assert found.kick[1] >= found.kick[0] and found.known_kick()[1] == 1
+    assert found.known_kick()[0] == found.kick[0]
 
 
 def test_states_that_do_not_fit_are_refused():

@@ -162,10 +162,28 @@ def test_a_report_says_where_nothing_is_remembered_and_is_drawn():
     net = sn.Sequential(sn.LIF(5, dt=DT, tau_mem=0.1, v_threshold=0.5))
     found = analyse(Subject(net, data, layer="layers.0"), "timescales")
     assert any("no more of itself" in line for line in found.text)
+    slow = Arrays(ar1([400] * 5).transpose(1, 0, 2), np.zeros(8, np.int64), classes=("a",), dt=DT)
+    told = analyse(Subject(sn.baselines.get("leaky")(5, 8), slow, nulls=1), "timescales")
+    assert any("take a larger lags_ms" in line for line in told.text)
     gru = analyse(Subject(sn.baselines.get("gru")(5, 8), data), "timescales", lags_ms=40.0)
+    assert not any("take a larger lags_ms" in line for line in gru.text)
     assert gru.figures["next_step"].value > 0.3 and gru.settings["lags_ms"] == 40.0
     plotting = pytest.importorskip("snnsim.plotting")
     assert plotting.report(gru).axes[0].get_title() == "autocorrelation"
+
+
+def test_a_state_variable_can_be_chosen_and_units_without_time_constant_count_as_0():
+    net = sn.Sequential(sn.LIF(5, dt=DT, tau_mem=20.0, v_threshold=1e6))
+    subject = Subject(net, noise_data(), layer="layers.0")
+    with pytest.raises(ConfigError, match="no option"):
+        analyse(subject, "timescales", quantty="v")
+    x = np.random.default_rng(0).standard_normal((8, 900, 5))
+    data = Arrays(x, np.zeros(8, np.int64), classes=("a",), dt=DT)
+    found = analyse(replace(subject, data=data), "timescales", quantity="v").figures
+    assert found["unit_tau"].value == pytest.approx(20, rel=0.25) and found["fitted"].value == 1
+    assert found["unit_tau"].null == 0 and found["fitted"].null < 0.2
+    silent = analyse(replace(subject, data=data), "timescales").figures
+    assert silent["unit_tau"].value == silent["fitted"].value == 0
 
 
 def test_samples_that_are_too_short_are_refused():
