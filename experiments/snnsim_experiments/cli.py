@@ -213,7 +213,7 @@ def analyse(
     split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
     samples: Annotated[int, typer.Option(min=4, max=10**6, help="Largest number.")] = 200,
     layer: Annotated[str, typer.Option(help="Name of a layer; else the last hidden one.")] = "",
-    null: Annotated[str, typer.Option(help="shift, trials or units.")] = "shift",
+    null: Annotated[str, typer.Option(help="shift, trials, units or steps.")] = "shift",
     nulls: Annotated[
         int, typer.Option(min=0, max=10**4, help="Number of shuffled recordings.")
     ] = 5,
@@ -231,7 +231,8 @@ def analyse(
 
     Writes WHAT.json and WHAT.png. The null is the mean over recordings in which one kind of
     structure was destroyed: shift moves the spikes of every neuron in time, trials exchanges
-    samples, units exchanges neurons. "check WHAT" tries an analysis on data whose answer is known.
+    samples, units exchanges neurons, steps exchanges time steps. "check WHAT" tries an analysis on
+    data whose answer is known.
 
     Examples:
 

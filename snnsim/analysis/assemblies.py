@@ -199,9 +199,6 @@ def _told(found: Assemblies, figures: Mapping[str, Figure]) -> tuple[str, ...]:
         f"{len(found.factors.pairs)} components explain {figures['explained']} of the affinities.",
         f"The units fall into groups of {named or '1'}; modularity {figures['modularity']}.",
     ]
-    null = figures["modularity"].null
-    if null is not None and figures["modularity"].value <= null + 2 * (
-        figures["modularity"].spread or 0.0
-    ):
+    if figures["modularity"].like_null():
         told.append("The groups are no clearer than in shuffled recordings: nothing was found.")
     return tuple(told)

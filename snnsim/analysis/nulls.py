@@ -10,7 +10,7 @@ import torch
 from snnsim.activity import Recording
 from snnsim.errors import check_choice, check_seed
 
-NULLS = ("shift", "trials", "units")
+NULLS = ("shift", "trials", "units", "steps")
 
 
 def shuffled(rec: Recording, how: str = "shift", seed: int = 0) -> Recording:
@@ -22,7 +22,9 @@ def shuffled(rec: Recording, how: str = "shift", seed: int = 0) -> Recording:
             the sample's own steps: rates, autocorrelations and bursts stay, coincidences go.
             ``"trials"`` gives every unit's samples another order: what follows the stimulus's
             time stays, what belongs to one sample goes. ``"units"`` gives the units of every sample
-            another order: what all do together stays, who does it goes.
+            another order: what all do together stays, who does it goes. ``"steps"`` gives the time
+            steps of every sample another order, the same for all units: rates and coincidences
+            stay, everything that depends on order in time goes.
         seed: of the random numbers.
 
     Returns:
@@ -43,6 +45,8 @@ def shuffled(rec: Recording, how: str = "shift", seed: int = 0) -> Recording:
     elif how == "trials":
         order = torch.from_numpy(random.permuted(np.tile(np.arange(S)[:, None], (1, N)), axis=0))
         mixed = values.gather(1, order.expand(T, S, N)) * rec.inside().unsqueeze(2)
+    elif how == "steps":
+        mixed = values.gather(0, _mixed_steps(rec, random).unsqueeze(2).expand(T, S, N))
     else:
         lengths = rec.lengths.view(1, S, 1)
         by = torch.from_numpy(random.integers(0, 2**31, (1, S, N))) % lengths.clamp(min=1)
@@ -50,3 +54,11 @@ def shuffled(rec: Recording, how: str = "shift", seed: int = 0) -> Recording:
         source = torch.where(step < lengths, (step - by) % lengths.clamp(min=1), step)
         mixed = values.gather(0, source)
     return replace(rec, values=mixed.view(rec.values.shape))
+
+
+def _mixed_steps(rec: Recording, random: np.random.Generator) -> torch.Tensor:
+    """Each sample's own steps in another order and those after its end in theirs, ``[T, S]``."""
+    T, S = rec.values.shape[:2]
+    place = torch.from_numpy(random.random((T, S)))
+    after = 1.0 + torch.arange(T, dtype=torch.float64).view(T, 1)
+    return torch.where(rec.inside().to(place.device), place, after).argsort(0)

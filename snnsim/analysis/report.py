@@ -27,6 +27,14 @@ class Figure:
     null: float | None = None
     spread: float | None = None
 
+    def like_null(self) -> bool:
+        """Return whether the number is at most two standard deviations above that of its null.
+
+        >>> Figure(1.0, 0.9, 0.1).like_null(), Figure(1.0).like_null()
+        (True, False)
+        """
+        return self.null is not None and self.value <= self.null + 2 * (self.spread or 0.0)
+
     def __str__(self) -> str:
         if self.null is None:
             return f"{self.value:.3g}"

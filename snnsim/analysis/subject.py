@@ -21,7 +21,8 @@ class Subject:
         net: the network.
         data: the samples it is shown.
         layer: the name of the layer whose activity is analysed; ``""`` for the last hidden one.
-        null: how recordings are shuffled for the null: ``"shift"``, ``"trials"`` or ``"units"``.
+        null: how recordings are shuffled for the null: ``"shift"``, ``"trials"``, ``"units"`` or
+            ``"steps"``, see :func:`snnsim.analysis.shuffled`.
         nulls: how many shuffled recordings the null is the mean of; 0 for no null.
         seed: of all random numbers.
     """

@@ -12,7 +12,13 @@ from snnsim.plotting.figures import _figure
 
 def report(found: Report) -> Any:
     """Plot what an analysis found."""
-    return {"assemblies": _assemblies, "operators": _operators}[found.what](found)
+    drawn = {
+        "assemblies": _assemblies,
+        "dynamics": _dynamics,
+        "operators": _operators,
+        "timescales": _timescales,
+    }
+    return drawn[found.what](found)
 
 
 def _assemblies(found: Report) -> Any:
@@ -51,4 +57,39 @@ def _operators(found: Report) -> Any:
     right.set(title="reach", xlabel="lag in time steps", ylabel="gradient")
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _dynamics(found: Report) -> Any:
+    """How far twins are apart, what remains of the activity, and how much units announce."""
+    figure, axes = _figure(1, 3, 12, 3.4)
+    left, middle, right = axes[0]
+    for name, values in found.arrays.items():
+        kind = name.removesuffix(", null")
+        axis = left if kind == "distance" else middle
+        if kind in ("distance", "off", "constant", "noise"):
+            axis.plot(values, "-" if name == kind else "--", label=name)
+    right.plot(np.sort(found.arrays.get("kick", np.zeros(0)))[::-1], ".")
+    left.set(title="twins", xlabel="time steps since the spike", ylabel="distance")
+    middle.set(title="after the data", xlabel="time step", ylabel="activity")
+    right.set(title="announcing a change of class", xlabel="unit, by rank", ylabel="kick index")
+    for axis in (left, middle):
+        axis.set_ylim(bottom=0)
+        axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _timescales(found: Report) -> Any:
+    """Autocorrelations with those of shuffled time steps, and the time constants of the units."""
+    figure, axes = _figure(1, 2, 9, 3.4)
+    left, right = axes[0]
+    for name, values in found.arrays.items():
+        if name not in ("lag", "tau"):
+            style = "--" if name.endswith("null") else "-"
+            left.plot(found.arrays["lag"], values, style, label=name)
+    present = found.arrays["tau"][found.arrays["tau"] > 0]
+    right.hist(present, bins=30)
+    left.set(title="autocorrelation", xlabel="lag (ms)", ylabel="correlation")
+    right.set(title=f"time constants of {len(present)} units", xlabel="ms", ylabel="units")
+    left.legend(frameon=False, fontsize=7)
     return figure

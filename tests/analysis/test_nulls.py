@@ -71,6 +71,15 @@ def test_units_keep_what_all_do_together():
     assert torch.equal(found.values.sort(2).values, rec.values.sort(2).values)
 
 
+def test_steps_keep_what_happens_together_and_stay_within_a_sample():
+    rec = spikes()
+    found = shuffled(rec, "steps")
+    for sample, length in enumerate(LENGTHS.tolist()):
+        before, after = (r.values[:length, sample].tolist() for r in (rec, found))
+        assert sorted(before) == sorted(after) and (length == 1 or before != after)
+    assert not found.values[~rec.inside()].any()
+
+
 def test_units_of_a_plane_are_shuffled_as_one_row():
     rec = spikes()
     plane = Recording(rec.values[..., :4].reshape(T, S, 2, 2), *list(vars(rec).values())[1:])

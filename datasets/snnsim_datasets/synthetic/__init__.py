@@ -5,6 +5,7 @@ from snnsim_datasets.synthetic.arithmetic import SpokenSums
 from snnsim_datasets.synthetic.assemblies import Assemblies, assemblies
 from snnsim_datasets.synthetic.bits import match_to_sample, parity
 from snnsim_datasets.synthetic.counting import counting
+from snnsim_datasets.synthetic.hidden_states import HiddenStates, hidden_states
 from snnsim_datasets.synthetic.lorenz96 import FastScale, level_crossings, lorenz96
 from snnsim_datasets.synthetic.moving_bar import moving_bar
 from snnsim_datasets.synthetic.recall import delayed_recall
@@ -13,11 +14,13 @@ from snnsim_datasets.synthetic.sudoku import sudoku
 __all__ = [
     "Assemblies",
     "FastScale",
+    "HiddenStates",
     "Sequences",
     "SpokenSums",
     "assemblies",
     "counting",
     "delayed_recall",
+    "hidden_states",
     "level_crossings",
     "lorenz96",
     "match_to_sample",
