@@ -24,7 +24,7 @@ from snnsim.analysis.report import Report, against
 from snnsim.analysis.subject import Subject
 from snnsim.data import fetch
 from snnsim.errors import ConfigError, check_number, check_seed
-from snnsim.layer import evaluating
+from snnsim.layer import device_of, evaluating
 from snnsim.synapses import Delayed
 
 
@@ -140,15 +140,16 @@ def analyse(subject: Subject, *, residual: float = 0.5, samples: int = 32) -> Re
     check_number("residual", residual, above=0, most=1)
     layers = _delayed(subject)
     batch = fetch(subject.data, np.arange(min(samples, len(subject.data))), None)
+    x = batch.x.to(device_of(subject.net))
     figures, arrays = {}, {}
     before = {name: layer.delay.detach().clone() for name, layer in layers.items()}
-    found = _measured(subject, layers, batch.x, residual)
+    found = _measured(subject, layers, x, residual)
     nulls = []
     try:
         for number in range(subject.nulls):
             for i, layer in enumerate(layers.values()):
                 shuffled_delays(layer, subject.seed + 1000 * i + number)
-            nulls.append(_measured(subject, layers, batch.x, residual))
+            nulls.append(_measured(subject, layers, x, residual))
             _restore(layers, before)
     finally:
         _restore(layers, before)

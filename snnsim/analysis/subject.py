@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -40,9 +40,12 @@ class Subject:
         check_seed(self.seed)
 
     def recording(self, what: str = "output") -> Recording:
-        """Return what the layer does in answer to the data."""
+        """Return what the layer does in answer to the data, on the CPU."""
         name = self.layer or last_hidden(self.net)
-        return record(self.net, self.data, [name], what)[name]
+        found = record(self.net, self.data, [name], what)[name]
+        target = None if found.target is None else found.target.cpu()
+        values, lengths = found.values.cpu(), found.lengths.cpu()
+        return replace(found, values=values, lengths=lengths, target=target)
 
 
 def last_hidden(net: nn.Module) -> str:
