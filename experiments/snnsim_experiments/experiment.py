@@ -74,6 +74,8 @@ class Experiment:
             former = methods.get(found["method"]).former
             options = found["method_options"].items()
             found["method_options"] = {former.get(name, name): value for name, value in options}
+        elif found["model"] == SPIKING:
+            found["network"] = LATER_OPTIONS | found["network"]
         training = complete(found.pop("training"), task_base() if found["method"] else {})
         return cls(**found, recipe=Recipe(**training))
 
@@ -90,6 +92,10 @@ class Experiment:
             elif mine[name] != theirs[name]:
                 found.append(shown)
         return sorted(found)
+
+
+# options of delay_network that earlier versions did not store, with what they did
+LATER_OPTIONS = {"skip": False, "stochastic_depth": 0.0}
 
 
 def plain(value: Any) -> Any:
