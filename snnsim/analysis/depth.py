@@ -122,7 +122,7 @@ def tie(
     phases: Sequence[int] | np.ndarray,
     epochs: int,
     *,
-    lr: float = 1e-3,
+    lr: float = 0.01,
     seed: int = 0,
 ) -> Sequential:
     """Return a network that has one physical block for each phase, trained to act like ``net``.
@@ -140,7 +140,8 @@ def tie(
         seed: of the order of the samples.
 
     Returns:
-        A network in evaluation mode whose state has an entry for each application of a block.
+        A network in evaluation mode whose state has an entry for each application of a block. To
+        save it, make a network of copies of its layers.
     """
     check_number("epochs", epochs, 0)
     stack = stack_of(net)
@@ -207,7 +208,7 @@ def analyse(
     paths: bool = True,
     tie: int = 0,
     epochs: int = 20,
-    lr: float = 1e-3,
+    lr: float = 0.01,
     readout: str = "sum_softmax",
     mask_padding: bool = False,
 ) -> Report:
@@ -311,7 +312,8 @@ def _told(name: str, figure: Figure) -> str:
         return f"{name.capitalize()}: there are no such samples."
     if figure.null is None:
         return f"{name.capitalize()}: {figure.value:.1%}; too few classes for a random label."
-    signal = "above" if figure.value > figure.null else "no signal"
+    points = 100 * (figure.value - figure.null)
+    signal = f"{points:.0f} points above it" if points > 0 else "no signal"
     return f"{name.capitalize()}: {figure.value:.1%}, random label {figure.null:.1%}: {signal}."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import numpy as np
@@ -12,8 +13,8 @@ from toolbox import random
 
 import snnsim as sn
 from snnsim.activity import Recording, record
-from snnsim.analysis import Subject, analyse
-from snnsim.analysis.depth import number_of_phases, phases, similarity, tie, tied_loss
+from snnsim.analysis import Figure, Subject, analyse
+from snnsim.analysis.depth import _told, number_of_phases, phases, similarity, tie, tied_loss
 from snnsim.analysis.paths import Paths, best_single_path, paths
 from snnsim.analysis.stack import stack_of
 from snnsim.baselines import RateNetwork
@@ -189,6 +190,18 @@ def test_phases_must_be_one_for_each_block_and_never_fall(trained):
             tie(trained, TRAIN, labels, 1)
 
 
+def test_a_tied_network_continues_a_sequence_and_is_saved_as_copies(tmp_path, trained):
+    tied, x = tie(trained, TRAIN, [0, 0, 1], 0), TRAIN.batch(range(5)).x
+    whole, _ = tied(x)
+    first, state = tied(x[:4])
+    torch.testing.assert_close(torch.cat([first, tied(x[4:], state)[0]]), whole)
+    file = tmp_path / "tied.safetensors"
+    with pytest.raises(ConfigError, match="occurs several times"):
+        sn.save(tied, file)
+    sn.save(sn.Sequential(*(copy.deepcopy(layer) for layer in tied)), file)
+    assert torch.equal(sn.load(file)(x)[0], whole)
+
+
 def test_both_stages_are_run_teacher_forcing_first(monkeypatch, trained):
     stages = []
 
@@ -332,6 +345,19 @@ def test_a_report_has_every_figure_beside_its_null(trained):
     )
     assert found.as_json()["settings"]["tie"] == 2
     assert any(line.startswith("Corrected: ") for line in found.text)
+
+
+@pytest.mark.parametrize(
+    ("figure", "said"),
+    [
+        (Figure(0.02, 0.08), "Corrected: 2.0%, random label 8.0%: no signal."),
+        (Figure(0.5, 0.25), "Corrected: 50.0%, random label 25.0%: 25 points above it."),
+        (Figure(0.5), "Corrected: 50.0%; too few classes for a random label."),
+        (Figure(float("nan")), "Corrected: there are no such samples."),
+    ],
+)
+def test_what_is_said_of_a_fraction_depends_on_its_control(figure, said):
+    assert _told("corrected", figure) == said
 
 
 def test_it_is_drawn(trained):
