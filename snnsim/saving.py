@@ -311,8 +311,14 @@ def _known() -> dict[str, type]:
 def _check_same(net: nn.Module, again: nn.Module) -> None:
     """Raise :class:`ConfigError` if the constructors do not make what the network is now."""
     mine, made = dict(net.named_modules()), dict(again.named_modules())
-    for name in mine.keys() | made.keys():
+    every = dict(net.named_modules(remove_duplicate=False))
+    for name in sorted(mine.keys() | made.keys()):
         a, b = mine.get(name), made.get(name)
+        if a is None and name in every:
+            raise ConfigError(
+                f"{name} is a layer that occurs several times in the network, which a file would "
+                "take for several layers; save a network with copies of it, each its own"
+            )
         if a is None or b is None or _kind(a) != _kind(b):
             raise ConfigError(
                 f"{name or 'the network'} was replaced after the network was made; make a new "

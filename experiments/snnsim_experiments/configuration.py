@@ -1,7 +1,8 @@
 """The one resolver: from defaults, TOML files and single changes to an :class:`Experiment`.
 
 A configuration has the sections ``data`` (options of the data set's ``load``), ``network`` (those
-of :func:`snnsim.networks.delay_network`, or of :class:`snnsim.baselines.RateNetwork`) and
+of :func:`snnsim.networks.delay_network`, or of :class:`snnsim.baselines.RateNetwork`; of the
+former also ``hidden``, the widths, and ``layers``, the number of hidden layers of one width) and
 ``training`` (the fields of :class:`snnsim.training.Recipe`); that of a baseline also ``encoder``
 (:class:`snnsim.baselines.RateEncoder`) and ``options`` (of the model). One of a stream has
 ``stream`` in place of ``data``, and ``method``. Of a baseline or stream a file may also have
@@ -164,13 +165,29 @@ def _spiking(
     family = of_spiking(dataset)
     values = family.merged(family.layers(config, changes), "")
     with given_by(config, changes):
-        hidden = {"hidden": (list[int], [256, 256])}
+        hidden = {"hidden": (list[int], [256, 256]), "layers": (int | None, None)}
+        known = hidden | fields(delay_network)
         return {
             "source": dataset,
             "data": check_data(dataset, values["data"]),
             "recipe": recipe_of(values["training"], epochs),
-            "network": check_section("network", hidden | fields(delay_network), values["network"]),
+            "network": _equal_layers(check_section("network", known, values["network"])),
         }
+
+
+def _equal_layers(network: dict[str, Any]) -> dict[str, Any]:
+    """A network section in which ``layers``, a number of equal layers, has become ``hidden``."""
+    left = dict(network)
+    layers, hidden = left.pop("layers"), network["hidden"]
+    if layers is None:
+        return left
+    check_number("network.layers", layers, 1)
+    if len(set(hidden)) != 1:
+        raise ConfigError(
+            f"network.layers is {layers}, a number of equal layers, but network.hidden is "
+            f"{hidden}; give one width, for example network.hidden=[256]"
+        )
+    return left | {"hidden": hidden[:1] * layers}
 
 
 def _rate_coded(

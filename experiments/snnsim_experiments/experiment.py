@@ -79,6 +79,8 @@ class Experiment:
             former, options = method.former, found["method_options"].items()
             given = {former.get(name, name): value for name, value in options}
             found["method_options"] = default_options(method) | given
+        elif found["model"] == SPIKING:
+            found["network"] = LATER_OPTIONS | found["network"]
         if found["model"] in models.names():
             found["network"] = _with_all_options(found["model"], found["network"])
         training = complete(found.pop("training"), task_base() if found["method"] else {})
@@ -97,6 +99,10 @@ class Experiment:
             elif mine[name] != theirs[name]:
                 found.append(shown)
         return sorted(found)
+
+
+# options of delay_network that earlier versions did not store, with what they did
+LATER_OPTIONS = {"skip": False, "stochastic_depth": 0.0}
 
 
 def plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
 from snnsim.networks.repeat import Repeat
 from snnsim.networks.sequential import Sequential, Skip
+from snnsim.networks.stochastic_depth import StochasticDepth
 
 __all__ = [
     "BatchNorm",
@@ -13,6 +14,7 @@ __all__ = [
     "Repeat",
     "Sequential",
     "Skip",
+    "StochasticDepth",
     "delay_network",
     "gsc_network",
     "run_checkpointed",

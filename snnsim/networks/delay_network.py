@@ -2,7 +2,8 @@
 
 Each hidden block is: connection -> batch normalisation -> LIF -> dropout. The read-out is a
 connection into leaky integrators. Every connection, the read-out's included, has delays; none
-has a bias. Source: Hammouamri, Khalfaoui-Hassani & Masquelier 2024, arXiv:2306.17670.
+has a bias. Blocks of equal width may be residual. Source: Hammouamri, Khalfaoui-Hassani &
+Masquelier 2024, arXiv:2306.17670.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
 from snnsim.networks.passing import passing_on
-from snnsim.networks.sequential import Sequential
+from snnsim.networks.sequential import Sequential, Skip
+from snnsim.networks.stochastic_depth import StochasticDepth
 from snnsim.neurons import LI, LIF, AdLIF
 from snnsim.surrogate import ATan
 from snnsim.synapses import Delayed, Dense, Recurrent
@@ -39,6 +41,8 @@ def delay_network(
     neuron: str = "lif",
     tau_adapt: float = 150.0,
     recurrent: bool = False,
+    skip: bool = False,
+    stochastic_depth: float = 0.0,
     backend: str = "auto",
     **connection: Any,
 ) -> Sequential:
@@ -55,6 +59,11 @@ def delay_network(
             time constants and couplings that are learnt per neuron (exponential decays).
         tau_adapt: initial time constant of the adaptation in ms, with ``"adlif"``.
         recurrent: whether hidden neurons also feed each other, one step later.
+        skip: whether a hidden block with as many outputs as inputs adds its input to its spikes,
+            ``y = x + block(x)`` (Fang et al. 2021, arXiv:2102.04159). What it passes on are then
+            sums of spikes, which :func:`snnsim.compile` refuses.
+        stochastic_depth: probability with which each of these blocks is left out of a training
+            batch, see :class:`snnsim.networks.StochasticDepth`; it needs ``skip``.
         backend: backend of neurons and connections.
         connection: further arguments of :class:`snnsim.synapses.Delayed`: ``kernel_count``,
             ``granularity`` and ``padding``.
@@ -72,6 +81,7 @@ def delay_network(
         )
     check_choice("delays", delays, DELAYS)
     check_choice("neuron", neuron, NEURONS)
+    _check_depth(sizes, skip, stochastic_depth)
     common: dict[str, Any] = {"dt": dt, "tau_mem": tau_mem, "backend": backend}
     connection |= {"dt": dt, "max_delay_ms": max_delay_ms, "learn_delay": delays == "learned"}
     connection["backend"] = "reference" if backend == "reference" else "auto"
@@ -88,9 +98,29 @@ def delay_network(
 
     layers: list[Layer] = []
     for n_in, n_out in itertools.pairwise(sizes[:-1]):
-        layers += [connect(n_in, n_out), BatchNorm(n_out), neurons(n_out), Dropout(dropout)]
+        block = [connect(n_in, n_out), BatchNorm(n_out), neurons(n_out), Dropout(dropout)]
+        layers += [_around(block, stochastic_depth)] if skip and n_in == n_out else block
     integrators = LI(sizes[-1], discretization="euler", **common)
     return Sequential(*layers, connect(sizes[-2], sizes[-1]), integrators)
+
+
+def _check_depth(sizes: Sequence[int], skip: bool, stochastic_depth: float) -> None:
+    """Refuse options that no block of these sizes would use."""
+    if stochastic_depth and not skip:
+        raise ConfigError(
+            f"stochastic_depth is {stochastic_depth!r} but skip is off, so nothing would pass a "
+            "block that is left out; set skip=True as well"
+        )
+    if skip and all(n_in != n_out for n_in, n_out in itertools.pairwise(sizes[:-1])):
+        raise ConfigError(
+            f"skip joins blocks with as many outputs as inputs, and sizes {tuple(sizes)} have "
+            "none; make two hidden layers that follow one another equal, or set skip=False"
+        )
+
+
+def _around(block: Sequence[Layer], stochastic_depth: float) -> Skip:
+    inner: Layer = Sequential(*block)
+    return Skip(StochasticDepth(inner, stochastic_depth) if stochastic_depth else inner)
 
 
 def _published(n: int, **common: Any) -> LIF:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snnsim.errors import ConfigError, ShapeError, short
 from snnsim.layer import Layer, run_layer
 from snnsim.networks import fusion
+from snnsim.synapses.delayed import delayed_layers
 
 
 class Sequential(Layer):
@@ -85,6 +87,9 @@ def _check_module(what: str, given: Any) -> None:
 class Skip(Layer):
     """Add a skip connection to a layer, ``y = layer(x) + project(x)``; the state is that of both.
 
+    Where delays with ``padding="lengthen"`` make the layer's output longer than its input, zeros
+    follow on the skipping path.
+
     Args:
         layer: layer that is skipped.
         project: optional module on the skipping path, to match channels.
@@ -109,6 +114,9 @@ class Skip(Layer):
         around = x
         if self.project is not None:
             around, outer = run_layer(self.project, x, outer)
+        longer = len(y) - len(around)
+        if longer > 0 and longer == sum(layer.tail for layer in delayed_layers(self.layer)):
+            around = torch.cat([around, around.new_zeros((longer, *around.shape[1:]))])
         if around.shape != y.shape:
             raise ShapeError(
                 f"a skip connection joins {tuple(around.shape)} to {tuple(y.shape)}; give "

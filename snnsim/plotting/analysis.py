@@ -14,6 +14,7 @@ def report(found: Report) -> Any:
     """Plot what an analysis found."""
     drawn = {
         "assemblies": _assemblies,
+        "depth": _depth,
         "dynamics": _dynamics,
         "operators": _operators,
         "timescales": _timescales,
@@ -42,6 +43,27 @@ def _assemblies(found: Report) -> Any:
     middle.set(title="when", xlabel="time step")
     middle.legend(frameon=False)
     right.set(title="in which samples", xlabel="sample")
+    return figure
+
+
+def _depth(found: Report) -> Any:
+    """The similarity of blocks with the borders of phases, and the accuracy of paths."""
+    S, phase = found.arrays["similarity"], found.arrays["phase"]
+    figure, axes = _figure(1, 2, 9, 3.4)
+    left, right = axes[0]
+    extent = (0.5, len(S) + 0.5, len(S) + 0.5, 0.5)
+    figure.colorbar(left.imshow(S, cmap="magma", extent=extent))
+    for edge in np.flatnonzero(np.diff(phase)) + 1.5:
+        left.axhline(edge, color="white", lw=0.8)
+        left.axvline(edge, color="white", lw=0.8)
+    left.set(title="similarity", xlabel="block", ylabel="block")
+    if "paths" in found.arrays:
+        counts, accuracy = found.arrays["paths"], found.arrays["accuracy of paths"]
+        trained = (counts == 1).all(1)
+        right.plot(counts.sum(1), accuracy, ".", alpha=0.4, label="path")
+        right.plot(counts[trained].sum(1), accuracy[trained], "o", label="as trained")
+        right.legend(frameon=False)
+    right.set(title="paths", xlabel="blocks run", ylabel="accuracy")
     return figure
 
 

@@ -1,0 +1,377 @@
+"""Similarity, phases, tied blocks and paths against their equations, on networks one can follow."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from small_training import CHANNELS, CLASSES, TRAIN, VALIDATION, Tiny, network
+from toolbox import random
+
+import snnsim as sn
+from snnsim.activity import Recording, record
+from snnsim.analysis import Figure, Subject, analyse
+from snnsim.analysis.depth import _told, number_of_phases, phases, similarity, tie, tied_loss
+from snnsim.analysis.paths import Paths, best_single_path, paths
+from snnsim.analysis.stack import stack_of
+from snnsim.baselines import RateNetwork
+from snnsim.data import Arrays
+from snnsim.errors import ConfigError
+from snnsim.training import Recipe, Trainer, evaluate
+
+DEEP = (CHANNELS, 12, 12, 12, 12, CLASSES)
+
+
+def recording(values, lengths):
+    return Recording(values, "spikes", "layer", "output", torch.tensor(lengths))
+
+
+def deep(padding="causal", seed=0, **options):
+    torch.manual_seed(seed)
+    given = {"dt": 1.0, "tau_mem": 2.0, "max_delay_ms": 4, "dropout": 0.0, "delays": "fixed"}
+    given |= {"skip": True, "stochastic_depth": 0.3, "padding": padding} | options
+    return sn.delay_network(DEEP, **given)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    net = deep()
+    recipe = Recipe(epochs=8, batch_size=16, lr=0.02)
+    Trainer(net, Tiny(120, seed=1), VALIDATION, recipe, seed=0).run()
+    return net.eval()
+
+
+# --- similarity and phases ------------------------------------------------------------------------
+
+
+def test_similarity_is_the_mean_cosine_of_rates():
+    lengths = [7, 4, 1]
+    layers = [random(7, 3, 5, seed=seed) for seed in range(3)]
+    expected = np.zeros((3, 3))
+    for i, j in itertools.product(range(3), repeat=2):
+        for sample, steps in enumerate(lengths):
+            a, b = (layers[layer][:steps, sample].mean(0).numpy() for layer in (i, j))
+            expected[i, j] += a @ b / np.sqrt((a @ a) * (b @ b)) / 3
+    found = similarity([recording(values, lengths) for values in layers])
+    np.testing.assert_allclose(found, expected, atol=1e-13)
+
+
+def test_silence_is_like_nothing_and_widths_must_be_equal():
+    silent, loud = recording(torch.zeros(3, 2, 4), [3, 3]), recording(torch.ones(3, 2, 4), [3, 3])
+    assert similarity([silent, loud]).tolist() == [[0, 0], [0, pytest.approx(1)]]
+    with pytest.raises(ConfigError, match="equal width"):
+        similarity([silent, recording(torch.ones(3, 2, 5), [3, 3])])
+
+
+def divisions(count, k):
+    for cuts in itertools.combinations(range(1, count), k - 1):
+        edges = [0, *cuts, count]
+        yield [list(range(a, b)) for a, b in itertools.pairwise(edges)]
+
+
+@pytest.mark.parametrize("k", range(1, 8))
+@pytest.mark.parametrize("seed", range(3))
+def test_phases_are_the_best_of_all_divisions(k, seed):
+    values = random(7, 7, seed=seed).numpy()
+    S = (values + values.T) / 2
+
+    def cost(parts):
+        return sum(1 - S[i, j] for part in parts for i, j in itertools.combinations(part, 2))
+
+    best = min(divisions(7, k), key=cost)
+    labels = phases(S, k)
+    assert labels.tolist() == [number for number, part in enumerate(best) for _ in part]
+
+
+def test_the_number_of_phases_is_that_of_the_blocks_of_a_matrix():
+    S = np.full((6, 6), 0.2)
+    for part in ([0, 1], [2, 3, 4], [5]):
+        S[np.ix_(part, part)] = 0.95
+    assert number_of_phases(S, 0.9) == 3 and phases(S, 3).tolist() == [0, 0, 1, 1, 1, 2]
+    assert number_of_phases(S, 0.0) == 1 and number_of_phases(S, 0.99) == 6
+    with pytest.raises(ConfigError, match="at most 6"):
+        phases(S, 7)
+
+
+# --- blocks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_network_is_its_parts_in_a_row(skip):
+    net = deep(skip=skip, stochastic_depth=0.0).eval()
+    stack, x = stack_of(net), TRAIN.batch(range(5)).x
+    y = stack.before(x)[0]
+    recorded = record(net, x, stack.names)
+    assert len(stack.blocks) == 3
+    for block, name in zip(stack.blocks, stack.names, strict=True):
+        y = block.eval()(y)[0]
+        torch.testing.assert_close(recorded[name].values, y)
+    torch.testing.assert_close(stack.after.eval()(y)[0], net(x)[0])
+
+
+@pytest.mark.parametrize("model", ["gru", "linear-attention"])
+def test_a_rate_coded_network_is_its_parts_in_a_row(model):
+    net = RateNetwork(CHANNELS, CLASSES, model, width=8, depth=3).eval()
+    stack, x = stack_of(net), TRAIN.batch(range(5)).x
+    y, recorded = stack.before.eval()(x)[0], record(net, x, stack.names)
+    for block, name in zip(stack.blocks, stack.names, strict=True):
+        y = block.eval()(y)[0]
+        torch.testing.assert_close(recorded[name].values, y)
+    torch.testing.assert_close(stack.after(y)[0], net(x)[0])
+    assert len(stack.blocks) == (3 if net.residual else 2)
+
+
+def test_networks_without_blocks_are_refused():
+    with pytest.raises(ConfigError, match="needs 2 or more"):
+        stack_of(network())
+    with pytest.raises(ConfigError, match="taken apart"):
+        stack_of(torch.nn.Linear(3, 3))
+
+
+# --- one block for each phase ---------------------------------------------------------------------
+
+
+def test_the_loss_is_that_of_each_block_by_itself_or_of_all_in_a_row():
+    weights = [random(4, 4, seed=seed) - 0.5 for seed in range(3)]
+    row = [sn.Dense(4, 4).double() for _ in weights]
+    for layer, weight in zip(row, weights, strict=True):
+        layer.weight.data = weight
+    teacher = [random(6, 2, 4, seed=10 + number) for number in range(4)]
+    h = [each.numpy() for each in teacher]
+    forced = sum(((h[n] @ weights[n].numpy().T - h[n + 1]) ** 2).mean() for n in range(3))
+    free, g = 0.0, h[0]
+    for n in range(3):
+        g = g @ weights[n].numpy().T
+        free += ((g - h[n + 1]) ** 2).mean()
+    found = [float(tied_loss(row, teacher, how).detach()) for how in (False, True)]
+    assert found == pytest.approx([forced, free], rel=1e-13)
+    assert forced != pytest.approx(free)
+
+
+def test_a_network_of_equal_blocks_needs_one():
+    net = deep().eval()
+    first, *others = stack_of(net).blocks
+    for other in others:
+        other.load_state_dict(first.state_dict())
+    tied, x = tie(net, TRAIN, [0, 0, 0], 0), TRAIN.batch(range(5)).x
+    assert torch.equal(tied(x)[0], net(x)[0])
+    assert len({id(block) for block in list(tied)[1:4]}) == 1
+
+
+def free_running_loss(net, tied):
+    """Of the row of tied blocks against the teacher."""
+    stack, x = stack_of(net), TRAIN.batch(range(22)).x
+    with torch.no_grad():
+        h = [stack.before(x)[0]]
+        for block in stack.blocks:
+            h.append(block(h[-1])[0])
+        return float(tied_loss(list(tied)[1:-1], h, True))
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1], [0, 0, 0]])
+def test_training_brings_tied_blocks_nearer_and_leaves_the_teacher_as_it_was(trained, labels):
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    copies = tie(trained, TRAIN, labels, 0)
+    tied = tie(trained, TRAIN, labels, 60, lr=3e-3)
+    assert len({id(block) for block in list(tied)[1:-1]}) == labels[-1] + 1
+    assert free_running_loss(trained, tied) < 0.97 * free_running_loss(trained, copies)
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert torch.equal(tied[0][0].weight, trained[0].weight)  # only the blocks are trained
+    assert torch.equal(tied[-1][0].weight, trained[-2].weight)
+
+
+def test_phases_must_be_one_for_each_block_and_never_fall(trained):
+    for labels in ([0, 1, 0], [0, 1]):
+        with pytest.raises(ConfigError, match="never falling"):
+            tie(trained, TRAIN, labels, 1)
+
+
+def test_a_tied_network_continues_a_sequence_and_is_saved_as_copies(tmp_path, trained):
+    tied, x = tie(trained, TRAIN, [0, 0, 1], 0), TRAIN.batch(range(5)).x
+    whole, _ = tied(x)
+    first, state = tied(x[:4])
+    torch.testing.assert_close(torch.cat([first, tied(x[4:], state)[0]]), whole)
+    file = tmp_path / "tied.safetensors"
+    with pytest.raises(ConfigError, match="occurs several times"):
+        sn.save(tied, file)
+    sn.save(sn.Sequential(*(copy.deepcopy(layer) for layer in tied)), file)
+    assert torch.equal(sn.load(file)(x)[0], whole)
+
+
+def test_both_stages_are_run_teacher_forcing_first(monkeypatch, trained):
+    stages = []
+
+    def loss(row, teacher, free):
+        stages.append(free)
+        return tied_loss(row, teacher, free)
+
+    monkeypatch.setattr("snnsim.analysis.depth.tied_loss", loss)
+    tie(trained, TRAIN, [0, 0, 0], 2)
+    assert stages == [False, False, True, True]
+
+
+# --- paths ----------------------------------------------------------------------------------------
+
+
+def turning(blocks, classes):
+    """A network whose blocks each turn the class by one."""
+    layers = [sn.Dense(classes, classes) for _ in range(blocks + 2)]
+    for number, layer in enumerate(layers):
+        turn = torch.eye(classes).roll(int(0 < number <= blocks), 0)
+        layer.weight.data = 9 * turn
+    net = sn.Sequential(*layers)
+    stack = stack_of(net)
+    assert len(stack.blocks) == blocks + 1  # the first, which does not turn, is as wide
+    return net
+
+
+def turned(samples, classes, seed=0):
+    generator = np.random.default_rng(seed)
+    given, target = generator.integers(0, classes, (2, samples))
+    return Arrays(np.eye(classes)[given][:, None].repeat(3, 1), target), given, target
+
+
+def test_paths_answer_what_turning_by_hand_gives():
+    net = turning(3, 7)
+    data, given, target = turned(40, 7)
+    found = paths(net, data)
+    assert found.counts.shape == (81, 4) and found.classes == 7
+    expected = (given + found.counts[:, 1:].sum(1)[:, None]) % 7
+    assert np.array_equal(found.answers, expected)
+    assert found.counts[found.trained].tolist() == [1, 1, 1, 1]
+    assert np.array_equal(found.answers[found.trained], (given + 3) % 7)
+    for sample in range(40):
+        turns = (target[sample] - given[sample]) % 7
+        lengths = [sum(c) for c in found.counts if sum(c[1:]) % 7 == turns]
+        assert found.shortest()[sample] == min(lengths, default=-1)
+
+
+def by_counting(found):
+    """Both fractions and their controls, sample by sample and label by label."""
+    trained, L = found.answers[found.trained], found.counts.shape[1]
+    fractions = []
+    for right in (True, False):
+        own, others = [], []
+        for sample, target in enumerate(found.target):
+            if (trained[sample] == target) != right:
+                continue
+            reached = {
+                found.answers[number, sample]
+                for number, path in enumerate(found.counts)
+                if not right or sum(path) < L
+            }
+            own.append(target in reached)
+            wrong = set(range(found.classes)) - {target, trained[sample]}
+            others += [label in reached for label in wrong]
+        fractions.append((np.mean(own), np.mean(others)))
+    return fractions
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fractions_and_controls_are_counted(seed):
+    generator = np.random.default_rng(seed)
+    counts = np.array(list(itertools.product((0, 1, 2), repeat=2)))
+    found = Paths(counts, generator.integers(0, 5, (9, 60)), generator.integers(0, 5, 60), 5)
+    for figure, (value, null) in zip(
+        (found.shorter(), found.corrected()), by_counting(found), strict=True
+    ):
+        assert figure.value == pytest.approx(value) and figure.null == pytest.approx(null)
+
+
+def test_answers_at_random_correct_no_more_than_a_random_label():
+    generator = np.random.default_rng(0)
+    counts = np.array(list(itertools.product((0, 1, 2), repeat=2)))
+    found = Paths(counts, generator.integers(0, 10, (9, 4000)), generator.integers(0, 10, 4000), 10)
+    for figure in (found.shorter(), found.corrected()):
+        assert figure.value > 0.2 and figure.value == pytest.approx(figure.null, abs=0.05)
+
+
+def test_two_classes_leave_no_other_label():
+    counts = np.array([[0], [1], [2]])
+    found = Paths(counts, np.array([[0, 1], [0, 0], [1, 1]]), np.array([1, 0]), 2)
+    assert found.corrected().value == 1.0 and found.corrected().null is None
+
+
+def test_the_best_single_path_is_chosen_on_one_half_and_scored_on_the_other():
+    counts = np.array([[0], [1], [2]])
+    target = np.zeros(400, int)
+    generator = np.random.default_rng(1)
+    wrong = (generator.random((3, 400)) > np.array([[0.5], [0.5], [0.9]])).astype(int)
+    found = Paths(counts, wrong, target, 2)
+    best = best_single_path(found)
+    order = np.random.default_rng(0).permutation(400)
+    assert best.counts.tolist() == [2]
+    assert best.accuracy == pytest.approx(1 - wrong[2, order[200:]].mean())
+    assert best.trained == pytest.approx(1 - wrong[1, order[200:]].mean())
+    # a path that only chance makes best is not better where it was not chosen
+    chance = Paths(np.arange(300)[:, None], generator.integers(0, 2, (300, 60)), target[:60], 2)
+    assert chance.right[:, order[:60] % 60].mean(1).max() > 0.6
+    assert best_single_path(chance).accuracy < 0.7
+
+
+@pytest.mark.parametrize("padding", ["causal", "lengthen"])
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_the_path_as_trained_answers_what_the_network_does(trained, padding, mask_padding):
+    net = deep(padding, delays="fixed")
+    net.load_state_dict(trained.state_dict())
+    found = paths(net, VALIDATION, mask_padding=mask_padding)
+    score = evaluate(net.eval(), VALIDATION, mask_padding=mask_padding).accuracy
+    assert found.right[found.trained].mean() == pytest.approx(score)
+    assert len(found.counts) == 27
+
+
+def test_what_has_no_paths_is_refused():
+    with pytest.raises(ConfigError, match="up to 6"):
+        paths(turning(6, 3), turned(4, 3)[0])
+    values = Arrays(np.ones((4, 3, 3)), np.ones((4, 2)))
+    with pytest.raises(ConfigError, match="one class"):
+        paths(turning(2, 3), values)
+
+
+# --- the report -----------------------------------------------------------------------------------
+
+
+def test_a_report_has_every_figure_beside_its_null(trained):
+    found = analyse(Subject(trained, Tiny(60, seed=3), nulls=2), "depth", tie=2, epochs=1)
+    assert {"similarity", "phases", "shorter", "corrected", "tied"} <= found.figures.keys()
+    similar = found.figures["similarity"]
+    assert similar.value > similar.null + 5 * similar.spread
+    assert found.figures["accuracy"].value == pytest.approx(
+        evaluate(trained, Tiny(60, seed=3)).accuracy
+    )
+    assert found.as_json()["settings"]["tie"] == 2
+    assert any(line.startswith("Corrected: ") for line in found.text)
+
+
+@pytest.mark.parametrize(
+    ("figure", "said"),
+    [
+        (Figure(0.02, 0.08), "Corrected: 2.0%, random label 8.0%: no signal."),
+        (Figure(0.5, 0.25), "Corrected: 50.0%, random label 25.0%: 25 points above it."),
+        (Figure(0.5), "Corrected: 50.0%; too few classes for a random label."),
+        (Figure(float("nan")), "Corrected: there are no such samples."),
+    ],
+)
+def test_what_is_said_of_a_fraction_depends_on_its_control(figure, said):
+    assert _told("corrected", figure) == said
+
+
+def test_it_is_drawn(trained):
+    pytest.importorskip("matplotlib")
+    from snnsim.plotting import report
+
+    for options in ({}, {"paths": False, "tie": 2, "epochs": 0}):
+        found = analyse(Subject(trained, VALIDATION, nulls=1), "depth", **options)
+        assert len(report(found).axes) == 3
+    assert found.arrays["phase"].max() == 1
+
+
+def test_more_blocks_than_paths_can_have_are_still_compared():
+    torch.manual_seed(0)
+    net = turning(7, 3)
+    found = analyse(Subject(net, turned(8, 3)[0], nulls=1), "depth")
+    assert "shorter" not in found.figures and "8 blocks have too many" in " ".join(found.text)
