@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = Path(__file__).with_name("mutants.toml")
 CAUGHT, SURVIVED, INVALID = "caught", "survived", "invalid"
+BROKEN = ("NameError", "AttributeError", "SyntaxError", "ImportError", "ModuleNotFoundError")
 
 HELP = """\
 A mutant is the code with one mechanism removed. Its tests must fail; a mutant whose tests
@@ -34,8 +35,9 @@ tests/mechanisms/mutants.toml:
   tests = ["tests/mechanisms/test_leaky.py"]  # arguments of pytest; node ids work too
 
 Everything happens in a scratch copy; the working tree is not touched. The tests must pass
-without any mutant first. A mutant is invalid if its old text does not occur exactly once, or if
-its tests cannot be collected; an invalid mutant is not caught.
+without any mutant first. A mutant is invalid if its old text does not occur exactly once, if its
+tests cannot be collected, or if they fail because the code is broken (a missing name, for
+instance) and not because the mechanism is missing; an invalid mutant is not caught.
 
 The exit code is 0 if enough mutants were caught, and 1 if not.
 
@@ -87,8 +89,8 @@ def copy_tree(target: Path) -> None:
     compileall.compile_dir(target / "snnsim", quiet=2, invalidation_mode=mode)
 
 
-def run_tests(tree: Path, tests: list[str]) -> int:
-    """Run pytest in a copy of the tree; its exit code."""
+def run_tests(tree: Path, tests: list[str]) -> tuple[int, str]:
+    """Run pytest in a copy of the tree; its exit code and what it printed."""
     path = os.pathsep.join(str(tree / name) for name in ("", "datasets", "experiments"))
     environment = {
         **os.environ,
@@ -97,7 +99,8 @@ def run_tests(tree: Path, tests: list[str]) -> int:
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    return subprocess.run(command, cwd=tree, env=environment, capture_output=True).returncode
+    ran = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    return ran.returncode, ran.stdout
 
 
 def outcome(tree: Path, mutant: Mutant) -> str:
@@ -108,8 +111,10 @@ def outcome(tree: Path, mutant: Mutant) -> str:
     if without is None:
         return INVALID
     path.write_text(without, encoding="utf-8")
-    code = run_tests(tree, mutant.tests)
+    code, printed = run_tests(tree, mutant.tests)
     path.write_text(text, encoding="utf-8")
+    if any(f" - {error}" in printed for error in BROKEN):
+        return INVALID
     return {0: SURVIVED, 1: CAUGHT}.get(code, INVALID)
 
 
@@ -119,7 +124,9 @@ def try_all(mutants: list[Mutant]) -> Counter[str]:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder)
         copy_tree(tree)
-        if run_tests(tree, sorted({test for mutant in mutants for test in mutant.tests})):
+        code, printed = run_tests(tree, sorted({test for m in mutants for test in m.tests}))
+        if code:
+            print(printed)
             raise SystemExit("the tests fail without any mutant; make them pass first")
         for mutant in mutants:
             found = outcome(tree, mutant)
