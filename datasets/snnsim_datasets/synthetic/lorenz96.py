@@ -4,7 +4,7 @@
     dY_j/dt = -c b Y_{j+1} (Y_{j+2} - Y_{j-1}) - c Y_j + (h c / b) X_{k(j)}
 
 The second line, fast variables on a ring of their own, is there with ``fast``. Source: Lorenz
-1996; as a task Sunol et al. 2024 (arXiv:2410.02654).
+1996; as a task Heidenreich et al. 2024 (arXiv:2410.02654).
 """
 
 from __future__ import annotations

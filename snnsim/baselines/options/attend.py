@@ -2,7 +2,8 @@
 
     y'[t] = y[t] + W_o attention(y[t], y[t - reach .. t])
 
-Source: 2024 (arXiv:2410.02654), attention over the last hidden states with relative positions.
+Source: Heidenreich, Vlachas & Koumoutsakos 2024 (arXiv:2410.02654), attention over the last hidden
+states with relative positions.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     add: x + f,  rate: x + a * f with a learnt a per channel,  input: g * x + (1 - g) * f, g = s(W x + b)
 
-Source: 2024 (arXiv:2410.02654), neural gating; its exact equations are not confirmed.
+Source: Heidenreich, Vlachas & Koumoutsakos 2024 (arXiv:2410.02654), neural gating; its exact
+equations are not confirmed.
 """  # noqa: E501
 
 from __future__ import annotations
