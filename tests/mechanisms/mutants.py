@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import multiprocessing
 import os
 import py_compile
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = Path(__file__).with_name("mutants.toml")
 CAUGHT, SURVIVED, INVALID = "caught", "survived", "invalid"
+LONGEST = 300  # seconds that tests may take
 BROKEN = ("NameError", "AttributeError", "SyntaxError", "ImportError", "ModuleNotFoundError")
 
 HELP = """\
@@ -36,8 +38,8 @@ tests/mechanisms/mutants.toml:
 
 Everything happens in a scratch copy; the working tree is not touched. The tests must pass
 without any mutant first. A mutant is invalid if its old text does not occur exactly once, if its
-tests cannot be collected, or if they fail because the code is broken (a missing name, for
-instance) and not because the mechanism is missing; an invalid mutant is not caught.
+tests cannot be collected or do not end, or if they fail because the code is broken (a missing
+name, for instance) and not because the mechanism is missing; an invalid mutant is not caught.
 
 The exit code is 0 if enough mutants were caught, and 1 if not.
 
@@ -89,18 +91,36 @@ def copy_tree(target: Path) -> None:
     compileall.compile_dir(target / "snnsim", quiet=2, invalidation_mode=mode)
 
 
+def in_child(tree: Path, tests: list[str], log: Path) -> None:
+    """Run pytest in a copy of the tree, as what a process does; it ends with pytest's exit code."""
+    with log.open("w") as out:
+        for stream in (1, 2):
+            os.dup2(out.fileno(), stream)
+    os.chdir(tree)
+    sys.path[:0] = [str(tree / name) for name in ("", "datasets", "experiments")]
+    sys.dont_write_bytecode = True
+    import pytest
+
+    sys.exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests])))
+
+
 def run_tests(tree: Path, tests: list[str]) -> tuple[int, str]:
-    """Run pytest in a copy of the tree; its exit code and what it printed."""
-    path = os.pathsep.join(str(tree / name) for name in ("", "datasets", "experiments"))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": path,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    ran = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
-    return ran.returncode, ran.stdout
+    """Run pytest in a copy of the tree; its exit code and what it printed.
+
+    Processes are forked from one that has imported torch, which takes longer than most tests.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "pytest"])
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "printed"
+        process = context.Process(target=in_child, args=(tree, tests, log))
+        process.start()
+        process.join(LONGEST)
+        process.kill()  # a mutant may never end
+        process.join()
+        printed = log.read_text(errors="replace") if log.exists() else ""
+    assert process.exitcode is not None
+    return process.exitcode, printed
 
 
 def outcome(tree: Path, mutant: Mutant) -> str:
@@ -137,6 +157,7 @@ def try_all(mutants: list[Mutant]) -> Counter[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Try the mutants that are asked for."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(
         prog="scripts/mutants",
         description=HELP,

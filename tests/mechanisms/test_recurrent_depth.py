@@ -67,18 +67,30 @@ def test_the_state_goes_from_iteration_to_iteration():
     assert torch.equal(one(x)[0], five(x)[0])
 
 
-def test_training_begins_with_noise_and_draws_the_number_of_iterations():
-    net, x = make(4).train(), normal(3, 1, 3)
-    torch.manual_seed(0)
-    assert float((net(x)[0] - net(x)[0]).detach().abs().max()) > 1e-6
-    count = [0]
-    net.core.register_forward_pre_hook(lambda *_: count.append(count.pop() + 1))
-    counts = []
-    for _ in range(60):
-        count[:] = [0]
-        net(x)
-        counts.append(count[0])
+def first_states(net, x):
+    """The state that enters the adapter first, and how often it is called."""
+    seen = []
+    handle = net.adapter.register_forward_pre_hook(lambda _, given: seen.append(given[0][..., :4]))
+    net(x)
+    handle.remove()
+    return seen[0], len(seen)
+
+
+def test_training_begins_with_noise_and_evaluation_with_nothing():
+    net, x = make(4), normal(500, 2, 3)
+    assert not first_states(net, x)[0].any()
+    one, two = (first_states(net.train(), x)[0] for _ in range(2))
+    assert float(one.detach().std()) == pytest.approx(0.5, rel=0.05)  # of four channels together 1
+    assert float((one * two).detach().mean()) == pytest.approx(0.0, abs=0.02)
+
+
+def test_training_draws_the_number_of_iterations():
+    net, x = make(4), normal(3, 1, 3)
+    assert first_states(net, x)[1] == 4
+    counts = [first_states(net.train(), x)[1] for _ in range(60)]
     assert len(set(counts)) > 3 and 3.5 < np.mean(counts) < 6.5  # one more than in evaluation
+    fixed = make(4, random=False).train()
+    assert first_states(fixed, x)[1] == 4 and not first_states(fixed, x)[0].any()
 
 
 def test_gradients_pass_the_last_iterations_only():
