@@ -41,15 +41,16 @@ def by_hand(p, x, depths, halts, epsilon=0.01):
 
 
 @pytest.mark.parametrize("depths", [1, 2, 5])
-@pytest.mark.parametrize("bias", [-2.0, 0.5])
+@pytest.mark.parametrize("bias", [-2.0, 1.0, 2.0])
 def test_a_universal_transformer_is_its_equations(depths, bias):
     net, x = make(depths), normal(7, 2, 3)
     with torch.no_grad():
-        net.halting.score.weight *= 20  # so that places stop at different depths
         net.halting.score.bias.fill_(bias)
     y, ponder = by_hand(arrays(net), x.numpy(), depths, halts=True)
     close(net(x)[0], y, 1e-12)
     close(net.think(x).ponder, ponder, 1e-12)
+    if (depths, bias) == (5, 2.0):  # some places stop long before others, which still see them
+        assert len(set(ponder.astype(int).flatten())) >= 3
 
 
 def test_without_a_ponder_cost_it_is_one_block_again_and_again():
