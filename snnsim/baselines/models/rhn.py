@@ -1,10 +1,11 @@
 """Recurrent highway network, with neural gating and attention over its past.
 
-    for l = 1 .. D:  n = tanh(W_n x [l=1] + R_n^l s),  t = s(W_t x [l=1] + R_t^l s),  s = n t + s (1 - t)
+    for l = 1 .. D:  n = tanh(W_n x [l=1] + R_n^l s + b_n^l),  t = s(W_t x [l=1] + R_t^l s + b_t^l)
+                     s = n t + s (1 - t)
 
 Source: Zilly et al. 2017 (arXiv:1607.03474), equations 6 to 8; gating and attention as options:
 Heidenreich, Vlachas & Koumoutsakos 2024 (arXiv:2410.02654).
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 

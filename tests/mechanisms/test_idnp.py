@@ -1,0 +1,126 @@
+"""The neural process: attention to labelled utterances, and a latent from sums of evidence."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from models_by_hand import arrays, close, normal, randomised, sigmoid, softplus
+
+from snnsim.baselines.models.neural_process import NeuralProcess
+from snnsim.layer import auxiliary_losses
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+N, LATENT, SLOTS = 4, 3, 5
+
+
+def make(seed=0):
+    options = {"latent": LATENT, "classes": 2, "slots": SLOTS}
+    return randomised(NeuralProcess(3, N, **options), seed=seed).eval()
+
+
+def gru(p, x):
+    """Encode one sample ``[T, n_in]``."""
+    w, u = p["encoder.module.weight_ih_l0"], p["encoder.module.weight_hh_l0"]
+    b, b_rec = p["encoder.module.bias_ih_l0"], p["encoder.module.bias_hh_l0"]
+    h, outputs = np.zeros(N), []
+    for now in x:
+        drive, own = w @ now + b, u @ h + b_rec
+        r, z = sigmoid(drive[:N] + own[:N]), sigmoid(drive[N : 2 * N] + own[N : 2 * N])
+        h = (1 - z) * np.tanh(drive[2 * N :] + r * own[2 * N :]) + z * h
+        outputs.append(h)
+    return np.stack(outputs)
+
+
+def by_hand(p, x, utterances, labels):
+    """Outputs for one sample, and mean and variance of its latent."""
+    codes = []
+    for utterance, label in zip(utterances, labels, strict=True):
+        seen = gru(p, utterance)[-1] + p["label"][label]
+        codes.append(np.tanh(p["code.weight"] @ seen + p["code.bias"]))
+    precision = 1 / np.exp(p["prior"][1]) ** 2
+    mean = precision * p["prior"][0]
+    for code in codes:
+        said = p["summary.weight"] @ code + p["summary.bias"]
+        evidence = softplus(said[LATENT:])
+        precision, mean = precision + evidence, mean + evidence * said[:LATENT]
+    z, outputs = mean / precision, []
+    for c in gru(p, x):
+        read = np.zeros(N)
+        if codes:
+            q = p["query.weight"] @ c
+            weights = np.exp([q @ (p["key.weight"] @ code) / np.sqrt(N) for code in codes])
+            values = [p["value.weight"] @ code for code in codes]
+            read = sum(w * v for w, v in zip(weights, values, strict=True)) / weights.sum()
+        outputs.append(p["out.weight"] @ np.concatenate([c, read, z]) + p["out.bias"])
+    return np.stack(outputs), z, 1 / precision
+
+
+def observed(net, count, seed=5):
+    """Utterances, their labels, and the state of one sample that has seen them."""
+    utterances, labels = normal(6, count, 3, seed=seed), torch.arange(count) % 2
+    state = net.initial_state(1)
+    return utterances, labels, net.observe(state, utterances, labels) if count else state
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, SLOTS])
+def test_a_neural_process_is_its_equations(count):
+    net, x = make(), normal(7, 1, 3)
+    utterances, labels, state = observed(net, count)
+    context = [utterances[:, i].numpy() for i in range(count)]
+    y, mean, variance = by_hand(arrays(net), x[:, 0].numpy(), context, labels.tolist())
+    close(net(x, state)[0][:, 0], y, 1e-12)
+    found, deviation = net.latent_of(state)
+    close(found[0], mean, 1e-12)
+    close(deviation[0] ** 2, variance, 1e-12)
+
+
+def test_the_context_speaks_through_the_latent_alone_where_attention_reads_nothing():
+    net, x = make(), normal(7, 1, 3)
+    with torch.no_grad():
+        net.value.weight.zero_()
+    empty, full = net(x)[0], net(x, observed(net, 3)[2])[0]
+    assert float((full - empty).detach().abs().max()) > 0.01
+    with torch.no_grad():
+        net.out.weight[:, 2 * N :] = 0  # the columns of z
+    assert torch.equal(net(x)[0], net(x, observed(net, 3)[2])[0])
+
+
+def test_the_context_speaks_through_attention_alone_where_the_latent_is_not_read():
+    net, x = make(), normal(7, 1, 3)
+    with torch.no_grad():
+        net.out.weight[:, 2 * N :] = 0
+    change = net(x, observed(net, 3)[2])[0] - net(x)[0]
+    assert float(change.detach().abs().max()) > 0.01
+    assert float(change.std(0).max()) > 1e-4  # it depends on the query of each step
+
+
+def test_every_utterance_makes_the_latent_surer():
+    net = make()
+    deviations = [net.latent_of(observed(net, count)[2])[1] for count in range(SLOTS + 1)]
+    close(deviations[0][0], np.exp(arrays(net)["prior"][1]), 1e-12)
+    assert all(bool((b < a).all()) for a, b in pairwise(deviations))
+
+
+def test_the_labels_of_a_context_matter_and_its_order_does_not():
+    net, x = make(), normal(7, 1, 3)
+    utterances, labels, state = observed(net, 4)
+    turned = net.observe(net.initial_state(1), utterances.flip(1), labels.flip(0))
+    close(net(x, turned)[0], net(x, state)[0].detach().numpy(), 1e-12)
+    other = net.observe(net.initial_state(1), utterances, 1 - labels)
+    assert float((net(x, other)[0] - net(x, state)[0]).detach().abs().max()) > 1e-3
+
+
+def test_training_draws_the_latent_and_pays_for_what_the_context_says():
+    net, x = make().train(), normal(7, 1, 3)
+    empty, full = net.initial_state(1), observed(net, 3)[2]
+    costs = []
+    for state in (empty, full):
+        with auxiliary_losses() as losses:
+            first, second = net(x, state)[0], net(x, state)[0]
+        assert float((first - second).detach().abs().max()) > 1e-3
+        costs.append(float(losses["divergence"]))
+    assert costs[0] == pytest.approx(0, abs=1e-12) and costs[1] > 1e-4
