@@ -15,7 +15,7 @@ from snnsim.analysis.report import Figure, Report
 from snnsim.analysis.subject import Subject
 from snnsim.errors import ConfigError, check_choice, nearest
 
-ANALYSES = ("assemblies", "operators")
+ANALYSES = ("assemblies", "operators", "sparsity")
 
 __all__ = [
     "ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "options", "shuffled", "title",

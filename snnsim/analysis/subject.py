@@ -9,6 +9,7 @@ from torch import nn
 from snnsim.activity import Recording, neurons_of, record
 from snnsim.data import Sequences
 from snnsim.errors import ConfigError
+from snnsim.training.evaluate import evaluate
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Subject:
         null: how recordings are shuffled for the null: ``"shift"``, ``"trials"`` or ``"units"``.
         nulls: how many shuffled recordings the null is the mean of; 0 for no null.
         seed: of all random numbers.
+        readout, mask_padding: the read-out of a classification, see
+            :class:`snnsim.training.Recipe`.
+        steps: the number of time steps to which samples are padded where the network is
+            evaluated; with 0, that of the longest.
     """
 
     net: nn.Module
@@ -30,11 +35,23 @@ class Subject:
     null: str = "shift"
     nulls: int = 5
     seed: int = 0
+    readout: str = "sum_softmax"
+    mask_padding: bool = False
+    steps: int = 0
 
     def recording(self, what: str = "output") -> Recording:
         """Return what the layer does in answer to the data."""
         name = self.layer or last_hidden(self.net)
         return record(self.net, self.data, [name], what)[name]
+
+    def accuracy(self, net: nn.Module) -> float:
+        """Return the accuracy, from 0 to 1, of a network on the data.
+
+        Args:
+            net: the network of this subject, or one that was made of it.
+        """
+        options = {"readout": self.readout, "mask_padding": self.mask_padding}
+        return evaluate(net, self.data, steps=self.steps, **options).accuracy
 
 
 def last_hidden(net: nn.Module) -> str:

@@ -12,7 +12,8 @@ from snnsim.plotting.figures import _figure
 
 def report(found: Report) -> Any:
     """Plot what an analysis found."""
-    return {"assemblies": _assemblies, "operators": _operators}[found.what](found)
+    drawn = {"assemblies": _assemblies, "operators": _operators, "sparsity": _sparsity}
+    return drawn[found.what](found)
 
 
 def _assemblies(found: Report) -> Any:
@@ -51,4 +52,16 @@ def _operators(found: Report) -> Any:
     right.set(title="reach", xlabel="lag in time steps", ylabel="gradient")
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _sparsity(found: Report) -> Any:
+    """Accuracy by the fraction of the synapses that is left."""
+    figure, axes = _figure(1, 1, 4.6, 3.4)
+    density = found.arrays["density"]
+    for name, label, style in (("", "by magnitude", "o-"), (", null", "at random", "o--")):
+        if f"accuracy{name}" in found.arrays:
+            axes[0, 0].plot(density, found.arrays[f"accuracy{name}"], style, label=label)
+    axes[0, 0].set(title="sparsity", xlabel="density", ylabel="accuracy", xscale="log")
+    axes[0, 0].legend(frameon=False)
     return figure
