@@ -50,8 +50,14 @@ class Subject:
         Args:
             net: the network of this subject, or one that was made of it.
         """
-        options = {"readout": self.readout, "mask_padding": self.mask_padding}
-        return evaluate(net, self.data, steps=self.steps, **options).accuracy
+        scores = evaluate(
+            net,
+            self.data,
+            readout=self.readout,
+            mask_padding=self.mask_padding,
+            steps=self.steps,
+        )
+        return scores.accuracy
 
 
 def last_hidden(net: nn.Module) -> str:

@@ -26,7 +26,8 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     train = reber(samples, seed=2 * seed)
     test = reber(min(samples, 1000), seed=2 * seed + 1)
     whole, net = accuracy("gru", train, test, epochs=epochs, seed=seed, width=50)
-    figures, control = {"all weights": whole}, {}
+    figures = {"all weights": whole}
+    control: dict[str, float] = {}
     for density in DENSITIES:
         for way, found in (("magnitude", figures), ("random", control)):
             name = f"{way}, {density:.0%} of the weights"
