@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from snnsim import checkpoint
@@ -26,6 +27,7 @@ from snnsim.baselines import models
 from snnsim.errors import CheckpointError, ConfigError, ShapeError, short
 from snnsim.layer import Layer
 from snnsim.neurons import Parameter, Reset, Tau
+from snnsim.sparsity import add_masks, masked
 from snnsim.surrogate import Surrogate
 
 KIND = "network"
@@ -77,9 +79,10 @@ class Spec:
 
     def __init__(self, net: nn.Module):
         writer = _Writer()
-        self.network, self.given = writer.module(net), writer.given
+        self.network, self.given, self.masked = writer.module(net), writer.given, masked(net)
         with torch.random.fork_rng(devices=[]):
             again = _Maker(writer.classes, writer.given, Path("the network")).value(self.network)
+        add_masks(again, self.masked)
         _check_same(net, again)
 
     def tensors(self, net: nn.Module) -> dict[str, Tensor]:
@@ -90,7 +93,8 @@ class Spec:
     def values(self, net: nn.Module, about: dict[str, Any] | None) -> dict[str, Any]:
         """Return the plain values of a file."""
         told = {"kind": KIND, "network": self.network, "about": dict(about or {})}
-        return told | _flags(net)
+        sparse = {"masked": [list(each) for each in self.masked]} if self.masked else {}
+        return told | sparse | _flags(net)
 
 
 def load(path: Path | str, classes: Iterable[type] = ()) -> Any:
@@ -115,7 +119,7 @@ def load(path: Path | str, classes: Iterable[type] = ()) -> Any:
             "'snnsim predict' and 'evaluate' take"
         )
     with checkpoint.reading(path):
-        net: Any = _made(values["network"], tensors, {cls.__name__: cls for cls in classes}, path)
+        net: Any = _made(values, tensors, {cls.__name__: cls for cls in classes}, path)
         net.to(getattr(torch, values["dtype"]))
         checkpoint.load_weights(net, checkpoint.without_prefix("net", tensors), path)
         for name, parameter in net.named_parameters():
@@ -124,12 +128,15 @@ def load(path: Path | str, classes: Iterable[type] = ()) -> Any:
     return net.eval()
 
 
-def _made(spec: Any, tensors: dict[str, Tensor], classes: dict[str, type], path: Path) -> nn.Module:
+def _made(
+    values: dict[str, Any], tensors: dict[str, Tensor], classes: dict[str, type], path: Path
+) -> nn.Module:
     maker = _Maker(_known() | classes, checkpoint.without_prefix("given", tensors), path)
     held = sum(tensor.numel() for tensor in tensors.values())
     try:
         with torch.random.fork_rng(devices=[]), _Bounded(path, max(SMALL, 4 * held)):
-            net = maker.value(spec)
+            net = maker.value(values["network"])
+            add_masks(net, values.get("masked", ()))
     except (ConfigError, ShapeError) as error:
         raise CheckpointError(f"{path} has a network that cannot be made: {error}") from error
     if not isinstance(net, nn.Module):
@@ -186,7 +193,7 @@ class _Writer:
 
     def module(self, module: nn.Module) -> dict[str, Any]:
         """The constructor call that made a module."""
-        cls = type(module)
+        cls: type[Any] = parametrize.type_before_parametrizations(module)
         if cls in TORCH:
             self.classes[f"torch.{cls.__name__}"] = cls
             return {"class": f"torch.{cls.__name__}", "arguments": _torch_arguments(module)}

@@ -42,7 +42,9 @@ def subject_of(
         raise ConfigError(f"{run} is a run on a stream of tasks; analyse a run on a data set")
     data = load_split(experiment, split, facts.get("root") if root is None else root)
     kept = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).round().astype(int))
-    return Subject(net, View(data, kept), **chosen)
+    recipe = experiment.recipe
+    known: dict[str, Any] = {"readout": recipe.readout, "mask_padding": recipe.mask_padding}
+    return Subject(net, View(data, kept), **known | {"steps": facts["steps"]} | chosen)
 
 
 def analyse_run(

@@ -11,6 +11,7 @@ from snnsim.analysis.nulls import NULLS
 from snnsim.data import Sequences
 from snnsim.errors import ConfigError, check_choice, check_number, check_seed
 from snnsim.neurons import LI
+from snnsim.training.evaluate import evaluate
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Subject:
             ``"steps"``, see :func:`snnsim.analysis.shuffled`.
         nulls: how many shuffled recordings the null is the mean of; 0 for no null.
         seed: of all random numbers.
+        readout, mask_padding: the read-out of a classification, see
+            :class:`snnsim.training.Recipe`.
+        steps: the number of time steps to which samples are padded where the network is
+            evaluated; with 0, that of the longest.
     """
 
     net: nn.Module
@@ -33,6 +38,9 @@ class Subject:
     null: str = "shift"
     nulls: int = 5
     seed: int = 0
+    readout: str = "sum_softmax"
+    mask_padding: bool = False
+    steps: int = 0
 
     def __post_init__(self) -> None:
         check_choice("null", self.null, NULLS)
@@ -46,6 +54,21 @@ class Subject:
         target = None if found.target is None else found.target.cpu()
         values, lengths = found.values.cpu(), found.lengths.cpu()
         return replace(found, values=values, lengths=lengths, target=target)
+
+    def accuracy(self, net: nn.Module) -> float:
+        """Return the accuracy, from 0 to 1, of a network on the data.
+
+        Args:
+            net: the network of this subject, or one that was made of it.
+        """
+        scores = evaluate(
+            net,
+            self.data,
+            readout=self.readout,
+            mask_padding=self.mask_padding,
+            steps=self.steps,
+        )
+        return scores.accuracy
 
 
 def last_hidden(net: nn.Module) -> str:

@@ -15,12 +15,12 @@ from snnsim.baselines.models import get
 from snnsim.baselines.options.additions import Additions
 from snnsim.baselines.options.attend import HEADS
 from snnsim.baselines.options.join import Join
-from snnsim.baselines.options.sparse import sparsify
 from snnsim.errors import ConfigError
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.passing import passing_on
 from snnsim.networks.sequential import split_state
+from snnsim.sparsity import sparsify
 
 
 def multiple_of(model: str, options: dict[str, Any] | None = None, attend: int = 0) -> int:

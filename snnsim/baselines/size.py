@@ -19,10 +19,10 @@ from snnsim.baselines.encoder import RateEncoder
 from snnsim.baselines.looped import AdaptiveHalting
 from snnsim.baselines.newton import DiagonalCell
 from snnsim.baselines.options.chunks import ChunkRecurrent
-from snnsim.baselines.options.sparse import Mask
 from snnsim.errors import ConfigError, check_choice
 from snnsim.layer import evaluating
 from snnsim.neurons.neuron import Neuron
+from snnsim.sparsity import Mask
 from snnsim.synapses import Delayed, Dense, Recurrent
 
 MEASURES = ("parameters", "state", "operations")

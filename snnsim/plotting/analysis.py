@@ -17,6 +17,7 @@ def report(found: Report) -> Any:
         "depth": _depth,
         "dynamics": _dynamics,
         "operators": _operators,
+        "sparsity": _sparsity,
         "timescales": _timescales,
     }
     return drawn[found.what](found)
@@ -114,4 +115,15 @@ def _timescales(found: Report) -> Any:
     left.set(title="autocorrelation", xlabel="lag (ms)", ylabel="correlation")
     right.set(title=f"time constants of {len(present)} units", xlabel="ms", ylabel="units")
     left.legend(frameon=False, fontsize=7)
+
+
+def _sparsity(found: Report) -> Any:
+    """Accuracy by the fraction of the synapses that is left."""
+    figure, axes = _figure(1, 1, 4.6, 3.4)
+    density = found.arrays["density"]
+    for name, label, style in (("", "by magnitude", "o-"), (", null", "at random", "o--")):
+        if f"accuracy{name}" in found.arrays:
+            axes[0, 0].plot(density, found.arrays[f"accuracy{name}"], style, label=label)
+    axes[0, 0].set(title="sparsity", xlabel="density", ylabel="accuracy", xscale="log")
+    axes[0, 0].legend(frameon=False)
     return figure

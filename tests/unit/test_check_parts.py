@@ -32,42 +32,65 @@ class Routes(nn.Module):
 
     def forward(self, h):
         self.step += 1
-        return 50 * one_hot(self.rows[(self.step - 1) % 13], 3).expand(len(h), 3)
+        row = torch.as_tensor(self.rows[(self.step - 1) % 13], dtype=torch.float32)
+        return (50 * row.expand(len(h), -1),)
+
+
+KEEP, LOAD, INCREMENT = torch.eye(3).tolist()
+OPEN, SHUT = 1.0, -1.0
+
+
+def routed(reading, increments=(OPEN,) * 13, answers=(OPEN,) * 13):
+    """An adder whose gates are given for each step."""
+    net = workspace.Adder()
+    net.workspace.route = Routes(reading)
+    net.workspace.send = Routes(list(zip(increments, answers, strict=True)))
+    return net
 
 
 @pytest.mark.parametrize("added", [0, 1, 7, 9])
 def test_a_workspace_that_loads_and_increments_adds(added):
-    net = workspace.Adder()
-    net.gates = Routes([2, 0, *[1] * added, *[2] * (11 - added)])
+    net = routed([KEEP, LOAD, *[INCREMENT] * added, *[KEEP] * (11 - added)])
     scores = net(torch.eye(10), torch.eye(10)[added].expand(10, 10))
     assert scores.argmax(1).tolist() == [(a + added) % 10 for a in range(10)]
     torch.testing.assert_close(scores.exp().sum(1), torch.ones(10), rtol=1e-4, atol=0)
-    assert net.gates.step == 13
+    assert net.workspace.route.step == net.workspace.send.step == 13
 
 
 def test_a_workspace_that_loads_nothing_knows_nothing():
-    net = workspace.Adder()
-    net.gates = Routes([1, 2] * 7)
+    net = routed([INCREMENT, KEEP] * 7)
     scores = net(torch.eye(10), torch.eye(10))
-    torch.testing.assert_close(scores, torch.full((10, 10), 0.1).log(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(scores, torch.full((10, 10), 1e-6).log(), rtol=1e-4, atol=0)
+
+
+def test_what_is_not_broadcast_to_is_not_changed():
+    reading = [LOAD, *[INCREMENT] * 12]
+    stopped = routed(reading, increments=[OPEN] * 2 + [SHUT] * 11)
+    scores = stopped(torch.eye(10), torch.eye(10))
+    assert scores.argmax(1).tolist() == [(a + 2) % 10 for a in range(10)]
+    answered = routed(reading, answers=[OPEN] * 4 + [SHUT] * 9)
+    scores = answered(torch.eye(10), torch.eye(10))
+    assert scores.argmax(1).tolist() == [(a + 3) % 10 for a in range(10)]
 
 
 def test_the_router_sees_the_second_digit_and_the_step_and_not_the_first_digit():
     torch.manual_seed(0)
     net, heard = workspace.Adder(), []
-    net.control.register_forward_pre_hook(lambda module, given: heard.append(given[0]))
+    net.workspace.w_in.register_forward_pre_hook(lambda module, given: heard.append(given[0]))
     net(torch.eye(10)[[1, 2]], torch.eye(10)[[3, 4]])
-    for step, x in enumerate(heard):
-        assert torch.equal(x[:, :10], torch.eye(10)[[3, 4]])
-        assert torch.equal(x[:, 10:], torch.eye(10)[[min(step, 9)] * 2])
-    assert len(heard) == 13
+    (x,) = heard
+    assert x.shape == (13, 2, 30) and not x[:, :, :10].any()
+    for step, now in enumerate(x):
+        assert torch.equal(now[:, 10:20], torch.eye(10)[[3, 4]])
+        assert torch.equal(now[:, 20:], torch.eye(10)[[min(step, 9)] * 2])
 
 
 def test_gates_of_a_cold_router_are_sharper():
-    torch.manual_seed(0)
-    net = workspace.Adder()
+    weak = [[score / 50 for score in row] for row in (LOAD, *[KEEP] * 12)]
+    net = routed(weak)
     spread = []
     for net.temperature in (1.0, 0.05):
+        assert net.workspace.temperature == net.temperature
         scores = net(torch.eye(10), torch.eye(10))
         spread.append(scores.exp().max(1).values.mean().item())
     assert spread[1] > 1.2 * spread[0]

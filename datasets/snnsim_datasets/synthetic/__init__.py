@@ -8,6 +8,7 @@ from snnsim_datasets.synthetic.counting import counting
 from snnsim_datasets.synthetic.hidden_states import HiddenStates, hidden_states
 from snnsim_datasets.synthetic.lorenz96 import FastScale, level_crossings, lorenz96
 from snnsim_datasets.synthetic.moving_bar import moving_bar
+from snnsim_datasets.synthetic.reber import reber
 from snnsim_datasets.synthetic.recall import delayed_recall
 from snnsim_datasets.synthetic.sudoku import sudoku
 
@@ -26,5 +27,6 @@ __all__ = [
     "match_to_sample",
     "moving_bar",
     "parity",
+    "reber",
     "sudoku",
 ]

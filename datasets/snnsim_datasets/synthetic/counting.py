@@ -1,8 +1,9 @@
 """Counting events, with several symbols in one step as a tokeniser would put them.
 
 For spikes the tokeniser is the binning: ``chunk`` symbols that fall into one bin are one of
-``2^chunk`` tokens, and what is to be counted is no longer what the model steps over. Source: Zhang,
-Cao & You 2024 (arXiv:2410.19730).
+``2^chunk`` tokens, and what is to be counted is no longer what the model steps over. A text may be
+rendered such that this does not happen: a tokeniser does not merge letters that a separator keeps
+apart. Source: Zhang, Cao & You 2024 (arXiv:2410.19730), with its four renderings of one string.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ from __future__ import annotations
 import numpy as np
 
 from snnsim.data import Arrays
-from snnsim.errors import check_seed, check_size
+from snnsim.errors import check_choice, check_seed, check_size
+
+TOKENS = {  # the vocabularies of the renderings with separators
+    "spaces": ("b", "a", " b", " a"),
+    "commas": ("b", "a", " b", " a", ","),
+    "quotes": ("b", "a", '"', ' "', '",'),
+}
+RENDERINGS = ("plain", *TOKENS)
 
 
 def counting(
@@ -20,6 +28,7 @@ def counting(
     longest: int = 20,
     most: int = 9,
     chunk: int = 1,
+    rendering: str = "plain",
     seed: int = 0,
 ) -> Arrays:
     """Make sequences that ask how many of their symbols are "a".
@@ -32,7 +41,12 @@ def counting(
         most: largest count, from 1 to ``shortest``.
         chunk: number of symbols per step, at most 8; a step is one-hot over all their
             combinations (a last one that is not full is filled with "b").
-        seed: seed of lengths, counts and places.
+        rendering: how a string is written, ``"plain"`` (``abba``), ``"spaces"`` (``a b b a``),
+            ``"commas"`` (``a, b, b, a``) or ``"quotes"`` (``"a", "b", "b", "a"``). A step is then
+            one-hot over ``TOKENS``: each letter, with a space before it if there is one, and each
+            separator. Separators keep letters apart, so only plain strings have tokens of
+            ``chunk`` letters.
+        seed: seed of lengths, counts and places, which are the same for all renderings.
 
     >>> data = counting(4, chunk=2)
     >>> data.channels, len(data.classes)
@@ -43,6 +57,7 @@ def counting(
     check_size("shortest", shortest, 1, longest)
     check_size("most", most, 1, shortest)
     check_size("chunk", chunk, 1, 8)
+    check_choice("rendering", rendering, RENDERINGS)
     random = np.random.default_rng([check_seed(seed), longest])
     sizes = random.integers(shortest, longest + 1, samples)
     width = -(-longest // chunk) * chunk
@@ -51,9 +66,40 @@ def counting(
     places[np.arange(longest) >= sizes[:, None]] = 1.0  # beyond the end comes last
     symbols = np.zeros((samples, width), dtype=bool)
     symbols[:, :longest] = places.argsort(1).argsort(1) < labels[:, None]
+    names = tuple(map(str, range(most + 1)))
+    if rendering != "plain":
+        pairs = zip(symbols, sizes, strict=True)
+        return Arrays([_rendered(row[:n], rendering) for row, n in pairs], labels, classes=names)
     tokens = symbols.reshape(samples, -1, chunk) @ (2 ** np.arange(chunk))
     lengths = -(-sizes // chunk)
     x = np.eye(2**chunk, dtype=np.float32)[tokens]
     x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
-    names = tuple(map(str, range(most + 1)))
     return Arrays(x, labels, lengths, names)
+
+
+def _rendered(symbols: np.ndarray, rendering: str) -> np.ndarray:
+    """One string, one-hot over the vocabulary of its rendering."""
+    letters = "".join(np.where(symbols, "a", "b"))
+    vocabulary = TOKENS[rendering]
+    places = [vocabulary.index(token) for token in tokens_of(letters, rendering)]
+    return np.eye(len(vocabulary), dtype=np.float32)[places]
+
+
+def tokens_of(letters: str, rendering: str) -> list[str]:
+    """Return the tokens of a string of letters that is rendered with separators.
+
+    >>> tokens_of("abb", "spaces"), tokens_of("ab", "commas")
+    (['a', ' b', ' b'], ['a', ',', ' b'])
+    >>> tokens_of("ab", "quotes")
+    ['"', 'a', '",', ' "', 'b', '"']
+    """
+    check_choice("rendering", rendering, TOKENS)
+    tokens: list[str] = []
+    for place, letter in enumerate(letters):
+        first, last = place == 0, place == len(letters) - 1
+        if rendering == "quotes":
+            tokens += ['"' if first else ' "', letter, '"' if last else '",']
+        else:
+            comma = [","] if rendering == "commas" and not first else []
+            tokens += [*comma, letter if first else f" {letter}"]
+    return tokens

@@ -25,8 +25,8 @@ class Additions:
             itself, see :class:`~snnsim.baselines.options.think.Think`. 0 for exactly one.
         chunk: number of steps after which a layer starts anew with a memory of earlier chunks;
             0 for never.
-        density: fraction of the weights that are kept, above 0 and at most 1; the others are 0
-            for good.
+        density: fraction of the synapses of each connection that are kept at random, above 0 and
+            at most 1; the others are 0 for good, see :func:`snnsim.sparsity.sparsify`.
     """
 
     join: str = ""

@@ -26,6 +26,11 @@ def rows(array) -> list[bytes]:
     return [np.ascontiguousarray(row).tobytes() for row in array]
 
 
+def long_strings(data) -> list:
+    """The grammar has few short strings, which every seed makes."""
+    return [x.tobytes() for x, length in zip(data.x, data.lengths, strict=True) if length > 20]
+
+
 DIGITS = load("spoken-digits", "validation")
 MADE = {  # from a seed to samples that hardly ever are the same by chance
     "parity": lambda seed: fingerprints(synthetic.parity(20, 30, seed)),
@@ -39,6 +44,7 @@ MADE = {  # from a seed to samples that hardly ever are the same by chance
     "moving_bar": lambda seed: fingerprints(synthetic.moving_bar(30, noise=0.1, seed=seed)),
     "lorenz96": lambda seed: rows(synthetic.lorenz96(6, 4, dt=0.05, seed=seed)),
     "lorenz96, fast": lambda seed: rows(synthetic.lorenz96(6, 4, dt=0.01, fast=2, seed=seed)),
+    "reber": lambda seed: long_strings(synthetic.reber(60, longest=60, seed=seed)),
     "SpokenSums": lambda seed: rows(synthetic.SpokenSums(DIGITS, 6, seed=seed).places),
 }
 NO_TASK = {"FastScale", "Sequences", "level_crossings", "sudoku"}  # sudoku: below

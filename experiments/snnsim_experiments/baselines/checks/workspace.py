@@ -6,36 +6,60 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnsim.baselines.models.workspace import Workspace
 from snnsim.training import set_seed
 from snnsim_experiments.baselines.checks.outcome import Outcome, optimise
 
 DIGITS, STEPS = 10, 13
 
 
-class Adder(nn.Module):
-    """The workspace is a vector of one digit; a controller routes between modules on it.
+class DigitWorkspace(Workspace):
+    """The registered model, with the hand-made modules of the paper, on one-hot digits.
 
-    Modules: load the first digit, increment (a fixed shift), and keep. The controller sees the
-    second digit and emits gates for each internal step.
+    The input is the first digit, the second digit, and the number of the step. The input module
+    says the first digit, the inner one increments (a fixed shift), and the output module copies;
+    the controller hears the second digit and the step.
     """
 
-    def __init__(self, hidden: int = 48):
+    def __init__(self, control: int = 48):
+        super().__init__(
+            3 * DIGITS, DIGITS, groups=1, inner=1, steps=1, control=control, broadcast=True
+        )
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, heard = x[..., :DIGITS], x[..., DIGITS:]
+        heard = torch.cat([torch.zeros_like(first), heard], -1)
+        return self.w_in(heard)[0], first.unsqueeze(2)
+
+    def think(self, w: Tensor) -> Tensor:
+        return w.roll(1, 1).unsqueeze(1)
+
+    def answer(self, w: Tensor) -> Tensor:
+        return w
+
+
+class Adder(nn.Module):
+    """An adder gives two digits to a workspace and reads its output after the last step."""
+
+    def __init__(self, control: int = 48):
         super().__init__()
-        self.control = nn.LSTMCell(2 * DIGITS, hidden)
-        self.gates = nn.Linear(hidden, 3)
-        self.temperature = 1.0
+        self.workspace = DigitWorkspace(control)
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of the gates."""
+        return self.workspace.temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self.workspace.temperature = value
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return log-probabilities of the last digit of the sum of one-hot digits ``[B, 10]``."""
-        w, state = a.new_full(a.shape, 1 / DIGITS), None
-        for step in range(STEPS):
-            clock = torch.zeros_like(a)
-            clock[:, min(step, DIGITS - 1)] = 1
-            state = self.control(torch.cat([b, clock], 1), state)
-            share = (self.gates(state[0]) / self.temperature).softmax(-1)
-            load, increment, keep = share.unbind(-1)
-            w = load[:, None] * a + increment[:, None] * w.roll(1, 1) + keep[:, None] * w
-        return (w + 1e-6).log()
+        """Return log-probabilities of the last digit of the sum of digits ``[B, 10]``."""
+        clock = torch.eye(DIGITS).to(a)[torch.arange(STEPS).clamp(max=DIGITS - 1)]
+        steps = [torch.cat([a, b, now.expand_as(a)], 1) for now in clock]
+        y, _ = self.workspace(torch.stack(steps))
+        return (y[-1] + 1e-6).log()
 
 
 class Plain(nn.Module):
