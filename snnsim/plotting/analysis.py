@@ -115,6 +115,7 @@ def _timescales(found: Report) -> Any:
     left.set(title="autocorrelation", xlabel="lag (ms)", ylabel="correlation")
     right.set(title=f"time constants of {len(present)} units", xlabel="ms", ylabel="units")
     left.legend(frameon=False, fontsize=7)
+    return figure
 
 
 def _sparsity(found: Report) -> Any:
