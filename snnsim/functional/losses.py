@@ -54,3 +54,28 @@ def supervised_contrastive(x: Tensor, labels: Tensor, temperature: float = 0.1) 
     count = alike.sum(1)
     pulled = log_share.masked_fill(~alike, 0).sum(1) / count.clamp(min=1)
     return -pulled.sum() / (count > 0).sum().clamp(min=1)
+
+
+def repetition_loss(now: Tensor, before: Tensor, scale: float = 0.5) -> Tensor:
+    """Return a loss that keeps a repeated pattern from becoming more likely each time.
+
+        mean -log(1 - |p_n - scale p*_{n-1}|)
+
+    over the tokens of repetition ``n`` of a pattern, ``p*`` being without gradient. Source: Xu et
+    al. 2022, arXiv:2206.02369, equation 3.
+
+    Args:
+        now: the probabilities of the tokens in one repetition, from 0 to 1, of any shape.
+        before: those of the same tokens in the repetition before, of the same shape.
+        scale: what a probability is to become of that before, from 0 to 1.
+
+    Returns:
+        A number; it is 0 where every probability is ``scale`` times that before. Gradients flow to
+        ``now``.
+
+    >>> import torch
+    >>> float(repetition_loss(torch.tensor([0.2]), torch.tensor([0.4])))
+    -0.0
+    """
+    distance = (now - scale * before.detach()).abs()
+    return -torch.log1p(-distance.clamp(max=1 - torch.finfo(now.dtype).eps)).mean()

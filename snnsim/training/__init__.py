@@ -9,6 +9,7 @@ from snnsim.training.loop import set_seed
 from snnsim.training.objectives import Classification, Custom, Objective, PerStep, Regression
 from snnsim.training.optimizers import Optimizers, parameter_groups, split_parameters
 from snnsim.training.recipe import Recipe, task_recipe
+from snnsim.training.repeated import repeated
 from snnsim.training.start import start_from
 from snnsim.training.trainer import Trainer, Watcher
 
@@ -33,6 +34,7 @@ __all__ = [
     "evaluate",
     "parameter_groups",
     "predict",
+    "repeated",
     "set_seed",
     "split_parameters",
     "start_from",
