@@ -44,10 +44,14 @@ MADE = {  # from a seed to samples that hardly ever are the same by chance
     "moving_bar": lambda seed: fingerprints(synthetic.moving_bar(30, noise=0.1, seed=seed)),
     "lorenz96": lambda seed: rows(synthetic.lorenz96(6, 4, dt=0.05, seed=seed)),
     "lorenz96, fast": lambda seed: rows(synthetic.lorenz96(6, 4, dt=0.01, fast=2, seed=seed)),
+    "assemblies": lambda seed: rows(synthetic.assemblies(6, seed=seed).data.x),
+    "hidden_states": lambda seed: rows(synthetic.hidden_states(6, seed=seed).data.x),
     "reber": lambda seed: long_strings(synthetic.reber(60, longest=60, seed=seed)),
     "SpokenSums": lambda seed: rows(synthetic.SpokenSums(DIGITS, 6, seed=seed).places),
 }
-NO_TASK = {"FastScale", "Sequences", "level_crossings", "sudoku"}  # sudoku: below
+NO_TASK = {  # sudoku: below
+    "Assemblies", "FastScale", "HiddenStates", "Sequences", "level_crossings", "sudoku",
+}  # fmt: skip
 
 
 def test_every_synthetic_task_is_looked_at_here():
