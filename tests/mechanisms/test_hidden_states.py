@@ -74,7 +74,7 @@ def test_each_topology_leads_where_it_says():
 
 
 def test_spikes_follow_the_rates_of_the_state():
-    found = hidden_states(20, states=3, units=7, steps=2000, leave=0.2, low=2.0, high=80.0)
+    found = hidden_states(20, states=3, units=7, steps=2000, leave=0.2, hz=(2.0, 80.0))
     for state in range(3):
         mean = found.data.x[found.path == state].mean(0) / (DT / 1000)
         np.testing.assert_allclose(mean, found.rates[state], rtol=0.15)
@@ -100,7 +100,7 @@ def test_a_seed_is_a_recording_and_a_state_that_is_never_left_stays():
     "wrong",
     [
         {"samples": 0}, {"states": 1}, {"states": 2.5}, {"topology": "ring"}, {"leave": 1.1},
-        {"leave": float("nan")}, {"units": 2}, {"steps": 0}, {"low": -1.0}, {"high": 1.0},
+        {"leave": float("nan")}, {"units": 2}, {"steps": 0}, {"hz": (-1.0, 5.0)}, {"hz": (5.0, 1.0)}, {"hz": 5.0},
         {"seed": -1},
     ],
 )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snnsim.data import Arrays
-from snnsim.errors import check_choice, check_number, check_seed, check_size
+from snnsim.errors import ConfigError, check_choice, check_number, check_seed, check_size, short
 
 DT = 10.0  # of a step, in ms
 TOPOLOGIES = ("linear", "cyclic", "full")
@@ -48,8 +48,7 @@ def hidden_states(
     leave: float = 0.05,
     units: int = 12,
     steps: int = 200,
-    low: float = 5.0,
-    high: float = 60.0,
+    hz: tuple[float, float] = (5.0, 60.0),
     seed: int = 0,
 ) -> HiddenStates:
     """Draw spikes of units that each prefer one state of a hidden Markov chain.
@@ -62,8 +61,8 @@ def hidden_states(
         leave: probability per time step, from 0 to 1, of leaving a state.
         units: number of units, at least one per state; they prefer the states in turn.
         steps: number of time steps of 10 ms in a sample.
-        low: rate in Hz of a unit outside of its preferred state, 0 or more.
-        high: rate in Hz of a unit in its preferred state, ``low`` or more.
+        hz: rates in Hz of a unit outside of its preferred state and in it, the first 0 or more and
+            the second no smaller.
         seed: seed of the paths and the spikes.
 
     Raises:
@@ -76,8 +75,7 @@ def hidden_states(
     check_size("samples", samples)
     check_size("units", units, check_size("states", states, 2))
     check_size("steps", steps)
-    check_number("low", low, 0)
-    check_number("high", high, low)
+    low, high = _pair(hz)
     onward = transitions(states, topology, leave)
     initial = _stationary(states, topology)
     random = np.random.default_rng(check_seed(seed))
@@ -87,6 +85,14 @@ def hidden_states(
     names = tuple(map(str, range(states)))
     data = Arrays(x, path, classes=names, dt=DT, per_step=True)
     return HiddenStates(data, path, rates, onward, initial)
+
+
+def _pair(hz: tuple[float, float]) -> tuple[float, float]:
+    if not isinstance(hz, tuple | list) or len(hz) != 2:
+        raise ConfigError(f"hz is {short(hz)} but must be two rates: outside of a state, and in it")
+    check_number("the first of hz", hz[0], 0)
+    check_number("the second of hz", hz[1], hz[0])
+    return hz[0], hz[1]
 
 
 def transitions(states: int, topology: str, leave: float) -> np.ndarray:
