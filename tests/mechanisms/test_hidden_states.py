@@ -100,8 +100,8 @@ def test_a_seed_is_a_recording_and_a_state_that_is_never_left_stays():
     "wrong",
     [
         {"samples": 0}, {"states": 1}, {"states": 2.5}, {"topology": "ring"}, {"leave": 1.1},
-        {"leave": float("nan")}, {"units": 2}, {"steps": 0}, {"hz": (-1.0, 5.0)}, {"hz": (5.0, 1.0)}, {"hz": 5.0},
-        {"seed": -1},
+        {"leave": float("nan")}, {"units": 2}, {"steps": 0}, {"hz": (-1.0, 5.0)},
+        {"hz": (5.0, 1.0)}, {"hz": 5.0}, {"seed": -1},
     ],
 )  # fmt: skip
 def test_what_makes_no_chain_is_refused(wrong):
