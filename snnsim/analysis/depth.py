@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -37,7 +38,6 @@ from snnsim.data import Sequences, View, fetch
 from snnsim.errors import ConfigError, check_number, check_seed
 from snnsim.layer import device_of, evaluating, run_layer
 from snnsim.networks import Sequential
-from snnsim.training.evaluate import evaluate
 
 BATCH = 64  # samples of a step of tying
 
@@ -209,19 +209,16 @@ def analyse(
     tie: int = 0,
     epochs: int = 20,
     lr: float = 0.01,
-    readout: str = "sum_softmax",
-    mask_padding: bool = False,
 ) -> Report:
     """Report how alike the blocks of a network are, and what skipping and repeating them does.
 
     Args:
-        subject: what is looked at; its ``layer`` is not used.
+        subject: what is looked at; its ``layer`` is not used, and its read-out reads the classes.
         alike: the mean similarity of two blocks of one phase that is enough, at most 1.
         paths: whether all paths are run; only for 6 blocks or fewer.
         tie: the number of physical blocks, one for each of as many phases, that are trained on half
             of the samples and scored on the others; 0 for none.
         epochs, lr: how they are trained, see :func:`tie`.
-        readout, mask_padding: how classes are read, as in training.
 
     Figures: ``similarity``, the mean cosine of the rates of two blocks, and ``phases``, the least
     number of phases within which blocks are alike; their null shuffles the units of every block and
@@ -240,14 +237,14 @@ def analyse(
     figures, told = _similarity_figures(subject, rows, S, alike)
     told.append(f"Phases: {_as_text(labels)}.")
     if paths and len(S) <= MOST_BLOCKS:
-        own, curves, said = _path_figures(subject, readout, mask_padding)
+        own, curves, said = _path_figures(subject)
         figures |= own
         arrays |= curves
         told += said
     elif paths:
         told.append(f"Paths: not run, because {len(S)} blocks have too many.")
     if tie:
-        own, said = _tie_figures(subject, labels, epochs, lr, readout, mask_padding)
+        own, said = _tie_figures(subject, labels, epochs, lr)
         figures |= own
         told += said
     return Report("depth", figures, arrays, tuple(told))
@@ -283,8 +280,9 @@ def _as_text(labels: np.ndarray) -> str:
 
 
 def _path_figures(
-    subject: Subject, readout: str, mask: bool
+    subject: Subject,
 ) -> tuple[dict[str, Figure], dict[str, np.ndarray], list[str]]:
+    readout, mask = subject.readout, subject.mask_padding
     found = paths(subject.net, subject.data, readout=readout, mask_padding=mask)
     accuracy, away = found.right.mean(1), np.abs(found.counts - 1).sum(1) == 1
     less = found.counts.sum(1) < found.counts.shape[1]
@@ -318,15 +316,14 @@ def _told(name: str, figure: Figure) -> str:
 
 
 def _tie_figures(
-    subject: Subject, labels: np.ndarray, epochs: int, lr: float, readout: str, mask: bool
+    subject: Subject, labels: np.ndarray, epochs: int, lr: float
 ) -> tuple[dict[str, Figure], list[str]]:
     order = np.random.default_rng(subject.seed).permutation(len(subject.data))
     half = len(order) // 2
     train, rest = View(subject.data, order[:half]), View(subject.data, order[half:])
     others = _other_divisions(labels, subject.nulls, subject.seed)
 
-    def accuracy(net: nn.Module) -> float:
-        return evaluate(net, rest, readout=readout, mask_padding=mask).accuracy
+    accuracy = replace(subject, data=rest).accuracy
 
     def tied(division: np.ndarray, epochs: int) -> float:
         net = tie(subject.net, train, division, epochs, lr=lr, seed=subject.seed)

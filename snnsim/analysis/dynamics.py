@@ -226,7 +226,6 @@ def analyse(
     steps: int = 200,
     weights: str = "shuffled",
     ablated: int = 5,
-    readout: str = "sum_softmax",
 ) -> Report:
     """Report how twins part, what remains without input, and which units switch classes.
 
@@ -240,7 +239,6 @@ def analyse(
             recurrent matrices in another order (of all its matrices, if it has no recurrent ones),
             or ``"removed"``, with its recurrent matrices at 0.
         ablated: the number of units with the highest kick index that are silenced.
-        readout: the read-out with which accuracy is measured, unless there is a class per step.
 
     Figures: ``growth``, the mean log ratio of the distances of twins per time step; ``off``,
     ``constant`` and ``noise``, the activity left as a fraction of that under the data; where the
@@ -282,7 +280,7 @@ def analyse(
     lasting = {"self-sustained": "off", "noise-sustained": "noise"}.get(settled.kind)
     if lasting and figures[lasting].like_null():
         told.append("A network with other weights does the same: it takes no special structure.")
-    switches = _switches(subject, layer, samples, ablated, readout)
+    switches = _switches(subject, layer, samples, ablated)
     figures.update(switches.figures)
     arrays.update(switches.arrays)
     return Report("dynamics", figures, arrays, (*told, *switches.text))
@@ -293,7 +291,7 @@ def _mean(ratio: np.ndarray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _switches(subject: Subject, layer: str, samples: int, ablated: int, readout: str) -> Report:
+def _switches(subject: Subject, layer: str, samples: int, ablated: int) -> Report:
     """How long the class that the output says lasts, and which units announce its end."""
     batch = _inputs(subject.net, subject.data, samples)
     with torch.no_grad(), evaluating(subject.net):
@@ -315,7 +313,7 @@ def _switches(subject: Subject, layer: str, samples: int, ablated: int, readout:
     arrays = {"kick": whole.known_kick(), "stay": whole.stay, "moves": whole.moves}
     told = [f"The class said lasts {figures['stay']} steps; the highest kick is {figures['kick']}."]
     if ablated and not batch.target.is_floating_point():
-        aim = PerStep() if batch.per_step else Classification(readout)
+        aim = PerStep() if batch.per_step else Classification(subject.readout, subject.mask_padding)
         figures["lost"] = _lost(subject, layer, whole.known_kick(), ablated, aim)
         told.append(f"Silencing a unit with a high kick loses {figures['lost']} of accuracy.")
     return Report("dynamics", figures, arrays, tuple(told))

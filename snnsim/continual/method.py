@@ -48,6 +48,7 @@ class Method:
     observes = True  # false while a batch is only tried, not trained on
     _undo: ExitStack | None = None
     former: ClassVar[dict[str, str]] = {}  # names of options before; work for one more release
+    formerly: ClassVar[dict[str, Any]] = {}  # options that had another effect before they existed
     rehearses = False  # whether samples of earlier tasks are trained along, and so their heads
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -218,7 +219,7 @@ def options_of(method: Method) -> dict[str, Any]:
 def under_todays_names(method: Method, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return options that an earlier version stored of a method, under today's names.
 
-    An option that did not exist then has its default.
+    An option that did not exist then has the value that was in effect.
     """
     found = {method.former.get(name, name): value for name, value in stored.items()}
     mine, defaults = options_of(method), default_options(type(method))
@@ -230,14 +231,18 @@ def under_todays_names(method: Method, stored: Mapping[str, Any]) -> dict[str, A
 
 
 def default_options(method: type[Method]) -> dict[str, Any]:
-    """Return the defaults of a method's options that are single plain values, by name.
+    """Return what the options of a method were where an earlier version stored none, by name.
+
+    These are the defaults of those that are single plain values, but for what
+    ``method.formerly`` says.
 
     >>> default_options(Method)
     {}
     """
     made = inspect.signature(method.__init__).parameters
     found = {name: parameter.default for name, parameter in made.items()}
-    return {name: value for name, value in found.items() if isinstance(value, int | float | str)}
+    plain = {name: v for name, v in found.items() if isinstance(v, int | float | str)}
+    return plain | method.formerly
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ import snnsim as sn
 from snnsim.continual import ContinualTrainer, ContinualWatcher, Learner, dense_head, task_recipe
 from snnsim.continual.methods.sharp import SHARP
 from snnsim.continual.presynaptic import weight_of
+from snnsim.errors import SnnsimError
 
 RECIPE = task_recipe(epochs=4, batch_size=21, lr=0.005, optimizer="adam")
 
@@ -104,26 +105,25 @@ def test_the_first_layer_stays_after_the_first_task_where_this_is_asked_for():
     assert all(torch.equal(weight, taken[0][0]) for weight, _ in taken)
 
 
-@pytest.mark.parametrize("settled_by_then", [True, False])
-def test_a_checkpoint_from_before_the_option_goes_on(settled_by_then, tmp_path, monkeypatch):
-    """A first layer that has settled by then stays; the file does not say ``settle_first``."""
+def test_a_checkpoint_from_before_the_option_goes_on_by_the_rule_of_its_time(tmp_path, monkeypatch):
+    """The file does not say ``settle_first``; to go on by the other rule is refused."""
     torch.manual_seed(1)
-    method = SHARP(settle_first=settled_by_then)
-    trainer = ContinualTrainer(made(), method, RECIPE, out=tmp_path)
+    trainer = ContinualTrainer(made(), SHARP(settle_first=True), RECIPE, out=tmp_path)
     identity = trainer._identity()
     del identity["method's options"]["settle_first"]
     monkeypatch.setattr(trainer, "_identity", lambda: identity)
     trainer._run_task()
-    before = weight_of(method.units.blocks[0].module).detach().clone()
-    again = ContinualTrainer(made(), SHARP(), RECIPE, out=tmp_path)
+    before = weight_of(trainer.method.units.blocks[0].module).detach().clone()
+    with pytest.raises(SnnsimError, match="method's options"):
+        ContinualTrainer(made(), SHARP(), RECIPE, out=tmp_path).resume()
+    again = ContinualTrainer(made(), SHARP(settle_first=True), RECIPE, out=tmp_path)
     assert again.resume()
     again._run_task()
-    after = weight_of(again.method.units.blocks[0].module).detach()
-    assert torch.equal(before, after) == settled_by_then
+    assert torch.equal(before, weight_of(again.method.units.blocks[0].module).detach())
 
 
-def test_a_run_from_before_the_options_has_their_defaults():
-    now = resolve("parity", method="sharp")
+def test_a_run_from_before_the_options_has_what_was_in_effect():
+    now = resolve("parity", method="sharp", changes=["method.settle_first=true"])
     stored = copy.deepcopy(now.as_json())
     del stored["method_options"]["settle_first"], stored["data"]["blur"]
     assert Experiment.from_json(stored) == now

@@ -19,7 +19,7 @@ within the units that matter to its class. Source: Gurbuz et al. 2023 (arXiv:230
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ class SHARP(Method):
     """
 
     needs_scores = True
+    formerly: ClassVar[dict[str, Any]] = {"settle_first": True}
 
     def __init__(
         self,
