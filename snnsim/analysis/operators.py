@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnsim.activity import record
 from snnsim.analysis.report import Report, against
 from snnsim.analysis.subject import Subject
 from snnsim.data import fetch
@@ -184,8 +185,6 @@ def _restore(layers: dict[str, Delayed], before: dict[str, Tensor]) -> None:
 
 
 def _measured(subject: Subject, layers: dict[str, Delayed], x: Tensor, residual: float) -> Any:
-    from snnsim.activity import record
-
     inputs = record(subject.net, x, list(layers), "input")
     figures, arrays = {}, {}
     for name, layer in layers.items():

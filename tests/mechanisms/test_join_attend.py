@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from models_by_hand import arrays, close, normal, randomised, sigmoid
+from models_by_hand import arrays, attention, close, normal, randomised, sigmoid
 
 from snnsim.baselines.models.mbat import MBAT
 from snnsim.baselines.network import RateNetwork
@@ -64,18 +63,7 @@ def test_joins_start_as_they_are_said_to():
 
 def attended(p, y, count, reach):
     """What one sample's outputs read of those before, added to them."""
-    queries, keys, values = (y @ p[f"attention.{n}.weight"].T for n in ("query", "key", "value"))
-    d = y.shape[1] // count
-    read = np.zeros_like(y)
-    for t in range(len(y)):
-        seen = range(max(t - reach, 0), t + 1)
-        for h in range(count):
-            part = slice(h * d, (h + 1) * d)
-            bias = p["attention.distance"][h]
-            scores = [queries[t, part] @ keys[j, part] / np.sqrt(d) + bias[t - j] for j in seen]
-            weights = np.exp(scores) / np.exp(scores).sum()
-            read[t, part] = sum(w * values[j, part] for w, j in zip(weights, seen, strict=True))
-    return y + read @ p["attention.out.weight"].T
+    return y + attention(p, "attention", y[:, None], count, reach)[:, 0]
 
 
 def test_attention_is_over_the_models_own_outputs_and_added_to_them():

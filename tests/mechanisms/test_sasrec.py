@@ -5,27 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from models_by_hand import arrays, close, layer_norm, normal, one_hot, randomised
+from models_by_hand import arrays, attention, close, layer_norm, normal, one_hot, randomised
 
 from snnsim.baselines.models.sasrec import SASRec
 
 pytestmark = pytest.mark.usefixtures("float64")
-
-
-def attention(p, name, x, count, reach):
-    """Attend over one sample, step by step and head by head."""
-    queries, keys, values = (x @ p[f"{name}.{n}.weight"].T for n in ("query", "key", "value"))
-    d = x.shape[1] // count
-    y = np.zeros_like(x)
-    for t in range(len(x)):
-        seen = range(max(t - reach, 0), t + 1)
-        for h in range(count):
-            part = slice(h * d, (h + 1) * d)
-            bias = p[f"{name}.distance"][h]
-            scores = [queries[t, part] @ keys[j, part] / np.sqrt(d) + bias[t - j] for j in seen]
-            weights = np.exp(scores) / np.exp(scores).sum()
-            y[t, part] = sum(w * values[j, part] for w, j in zip(weights, seen, strict=True))
-    return y @ p[f"{name}.out.weight"].T
 
 
 def by_hand(p, x, blocks, count, reach):
@@ -34,7 +18,8 @@ def by_hand(p, x, blocks, count, reach):
     x = np.sqrt(n) * (x @ p["embedding.weight"].T)
     for i in range(blocks):
         at = f"blocks.{i}"
-        x = x + attention(p, f"{at}.attention", layer_norm(p, f"{at}.norms.0", x), count, reach)
+        normed = layer_norm(p, f"{at}.norms.0", x)
+        x = x + attention(p, f"{at}.attention", normed[:, None], count, reach)[:, 0]
         inner = layer_norm(p, f"{at}.norms.1", x) @ p[f"{at}.up.weight"].T + p[f"{at}.up.bias"]
         x = x + np.maximum(inner, 0) @ p[f"{at}.down.weight"].T + p[f"{at}.down.bias"]
     return layer_norm(p, "norm", x)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from models_by_hand import arrays, close, normal, randomised
+from models_by_hand import arrays, attention, close, normal, randomised
 
 from snnsim.baselines.models.softmax_attention import SoftmaxAttention
 
@@ -15,18 +14,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 def by_hand(p, x, count, reach):
     """One sample, step by step and head by head."""
     x = x @ p["enter.weight"].T + p["enter.bias"]
-    queries, keys, values = (x @ p[f"attention.{n}.weight"].T for n in ("query", "key", "value"))
-    d = x.shape[1] // count
-    y = np.zeros_like(x)
-    for t in range(len(x)):
-        seen = range(max(t - reach, 0), t + 1)
-        for h in range(count):
-            part = slice(h * d, (h + 1) * d)
-            bias = p["attention.distance"][h]
-            scores = [queries[t, part] @ keys[j, part] / np.sqrt(d) + bias[t - j] for j in seen]
-            weights = np.exp(scores) / np.exp(scores).sum()
-            y[t, part] = sum(w * values[j, part] for w, j in zip(weights, seen, strict=True))
-    return y @ p["attention.out.weight"].T
+    return attention(p, "attention", x[:, None], count, reach)[:, 0]
 
 
 @pytest.mark.parametrize("reach", [1, 4, 20])
