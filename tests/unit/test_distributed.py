@@ -195,6 +195,43 @@ def late_command() -> int:
     return 0
 
 
+LEAVE = """
+import os
+from pathlib import Path
+import torch
+from snnsim.training import distributed
+
+distributed.start(torch.device("cpu"))
+parameter = torch.nn.Parameter(torch.ones(3))
+torch.optim.SGD([parameter], lr=0.1)
+parameter.grad = torch.ones(3)
+distributed.sum_gradients([parameter])
+distributed.barrier()
+names = lambda: {(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()}
+assert any("gloo" in name for name in names()), names()
+distributed.stop()
+assert not any("gloo" in name for name in names()), names()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are read in /proc")
+def test_no_thread_of_the_group_outlives_it():
+    """Such a thread may need the interpreter while it ends, which aborts the process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE],
+        env={**os.environ, **group},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 if __name__ == "__main__":
     from snnsim_experiments import cli
 
