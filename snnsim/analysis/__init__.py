@@ -14,6 +14,7 @@ from snnsim.analysis.files import load_recording, save_recording
 from snnsim.analysis.nulls import NULLS, shuffled
 from snnsim.analysis.report import Figure, Report
 from snnsim.analysis.subject import Subject
+from snnsim.data import describe
 from snnsim.errors import ConfigError, check_choice, nearest
 
 ANALYSES = ("assemblies", "depth", "dynamics", "operators", "sparsity", "timescales")
@@ -66,5 +67,7 @@ def analyse(subject: Subject, what: str, **chosen: Any) -> Report:
                 f"{what} has no option {name!r}{nearest(name, known)}; it has {', '.join(known)}"
             )
     found = _tool(what).analyse(subject, **chosen)
-    asked = {"layer": subject.layer, "null": subject.null, "nulls": subject.nulls}
-    return replace(found, settings=asked | {"seed": subject.seed} | known | chosen)
+    asked = {name: getattr(subject, name) for name in ("layer", "null", "nulls", "seed")}
+    about = describe(subject.data)
+    asked |= {"dt": about.dt, "classes": about.classes}
+    return replace(found, settings=asked | known | chosen)

@@ -164,6 +164,8 @@ def analyse(
         "trials": found.factors.trials,
         "pairs": found.factors.pairs,
     }
+    if labels is not None and not np.issubdtype(labels.dtype, np.floating):
+        arrays["class"] = labels
     return Report("assemblies", figures, arrays, _told(found, figures))
 
 

@@ -51,7 +51,8 @@ class Report:
         figures: numbers by name, with their nulls.
         arrays: curves, matrices and groups by name.
         text: sentences for people.
-        settings: what the analysis was asked.
+        settings: what the analysis was asked, and ``dt`` (in ms) and ``classes`` of the data where
+            these are known.
     """
 
     what: str

@@ -23,8 +23,17 @@ def report(found: Report) -> Any:
     return drawn[found.what](found)
 
 
+def _times(found: Report, values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return the times of the values of a curve, and their unit."""
+    dt = found.settings.get("dt")
+    return np.arange(len(values)) * (dt or 1.0), "ms" if dt else "time steps"
+
+
 def _assemblies(found: Report) -> Any:
-    """Affinities of the units in the order of their groups, and components over time and trials."""
+    """Affinities of the units in the order of their groups, and components over time and classes.
+
+    Samples without classes are drawn one by one.
+    """
     pairs, group = found.arrays["pairs"], found.arrays["group"]
     sizes = np.linalg.norm(found.arrays["trials"], axis=1)
     order = np.argsort(group, kind="stable")
@@ -36,15 +45,32 @@ def _assemblies(found: Report) -> Any:
         left.axhline(edge, color="white", lw=0.5)
         left.axvline(edge, color="white", lw=0.5)
     left.set(title="affinity", xlabel="unit, by group", ylabel="unit, by group")
-    for number, (time, trials) in enumerate(
-        zip(found.arrays["time"], found.arrays["trials"], strict=True)
-    ):
-        middle.plot(time, label=f"component {number + 1}")
-        right.plot(trials, lw=0.8)
-    middle.set(title="when", xlabel="time step")
+    for number, time in enumerate(found.arrays["time"]):
+        times, unit = _times(found, time)
+        middle.plot(times, time, label=f"component {number + 1}")
+    middle.set(title="when", xlabel=f"time ({unit})")
     middle.legend(frameon=False)
-    right.set(title="in which samples", xlabel="sample")
+    if "class" in found.arrays:
+        _by_class(right, found)
+    else:
+        right.plot(found.arrays["trials"].T, lw=0.8)
+        right.set(title="in which samples", xlabel="sample")
     return figure
+
+
+def _by_class(axis: Any, found: Report) -> None:
+    """Draw the mean size of every component in the samples of every class."""
+    labels = found.arrays["class"]
+    present = np.unique(labels)
+    sizes = [found.arrays["trials"][:, labels == label].mean(1) for label in present]
+    names = found.settings.get("classes") or ()
+    shown = [str(names[label]) if label < len(names) else str(label) for label in present]
+    image = axis.imshow(np.transpose(sizes), cmap="magma", aspect="auto")
+    axis.figure.colorbar(image, ax=axis)
+    axis.set(title="in which classes, on average", ylabel="component")
+    axis.set_xticks(range(len(shown)), shown, rotation=90, fontsize=7)
+    numbers = range(len(found.arrays["trials"]))
+    axis.set_yticks(numbers, [str(number + 1) for number in numbers])
 
 
 def _depth(found: Report) -> Any:
@@ -75,9 +101,11 @@ def _operators(found: Report) -> Any:
     for name, values in found.arrays.items():
         axis = right if name.startswith("reach") else left
         style = "--" if name.endswith("null") else "-"
-        axis.plot(values, style, label=name.removeprefix("residual of "))
+        where = _times(found, values)[0] if axis is right else np.arange(len(values))
+        axis.plot(where, values, style, label=name.removeprefix("residual of "))
     left.set(title="delay lines", xlabel="shared lines", ylabel="residual")
-    right.set(title="reach", xlabel="lag in time steps", ylabel="gradient")
+    unit = _times(found, np.zeros(0))[1]
+    right.set(title="reach", xlabel=f"lag ({unit})", ylabel="gradient")
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=7)
     return figure
@@ -91,10 +119,12 @@ def _dynamics(found: Report) -> Any:
         kind = name.removesuffix(", null")
         axis = left if kind == "distance" else middle
         if kind in ("distance", "off", "constant", "noise"):
-            axis.plot(values, "-" if name == kind else "--", label=name)
+            times, unit = _times(found, values)
+            axis.plot(times, values, "-" if name == kind else "--", label=name)
+            axis.set_xlabel(f"time ({unit})")
     right.plot(np.sort(found.arrays.get("kick", np.zeros(0)))[::-1], ".")
-    left.set(title="twins", xlabel="time steps since the spike", ylabel="distance")
-    middle.set(title="after the data", xlabel="time step", ylabel="activity")
+    left.set(title="twins: one spike more", ylabel="distance")
+    middle.set(title="after the data", ylabel="activity")
     right.set(title="announcing a change of class", xlabel="unit, by rank", ylabel="kick index")
     for axis in (left, middle):
         axis.set_ylim(bottom=0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.activity import neurons_of, record
-from snnsim.errors import SnnsimError, naming
+from snnsim.errors import ConfigError, SnnsimError, check_choice, naming
 from snnsim.synapses import Delayed
 from snnsim.units import steps_to_ms
 
@@ -44,7 +44,13 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 
 @torch.no_grad()
-def raster(net: nn.Module, x: Tensor, dt: float, title: str = "") -> Any:
+def raster(
+    net: nn.Module,
+    x: Tensor,
+    dt: float,
+    title: str = "",
+    groups: Mapping[str, Sequence[int]] | None = None,
+) -> Any:
     """Plot the spikes of the first sample of an input and of all layers of neurons.
 
     Outputs that are not spikes, such as those of leaky integrators, are drawn as values.
@@ -54,24 +60,47 @@ def raster(net: nn.Module, x: Tensor, dt: float, title: str = "") -> Any:
         x: input ``[T, B, N]``.
         dt: time step in ms.
         title: title of the figure.
+        groups: by the name of a layer, the group of each of its neurons: these are drawn in the
+            order of their groups, each group in a colour.
     """
-    panels = [("input", x[:, 0].flatten(1), True)]
     recorded = record(net, x) if neurons_of(net) else {}
-    for name, each in recorded.items():
-        layer = type(net.get_submodule(name)).__name__
-        panels.append((layer, each.of(0).flatten(1), each.kind == "spikes"))
-    figure, axes = _figure(len(panels), 1, 8, 1.2 + 1.8 * len(panels))
-    end = max(y.shape[0] for _, y, _ in panels) * dt
-    for axis, (name, y, spikes) in zip(axes[:, 0], panels, strict=True):
-        if spikes:
-            step, neuron = y.cpu().nonzero(as_tuple=True)
-            axis.scatter(step * dt, neuron, s=1.5, c="black", linewidths=0)
+    for name in groups or {}:
+        check_choice("a layer of groups", name, tuple(recorded))
+    figure, axes = _figure(1 + len(recorded), 1, 8, 3.0 + 1.8 * len(recorded))
+    shown = x[:, 0].flatten(1)
+    _spikes(axes[0, 0], shown, dt)
+    axes[0, 0].set_ylabel("input")
+    end = len(shown)
+    for axis, (name, each) in zip(axes[1:, 0], recorded.items(), strict=True):
+        y = each.of(0).flatten(1)
+        if each.kind == "spikes":
+            _spikes(axis, y, dt, (groups or {}).get(name))
         else:
-            axis.plot(torch.arange(y.shape[0]) * dt, y.cpu(), lw=0.8)
-        axis.set(ylabel=name, xlim=(0, end))
+            axis.plot(torch.arange(len(y)) * dt, y.cpu(), lw=0.8)
+        axis.set_ylabel(type(net.get_submodule(name)).__name__)
+        end = max(end, len(y))
+    for axis in axes[:, 0]:
+        axis.set_xlim(0, end * dt)
     axes[0, 0].set_title(title)
     axes[-1, 0].set_xlabel("time in ms")
     return figure
+
+
+def _spikes(axis: Any, y: Tensor, dt: float, group: Sequence[int] | None = None) -> None:
+    """Draw the spikes ``[T, N]``; with groups, neurons in their order and colours."""
+    step, neuron = y.cpu().nonzero(as_tuple=True)
+    if group is None:
+        axis.scatter(step * dt, neuron, s=1.5, c="black", linewidths=0)
+        return
+    given = torch.as_tensor(group)
+    if given.shape != y.shape[1:]:
+        raise ConfigError(
+            f"groups of shape {tuple(given.shape)} were given for {y.shape[1]} neurons: give one "
+            "group for each neuron"
+        )
+    rank = given.argsort(stable=True).argsort()
+    colours = [f"C{int(each) % 10}" for each in given[neuron]]
+    axis.scatter(step * dt, rank[neuron], s=3, c=colours, linewidths=0)
 
 
 def delay_histogram(net: nn.Module, before: Mapping[str, Tensor]) -> Any | None:

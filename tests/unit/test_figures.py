@@ -11,7 +11,7 @@ import torch
 
 import snnsim as sn
 from snnsim import plotting
-from snnsim.errors import SnnsimError
+from snnsim.errors import ConfigError, SnnsimError
 from snnsim.plotting import figures
 
 pytest.importorskip("matplotlib")
@@ -58,6 +58,30 @@ def test_raster_draws_every_layer_of_the_first_sample_over_time():
         np.testing.assert_array_equal(line.get_xdata(), 2.0 * np.arange(8))
         np.testing.assert_allclose(line.get_ydata(), out[:, n], atol=1e-6)
     assert len(figure.axes[2].lines) == 2 and not figure.axes[2].collections
+
+
+def test_raster_draws_neurons_in_the_order_and_the_colours_of_their_groups():
+    net = sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0, v_threshold=0.1))
+    with torch.no_grad():
+        net[0].weight.fill_(5.0)
+    x = torch.zeros(3, 1, 3)
+    x[1] = 1
+    figure = plotting.raster(net, x, 1.0, groups={"layers.1": [1, 0, 1, 0]})
+    (spikes,) = figure.axes[1].collections
+    rows = {int(row): tuple(c) for (_, row), c in zip(spikes.get_offsets(), spikes.get_facecolor())}
+    order = [1, 3, 0, 2]  # neurons from the bottom: group 0 first
+    assert sorted(rows) == [0, 1, 2, 3]
+    assert rows[0] == rows[1] != rows[2] == rows[3], order
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [({"layers.1": [0, 1]}, "for 4 neurons"), ({"layers.2": [0] * 4}, "layers.2"), ({"layers.0": [0] * 4}, "layers.0")],
+)
+def test_groups_that_fit_no_layer_are_refused(groups, said):
+    net = sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0))
+    with pytest.raises(ConfigError, match=said):
+        plotting.raster(net, torch.zeros(3, 1, 3), 1.0, groups=groups)
 
 
 def test_raster_leaves_no_hook_even_where_the_network_fails():
