@@ -76,7 +76,11 @@ def test_raster_draws_neurons_in_the_order_and_the_colours_of_their_groups():
 
 @pytest.mark.parametrize(
     ("groups", "said"),
-    [({"layers.1": [0, 1]}, "for 4 neurons"), ({"layers.2": [0] * 4}, "layers.2"), ({"layers.0": [0] * 4}, "layers.0")],
+    [
+        ({"layers.1": [0, 1]}, "for 4 neurons"),
+        ({"layers.2": [0] * 4}, "layers.2"),
+        ({"layers.0": [0] * 4}, "layers.0"),
+    ],
 )
 def test_groups_that_fit_no_layer_are_refused(groups, said):
     net = sn.Sequential(sn.Dense(3, 4), sn.LIF(4, dt=1.0))
@@ -247,7 +251,7 @@ def test_a_picture_is_saved_in_a_fixed_resolution(rendered, tmp_path):
     figure, axes = figures._figure(2, 3, 4, 2)
     assert axes.shape == (2, 3)
     plotting.save(figure, tmp_path / "a" / "b" / "c.png")
-    plotting.save(figure, tmp_path / "a" / "b" / "c.png")  # again, over it
+    plotting.save(figure, str(tmp_path / "a" / "b" / "c.png"))  # again, over it
     assert imread(tmp_path / "a" / "b" / "c.png").shape[:2] == (240, 480)
 
 
