@@ -57,8 +57,8 @@ def stack_of(net: nn.Module) -> Stack:
         )
     if len(found.blocks) < 2:
         raise ConfigError(
-            "an analysis of depth needs 2 or more hidden blocks of equal input and output width, but "
-            f"the network has {len(found.blocks)}; train one with network.layers=4 or more"
+            "an analysis of depth needs 2 or more hidden blocks of equal input and output width, "
+            f"but the network has {len(found.blocks)}; train one with network.layers=4 or more"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Reports are drawn over ms and classes where these are known, and over steps and samples if not."""
+"""Reports are drawn over ms and classes where these are known, else over steps and samples."""
 
 from __future__ import annotations
 

@@ -68,10 +68,10 @@ def test_raster_draws_neurons_in_the_order_and_the_colours_of_their_groups():
     x[1] = 1
     figure = plotting.raster(net, x, 1.0, groups={"layers.1": [1, 0, 1, 0]})
     (spikes,) = figure.axes[1].collections
-    rows = {int(row): tuple(c) for (_, row), c in zip(spikes.get_offsets(), spikes.get_facecolor())}
-    order = [1, 3, 0, 2]  # neurons from the bottom: group 0 first
-    assert sorted(rows) == [0, 1, 2, 3]
-    assert rows[0] == rows[1] != rows[2] == rows[3], order
+    drawn = zip(spikes.get_offsets(), spikes.get_facecolor(), strict=True)
+    rows = {int(row): tuple(colour) for (_, row), colour in drawn}
+    assert sorted(rows) == [0, 1, 2, 3]  # from the bottom: neurons 1 and 3, then 0 and 2
+    assert rows[0] == rows[1] != rows[2] == rows[3]
 
 
 @pytest.mark.parametrize(
