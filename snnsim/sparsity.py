@@ -2,8 +2,8 @@
 
 A mask ``m`` of zeros and ones multiplies a weight wherever the network uses it, ``w = m * w'``. So
 a synapse that was cut has weight 0 and gradient 0 from then on; the gradient of its delay, which
-has the weight as a factor, is 0 as well, and the delay stays where it is. Source: the experiments
-of 2024 (arXiv:2407.20656), section 4: masks by global magnitude over input-to-hidden weights,
+has the weight as a factor, is 0 as well, and the delay stays where it is. Source: Darji 2024
+(arXiv:2407.20601), section 4: masks by global magnitude over input-to-hidden weights,
 hidden-to-hidden weights or both, then training on.
 """
 

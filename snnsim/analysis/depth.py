@@ -13,8 +13,8 @@ for each phase: first each application by itself on what the network does there 
 
 then all in a row on their own outputs, ``g_l = f_phase(l)(g_{l-1})`` from ``g_0 = h_0`` (free
 running), ``L_2 = sum_l |g_l - h_l|^2``. ``paths.py`` skips and repeats blocks. Source:
-arXiv:2512.19941. Left out: an input that tells a tied block its place, and the weights of ``L_2``,
-which are 1 here.
+Jacobs et al. 2025 (arXiv:2512.19941). Left out: an input that tells a tied block its place, and
+the weights of ``L_2``, which are 1 here.
 """
 
 from __future__ import annotations

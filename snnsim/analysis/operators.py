@@ -7,8 +7,8 @@ at least the residual
     residual(H)^2 = sum_{h > H} s_h^2 / sum_h s_h^2,
 
 where ``s_h`` are the singular values of the matrix ``[lags, O I]`` whose rows are ``K_l C^{1/2}``,
-and ``C [I, I]`` is the covariance of the input. Source: arXiv:2512.15115 (a linear state space
-model whose operators span ``k`` dimensions needs exactly ``k`` heads).
+and ``C [I, I]`` is the covariance of the input. Source: Ghodsi 2025 (arXiv:2512.15115): a linear
+state space model whose operators span ``k`` dimensions needs exactly ``k`` heads.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A path runs every block 0, 1 or 2 times. The paths of a sample are judged by its right class, which
 nobody knows in use: they show what is redundant and are no way to answer better. The control is the
-same for a label drawn at random. Source: arXiv:2507.07996; left out is its tree search, without
-which six blocks are the most.
+same for a label drawn at random. Source: Li, Li & Zhou 2025 (arXiv:2507.07996); left out is
+its tree search, without which six blocks are the most.
 """
 
 from __future__ import annotations

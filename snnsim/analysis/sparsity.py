@@ -1,7 +1,7 @@
 """Sparsity: how accurate a trained network is with fewer of its synapses.
 
 Synapses are cut by magnitude, without training afterwards; the null cuts as many at random. Source:
-the experiments of 2024 (arXiv:2407.20656), section 4, before the network is trained again.
+Darji 2024 (arXiv:2407.20601), section 4, before the network is trained again.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The grammar is a graph whose edges carry letters; a string of it is a walk from the first node to
 the last. The embedded grammar puts such a string between two branches, ``B (T | P) string (T | P)
 E``, whose letters must be the same, so that the answer needs a memory as long as the string.
-Source: the experiments of 2024 (arXiv:2407.20656), section 4, whose networks accept or reject
-strings of the embedded grammar; the grammar is Reber's of 1967, embedded as by Fahlman 1991.
+Source: Darji 2024 (arXiv:2407.20601), section 4, whose networks accept or reject strings of the
+embedded grammar; the grammar is Reber's of 1967, embedded as by Fahlman 1991.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ class GRU(TorchRecurrent):
     """
 
     source = "Cho et al. 2014, arXiv:1406.1078"
+    left_out = "the reset gate before the recurrent matrix: it is behind it, as in cuDNN"
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__(n_in, n_out, nn.GRU)

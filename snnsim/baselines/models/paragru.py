@@ -30,6 +30,7 @@ class ParaGRU(DiagonalCell):
     """
 
     source = "Danieli et al. 2025, arXiv:2510.21450"
+    left_out = "heads: there is one, so the matrices of the input are full"
 
     def __init__(self, n_in: int, n_out: int, *, parallel: bool = False):
         super().__init__(n_in, n_out, 3, parallel)

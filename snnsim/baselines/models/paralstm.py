@@ -30,7 +30,10 @@ class ParaLSTM(DiagonalCell):
     """
 
     source = "Danieli et al. 2025, arXiv:2510.21450"
-    left_out = "the published start of the forget gate: ours, from 0 to 1, remembers more"
+    left_out = (
+        "heads: there is one, so the matrices of the input are full; the published start of the "
+        "forget gate: ours, from 0 to 1, remembers more"
+    )
     parts = 2
 
     def __init__(self, n_in: int, n_out: int, *, parallel: bool = False):

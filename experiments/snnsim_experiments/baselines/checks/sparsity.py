@@ -1,4 +1,4 @@
-"""Sparsity: a network with a fifth of its weights learns again what it could (2407.20656)."""
+"""Sparsity: a network with a fifth of its weights learns again what it could (2407.20601)."""
 
 from __future__ import annotations
 
