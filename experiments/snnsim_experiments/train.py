@@ -150,6 +150,8 @@ def _tested(experiment: Experiment, trainer: Trainer, test_set: Any) -> dict[str
         "test_loss": test.loss,
         "test_samples": test.samples,
         "last_test_accuracy": last.accuracy,
+        "last_test_loss": last.loss,
+        "last_validation_loss": trainer.rows[-1]["validation_loss"] if trainer.rows else None,
         "best_epoch": trainer.position.best_epoch,
         "epochs": trainer.position.epoch,
         "seed": experiment.seed,

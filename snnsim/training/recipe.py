@@ -14,6 +14,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 SAME = "same"
+OF_ONE_TASK = ("repeat", "repeat_fraction")  # which only the training on a data set has
 RENAMED = {"max_lr": "lr", "sigma_share": "sigma_fraction", "delay_lr": "lr_delay"}
 
 Schedule = Callable[[float], float]
@@ -68,6 +69,10 @@ class Recipe:
             checked.
         start_from: a run folder, or a file of :func:`snnsim.save`, from whose weights training
             starts; what has another shape there keeps its own initial value. Empty means none.
+        repeat: the number of training samples that are shown again and again, 0 or more: they fill
+            a part of every epoch, and the others take turns in the rest, see
+            :func:`snnsim.training.repeated`. 0 shows every sample once per epoch. Not on a stream.
+        repeat_fraction: the fraction of an epoch that these samples fill, from 0 to 1.
 
     Raises:
         ConfigError: if a value is out of its range.
@@ -95,6 +100,8 @@ class Recipe:
     checkpoint_steps: int = 0
     check_finite: bool = True
     start_from: str = ""
+    repeat: int = 0
+    repeat_fraction: float = 0.5
 
     def __post_init__(self) -> None:
         check_choice("readout", self.readout, READOUTS)
@@ -110,10 +117,11 @@ class Recipe:
             check_number("lr_delay", self.lr_delay, 0)
         for name in (
             "lr", "later_lr", "momentum", "weight_decay", "clip", "patience", "checkpoint_steps",
-            "sigma_end", "until",
+            "sigma_end", "until", "repeat",
         ):  # fmt: skip
             check_number(name, getattr(self, name), 0)
-        check_number("sigma_fraction", self.sigma_fraction, 0, 1)
+        for name in ("sigma_fraction", "repeat_fraction"):
+            check_number(name, getattr(self, name), 0, 1)
 
     @property
     def plain(self) -> str:

@@ -26,6 +26,7 @@ from snnsim.training.loop import Loop, set_seed
 from snnsim.training.objectives import Objective, as_objective
 from snnsim.training.optimizers import Optimizers
 from snnsim.training.recipe import Recipe
+from snnsim.training.repeated import repeated
 from snnsim.training.start import start_from
 from snnsim.training.step import Part
 
@@ -99,6 +100,7 @@ class Trainer(Loop):
         self.train, self.validation = train, validation
         self.objective = as_objective(objective, recipe.readout, recipe.mask_padding)
         self._check_until()
+        self._shown()  # refuses a subset that is too large before anything is trained
         self.optimizers = Optimizers(net, recipe)
         self.rows: list[dict[str, Any]] = []
         self.steps = int(np.max(train.lengths))  # what evaluation pads to
@@ -115,9 +117,16 @@ class Trainer(Loop):
             start_from(self.net, self.recipe.start_from)
         distributed.broadcast(self.net)
         while self.position.epoch < self.recipe.epochs and not self.position.stopped:
-            self._run_epoch(self.train)
+            self._run_epoch(self._shown())
             self._end_epoch()
         return self.rows
+
+    def _shown(self) -> Sequences:
+        """The training samples of this epoch, as many as there are, some of them repeated."""
+        recipe, epoch = self.recipe, self.position.epoch
+        if not recipe.repeat:
+            return self.train
+        return repeated(self.train, recipe.repeat, recipe.repeat_fraction, self.seed, epoch)
 
     def _begin_epoch(self, steps: int) -> None:
         self.watcher.epoch_started(self.position.epoch, steps)
