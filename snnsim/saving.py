@@ -79,10 +79,10 @@ class Spec:
 
     def __init__(self, net: nn.Module):
         writer = _Writer()
-        self.network, self.given, self.masked = writer.module(net), writer.given, masked(net)
+        self.network, self.given = writer.module(net), writer.given
         with torch.random.fork_rng(devices=[]):
             again = _Maker(writer.classes, writer.given, Path("the network")).value(self.network)
-        add_masks(again, self.masked)
+        add_masks(again, masked(net))
         _check_same(net, again)
 
     def tensors(self, net: nn.Module) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ class Spec:
     def values(self, net: nn.Module, about: dict[str, Any] | None) -> dict[str, Any]:
         """Return the plain values of a file."""
         told = {"kind": KIND, "network": self.network, "about": dict(about or {})}
-        sparse = {"masked": [list(each) for each in self.masked]} if self.masked else {}
+        sparse = {"masked": [list(each) for each in masks]} if (masks := masked(net)) else {}
         return told | sparse | _flags(net)
 
 

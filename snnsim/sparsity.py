@@ -9,6 +9,7 @@ hidden-to-hidden weights or both, then training on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -82,12 +83,8 @@ def sparsify(
     per = per if per is not None else {"random": "layer", "magnitude": "network"}[way]
     check_choice("per", per, PERS)
     check_number("density", density, most=1, above=0)
+    check_synapses(net, what)
     found = list(matrices(net, what))
-    if not found:
-        kind = "" if what == "both" else f"{what} "
-        raise ConfigError(
-            f"{type(net).__name__} has no matrix of {kind}weights that could be made sparse"
-        )
     possible = [_possible(module, w) for module, _, w in found]
     alive = [p & _mask(m, n, w) for p, (m, n, w) in zip(possible, found, strict=True)]
     if way == "random":
@@ -125,6 +122,20 @@ def matrices(net: nn.Module, what: str = "both") -> Iterator[tuple[nn.Module, st
                 yield module, name, getattr(module, name)
 
 
+def check_synapses(net: nn.Module, what: str = "both") -> None:
+    """Raise :class:`ConfigError` unless a network has synapses that could be cut.
+
+    Args:
+        net: the network.
+        what: ``"input"``, ``"recurrent"`` or ``"both"``, as in :func:`sparsify`.
+    """
+    if next(matrices(net, what), None) is None:
+        kind = "" if what == "both" else f"{what} "
+        raise ConfigError(
+            f"{type(net).__name__} has no matrix of {kind}weights that could be made sparse"
+        )
+
+
 def masked(net: nn.Module) -> list[tuple[str, str]]:
     """Return which weights have a mask, each as the path of its module and its name there."""
     return [
@@ -133,6 +144,16 @@ def masked(net: nn.Module) -> list[tuple[str, str]]:
         for name in _weights_of(module)
         if _mask_of(module, name) is not None
     ]
+
+
+def masked_in(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return which weights have a mask, as :func:`masked` does, by the names of a state dict.
+
+    >>> masked_in(["layers.0.parametrizations.weight.0.mask", "layers.0.bias"])
+    [('layers.0', 'weight')]
+    """
+    found = (re.fullmatch(r"(?:(.*)\.)?parametrizations\.(\w+)\.\d+\.mask", n) for n in names)
+    return [(match[1] or "", match[2]) for match in found if match]
 
 
 def add_masks(net: nn.Module, weights: Iterable[tuple[str, str]]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from snnsim.errors import ConfigError
-from snnsim.training.recipe import RENAMED
+from snnsim.training.recipe import OF_ONE_TASK, RENAMED
 from snnsim_experiments.configuration import of_baselines, resolve
 from snnsim_experiments.experiment import SPIKING, Experiment
 from snnsim_experiments.settings import (
@@ -45,7 +45,7 @@ ON_STREAMS: dict[str, dict[str, Any]] = {
 SHARED = (
     "epochs", "batch_size", "readout", "mask_padding", "schedule", "weight_decay", "patience",
     "accumulate", "precision", "checkpoint_steps", "optimizer", "momentum", "clip", "until",
-    "check_finite",
+    "check_finite", *OF_ONE_TASK,
 )  # fmt: skip
 # which baselines have none of
 OF_DELAYS = tuple(

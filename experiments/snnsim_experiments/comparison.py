@@ -26,6 +26,7 @@ from snnsim_experiments.place import HERE, Place
 from snnsim_experiments.train import train
 
 TABLE = "comparison.json"
+FIGURES = ("repeat.json", "repeat.png")  # what is made of a comparison
 Rows = list[dict[str, Any]]
 Made = Callable[[], Experiment] | Experiment
 # the best factor of the learning rate, the accuracy at each, and a row
@@ -208,7 +209,7 @@ class _Comparison:
             raise ConfigError(
                 f"{out} is not empty; continue it with --resume or choose another --out"
             )
-        ours = (TABLE, "comparison.png")
+        ours = (TABLE, "comparison.png", *FIGURES)
         if any(p.name not in ours and not any(p.rglob("run.json")) for p in found):
             raise ConfigError(f"{out} is not empty and not a comparison; choose another --out")
         rows = run_folder.read_json(stored) if stored.exists() else []
@@ -273,6 +274,8 @@ def row_of_data(
         "test_std": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
         "tests": accuracy,
         "last_tests": [100 * s["last_test_accuracy"] for s in summaries],
+        "last_losses": [s.get("last_test_loss") for s in summaries],
+        "last_validation_losses": [s.get("last_validation_loss") for s in summaries],
         "validation": float(np.mean(validation)),
         **_of_network(experiment, data),
         "seconds": float(np.mean([s["seconds"] for s in summaries])),

@@ -25,7 +25,7 @@ from snnsim.errors import ConfigError, check_number
 from snnsim.networks import delay_network
 from snnsim.renamed import up_to_date
 from snnsim.training import Recipe
-from snnsim.training.recipe import RENAMED, TASKS
+from snnsim.training.recipe import OF_ONE_TASK, RENAMED, TASKS
 from snnsim_experiments.continual import networks, streams
 from snnsim_experiments.experiment import SPIKING, Experiment
 from snnsim_experiments.settings import (
@@ -41,7 +41,8 @@ from snnsim_experiments.settings import (
 from snnsim_experiments.shipped import HERE, config_names, folder_of
 
 OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline's network
-NOT_ON_STREAMS = ("readout", "mask_padding")  # of a recipe: learners have their own
+# of a recipe: learners have their own read-out, and streams decide what is shown
+NOT_ON_STREAMS = ("readout", "mask_padding", *OF_ONE_TASK)
 NOT_ON_DATA = ("later_lr",)
 
 

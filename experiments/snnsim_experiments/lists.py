@@ -19,6 +19,18 @@ def seeds_of(text: str) -> list[int]:
     return [check_seed(seed) for seed in _different("--seeds", text, int, "0,1,2")]
 
 
+def sizes_of(text: str) -> list[int]:
+    """Return the sizes of a list such as ``"0,16,64"``.
+
+    >>> sizes_of("0, 16")
+    [0, 16]
+    """
+    sizes = _different("--sizes", text, int, "0,16,64")
+    for size in sizes:
+        check_number("a size of --sizes", size, 0)
+    return sizes
+
+
 def methods_of(text: str) -> list[str]:
     """Return the names of a list such as ``"fine-tuning,hlop"``.
 

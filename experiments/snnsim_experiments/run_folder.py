@@ -22,6 +22,7 @@ import torch
 from snnsim.errors import BackendError, CheckpointError, ConfigError
 from snnsim.layer import Layer
 from snnsim.saving import load
+from snnsim.sparsity import add_masks, masked_in
 from snnsim.training import checkpoint, distributed
 from snnsim_experiments.build import build_network
 from snnsim_experiments.configuration import check_data
@@ -309,8 +310,9 @@ def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, d
             f"{folder / 'run.json'} describes no network that can be built ({error!r})"
         ) from error
     path = folder / f"{name}.safetensors"
-    tensors, _ = checkpoint.load(path)
-    checkpoint.load_weights(net, checkpoint.without_prefix("net", tensors), path)
+    tensors = checkpoint.without_prefix("net", checkpoint.load(path)[0])
+    add_masks(net, masked_in(tensors))  # of a network that was pruned in training
+    checkpoint.load_weights(net, tensors, path)
     return net.eval(), experiment, facts
 
 

@@ -139,6 +139,10 @@ def _load(experiment: Experiment, place: Place, quiet: bool) -> list[Any]:
 def _tested(experiment: Experiment, trainer: Trainer, test_set: Any) -> dict[str, Any]:
     """The summary of a finished training; the network then has its best weights."""
     last = score(trainer.net, experiment, test_set, trainer.steps)
+    if trainer.rows:
+        held_out = trainer.rows[-1]["validation_loss"]
+    else:  # the metrics of a finished training were lost
+        held_out = score(trainer.net, experiment, trainer.validation, trainer.steps).loss
     trainer.load_best()
     test = score(trainer.net, experiment, test_set, trainer.steps)
     return {
@@ -150,6 +154,8 @@ def _tested(experiment: Experiment, trainer: Trainer, test_set: Any) -> dict[str
         "test_loss": test.loss,
         "test_samples": test.samples,
         "last_test_accuracy": last.accuracy,
+        "last_test_loss": last.loss,
+        "last_validation_loss": held_out,
         "best_epoch": trainer.position.best_epoch,
         "epochs": trainer.position.epoch,
         "seed": experiment.seed,

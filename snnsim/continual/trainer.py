@@ -22,7 +22,7 @@ from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import distributed
 from snnsim.training.loop import Loop, Position
 from snnsim.training.optimizers import Optimizers
-from snnsim.training.recipe import Recipe, task_recipe
+from snnsim.training.recipe import OF_ONE_TASK, Recipe, task_recipe
 from snnsim.training.rules.online import online_gradients
 from snnsim.training.start import start_from
 from snnsim.training.step import Part
@@ -100,8 +100,14 @@ class ContinualTrainer(Loop):
             raise
 
     def _check_recipe(self) -> None:
-        recipe = self.recipe
+        recipe, plain = self.recipe, task_recipe()
         self._check_until()
+        for name in OF_ONE_TASK:
+            if getattr(recipe, name) != getattr(plain, name):
+                raise ConfigError(
+                    f"{name}={getattr(recipe, name)} is for training on one data set, and a stream "
+                    "of tasks has several; leave it out"
+                )
         if recipe.lr_delay is not None and not any(delayed_layers(self.learner)):
             raise ConfigError(
                 f"lr_delay={recipe.lr_delay:g}, but the network has no delays; leave it out"

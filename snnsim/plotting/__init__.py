@@ -9,6 +9,7 @@ from snnsim.plotting.figures import (
     curves,
     delay_histogram,
     raster,
+    repeated_data,
     save,
 )
 
@@ -20,6 +21,7 @@ __all__ = [
     "curves",
     "delay_histogram",
     "raster",
+    "repeated_data",
     "report",
     "save",
 ]

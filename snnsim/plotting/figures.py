@@ -207,3 +207,29 @@ def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
     spread.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     spread.xaxis.set_major_formatter("{x:,.0f}")
     return figure
+
+
+def repeated_data(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Plot loss and accuracy on test data over the number of samples that are repeated.
+
+    Args:
+        rows: rows with a ``size`` and, where there are results, ``test_loss`` and
+            ``test_accuracy`` (a fraction), and the standard deviations of both under ``std``. A
+            size of 0 is a line.
+    """
+    figure, axes = _figure(1, 2, 9, 3.2)
+    done = [row for row in rows if "test_loss" in row]
+    for axis, (key, scale, label) in zip(
+        axes[0], (("test_loss", 1, "test loss"), ("test_accuracy", 100, "test accuracy (%)")),
+        strict=True,
+    ):  # fmt: skip
+        some = [row for row in done if row["size"]]
+        spread = [scale * (row["std"][key] or 0.0) for row in some]
+        values = [scale * row[key] for row in some]
+        axis.errorbar([row["size"] for row in some], values, yerr=spread, marker="o", capsize=3)
+        for row in done:
+            if not row["size"]:
+                axis.axhline(scale * row[key], color="0.5", linestyle="--", label="none repeated")
+                axis.legend(frameon=False)
+        axis.set(xscale="log", xlabel="repeated samples", ylabel=label)
+    return figure

@@ -18,6 +18,7 @@ from snnsim.data import Batch, Sequences
 from snnsim.errors import CheckpointError, NonFiniteError, check_number, check_seed, short
 from snnsim.finite import first_not_finite
 from snnsim.layer import start_training
+from snnsim.sparsity import add_masks, masked_in
 from snnsim.training import distributed
 from snnsim.training.finite import first_culprit
 from snnsim.training.objectives import Classification, Objective
@@ -214,14 +215,16 @@ class Loop:
     def _judge(self, score: float, loss: float) -> dict[str, Any]:
         """What a validation changes of the position: the best, and whether to stop."""
         here, recipe, objective = self.position, self.recipe, self.objective
+        waits = recipe.prunes and here.epoch < recipe.prune_at  # for the cut
+        first = recipe.prune_at if recipe.prunes and not waits else 0  # what was before is over
         best = (here.best_score, here.best_loss)
         found: dict[str, Any] = {}
-        if here.best_epoch < 0 or objective.better(score, loss, best):
+        if here.best_epoch < first or objective.better(score, loss, best):
             found = {"best_score": score, "best_loss": loss, "best_epoch": here.epoch}
         waited = here.epoch - found.get("best_epoch", here.best_epoch)
         reached = recipe.until and not objective.better(recipe.until, loss, (score, loss))
         stopped = bool(reached or (recipe.patience and waited >= recipe.patience))
-        return found | {"stopped": stopped}
+        return found | {"stopped": stopped and not waits}
 
     # --- what is wrong ---------------------------------------------------------------------------
 
@@ -339,6 +342,7 @@ class Loop:
 
     def _continue_from(self, path: Path, tensors: dict[str, Tensor], values: Any) -> None:
         weights = checkpoint.without_prefix(self.part, tensors)
+        add_masks(self.net, masked_in(weights))
         checkpoint.load_weights(self.net, weights, path)
         self.position = Position.stored(values.get("position", values.get("place")))
         self._restore(tensors, values)

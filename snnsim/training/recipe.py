@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from snnsim.errors import check_choice, check_number
+from snnsim.errors import ConfigError, check_choice, check_number
 from snnsim.functional.readouts import READOUTS
 from snnsim.renamed import renamed, up_to_date
+from snnsim.sparsity import WAYS
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 SAME = "same"
+# which only the training on a data set has
+OF_ONE_TASK = ("repeat", "repeat_fraction", "density", "prune_at", "prune_way")
 RENAMED = {"max_lr": "lr", "sigma_share": "sigma_fraction", "delay_lr": "lr_delay"}
 
 Schedule = Callable[[float], float]
@@ -68,6 +71,17 @@ class Recipe:
             checked.
         start_from: a run folder, or a file of :func:`snnsim.save`, from whose weights training
             starts; what has another shape there keeps its own initial value. Empty means none.
+        repeat: the number of training samples that are shown again and again, 0 or more: they fill
+            a part of every epoch, and the others take turns in the rest, see
+            :func:`snnsim.training.repeated`. 0 shows every sample once per epoch. Not on a stream.
+        repeat_fraction: the fraction of an epoch that these samples fill, from 0 to 1.
+        density: the fraction of the synapses that are kept when the others are cut for good, see
+            :func:`snnsim.sparsity.sparsify`, above 0 and at most 1; with 1 none are cut. Training
+            goes on with the rest, and the best epoch is one after the cut. Not on a stream.
+        prune_at: the number of epochs before the cut, from 0 to ``epochs - 1``. With 0, weights are
+            cut as they are drawn, or as ``start_from`` gives them.
+        prune_way: which synapses are cut: ``"magnitude"`` cuts those with the smallest absolute
+            weights in the whole network, ``"random"`` as many at random, as a control.
 
     Raises:
         ConfigError: if a value is out of its range.
@@ -95,6 +109,11 @@ class Recipe:
     checkpoint_steps: int = 0
     check_finite: bool = True
     start_from: str = ""
+    repeat: int = 0
+    repeat_fraction: float = 0.5
+    density: float = 1.0
+    prune_at: int = 0
+    prune_way: str = "magnitude"
 
     def __post_init__(self) -> None:
         check_choice("readout", self.readout, READOUTS)
@@ -110,10 +129,23 @@ class Recipe:
             check_number("lr_delay", self.lr_delay, 0)
         for name in (
             "lr", "later_lr", "momentum", "weight_decay", "clip", "patience", "checkpoint_steps",
-            "sigma_end", "until",
+            "sigma_end", "until", "repeat", "prune_at",
         ):  # fmt: skip
             check_number(name, getattr(self, name), 0)
-        check_number("sigma_fraction", self.sigma_fraction, 0, 1)
+        for name in ("sigma_fraction", "repeat_fraction"):
+            check_number(name, getattr(self, name), 0, 1)
+        check_number("density", self.density, most=1, above=0)
+        check_choice("prune_way", self.prune_way, WAYS)
+        if self.prunes and self.prune_at >= self.epochs:
+            raise ConfigError(
+                f"prune_at is {self.prune_at} and epochs {self.epochs}, so that training would end "
+                "before the cut; give prune_at a value below epochs, or density=1"
+            )
+
+    @property
+    def prunes(self) -> bool:
+        """Return whether synapses are cut during the training."""
+        return self.density < 1
 
     @property
     def plain(self) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from snnsim import checkpoint
 from snnsim.errors import CheckpointError, short
+from snnsim.sparsity import masked_in
 
 PREFIXES = ("net.", "learner.", "")  # of a run, of a stream, of a saved network
 
@@ -31,6 +32,7 @@ def start_from(net: nn.Module, place: str | Path) -> list[str]:
     tensors, _ = checkpoint.load(path / "best.safetensors" if path.is_dir() else path)
     found = next(each for p in PREFIXES if (each := _under(p, tensors)))
     own = net.state_dict()
+    found = _without_masks(found, own)
     fitting = {
         name: value
         for name, value in found.items()
@@ -51,6 +53,18 @@ def start_from(net: nn.Module, place: str | Path) -> list[str]:
             stacklevel=3,
         )
     return left
+
+
+def _without_masks(found: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What is found, with weights that were cut as plain ones where a network has no mask."""
+    plain = dict(found)
+    for path, name in masked_in(found):
+        whole = ".".join(part for part in (path, name) if part)
+        if whole in own:
+            start = ".".join(part for part in (path, "parametrizations", name) if part)
+            mask = next(v for n, v in found.items() if n.startswith(start) and n.endswith(".mask"))
+            plain[whole] = found[f"{start}.original"] * mask
+    return plain
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, Tensor]:

@@ -20,12 +20,14 @@ from snnsim import checkpoint
 from snnsim.data import Batch, Sequences, describe
 from snnsim.errors import CheckpointError, ConfigError, short
 from snnsim.saving import Spec
+from snnsim.sparsity import add_masks, check_synapses, masked_in, sparsify
 from snnsim.training import distributed
 from snnsim.training.evaluate import evaluate, run_padded
 from snnsim.training.loop import Loop, set_seed
 from snnsim.training.objectives import Objective, as_objective
 from snnsim.training.optimizers import Optimizers
 from snnsim.training.recipe import Recipe
+from snnsim.training.repeated import repeated
 from snnsim.training.start import start_from
 from snnsim.training.step import Part
 
@@ -99,6 +101,9 @@ class Trainer(Loop):
         self.train, self.validation = train, validation
         self.objective = as_objective(objective, recipe.readout, recipe.mask_padding)
         self._check_until()
+        self._shown()  # refuses a subset that is too large before anything is trained
+        if recipe.prunes:
+            check_synapses(net)
         self.optimizers = Optimizers(net, recipe)
         self.rows: list[dict[str, Any]] = []
         self.steps = int(np.max(train.lengths))  # what evaluation pads to
@@ -115,9 +120,23 @@ class Trainer(Loop):
             start_from(self.net, self.recipe.start_from)
         distributed.broadcast(self.net)
         while self.position.epoch < self.recipe.epochs and not self.position.stopped:
-            self._run_epoch(self.train)
+            self._prune()
+            self._run_epoch(self._shown())
             self._end_epoch()
         return self.rows
+
+    def _prune(self) -> None:
+        """Cut synapses if the epoch that begins is the first one without them."""
+        here, recipe = self.position, self.recipe
+        if recipe.prunes and (here.epoch, here.step) == (recipe.prune_at, 0):
+            sparsify(self.net, recipe.density, recipe.prune_way, self.seed, per="network")
+
+    def _shown(self) -> Sequences:
+        """The training samples of this epoch, as many as there are, some of them repeated."""
+        recipe, epoch = self.recipe, self.position.epoch
+        if not recipe.repeat:
+            return self.train
+        return repeated(self.train, recipe.repeat, recipe.repeat_fraction, self.seed, epoch)
 
     def _begin_epoch(self, steps: int) -> None:
         self.watcher.epoch_started(self.position.epoch, steps)
@@ -260,8 +279,9 @@ class Trainer(Loop):
         """Load the best weights so far into the network."""
         assert self.out is not None
         path = self.out / "best.safetensors"
-        tensors, _ = checkpoint.load(path)
-        checkpoint.load_weights(self.net, checkpoint.without_prefix("net", tensors), path)
+        tensors = checkpoint.without_prefix("net", checkpoint.load(path)[0])
+        add_masks(self.net, masked_in(tensors))
+        checkpoint.load_weights(self.net, tensors, path)
 
 
 def _spec_of(net: nn.Module) -> Spec | None:

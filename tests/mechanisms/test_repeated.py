@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_training import (
+    Stop,
+    StopAfter,
+    Tiny,
+    changed,
+    differences,
+    everything,
+    network,
+    run_whole,
+    trainer,
+    without_seconds,
+)
 
+import snnsim as sn
+from snnsim.continual import (
+    ContinualTrainer,
+    Learner,
+    dense_head,
+    methods,
+    split_by_class,
+    task_recipe,
+)
 from snnsim.data import Arrays
 from snnsim.errors import ConfigError
 from snnsim.training.repeated import repeated
 
 DATA = Arrays(np.zeros((40, 3, 2)), np.arange(40))
+
+
+def stream_of_two():
+    labels = np.arange(8) % 4
+    part = Arrays(np.ones((8, 5, 6)), labels, classes=("a", "b", "c", "d"))
+    return split_by_class("two", (part, part, part), 2, "task")
 
 
 @pytest.mark.parametrize(("size", "fraction"), [(1, 0.5), (3, 0.5), (20, 0.5), (4, 0.1), (7, 1.0)])
@@ -43,3 +70,66 @@ def test_fresh_samples_are_not_of_the_subset():
 def test_what_cannot_be_is_refused(size, fraction, said):
     with pytest.raises(ConfigError, match=said):
         repeated(DATA, size, fraction)
+
+
+@pytest.mark.parametrize(("size", "fraction"), [(3, 0.5), (4, 0.25), (7, 0.8), (20, 0.5)])
+def test_over_epochs_the_subset_stays_and_all_others_take_turns(size, fraction):
+    """Counts of three epochs, against cards that are dealt one by one from two piles."""
+    order = np.random.default_rng(1).permutation(40).tolist()
+    again = round(fraction * 40)
+    piles = ((order[:size], again), (order[size:], 40 - again))
+    dealt = [0, 0]
+    for epoch in range(3):
+        expected = np.zeros(40, int)
+        for number, (pile, count) in enumerate(piles):
+            for _ in range(count):
+                expected[pile[dealt[number] % len(pile)]] += 1
+                dealt[number] += 1
+        view = repeated(DATA, size, fraction, seed=1, epoch=epoch)
+        assert (np.bincount(view.indices, minlength=40) == expected).all()
+
+
+class Noting(Tiny):
+    """Notes which samples were asked for."""
+
+    def __init__(self, samples, seed):
+        super().__init__(samples, seed)
+        self.asked = []
+
+    def batch(self, indices, steps=None):
+        self.asked += list(indices)
+        return super().batch(indices, steps)
+
+
+def test_training_shows_the_subset_of_its_recipe_again_and_again():
+    data = Noting(22, 1)
+    trainer(changed(epochs=3, repeat=2, repeat_fraction=0.5), train=data, seed=5).run()
+    views = [repeated(data, 2, 0.5, 5, epoch).indices for epoch in range(3)]
+    for epoch, view in enumerate(views):
+        assert sorted(data.asked[22 * epoch : 22 * (epoch + 1)]) == sorted(view)
+    counts = np.bincount(data.asked, minlength=22)
+    assert (np.sort(counts)[-2:] >= 16).all() and (np.sort(counts)[:-2] <= 2).all()
+    assert (counts > 0).all()  # of twenty others eleven are shown in each epoch
+
+
+@pytest.mark.parametrize("stop", [(1, 0), (1, 3)])
+def test_a_run_with_repeats_goes_on_to_the_bit(tmp_path, stop):
+    recipe = changed(repeat=3, repeat_fraction=0.6, checkpoint_steps=1)
+    state, rows = run_whole(recipe)
+    with pytest.raises(Stop):
+        trainer(recipe, net=network(5), seed=5, out=tmp_path, watcher=StopAfter(*stop)).run()
+    again = trainer(recipe, net=network(15), seed=5, out=tmp_path)
+    assert again.resume()
+    again.run()
+    assert differences(everything(again), state) == [] and without_seconds(again.rows) == rows
+
+
+def test_a_subset_that_is_too_large_is_refused_before_training():
+    with pytest.raises(ConfigError, match="only 11 of 22"):
+        trainer(changed(repeat=12))
+
+
+def test_a_stream_has_no_repeated_subset():
+    learner = Learner(sn.Sequential(sn.Dense(6, 4)), dense_head(4), stream_of_two())
+    with pytest.raises(ConfigError, match="repeat=3 is for training on one data set"):
+        ContinualTrainer(learner, methods.get("fine-tuning")(), task_recipe(repeat=3))

@@ -187,7 +187,9 @@ def test_spiking_networks_share_the_recipe_of_baselines_but_for_rates_of_their_o
         "training.weight_decay=0.25", "training.schedule=constant", "training.precision=float32",
         "training.checkpoint_steps=7", "network.dropout=0.35", "data.pool=50", "encoder.clip=3",
         "training.optimizer=sgd", "training.momentum=0.5", "training.clip=2.5",
-        "training.until=0.9", "training.check_finite=false",
+        "training.until=0.9", "training.check_finite=false", "training.repeat=40",
+        "training.repeat_fraction=0.25", "training.density=0.5", "training.prune_at=1",
+        "training.prune_way=random",
     ]  # fmt: skip
     choice, place = Choice("spoken-digits", epochs=3, changes=changes), Place(out=tmp_path / "c")
     comparison.compare_networks(["snn-fixed", "gru"], choice, Budget(9000), [5], place)
@@ -196,7 +198,9 @@ def test_spiking_networks_share_the_recipe_of_baselines_but_for_rates_of_their_o
     shared = {"epochs": 3, "batch_size": 16, "readout": "mean", "mask_padding": True,
               "schedule": "constant", "weight_decay": 0.25, "patience": 0, "accumulate": 2,
               "precision": "float32", "checkpoint_steps": 7, "optimizer": "sgd",
-              "momentum": 0.5, "clip": 2.5, "until": 0.9, "check_finite": False}  # fmt: skip
+              "momentum": 0.5, "clip": 2.5, "until": 0.9, "check_finite": False,
+              "repeat": 40, "repeat_fraction": 0.25, "density": 0.5, "prune_at": 1,
+              "prune_way": "random"}  # fmt: skip
     assert set(shared) == set(SHARED)
     assert {key: ours.training[key] for key in shared} == shared
     assert {key: theirs.training[key] for key in shared} == shared

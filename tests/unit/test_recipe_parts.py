@@ -27,12 +27,13 @@ def test_the_recipe_is_the_published_one_unless_said():
         "schedule": "one_cycle", "schedule_delay": "cosine", "sigma_end": 0.23,
         "sigma_fraction": 0.25, "readout": "sum_softmax", "mask_padding": False, "accumulate": 1,
         "patience": 0, "until": 0.0, "precision": "auto", "checkpoint_steps": 0,
-        "check_finite": True, "start_from": "",
+        "check_finite": True, "start_from": "", "repeat": 0, "repeat_fraction": 0.5,
+        "density": 1.0, "prune_at": 0, "prune_way": "magnitude",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["lr", "lr_delay", "later_lr", "momentum", "weight_decay", "clip",
-                                  "until", "patience", "checkpoint_steps",
+                                  "until", "patience", "checkpoint_steps", "repeat", "prune_at",
                                   "sigma_end"])  # fmt: skip
 def test_nothing_negative_but_zero_may_stand_in_a_recipe(name):
     assert getattr(Recipe(**{name: 0}), name) == 0

@@ -1,4 +1,4 @@
-"""``snnsim continual run | compare | list``."""
+"""``snnsim continual run | compare | repeat | list``."""
 
 from typing import Annotated, Any
 
@@ -102,6 +102,104 @@ def compare(
         options.print_line(f"Written to {folder}")
     if any("failed" in row for row in rows) or not any("acc" in row for row in rows):
         raise typer.Exit(1)
+
+
+@app.command()
+def repeat(
+    sizes: Annotated[
+        str, typer.Option(help="Numbers of repeated samples; 0 repeats none more than others.")
+    ] = "0,8,32,128",
+    fraction: Annotated[
+        float,
+        typer.Option(
+            "--fraction", "--share", min=0, max=1, help="Fraction of an epoch that they fill."
+        ),
+    ] = 0.5,
+    data: Annotated[str, typer.Option(help="Data set; see: snnsim --help.")] = "spoken-digits",
+    model: Annotated[
+        str, typer.Option(help="spiking, or a model of: snnsim baselines list.")
+    ] = "spiking",
+    width: Annotated[
+        int, typer.Option(min=1, max=10**6, help="Width of the layers of a baseline.")
+    ] = 64,
+    config: Annotated[
+        str | None, typer.Option(help="TOML file of what differs from the defaults.")
+    ] = None,
+    set_: options.Set = None,
+    seeds: options.Seeds = "0",
+    epochs: options.Epochs = None,
+    root: options.Root = None,
+    out: options.Runs = None,
+    device: options.Device = "cpu",
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Find the size of a replay buffer that does no harm: train with repeated subsets.
+
+    A replay buffer is a small set of samples that are shown again and again. For each size
+    the same network is trained from the same weights for the same number of steps: a
+    fraction of every epoch is from a random subset of that size, and all other samples take
+    turns in the rest. If the loss has its maximum at a middle size, choose a smaller or a
+    larger one: there the network learns samples by heart at the expense of all others.
+
+    The table has the size, how often each sample of the subset is shown, the loss on
+    validation data (choose by this one) and on test data after the last epoch, the test
+    accuracy, and how much larger the test loss is than without repeats; with several seeds
+    each with its standard deviation. A size for which the data are too few is reported, and
+    the others go on; so they do if one diverges, but then the exit code is 1. The folder gets
+    repeat.json, repeat.png and a run folder per size and seed. An interrupted sweep continues
+    with --resume, and so does one with further sizes.
+
+    Examples:
+
+        snnsim continual repeat --sizes 0,8,32,128 --epochs 20
+
+        snnsim continual repeat --data shd --root DATA --sizes 0,64,256,1024 --seeds 0,1,2
+
+        snnsim continual repeat --data fsdd --root DATA --model gru --fraction 0.2
+    """
+    from snnsim_experiments import resolve
+    from snnsim_experiments.budget import with_width
+    from snnsim_experiments.continual.repeat import sweep, worst
+    from snnsim_experiments.experiment import SPIKING
+    from snnsim_experiments.lists import seeds_of, sizes_of
+
+    folder = options.run_folder_of(out, resume, "continual", data, name="repeat")
+    place = options.place_of(root, folder, device, resume, quiet)
+    chosen = resolve(data, model, config=config, changes=set_ or (), epochs=epochs)
+    chosen = chosen if model == SPIKING else with_width(chosen, width)
+    rows = sweep(chosen, sizes_of(sizes), fraction, seeds_of(seeds), place)
+    options.answer(rows, as_json, _print_sizes)
+    if not as_json:
+        options.print_line(worst(rows))
+        options.print_line(f"Written to {folder}")
+    if any("failed" in row for row in rows) or not any("test_loss" in row for row in rows):
+        raise typer.Exit(1)
+
+
+def _print_sizes(rows: list[dict[str, Any]]) -> None:
+    options.print_table(
+        (_cells_of_size(row) for row in rows if "test_loss" in row),
+        "repeated", "times", "valid loss", "test loss", "test %", "test loss over none",
+    )  # fmt: skip
+    options.print_without_result([row | {"name": str(row["size"])} for row in rows])
+
+
+def _cells_of_size(row: dict[str, Any]) -> list[str]:
+    def shown(key: str, scale: float = 1, digits: int = 3) -> str:
+        if key not in row:
+            return "-"
+        spread = row["std"][key]
+        spread = None if spread is None else scale * spread
+        return options.with_spread(scale * row[key], spread, digits)
+
+    times = row["others"] if row["repeats"] is None else row["repeats"]
+    losses = (shown("validation_loss"), shown("test_loss"))
+    return [
+        str(row["size"]), f"{times:.0f}", *losses, shown("test_accuracy", 100, 1),
+        shown("over_none"),
+    ]  # fmt: skip
 
 
 @app.command(name="list")
