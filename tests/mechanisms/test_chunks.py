@@ -7,9 +7,11 @@ import pytest
 import torch
 from models_by_hand import close, normal, randomised
 from snnsim_datasets.synthetic import facts
+from snnsim_experiments.baselines.checks import facts as check
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.models.gru import GRU
+from snnsim.baselines.options import chunks as module
 from snnsim.baselines.options.chunks import ChunkRecurrent, lookups, without_lookups
 from snnsim.errors import ConfigError
 
@@ -146,36 +148,75 @@ def test_options_reach_the_layers_of_a_network():
 # --- the task ------------------------------------------------------------------------------------
 
 
-def test_questions_show_two_of_the_first_keys_and_want_the_sum_of_their_values():
-    over, first, steps, values = 3, 4, 6, 3
-    data = facts(over, 200, noise=0.0, seed=3)
-    x = data.x.reshape(200, over + first + 1, steps, -1)
-    pairs = set()
+def test_questions_show_two_of_the_first_keys_and_want_their_values():
+    over, first, steps = 3, 4, 5
+    data = facts(over, 300, first=first, steps=steps, noise=0.0, seed=3)
+    assert data.classes == ("0 and 1", "0 and 2", "0 and 3", "1 and 2", "1 and 3", "2 and 3")
+    x = data.x.reshape(300, over + first + 1, steps, -1)
+    assert not x[:, :, 2:].any() and not x[:, -1, 1:].any() and not x[:, :, 0, 64:].any()
     for chunks, label in zip(x, data.target, strict=True):
-        keys, told = chunks[:, 0, :-values], chunks[:-1, 2, -values:].argmax(1)
-        assert (chunks[:-1, 2:4, -values:].sum(-1) == 1).all() and not chunks[:, 4:].any()
-        inside = [j for j in range(over + first) if (keys[j] <= keys[-1]).all()]
-        right = [
-            (i, j)
-            for i in inside
-            for j in inside
-            if i < j < first and (np.maximum(keys[i], keys[j]) == keys[-1]).all()
-        ]
-        assert any((told[i] + told[j]) % values == label for i, j in right)
-        pairs |= set(right)
-    assert len(pairs) == 6
-    alone = [np.bincount(data.target[x[:, j, 2, -values:].argmax(-1) == 1]) for j in range(4)]
-    assert all(each.max() / each.sum() < 0.55 for each in alone)  # one value says nothing
+        keys, told = chunks[:, 0, :64], chunks[:-1, 1, 64:].argmax(1)
+        assert (chunks[:-1, 1].sum(-1) == 1).all() and sorted(told[:first]) == [0, 1, 2, 3]
+        asked = [j for j in range(over + first) if (keys[j] <= keys[-1]).all()]
+        assert len(asked) == 2 and max(asked) < first
+        assert "{} and {}".format(*sorted(told[asked])) == data.classes[label]
+    assert np.bincount(data.target).min() > 30
+    again = facts(over, 300, first=first, steps=steps, noise=0.0, seed=4)
+    assert (again.target != data.target).any()
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"over": -1}, "over is -1"), ({"first": 1}, "first is 1"), ({"steps": 3}, "steps is 3"),
-        ({"values": 1}, "values is 1"), ({"noise": 2}, "noise is 2"), ({"samples": 0}, "samples"),
+        ({"over": -1}, "over is -1"), ({"first": 1}, "first is 1"), ({"steps": 1}, "steps is 1"),
+        ({"noise": 2}, "noise is 2"), ({"samples": 0}, "samples"),
         ({"over": 13}, r"first \+ over is 17 but there are 16 keys"),
     ],
 )  # fmt: skip
 def test_facts_that_cannot_be_are_refused(wrong, said):
     with pytest.raises(ConfigError, match=said):
         facts(**{"over": 3, "samples": 4} | wrong)
+
+
+def test_a_question_finds_the_two_chunks_that_it_asks_for():
+    data = facts(6, 100, seed=1)
+    net = RateNetwork(data.channels, 6, "gru", width=8, chunk=4, chunk_query=1).float()
+    with lookups() as found, torch.no_grad():
+        net(data.batch(range(100)).x)
+    x = data.x.reshape(100, 11, 4, -1)[:, :, 0, :64]
+    shared = (x[:, :-1] * x[:, -1:]).sum(-1) / x[:, :-1].sum(-1)
+    asked = np.sort(np.argsort(-shared, axis=1, kind="stable")[:, :2], axis=1)
+    ago = np.sort(10 - found[-1].ago.numpy(), axis=1)
+    assert (ago == asked).all(1).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("recall", "zeroed", "without", "passed"),
+    [
+        ([99, 91], [18, 20], [26, 15, 20, 10, 11, 26], True),
+        ([99, 90], [18, 20], [16] * 6, False),
+        ([99, 91], [18, 27], [16] * 6, False),
+        ([99, 91], [18, 20], [16, 16, 16, 16, 27, 16], False),
+    ],
+)
+def test_the_check_wants_recall_that_only_lookups_give(
+    monkeypatch, recall, zeroed, without, passed
+):
+    made = []
+    monkeypatch.setattr(check, "_trained", lambda *given: made.append(given) or given)
+    left = {"on": iter(recall), "zeroed": iter(zeroed), "off": iter(without)}
+
+    def off():
+        return not module._looks_up.get()
+
+    def measured(net, over, seed):
+        if not off():
+            return next(left["on"])
+        return next(left["zeroed" if len(made) in (1, 5) else "off"])
+
+    monkeypatch.setattr(check, "_recall", measured)
+    found = check.run(seed=3)
+    assert found.passed is passed
+    assert found.figures == {"over 3": recall[0], "over 12": recall[1]}
+    assert found.control["over 12, trained without"] == max(without[3:])
+    assert all(given[1] == 3 and given[3] == 200 for given in made) and len(made) == 8
