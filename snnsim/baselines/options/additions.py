@@ -29,6 +29,10 @@ class Additions:
             up the summary of the chunk before.
         chunk_similar: number of chunks that are looked up.
         chunk_slots: number of chunks that can be looked up, the latest ones.
+        recode: size of the step by which the state of the last layer moves down the entropy of the
+            head's answer at every time step, see
+            :class:`~snnsim.baselines.options.recode.Recode`; 0 leaves it alone, below 0 it moves
+            up. A probe, for models without residual blocks whose state is their output.
         density: fraction of the synapses of each connection that are kept at random, above 0 and
             at most 1; the others are 0 for good, see :func:`snnsim.sparsity.sparsify`.
     """
@@ -40,6 +44,7 @@ class Additions:
     chunk_query: int = 0
     chunk_similar: int = 2
     chunk_slots: int = 16
+    recode: float = 0.0
     density: float = 1.0
 
     def __post_init__(self) -> None:
@@ -54,6 +59,7 @@ class Additions:
                 f"chunk_query is {self.chunk_query} but chunk is 0, so there are no chunks to look "
                 "up; set chunk as well"
             )
+        check_number("recode", self.recode)
         check_number("density", self.density, most=1, above=0)
 
     def layer(self, make: Make, n_in: int, n_out: int) -> Baseline:
