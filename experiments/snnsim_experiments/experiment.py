@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from snnsim.baselines import models
+from snnsim.baselines.options.additions import Additions
 from snnsim.continual import methods
 from snnsim.continual.method import default_options
 from snnsim.training import Recipe, task_recipe
@@ -81,6 +82,8 @@ class Experiment:
             found["method_options"] = default_options(method) | given
         elif found["model"] == SPIKING:
             found["network"] = LATER_OPTIONS | found["network"]
+        else:
+            found["network"] = asdict(Additions()) | found["network"]
         if found["model"] in models.names():
             found["network"] = _with_all_options(found["model"], found["network"])
         training = complete(found.pop("training"), task_base() if found["method"] else {})
@@ -102,7 +105,7 @@ class Experiment:
 
 
 # options of delay_network that earlier versions did not store, with what they did
-LATER_OPTIONS = {"skip": False, "stochastic_depth": 0.0}
+LATER_OPTIONS = {"skip": False, "stochastic_depth": 0.0, "recode": 0.0}
 
 
 def plain(value: Any) -> Any:

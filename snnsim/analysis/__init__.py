@@ -17,7 +17,7 @@ from snnsim.analysis.subject import Subject
 from snnsim.data import describe
 from snnsim.errors import ConfigError, check_choice, nearest
 
-ANALYSES = ("assemblies", "depth", "dynamics", "operators", "sparsity", "timescales")
+ANALYSES = ("assemblies", "depth", "dynamics", "operators", "recode", "sparsity", "timescales")
 
 __all__ = [
     "ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "load_recording",

@@ -15,6 +15,7 @@ from snnsim.baselines.models import get
 from snnsim.baselines.options.additions import Additions
 from snnsim.baselines.options.attend import HEADS
 from snnsim.baselines.options.join import Join
+from snnsim.baselines.options.recode import Recode
 from snnsim.errors import ConfigError
 from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
@@ -55,7 +56,7 @@ class RateNetwork(Layer):
         encoder: arguments of :class:`RateEncoder` by name.
         options: arguments of the model by name.
         added: arguments of :class:`~snnsim.baselines.options.additions.Additions`: ``join``,
-            ``attend``, ``think``, ``chunk`` and ``density``.
+            ``attend``, ``think``, ``chunk`` and its further options, ``recode`` and ``density``.
 
     Call: ``net(x [T, B, n_in], state=None, lengths=None) -> (y [T', B, n_out], state)``.
 
@@ -101,6 +102,8 @@ class RateNetwork(Layer):
             entry = width
         self.drop = Dropout(dropout)
         self.head = linear(width, n_out) if n_out else None
+        if additions.recode:
+            self.recode(additions.recode)
         if additions.density < 1:
             sparsify(self, additions.density)
 
@@ -122,6 +125,32 @@ class RateNetwork(Layer):
         if self.streaming == "none":
             return None
         return sum(layer.state_size for layer in self._baselines())
+
+    def recode(self, alpha: float, **options: Any) -> None:
+        """Let the state of the last layer move down the entropy of the head's answer at each step.
+
+        Args:
+            alpha: size of the step, in place of that of an earlier call; below 0 it goes up.
+            options: further arguments of :class:`~snnsim.baselines.options.recode.Recode`.
+
+        Raises:
+            ConfigError: if there is no head, the layers are residual, or the state of the last is
+                not its output.
+        """
+        if self.residual or self.head is None:
+            raise ConfigError(
+                f"recoding needs layers that a head follows directly, but {self.model} here has "
+                f"{'residual blocks' if self.residual else 'no head'}; take a model such as gru"
+            )
+        last: Any = self.layers[-1]
+        inner = last.inner if isinstance(last, Recode) else last
+        self.layers[-1] = Recode(inner, self._scores, alpha=alpha, **options)
+
+    def _scores(self, h: Tensor) -> Tensor:
+        """The head's scores of outputs of the last layer, without dropout."""
+        head: Any = self.head
+        scores: Tensor = head(h)[0]
+        return scores
 
     def _baselines(self) -> list[Any]:
         return list(self.layers)  # a ModuleList does not tell what it holds

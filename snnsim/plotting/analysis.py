@@ -17,6 +17,7 @@ def report(found: Report) -> Any:
         "depth": _depth,
         "dynamics": _dynamics,
         "operators": _operators,
+        "recode": _recode,
         "sparsity": _sparsity,
         "timescales": _timescales,
     }
@@ -157,4 +158,24 @@ def _sparsity(found: Report) -> Any:
             axes[0, 0].plot(density, found.arrays[f"accuracy{name}"], style, label=label)
     axes[0, 0].set(title="sparsity", xlabel="density", ylabel="accuracy", xscale="log")
     axes[0, 0].legend(frameon=False)
+    return figure
+
+
+def _recode(found: Report) -> Any:
+    """Accuracy over time for each size of the step, and how much surer a move makes answers."""
+    figure, axes = _figure(1, 2, 9, 3.4)
+    left, right = axes[0]
+    alpha = found.arrays["alpha"]
+    for number, level in enumerate(alpha):
+        (line,) = left.plot(found.arrays["accuracy"][number], label=f"alpha = {level:g}")
+        if "accuracy, null" in found.arrays and level:
+            null = found.arrays["accuracy, null"][number]
+            left.plot(null, "--", color=line.get_color(), lw=0.8)
+    for name, style in (("entropy change", "o-"), ("entropy change, null", "o--")):
+        if name in found.arrays:
+            right.plot(alpha, found.arrays[name], style, label=name)
+    left.set(title="answers over time", xlabel="time step", ylabel="accuracy")
+    right.set(title="one move", xlabel="alpha", ylabel="change of entropy (nats)")
+    for axis in (left, right):
+        axis.legend(frameon=False, fontsize=7)
     return figure

@@ -35,3 +35,11 @@ def test_a_given_option_and_a_spiking_network_stay_as_they_are():
     assert Experiment.from_json(titans.as_json()).network["options"]["division"] == "new"
     spiking = resolve("spoken-digits")
     assert Experiment.from_json(spiking.as_json()) == spiking
+
+
+def test_what_can_be_added_to_a_baseline_is_off_where_it_was_not_stored():
+    now = resolve("spoken-digits", "gru", changes=["network.chunk=9"])
+    stored = json.loads(json.dumps(now.as_json()))
+    for name in ("chunk_query", "chunk_similar", "chunk_slots", "recode"):
+        del stored["network"][name]
+    assert Experiment.from_json(stored) == now

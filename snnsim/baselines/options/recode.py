@@ -9,13 +9,14 @@ with the entropy of the prediction itself in place of an ensemble's.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnsim.baselines.baseline import Baseline, State
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_number
+from snnsim.functional.recoding import entropy, recode_signal
 from snnsim.layer import weighted_losses
 
 
@@ -24,26 +25,37 @@ class Recode(Baseline):
 
     Args:
         inner: a model that streams and whose output is its state, or the part ``"h"`` of it.
-        decoder: module from outputs ``[B, n_out]`` to scores ``[B, classes]``.
-        alpha: size of the step down the entropy.
+        decoder: module or function from outputs ``[B, n_out]`` to scores ``[B, classes]``.
+        alpha: size of the step down the entropy; below 0 it goes up, as a control.
+        signal: function of the state and the decoder that returns the direction,
+            :func:`snnsim.functional.recoding.recode_signal` unless given.
 
     State: the state of the model.
 
+    >>> from torch import nn
     >>> from snnsim.baselines.models.gru import GRU
     >>> tuple(Recode(GRU(3, 8), nn.Linear(8, 2), alpha=0.1)(torch.rand(7, 2, 3))[0].shape)
     (7, 2, 8)
     """
 
-    def __init__(self, inner: Baseline, decoder: nn.Module, *, alpha: float):
+    def __init__(
+        self,
+        inner: Baseline,
+        decoder: Callable[[Tensor], Tensor],
+        *,
+        alpha: float,
+        signal: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] = recode_signal,
+    ):
         super().__init__(inner.n_in, inner.n_out)
-        state = inner.initial_state(1)
+        check_number("alpha", alpha)
+        state = inner.initial_state(1) if inner.streaming == "exact" else None
         h = state.get("h") if isinstance(state, dict) else state
         if not isinstance(h, Tensor) or h.shape != (1, inner.n_out):
             raise ConfigError(
                 f"Recode moves a state that is the output, but that of {type(inner).__name__} is "
                 "not; choose a model whose state, or the part 'h' of it, is its output"
             )
-        self.inner, self.decoder, self.alpha = inner, decoder, alpha
+        self.inner, self.decoder, self.alpha, self.signal = inner, decoder, alpha, signal
         self.source = inner.source
 
     def initial_state(self, batch: int) -> State:
@@ -61,15 +73,9 @@ class Recode(Baseline):
 
     def moved(self, h: Tensor) -> Tensor:
         """Return ``h`` after one step down the entropy."""
-        keep = torch.is_grad_enabled()
-        with torch.inference_mode(False), torch.enable_grad():
-            h = h.clone() if h.is_inference() else h
-            at = h if h.requires_grad else h.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(self.entropy(at).sum(), at, create_graph=keep)
-        return h - self.alpha * slope
+        signal = self.signal(h, self.decoder)
+        return (h.clone() if h.is_inference() else h) - self.alpha * signal
 
     def entropy(self, h: Tensor) -> Tensor:
         """Return the entropy of the decoder's answer for each sample, ``[B]``."""
-        scores: Any = self.decoder(h)
-        log_p = scores.log_softmax(-1)
-        return -(log_p.exp() * log_p).sum(-1)
+        return entropy(self.decoder(h))

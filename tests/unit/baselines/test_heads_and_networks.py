@@ -224,7 +224,8 @@ def test_the_page_and_the_signature_of_a_network_name_what_can_be_added():
         assert shown[field.name].default == field.default
         assert f"    {field.name}: " in inspect.getdoc(RateNetwork)
     assert dataclasses.asdict(Additions()) == {
-        "join": "", "attend": 0, "think": 0, "chunk": 0, "density": 1.0
+        "join": "", "attend": 0, "think": 0, "chunk": 0, "chunk_query": 0, "chunk_similar": 2,
+        "chunk_slots": 16, "recode": 0.0, "density": 1.0,
     }  # fmt: skip
 
 
