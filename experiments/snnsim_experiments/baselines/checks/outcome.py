@@ -23,12 +23,14 @@ class Outcome:
         passed: whether it was met.
         figures: what was measured, by name.
         control: the same of what should not succeed.
+        budget: what claim and control were given alike, such as steps and learning rates.
     """
 
     claim: str
     passed: bool
     figures: dict[str, float] = field(default_factory=dict)
     control: dict[str, float] = field(default_factory=dict)
+    budget: str = ""
 
 
 def accuracy(
