@@ -41,26 +41,32 @@ class Knows(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("ours", "control", "passed"),
-    [((60, 40), (60, 0), True), ((60, 39), (60, 19), True), ((60, 38), (60, 0), False),
-     ((60, 40), (0, 20), False)],
+    ("ours", "fixed", "lstm", "passed"),
+    [((60, 40), (8, 2), (60, 0), True), ((60, 39), (60, 19), (60, 19), True),
+     ((60, 38), (8, 2), (60, 0), False), ((60, 40), (8, 2), (0, 20), False),
+     ((60, 40), (60, 20), (60, 0), False)],
 )  # fmt: skip
-def test_new_pairs_must_be_added_by_routing_and_not_by_an_lstm(monkeypatch, ours, control, passed):
+def test_new_pairs_must_be_added_by_gates_that_are_set_and_by_no_control(
+    monkeypatch, ours, fixed, lstm, passed
+):
     trained = untrained(monkeypatch, workspace)
-    monkeypatch.setattr(workspace, "Adder", lambda: Knows(*ours, 3))
-    monkeypatch.setattr(workspace, "Plain", lambda: Knows(*control, 3))
-    monkeypatch.setattr(workspace, "isinstance", lambda *_: True, raising=False)
+    monkeypatch.setattr(workspace, "Adder", lambda routed=True: Knows(*(fixed, ours)[routed], 3))
+    monkeypatch.setattr(workspace, "Plain", lambda: Knows(*lstm, 3))
     found = workspace.run(seed=3)
     assert found.passed is passed
     for name, (old, new), part in (("workspace", ours, found.figures),
-                                   ("lstm", control, found.control)):  # fmt: skip
-        assert part == pytest.approx(
-            {f"{name}, trained pairs": 100 * old / 60, f"{name}, new pairs": 100 * new / 40}
-        )
-    assert [t.arguments for t in trained] == [(600, 1e-2), (600, 3e-3)]
+                                   ("fixed gates", fixed, found.control),
+                                   ("lstm", lstm, found.control)):  # fmt: skip
+        assert part[f"{name}, trained pairs"] == pytest.approx(100 * old / 60)
+        assert part[f"{name}, new pairs"] == pytest.approx(100 * new / 40)
+    assert len(found.figures) == 2 and len(found.control) == 4
+    assert [t.arguments for t in trained] == [(600, 1e-2)] * 3
+    trained[0].net.temperature = None  # has one, and so is cooled
     for step, temperature in ((0, 1.0), (300, 0.65), (599, 1 - 0.7 * 599 / 600)):
         trained[0].each(step)
         assert trained[0].net.temperature == pytest.approx(temperature)
+    trained[2].each(300)
+    assert not hasattr(trained[2].net, "temperature")
     wrong = (60 - ours[0]) / 60  # of 60 pairs that are trained, and no other
     right = torch.tensor([1.0, *[0.0] * 9]).log_softmax(0)
     expected = -(1 - wrong) * right[0] - wrong * right[1]

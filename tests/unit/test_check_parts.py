@@ -96,6 +96,17 @@ def test_gates_of_a_cold_router_are_sharper():
     assert spread[1] > 1.2 * spread[0]
 
 
+def test_gates_that_are_not_set_are_the_same_in_every_step_and_for_every_digit():
+    torch.manual_seed(0)
+    net, gates = workspace.Adder(routed=False), []
+    for layer in (net.workspace.route, net.workspace.send):
+        layer.register_forward_hook(lambda module, given, found: gates.append(found[0].detach()))
+    net(torch.eye(10), torch.eye(10)).sum().backward()
+    for scores in (torch.stack(gates[0::2]), torch.stack(gates[1::2])):
+        assert scores.shape[:2] == (13, 10) and torch.equal(scores, scores[:1, :1] + 0 * scores)
+    assert not net.workspace.route.weight.requires_grad and net.workspace.route.bias.grad.any()
+
+
 def test_the_controls_of_sums_hear_both_digits():
     torch.manual_seed(0)
     a, b = torch.eye(10)[[1, 2, 1]], torch.eye(10)[[3, 3, 4]]

@@ -329,29 +329,38 @@ def test_waves_must_give_all_the_same_tokens_in_fewer_passes(monkeypatch, change
 
 
 @pytest.mark.parametrize(
-    ("workspace", "perceptron", "passed"),
-    [(61.3, 0.2, True), (20.5, 0.2, True), (20.3, 0.2, False), (79.9, 30.0, False),
-     (80.1, 30.0, True)],
+    ("workspace", "fixed", "perceptron", "passed"),
+    [(61.3, 9.8, 0.2, True), (20.5, 0.0, 0.2, True), (20.3, 0.0, 0.2, False),
+     (79.9, 9.8, 30.0, False), (80.1, 9.8, 30.0, True), (79.9, 30.0, 0.2, False)],
 )  # fmt: skip
-def test_routing_adds_new_pairs_twice_as_often_and_more(monkeypatch, workspace, perceptron, passed):
+def test_routing_adds_new_pairs_twice_as_often_and_more(
+    monkeypatch, workspace, fixed, perceptron, passed
+):
     trained, asked = [], []
+
+    def kind(net):
+        if isinstance(net.adder, spoken_sums.Perceptron):
+            return 2
+        return 0 if net.adder.workspace.route.weight.requires_grad else 1
 
     def accuracy(net, data, held_out, count):
         asked.append((net.training, len(data), held_out, count))
-        routed = isinstance(net.adder, spoken_sums.Adder)
-        return (workspace if routed else perceptron) if held_out else 70.0 + routed
+        return (workspace, fixed, perceptron)[kind(net)] if held_out else 70.0 + kind(net)
 
     def optimise(net, loss, *arguments, each):
         for step in (0, 300):
             each(step)
-        trained.append((net, arguments, getattr(net.adder, "temperature", None)))
+        trained.append((arguments, getattr(net.adder, "temperature", None)))
 
     monkeypatch.setattr(spoken_sums, "optimise", optimise)
     monkeypatch.setattr(spoken_sums, "_accuracy", accuracy)
     found = spoken_sums.run(seed=1)
     assert found.passed is passed
-    assert found.figures == {"workspace, trained pairs": 71.0, "workspace, new pairs": workspace}
-    assert found.control == {"perceptron, trained pairs": 70.0, "perceptron, new pairs": perceptron}
-    assert asked == [(False, 120, held, 25) for _ in range(2) for held in (False, True)]
-    assert [a for _, a, _ in trained] == [(600, 5e-3)] * 2
-    assert trained[0][2] == pytest.approx(0.65) and trained[1][2] is None
+    assert found.figures == {"workspace, trained pairs": 70.0, "workspace, new pairs": workspace}
+    assert found.control == {
+        "fixed gates, trained pairs": 71.0, "fixed gates, new pairs": fixed,
+        "perceptron, trained pairs": 72.0, "perceptron, new pairs": perceptron,
+    }  # fmt: skip
+    assert asked == [(False, 120, held, 25) for _ in range(3) for held in (False, True)]
+    assert [a for a, _ in trained] == [(600, 5e-3)] * 3
+    assert trained[0][1] == pytest.approx(0.65) == trained[1][1] and trained[2][1] is None
