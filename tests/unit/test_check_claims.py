@@ -178,36 +178,61 @@ def test_the_graph_must_make_the_best_forecasts_and_be_the_coupling(
 
 
 @pytest.mark.parametrize(
-    ("right", "passed"),
-    [((6, 12, 18), True), ((6, 9, 10), True), ((6, 12, 12.5), False), ((6, 8, 18), False)],
-)
-def test_accuracy_must_grow_with_the_utterances_of_a_speaker(monkeypatch, right, passed):
-    trained, sizes, asked = untrained(monkeypatch, few_shot), [], []
-    shares = dict(zip((0, 2, 8), right, strict=True))
+    ("right", "drawn", "plain", "passed"),
+    [((4, 16, 16), -0.2, -1.4, True), ((4, 9, 15), -0.89, -1.4, True),
+     ((4, 16, 16), -0.91, -1.4, False), ((4, 16, 14), -0.2, -1.4, False),
+     ((4, 8, 16), -0.2, -1.4, False)],
+)  # fmt: skip
+def test_unknown_speakers_need_draws_and_accuracy_must_grow(
+    monkeypatch, right, drawn, plain, passed
+):
+    asked = []
 
-    def utterances(count, random):
-        labels = torch.from_numpy(random.integers(0, 4, count))
-        return one_hot(labels, 16).expand(8, count, 16), labels
+    def measured(draws, seed, speakers):
+        asked.append((draws, seed, speakers))
+        logs = (drawn if draws else plain, -0.1, -0.1)
+        figures = {}
+        for n, r, log in zip(few_shot.KNOWN, right, logs, strict=True):
+            figures[f"accuracy %, {n} utterances"] = 100 * r / 16
+            figures[f"log probability, {n} utterances"] = log
+        return figures
 
-    class Model(nn.Module):
-        def forward(self, context, query):
-            sizes.append((context[0].shape[1], len(context[1])))
-            asked.append(query[0].argmax(-1).tolist())
-            wrong = torch.arange(24) >= int(shares[len(context[1])] + len(sizes) % 2 / 2)
-            return one_hot((query[0].argmax(-1) + wrong) % 4, 4)
-
-    monkeypatch.setattr(few_shot, "utterances", utterances)
-    monkeypatch.setattr(few_shot, "_Model", Model)
+    monkeypatch.setattr(few_shot, "_trained", lambda draws, seed, steps: draws)
+    monkeypatch.setattr(few_shot, "_measured", measured)
     found = few_shot.run(seed=1)
     assert found.passed is passed
-    expected = {f"accuracy %, {n} utterances": 100 * r / 24 for n, r in shares.items()}
-    assert found.figures | found.control == pytest.approx(expected)
-    assert set(found.control) == {"accuracy %, 0 utterances"}
-    assert sizes == [(n, n) for n in (0, 2, 8) for _ in range(150)]
-    test = np.random.default_rng([1, 10**6])  # the same speakers for every size
-    speakers = [test.integers(0, 4, 32)[8:].tolist() for _ in range(150)]
-    assert asked == 3 * speakers
-    assert trained[0].arguments == (1000, 3e-3)
+    assert asked == [(True, 1, 100), (False, 1, 100)]
+    assert found.figures["log probability, 0 utterances"] == drawn
+    assert found.control["log probability, 0 utterances"] == plain
+    assert found.figures["accuracy %, 8 utterances"] == 100 * right[2] / 16
+    assert few_shot.KNOWN == (0, 1, 8) and "600 steps" in found.budget
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_new_speakers_are_the_same_for_every_size_and_all_answers_are_measured(draws):
+    sizes, asked, given = [], [], []
+
+    def model(context, query, count):
+        sizes.append((context[0].shape[1], len(context[1])))
+        given.append(count)
+        asked.append(query)
+        scores = torch.full((2, 16, 4), 0.1)
+        scores[0, :, 0], scores[1, :, 1] = 0.7, 0.7  # one draw says 0, the other 1
+        return scores.log()
+
+    found = few_shot._measured(model, 1, 5)
+    assert sizes == [(n, n) for n in (0, 1, 8) for _ in range(5)] and set(given) == {64}
+    test, logs, right = np.random.default_rng([1, 10**6]), [], []
+    for i in range(5):
+        x, labels = few_shot.utterances(24, test)
+        assert all(torch.equal(asked[place + i], x[:, 8:]) for place in (0, 5, 10))
+        y = labels[8:].numpy()
+        both = [np.prod(np.where(y == one, 0.7, 0.1)) for one in (0, 1)]
+        logs.append(np.log(np.mean(both)) / 16)
+        right.append((y == 0).mean())  # of equal classes the first is taken
+    for n in (0, 1, 8):
+        assert found[f"log probability, {n} utterances"] == pytest.approx(np.mean(logs), rel=1e-4)
+        assert found[f"accuracy %, {n} utterances"] == pytest.approx(100 * np.mean(right))
 
 
 # --- events -------------------------------------------------------------------------------------
