@@ -83,15 +83,15 @@ def test_few_shots_are_trained_on_all_answers_together_with_contexts_of_0_to_8(m
     set_seed(0)
     losses = [float(loss().detach()) for _ in range(30)]
     assert {size for size, *_ in seen} == set(range(9)) and len(seen) == 120
-    assert all(query.shape == (8, 16, 16) and count == 16 for _, query, count, _ in seen)
-    assert all(scores.shape == (16 if draws else 1, 16, 4) for *_, scores in seen)
+    assert all(query.shape == (8, 16, 16) and count == 8 for _, query, count, _ in seen)
+    assert all(scores.shape == (8 if draws else 1, 16, 4) for *_, scores in seen)
     random, total = np.random.default_rng(0), 0.0
     set_seed(0)
     for _ in range(4):
         size = int(random.integers(0, 9))
         x, labels = few_shot.utterances(24, random)
         with torch.no_grad():
-            scores = forward(net, (x[:, :size], labels[:size]), x[:, 8:], 16).numpy()
+            scores = forward(net, (x[:, :size], labels[:size]), x[:, 8:], 8).numpy()
         one_draw = [np.exp(each[np.arange(16), labels[8:]].sum()) for each in scores.astype(float)]
         total -= np.log(np.mean(one_draw)) / 16
     assert losses[0] == pytest.approx(total / 4, rel=1e-3)
