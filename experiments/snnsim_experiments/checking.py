@@ -46,12 +46,14 @@ def run_checks(
 
 
 def print_check(row: dict[str, Any], short: bool) -> None:
-    """Print the verdict of a check, its figures and those of its control."""
+    """Print the verdict of a check, its budget, its figures and those of its control."""
     verdict = "[green]met[/]" if row["passed"] else "[red]not met[/]"
     verdict = "runs" if short else verdict
     options.output.print(
         f"[bold]{row['name']}[/]  {verdict}, {row['seconds']:.0f} s: {row['claim']}"
     )
+    if row.get("budget"):
+        options.output.print(f"  budget: {row['budget']}")
     named = [(f"  {key}", value) for key, value in row["figures"].items()]
     named += [(f"  control: {key}", value) for key, value in row["control"].items()]
     options.print_table(

@@ -124,3 +124,31 @@ def test_training_draws_the_latent_and_pays_for_what_the_context_says():
         assert float((first - second).detach().abs().max()) > 1e-3
         costs.append(float(losses["divergence"]))
     assert costs[0] == pytest.approx(0, abs=1e-12) and costs[1] > 1e-4
+
+
+def test_a_draw_of_the_latent_is_kept_and_all_answers_are_given_it():
+    net, x = make(), normal(7, 1, 3)
+    utterances, labels, state = observed(net, 3)
+    torch.manual_seed(0)
+    drawn = net.sample(state)
+    assert not torch.equal(drawn["z"], net.sample(state)["z"])
+    y, kept = net(x, drawn)
+    assert torch.equal(kept["z"], drawn["z"])
+    net.train()
+    with auxiliary_losses() as losses:
+        assert torch.equal(net(x, drawn)[0], y)
+    assert not losses
+    change = (drawn["z"] - net.latent_of(state)[0])[0].detach().numpy()
+    p, context = arrays(net), [utterances[:, i].numpy() for i in range(3)]
+    plain, _, _ = by_hand(p, x[:, 0].numpy(), context, labels.tolist())
+    close(y[:, 0], plain + p["out.weight"][:, 2 * N :] @ change, 1e-12)
+
+
+def test_draws_have_the_mean_and_the_deviation_of_the_latent():
+    net = make()
+    state = {k: v.expand(20000, *v.shape[1:]) for k, v in observed(net, 3)[2].items()}
+    torch.manual_seed(0)
+    z = net.sample(state)["z"]
+    mean, deviation = net.latent_of(state)
+    torch.testing.assert_close(z.mean(0), mean[0], rtol=0, atol=0.03 * float(deviation.max()))
+    torch.testing.assert_close(z.std(0), deviation[0], rtol=0.03, atol=0)

@@ -247,6 +247,8 @@ def test_a_check_is_printed_with_its_verdict_figures_and_control(monkeypatch):
     assert lines[0].startswith("recall  not met, 62 s")
     lines = printed(monkeypatch, print_check, row | {"passed": False}, True)
     assert lines[0].startswith("recall  runs, 62 s")
+    lines = printed(monkeypatch, print_check, row | {"budget": "300 steps each"}, False)
+    assert lines[1] == "  budget: 300 steps each" and len(lines) == 4
 
 
 def test_all_checks_run_with_one_seed_and_fail_together(snnsim, tmp_path, monkeypatch):

@@ -41,26 +41,32 @@ class Knows(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("ours", "control", "passed"),
-    [((60, 40), (60, 0), True), ((60, 39), (60, 19), True), ((60, 38), (60, 0), False),
-     ((60, 40), (0, 20), False)],
+    ("ours", "fixed", "lstm", "passed"),
+    [((60, 40), (8, 2), (60, 0), True), ((60, 39), (60, 19), (60, 19), True),
+     ((60, 38), (8, 2), (60, 0), False), ((60, 40), (8, 2), (0, 20), False),
+     ((60, 40), (60, 20), (60, 0), False)],
 )  # fmt: skip
-def test_new_pairs_must_be_added_by_routing_and_not_by_an_lstm(monkeypatch, ours, control, passed):
+def test_new_pairs_must_be_added_by_gates_that_are_set_and_by_no_control(
+    monkeypatch, ours, fixed, lstm, passed
+):
     trained = untrained(monkeypatch, workspace)
-    monkeypatch.setattr(workspace, "Adder", lambda: Knows(*ours, 3))
-    monkeypatch.setattr(workspace, "Plain", lambda: Knows(*control, 3))
-    monkeypatch.setattr(workspace, "isinstance", lambda *_: True, raising=False)
+    monkeypatch.setattr(workspace, "Adder", lambda routed=True: Knows(*(fixed, ours)[routed], 3))
+    monkeypatch.setattr(workspace, "Plain", lambda: Knows(*lstm, 3))
     found = workspace.run(seed=3)
     assert found.passed is passed
     for name, (old, new), part in (("workspace", ours, found.figures),
-                                   ("lstm", control, found.control)):  # fmt: skip
-        assert part == pytest.approx(
-            {f"{name}, trained pairs": 100 * old / 60, f"{name}, new pairs": 100 * new / 40}
-        )
-    assert [t.arguments for t in trained] == [(600, 1e-2), (600, 3e-3)]
+                                   ("fixed gates", fixed, found.control),
+                                   ("lstm", lstm, found.control)):  # fmt: skip
+        assert part[f"{name}, trained pairs"] == pytest.approx(100 * old / 60)
+        assert part[f"{name}, new pairs"] == pytest.approx(100 * new / 40)
+    assert len(found.figures) == 2 and len(found.control) == 4
+    assert [t.arguments for t in trained] == [(600, 1e-2)] * 3
+    trained[0].net.temperature = None  # has one, and so is cooled
     for step, temperature in ((0, 1.0), (300, 0.65), (599, 1 - 0.7 * 599 / 600)):
         trained[0].each(step)
         assert trained[0].net.temperature == pytest.approx(temperature)
+    trained[2].each(300)
+    assert not hasattr(trained[2].net, "temperature")
     wrong = (60 - ours[0]) / 60  # of 60 pairs that are trained, and no other
     right = torch.tensor([1.0, *[0.0] * 9]).log_softmax(0)
     expected = -(1 - wrong) * right[0] - wrong * right[1]
@@ -172,36 +178,61 @@ def test_the_graph_must_make_the_best_forecasts_and_be_the_coupling(
 
 
 @pytest.mark.parametrize(
-    ("right", "passed"),
-    [((6, 12, 18), True), ((6, 9, 10), True), ((6, 12, 12.5), False), ((6, 8, 18), False)],
-)
-def test_accuracy_must_grow_with_the_utterances_of_a_speaker(monkeypatch, right, passed):
-    trained, sizes, asked = untrained(monkeypatch, few_shot), [], []
-    shares = dict(zip((0, 2, 8), right, strict=True))
+    ("right", "drawn", "plain", "passed"),
+    [((4, 16, 16), -0.2, -0.7, True), ((4, 8, 15), -0.39, -0.7, True),
+     ((4, 16, 16), -0.41, -0.7, False), ((4, 16, 14), -0.2, -0.7, False),
+     ((4, 7, 16), -0.2, -0.7, False)],
+)  # fmt: skip
+def test_unknown_speakers_need_draws_and_accuracy_must_grow(
+    monkeypatch, right, drawn, plain, passed
+):
+    asked = []
 
-    def utterances(count, random):
-        labels = torch.from_numpy(random.integers(0, 4, count))
-        return one_hot(labels, 16).expand(8, count, 16), labels
+    def measured(draws, seed, speakers):
+        asked.append((draws, seed, speakers))
+        logs = (drawn if draws else plain, -0.1, -0.1)
+        figures = {}
+        for n, r, log in zip(few_shot.KNOWN, right, logs, strict=True):
+            figures[f"accuracy %, {n} utterances"] = 100 * r / 16
+            figures[f"log probability, {n} utterances"] = log
+        return figures
 
-    class Model(nn.Module):
-        def forward(self, context, query):
-            sizes.append((context[0].shape[1], len(context[1])))
-            asked.append(query[0].argmax(-1).tolist())
-            wrong = torch.arange(24) >= int(shares[len(context[1])] + len(sizes) % 2 / 2)
-            return one_hot((query[0].argmax(-1) + wrong) % 4, 4)
-
-    monkeypatch.setattr(few_shot, "utterances", utterances)
-    monkeypatch.setattr(few_shot, "_Model", Model)
+    monkeypatch.setattr(few_shot, "_trained", lambda draws, seed, steps: draws)
+    monkeypatch.setattr(few_shot, "_measured", measured)
     found = few_shot.run(seed=1)
     assert found.passed is passed
-    expected = {f"accuracy %, {n} utterances": 100 * r / 24 for n, r in shares.items()}
-    assert found.figures | found.control == pytest.approx(expected)
-    assert set(found.control) == {"accuracy %, 0 utterances"}
-    assert sizes == [(n, n) for n in (0, 2, 8) for _ in range(150)]
-    test = np.random.default_rng([1, 10**6])  # the same speakers for every size
-    speakers = [test.integers(0, 4, 32)[8:].tolist() for _ in range(150)]
-    assert asked == 3 * speakers
-    assert trained[0].arguments == (1000, 3e-3)
+    assert asked == [(True, 1, 100), (False, 1, 100)]
+    assert found.figures["log probability, 0 utterances"] == drawn
+    assert found.control["log probability, 0 utterances"] == plain
+    assert found.figures["accuracy %, 8 utterances"] == 100 * right[2] / 16
+    assert few_shot.KNOWN == (0, 1, 8) and "600 steps" in found.budget
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_new_speakers_are_the_same_for_every_size_and_all_answers_are_measured(draws):
+    sizes, asked, given = [], [], []
+
+    def model(context, query, count):
+        sizes.append((context[0].shape[1], len(context[1])))
+        given.append(count)
+        asked.append(query)
+        scores = torch.full((2, 16, 4), 0.1)
+        scores[0, :, 0], scores[1, :, 1] = 0.7, 0.7  # one draw says 0, the other 1
+        return scores.log()
+
+    found = few_shot._measured(model, 1, 5)
+    assert sizes == [(n, n) for n in (0, 1, 8) for _ in range(5)] and set(given) == {32}
+    test, logs, right = np.random.default_rng([1, 10**6]), [], []
+    for i in range(5):
+        x, labels = few_shot.utterances(24, test)
+        assert all(torch.equal(asked[place + i], x[:, 8:]) for place in (0, 5, 10))
+        y = labels[8:].numpy()
+        both = [np.prod(np.where(y == one, 0.7, 0.1)) for one in (0, 1)]
+        logs.append(np.log(np.mean(both)) / 16)
+        right.append((y == 0).mean())  # of equal classes the first is taken
+    for n in (0, 1, 8):
+        assert found[f"log probability, {n} utterances"] == pytest.approx(np.mean(logs), rel=1e-4)
+        assert found[f"accuracy %, {n} utterances"] == pytest.approx(100 * np.mean(right))
 
 
 # --- events -------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from snnsim_experiments.baselines.checks import (
 from snnsim_experiments.baselines.checks.outcome import batches
 from torch import nn
 
-from snnsim.layer import auxiliary_losses
 from snnsim.training import set_seed
 
 
@@ -67,34 +66,35 @@ def test_forecasts_of_lorenz96_are_of_changes_of_the_normalised_system(monkeypat
         assert float(each.loss().detach()) == pytest.approx(float(loss), rel=1e-4)
 
 
-def test_few_shots_are_trained_on_contexts_of_0_to_8_and_what_they_tell_besides(monkeypatch):
-    trained = untrained(monkeypatch, few_shot)
-    seen = []
+@pytest.mark.parametrize("draws", [True, False])
+def test_few_shots_are_trained_on_all_answers_together_with_contexts_of_0_to_8(monkeypatch, draws):
+    trained, seen = untrained(monkeypatch, few_shot), []
     forward = few_shot._Model.forward
 
-    def noting(self, context, query):
-        scores = forward(self, context, query)
-        seen.append((len(context[1]), context[1], query, scores.detach()))
+    def noting(self, context, query, count):
+        scores = forward(self, context, query, count)
+        seen.append((len(context[1]), query, count, scores.detach()))
         return scores
 
     monkeypatch.setattr(few_shot._Model, "forward", noting)
-    few_shot.run(seed=0, short=True)
+    few_shot._trained(draws, 0, 600)
     loss, net = trained[0].loss, trained[0].net.train()
-    seen.clear()
+    assert trained[0].arguments == (600, 5e-3)
     set_seed(0)
     losses = [float(loss().detach()) for _ in range(30)]
-    assert {size for size, *_ in seen} == set(range(9)) and len(seen) == 240
-    assert all(query.shape == (8, 24, 16) for _, _, query, _ in seen)
+    assert {size for size, *_ in seen} == set(range(9)) and len(seen) == 120
+    assert all(query.shape == (8, 16, 16) and count == 8 for _, query, count, _ in seen)
+    assert all(scores.shape == (8 if draws else 1, 16, 4) for *_, scores in seen)
     random, total = np.random.default_rng(0), 0.0
     set_seed(0)
-    for _ in range(8):
+    for _ in range(4):
         size = int(random.integers(0, 9))
-        x, labels = few_shot.utterances(32, random)
-        with torch.no_grad(), auxiliary_losses() as extra:
-            scores = net((x[:, :size], labels[:size]), x[:, 8:])
-        assert float(sum(extra.values())) > 0
-        total += float(nn.functional.cross_entropy(scores, labels[8:]) + sum(extra.values()))
-    assert losses[0] == pytest.approx(total / 8, rel=1e-3)
+        x, labels = few_shot.utterances(24, random)
+        with torch.no_grad():
+            scores = forward(net, (x[:, :size], labels[:size]), x[:, 8:], 8).numpy()
+        one_draw = [np.exp(each[np.arange(16), labels[8:]].sum()) for each in scores.astype(float)]
+        total -= np.log(np.mean(one_draw)) / 16
+    assert losses[0] == pytest.approx(total / 4, rel=1e-3)
 
 
 def test_numbers_are_foretold_from_the_second_on(monkeypatch):

@@ -96,6 +96,17 @@ def test_gates_of_a_cold_router_are_sharper():
     assert spread[1] > 1.2 * spread[0]
 
 
+def test_gates_that_are_not_set_are_the_same_in_every_step_and_for_every_digit():
+    torch.manual_seed(0)
+    net, gates = workspace.Adder(routed=False), []
+    for layer in (net.workspace.route, net.workspace.send):
+        layer.register_forward_hook(lambda module, given, found: gates.append(found[0].detach()))
+    net(torch.eye(10), torch.eye(10)).sum().backward()
+    for scores in (torch.stack(gates[0::2]), torch.stack(gates[1::2])):
+        assert scores.shape[:2] == (13, 10) and torch.equal(scores, scores[:1, :1] + 0 * scores)
+    assert not net.workspace.route.weight.requires_grad and net.workspace.route.bias.grad.any()
+
+
 def test_the_controls_of_sums_hear_both_digits():
     torch.manual_seed(0)
     a, b = torch.eye(10)[[1, 2, 1]], torch.eye(10)[[3, 3, 4]]
@@ -232,19 +243,27 @@ def test_the_accuracy_of_a_curriculum_is_that_of_the_head_of_the_number():
 # --- a new speaker ------------------------------------------------------------------------------
 
 
-def test_queries_are_answered_from_the_same_context_each():
+@pytest.mark.parametrize("draws", [True, False])
+def test_all_queries_are_answered_from_one_context_and_one_latent_of_a_draw(draws):
     set_seed(0)
-    model = few_shot._Model().eval()
+    model = few_shot._Model(draws).eval()
     x, labels = few_shot.utterances(12, np.random.default_rng(0))
     query = x[:, 4:]
-    with torch.no_grad():
-        state = model.body.observe(model.body.initial_state(1), x[:, :4], labels[:4])
-        together = model((x[:, :4], labels[:4]), query)
-        for i in range(8):
-            alone, _ = model.body(query[:, i : i + 1], state)
-            torch.testing.assert_close(together[i : i + 1], model.head(alone[-1]), rtol=1e-4,
-                                       atol=1e-5)  # fmt: skip
-        nothing = model((x[:, :0], labels[:0]), query)
-        alone, _ = model.body(query, model.body.initial_state(8))
-    torch.testing.assert_close(nothing, model.head(alone[-1]), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(nothing, together)
+    for size in (0, 4):
+        state = model.body.initial_state(1)
+        if size:
+            state = model.body.observe(state, x[:, :4], labels[:4])
+        torch.manual_seed(1)
+        with torch.no_grad():
+            found = model((x[:, :size], labels[:size]), query, 3)
+            torch.manual_seed(1)
+            mean, deviation = model.body.latent_of(state)
+            noise = torch.randn(3, mean.shape[1])
+            for draw, scores in enumerate(found):
+                z = mean + draws * deviation * noise[draw]
+                for i in range(8):
+                    alone, _ = model.body(query[:, i : i + 1], {**state, "z": z})
+                    expected = model.head(alone[-1]).log_softmax(-1)[0]
+                    torch.testing.assert_close(scores[i], expected, rtol=1e-4, atol=1e-5)
+        assert len(found) == (3 if draws else 1)
+        assert not draws or not torch.allclose(found[0], found[1])

@@ -22,12 +22,11 @@ from snnsim_experiments.baselines.checks import (
 # what was reported of seed 0 (experiments/RESULTS.md), and what must be said of other figures
 
 RECALL = {
-    ("elman", 5): 100.0, ("elman", 20): 100.0, ("elman", 60): 40.3,
-    ("jordan", 5): 100.0, ("jordan", 20): 99.7, ("jordan", 60): 85.0,
-    ("leaky", 5): 99.7, ("leaky", 20): 100.0, ("leaky", 60): 21.7,
-    ("gru", 5): 100.0, ("gru", 20): 20.3, ("gru", 60): 26.7,
-    ("lstm", 5): 100.0, ("lstm", 20): 51.7, ("lstm", 60): 93.0,
+    ("original lstm", 5): 100.0, ("original lstm", 60): 100.0, ("gru", 5): 100.0, ("gru", 60): 26.7,
+    ("jordan", 5): 100.0, ("jordan", 60): 85.0, ("leaky", 5): 99.7, ("leaky", 60): 21.7,
+    ("elman", 5): 100.0, ("elman", 60): 72.3, ("lstm", 5): 100.0, ("lstm", 60): 29.7,
 }  # fmt: skip
+REACH = {"original lstm": 2.3, "elman": 7.5e-14, "lstm": 5e-5}
 
 
 def noting(monkeypatch, module, figures):
@@ -43,21 +42,43 @@ def noting(monkeypatch, module, figures):
 
 
 @pytest.mark.parametrize(
-    ("change", "passed"),
-    [({}, True), ({("lstm", 60): 50.2}, False), ({("lstm", 60): 50.4}, True),
-     ({("lstm", 20): 0.0, ("gru", 60): 0.0}, True)],
+    ("change", "reach", "passed"),
+    [({}, {}, True), ({("original lstm", 60): 94.9}, {}, False),
+     ({("elman", 60): 90.1}, {}, False), ({("lstm", 60): 90.1}, {}, False),
+     ({("original lstm", 60): 95.1, ("elman", 60): 85.0}, {}, True),
+     ({("gru", 60): 100.0, ("elman", 5): 0.0}, {}, True),
+     ({}, {"original lstm": 0.49}, False), ({}, {"lstm": 0.011}, False),
+     ({}, {"elman": 0.011}, False)],
 )  # fmt: skip
-def test_recall_is_met_by_an_lstm_at_the_longest_lag(monkeypatch, change, passed):
-    figures = RECALL | change
+def test_recall_is_met_by_the_state_that_is_passed_on_as_it_is(monkeypatch, change, reach, passed):
+    figures, reach = RECALL | change, REACH | reach
+    kinds = {"peephole-lstm": "original lstm"}
     monkeypatch.setattr(recall, "delayed_recall", lambda *a, seed: (*a, seed))
-    asked = noting(monkeypatch, recall, lambda model, data, _: figures[model, data[0]])
+    monkeypatch.setattr(recall, "_reach", lambda name, lag, seed: reach[name])
+
+    def known(model, data, options):  # the best of three rates counts
+        best = figures[kinds.get(model, model), data[0]]
+        return best if options["lr"] == 3e-3 else best / 2
+
+    asked = noting(monkeypatch, recall, known)
     found = recall.run(seed=3)
-    assert found.passed is passed and found.control == {}
-    assert found.figures == {f"{model}, lag {lag}": v for (model, lag), v in figures.items()}
-    assert {data[0] for _, data, _, _ in asked} == {5, 20, 60}
-    for _, data, test, options in asked:
+    assert found.passed is passed
+    expected = {f"{model}, lag {lag}": v for (model, lag), v in figures.items()}
+    expected |= {f"{model}, gradient at lag 60": v for model, v in reach.items()}
+    assert found.figures | found.control == expected
+    assert {name.split(",")[0] for name in found.control} == {"elman", "lstm"}
+    assert {data[0] for _, data, _, _ in asked} == {5, 60} and len(asked) == 36
+    for i, (model, data, test, options) in enumerate(asked):
         assert data == (data[0], 1000, 6) and test == (data[0], 300, 7)
-        assert options == {"epochs": 15, "seed": 3}
+        own = {"options": {"peepholes": False, "forget_gate": False}}
+        same = {"epochs": 10, "seed": 3, "lr": (1e-3, 3e-3, 1e-2)[i % 3]}
+        assert options == same | (own if model == "peephole-lstm" else {})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_gradients_are_passed_on_by_the_original_state_alone(seed):
+    assert recall._reach("original lstm", 60, seed) > recall.LEFT
+    assert max(recall._reach(name, 60, seed) for name in recall.CONTROL) < recall.GONE
 
 
 COUNTING = {  # trained, longer
@@ -186,11 +207,11 @@ def test_bars_at_other_places_are_scored_at_the_end_in_percent(monkeypatch):
 
 @pytest.mark.parametrize(
     ("change", "passed"),
-    [({}, True), ({"keys 16, sum": 99.2}, False), ({"keys 4, sum": 41.3}, False),
-     ({"keys 2, exp": 62.6}, False), ({"keys 2, exp": 62.8, "keys 4, sum": 41.5}, True),
-     ({"keys 2, none": 0.0}, True), ({"keys 4, sum": 94.8}, True)],
+    [({}, True), ({"keys 16, sum": 94.9}, False), ({"keys 2, sum": 46.3}, False),
+     ({"keys 4, sum": 67.6}, False), ({"keys 4, sum": 67.8}, True),
+     ({"keys 2, none": 67.6}, False), ({"keys 2, none": 67.8, "keys 2, exp": 0.0}, True)],
 )  # fmt: skip
-def test_recall_grows_with_the_state_by_more_than_5_points(monkeypatch, change, passed):
+def test_recall_grows_with_the_state_and_falls_by_a_mean_over_the_past(monkeypatch, change, passed):
     figures = {"keys 1, sum": 36.4, "keys 4, sum": 94.3, "keys 16, sum": 99.9,
                "keys 2, sum": 57.7, "keys 2, exp": 93.1, "keys 2, none": 95.6} | change  # fmt: skip
     asked = []
@@ -203,7 +224,7 @@ def test_recall_grows_with_the_state_by_more_than_5_points(monkeypatch, change, 
     found = associative_recall.run(seed=5)
     assert found.passed is passed
     assert found.figures | found.control == figures and asked == [(5, 800)] * 6
-    assert set(found.control) == {"keys 2, sum", "keys 2, none"}
+    assert set(found.control) == {"keys 1, sum", "keys 2, sum"}
 
 
 @pytest.mark.parametrize(
@@ -329,29 +350,38 @@ def test_waves_must_give_all_the_same_tokens_in_fewer_passes(monkeypatch, change
 
 
 @pytest.mark.parametrize(
-    ("workspace", "perceptron", "passed"),
-    [(61.3, 0.2, True), (20.5, 0.2, True), (20.3, 0.2, False), (79.9, 30.0, False),
-     (80.1, 30.0, True)],
+    ("workspace", "fixed", "perceptron", "passed"),
+    [(61.3, 9.8, 0.2, True), (20.5, 0.0, 0.2, True), (20.3, 0.0, 0.2, False),
+     (79.9, 9.8, 30.0, False), (80.1, 9.8, 30.0, True), (79.9, 30.0, 0.2, False)],
 )  # fmt: skip
-def test_routing_adds_new_pairs_twice_as_often_and_more(monkeypatch, workspace, perceptron, passed):
+def test_routing_adds_new_pairs_twice_as_often_and_more(
+    monkeypatch, workspace, fixed, perceptron, passed
+):
     trained, asked = [], []
+
+    def kind(net):
+        if isinstance(net.adder, spoken_sums.Perceptron):
+            return 2
+        return 0 if net.adder.workspace.route.weight.requires_grad else 1
 
     def accuracy(net, data, held_out, count):
         asked.append((net.training, len(data), held_out, count))
-        routed = isinstance(net.adder, spoken_sums.Adder)
-        return (workspace if routed else perceptron) if held_out else 70.0 + routed
+        return (workspace, fixed, perceptron)[kind(net)] if held_out else 70.0 + kind(net)
 
     def optimise(net, loss, *arguments, each):
         for step in (0, 300):
             each(step)
-        trained.append((net, arguments, getattr(net.adder, "temperature", None)))
+        trained.append((arguments, getattr(net.adder, "temperature", None)))
 
     monkeypatch.setattr(spoken_sums, "optimise", optimise)
     monkeypatch.setattr(spoken_sums, "_accuracy", accuracy)
     found = spoken_sums.run(seed=1)
     assert found.passed is passed
-    assert found.figures == {"workspace, trained pairs": 71.0, "workspace, new pairs": workspace}
-    assert found.control == {"perceptron, trained pairs": 70.0, "perceptron, new pairs": perceptron}
-    assert asked == [(False, 120, held, 25) for _ in range(2) for held in (False, True)]
-    assert [a for _, a, _ in trained] == [(600, 5e-3)] * 2
-    assert trained[0][2] == pytest.approx(0.65) and trained[1][2] is None
+    assert found.figures == {"workspace, trained pairs": 70.0, "workspace, new pairs": workspace}
+    assert found.control == {
+        "fixed gates, trained pairs": 71.0, "fixed gates, new pairs": fixed,
+        "perceptron, trained pairs": 72.0, "perceptron, new pairs": perceptron,
+    }  # fmt: skip
+    assert asked == [(False, 120, held, 25) for _ in range(3) for held in (False, True)]
+    assert [a for a, _ in trained] == [(600, 5e-3)] * 3
+    assert trained[0][1] == pytest.approx(0.65) == trained[1][1] and trained[2][1] is None

@@ -7,9 +7,10 @@
 with a mean ``m_i`` and evidence ``e_i > 0`` from the code of each context utterance, so every
 utterance makes ``z`` surer and their order does not matter. The context is a state: it starts
 empty, and :meth:`NeuralProcess.observe` adds utterances with their labels. Without a context
-the attention gives 0 and ``z`` is the learnt prior. Source: Du et al. 2023 (arXiv:2208.04600)
-for the idea; Kim et al. 2019 (arXiv:1901.05761) for the attentive form; Volpp et al. 2021
-(ICLR) for the sums of evidence.
+the attention gives 0 and ``z`` is the learnt prior. A ``z`` that :meth:`NeuralProcess.sample` has
+drawn is one guess at the speaker, the same for all that is asked. Source: Du et al. 2023
+(arXiv:2208.04600) for the idea; Kim et al. 2019 (arXiv:1901.05761) for the attentive form; Volpp et
+al. 2021 (ICLR) for the sums of evidence.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class NeuralProcess(Baseline):
         classes: number of classes of the labels in a context.
         slots: largest number of utterances in the context; more are refused.
 
-    State: ``{"h": [B, n_out]``, ``"context": [B, slots, n_out]``, ``"known": [B, slots]}``.
+    State: ``{"h": [B, n_out]``, ``"context": [B, slots, n_out]``, ``"known": [B, slots]}``; after
+    :meth:`sample` also ``"z": [B, latent]``.
 
     >>> net = NeuralProcess(3, 8, classes=2)
     >>> context = net.observe(net.initial_state(1), torch.rand(7, 4, 3), torch.tensor([0, 1, 0, 1]))
@@ -104,6 +106,18 @@ class NeuralProcess(Baseline):
         total = precision + e.sum(1)
         return (precision * self.prior[0] + (e * m).sum(1)) / total, total.rsqrt()
 
+    def sample(self, state: State) -> State:
+        """Return the state with a ``z`` drawn for each sample, which all further steps are given.
+
+        Without it, ``z`` is its mean in evaluation, and drawn anew by every call in training.
+        Samples of one draw answer together as one speaker would: give them the same ``z``.
+
+        Args:
+            state: state of any number of samples, with their contexts.
+        """
+        mean, deviation = self.latent_of(state)
+        return {**state, "z": mean + deviation * torch.randn_like(mean)}
+
     def run(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
         c, h = self.encoder(x, {"h": state["h"]})
         known = state["known"] > 0
@@ -113,8 +127,8 @@ class NeuralProcess(Baseline):
         weights = scores.softmax(-1) * known  # 0 without a context
         read = torch.einsum("tbm,bmn->tbn", weights, v)
         mean, deviation = self.latent_of(state)
-        z = mean
-        if self.training:
+        z = state.get("z", mean)
+        if self.training and "z" not in state:
             z = mean + deviation * torch.randn_like(mean)
             self._add_divergence(mean, deviation)
         y = self.out(torch.cat([c, read, z.expand(len(x), *z.shape)], -1))[0]

@@ -1,4 +1,12 @@
-"""Linear attention: recall grows with the state, and with a weight per step (2405.15731)."""
+"""Linear attention: recall grows with the state, and a mean over the past costs it (2405.15731).
+
+All networks have two layers, four heads and the same 800 steps at a rate of 3e-3; only keys per
+head and normaliser differ. The control of the state's size is a network with half the keys. Of a
+small state, two keys per head, dividing by the sum over the past (Katharopoulos et al.) recalls
+less than not normalising. The published claim that a weight of the step alone recalls more than the
+sum holds too, but it is no merit of that weight: without any normaliser recall is as good. So the
+weight is reported, and nothing is claimed of it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +21,9 @@ from snnsim.training import set_seed
 from snnsim_experiments.baselines.checks.outcome import Outcome, optimise
 
 KEYS, VALUES, PAIRS = 16, 8, 6
-TRIED = ((1, "sum"), (4, "sum"), (16, "sum"), (2, "sum"), (2, "exp"), (2, "none"))
-CONTROL = ("keys 2, sum", "keys 2, none")
+TRIED = ((1, "sum"), (2, "sum"), (4, "sum"), (16, "sum"), (2, "exp"), (2, "none"))
+CONTROL = ("keys 1, sum", "keys 2, sum")
+STATE, COST, WHOLE = 10.0, 10.0, 95.0  # percent: that keys add, that the mean costs, of 16 keys
 
 
 def queries(samples: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -43,14 +52,18 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         f"keys {keys}, {normaliser}": _accuracy(seed, steps, keys, normaliser)
         for keys, normaliser in TRIED
     }
+    one, two, four, many = (figures[f"keys {keys}, sum"] for keys in (1, 2, 4, 16))
     return Outcome(
-        "recall grows with the state's size; of a small one, a weight per step recalls more than a "
-        "mean of the past",
-        figures["keys 16, sum"] > figures["keys 4, sum"] + 5
-        and figures["keys 4, sum"] > figures["keys 1, sum"] + 5
-        and figures["keys 2, exp"] > figures["keys 2, sum"] + 5,
+        f"twice the keys, from 1 to 2 and 4, recall at least {STATE:.0f} % more, and 16 recall "
+        f"{WHOLE:.0f} %; of two keys, a mean over the past recalls at least {COST:.0f} % less than "
+        "no normaliser",
+        two > one + STATE
+        and four > two + STATE
+        and many > WHOLE
+        and figures["keys 2, none"] > two + COST,
         {k: v for k, v in figures.items() if k not in CONTROL},
         {k: v for k, v in figures.items() if k in CONTROL},
+        f"{steps} steps of 64 samples at a rate of 3e-3 for each",
     )
 
 

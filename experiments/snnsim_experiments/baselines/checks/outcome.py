@@ -23,12 +23,14 @@ class Outcome:
         passed: whether it was met.
         figures: what was measured, by name.
         control: the same of what should not succeed.
+        budget: what claim and control were given alike, such as steps and learning rates.
     """
 
     claim: str
     passed: bool
     figures: dict[str, float] = field(default_factory=dict)
     control: dict[str, float] = field(default_factory=dict)
+    budget: str = ""
 
 
 def accuracy(
@@ -39,6 +41,7 @@ def accuracy(
     epochs: int,
     readout: str = "last",
     seed: int = 0,
+    lr: float = 5e-3,
     **network: Any,
 ) -> tuple[float, RateNetwork]:
     """Train a small network; return its test accuracy in percent, and the network.
@@ -50,12 +53,13 @@ def accuracy(
         epochs: passes over the training data, at least 1.
         readout: the name of the read-out, in training and in testing.
         seed: the seed of weights and order.
+        lr: the learning rate.
         network: further arguments of :class:`snnsim.baselines.RateNetwork`; the width is 32 unless
             given.
     """
     set_seed(seed)
     net = RateNetwork(train.channels, len(train.classes), model, **{"width": 32} | network)
-    recipe = Recipe(epochs=epochs, batch_size=50, lr=5e-3, readout=readout, mask_padding=True)
+    recipe = Recipe(epochs=epochs, batch_size=50, lr=lr, readout=readout, mask_padding=True)
     Trainer(net, train, test, recipe, seed=seed).run()
     scores = evaluate(net, test, readout=readout, mask_padding=True)
     return 100 * scores.accuracy, net

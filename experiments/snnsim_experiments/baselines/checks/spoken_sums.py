@@ -1,7 +1,13 @@
-"""Global workspace on speech: sums of two spoken digits, from the sum alone (2503.01906)."""
+"""Global workspace on speech: sums of two spoken digits, from the sum alone (2503.01906).
+
+Claim and controls have the same recogniser and the same 600 steps at a rate of 5e-3. The controls
+are the same workspace whose gates are learnt constants, so that nothing is routed, and two layers
+on both digits, which learn the trained pairs and no others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +20,7 @@ from snnsim.baselines import RateNetwork
 from snnsim.functional.readouts import mean
 from snnsim.training import set_seed
 from snnsim_experiments.baselines.checks.outcome import Outcome, optimise
-from snnsim_experiments.baselines.checks.workspace import Adder
+from snnsim_experiments.baselines.checks.workspace import Adder, cooling
 
 BATCH = 40
 
@@ -52,19 +58,23 @@ class Perceptron(nn.Module):
         return scores
 
 
+ADDERS: dict[str, Callable[[], nn.Module]] = {
+    "workspace": lambda: Adder(),
+    "fixed gates": lambda: Adder(routed=False),
+    "perceptron": lambda: Perceptron(),
+}
+
+
 def run(seed: int = 0, short: bool = False) -> Outcome:
     """Measure the accuracy on pairs of digits, and by voices, that training does not have."""
     train, test = (snnsim_datasets.load("spoken-digits", part) for part in ("train_all", "test"))
     results = {}
-    for name, adder in (("workspace", Adder()), ("perceptron", Perceptron())):
+    steps = 3 if short else 600
+    for name, make in ADDERS.items():
         set_seed(seed)
+        adder = make()
         net = Listener(train.channels, adder)
         random = np.random.default_rng(seed)
-        steps = 3 if short else 600
-
-        def cool(step: int, adder: nn.Module = adder, steps: int = steps) -> None:
-            if isinstance(adder, Adder):
-                adder.temperature = 1.0 - 0.7 * step / steps
 
         def loss(net: Listener = net, random: Any = random) -> Tensor:
             first, second, total = pairs(train, False, random)
@@ -73,14 +83,18 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
             known = nn.functional.cross_entropy(torch.cat(heard), names)
             return nn.functional.cross_entropy(scores, total) + known
 
-        optimise(net, loss, steps, 5e-3, each=cool)
+        optimise(net, loss, steps, 5e-3, each=cooling(adder, steps))
         for what, held in (("trained pairs", False), ("new pairs", True)):
             results[f"{name}, {what}"] = _accuracy(net.eval(), test, held, 1 if short else 25)
+    added = {name: results[f"{name}, new pairs"] for name in ADDERS}
+    most = max(added["fixed gates"], added["perceptron"])
     return Outcome(
-        "routing adds pairs of spoken digits that it has not heard together, two layers do not",
-        results["workspace, new pairs"] > 2 * results["perceptron, new pairs"] + 20,
+        "routing adds new pairs of spoken digits more than twice as often as constant gates or two "
+        "layers do, and in 20 % of the cases more",
+        added["workspace"] > 2 * most + 20,
         {k: v for k, v in results.items() if k.startswith("workspace")},
-        {k: v for k, v in results.items() if k.startswith("perceptron")},
+        {k: v for k, v in results.items() if not k.startswith("workspace")},
+        f"{steps} steps of {BATCH} pairs at a rate of 5e-3 for each",
     )
 
 

@@ -1,6 +1,14 @@
-"""Global workspace: sums of digits by routing between modules (2503.01906)."""
+"""Global workspace: sums of digits by routing between modules (2503.01906).
+
+The claim is that gates which a controller sets add pairs of digits that training does not have. Two
+controls have the same 600 steps and the same rate of 1e-2 (at 3e-3, no verdict of seeds 0 to 2
+differs): the same workspace whose gates are learnt constants, so that nothing is routed, which
+cannot even learn the trained pairs; and an LSTM, which learns those and no others.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,6 +19,8 @@ from snnsim.training import set_seed
 from snnsim_experiments.baselines.checks.outcome import Outcome, optimise
 
 DIGITS, STEPS = 10, 13
+TRAINED = 60  # pairs of 100
+RIGHT, WRONG = 95.0, 50.0  # percent of new pairs: the claim's at least, the controls' at most
 
 
 class DigitWorkspace(Workspace):
@@ -39,11 +49,19 @@ class DigitWorkspace(Workspace):
 
 
 class Adder(nn.Module):
-    """An adder gives two digits to a workspace and reads its output after the last step."""
+    """An adder gives two digits to a workspace and reads its output after the last step.
 
-    def __init__(self, control: int = 48):
+    Args:
+        control: the number of units of the controller.
+        routed: whether the controller sets the gates; if not, they are learnt constants.
+    """
+
+    def __init__(self, control: int = 48, routed: bool = True):
         super().__init__()
         self.workspace = DigitWorkspace(control)
+        if not routed:
+            for gates in (self.workspace.route, self.workspace.send):
+                gates.weight.requires_grad_(False).zero_()
 
     @property
     def temperature(self) -> float:
@@ -74,6 +92,13 @@ class Plain(nn.Module):
         return self.out(self.lstm(torch.stack([a, b]))[0][-1])
 
 
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "workspace": lambda: Adder(),
+    "fixed gates": lambda: Adder(routed=False),
+    "lstm": lambda: Plain(),
+}
+
+
 def run(seed: int = 0, short: bool = False) -> Outcome:
     """Measure the accuracy on pairs of digits that training does not have: 40 of 100."""
     order = np.random.default_rng(seed).permutation(DIGITS**2)
@@ -82,26 +107,35 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     a, b = eye[pairs[:, 0]], eye[pairs[:, 1]]
     labels = pairs.sum(1) % DIGITS
     results = {}
-    for name, cls in (("workspace", Adder), ("lstm", Plain)):
+    steps = 20 if short else 600
+    for name, make in NETWORKS.items():
         set_seed(seed)
-        net: nn.Module = cls()
-        steps = 20 if short else 600
-
-        def cool(step: int, net: nn.Module = net, steps: int = steps) -> None:
-            if isinstance(net, Adder):
-                net.temperature = 1.0 - 0.7 * step / steps
+        net: nn.Module = make()
 
         def loss(net: nn.Module = net) -> Tensor:
-            return nn.functional.cross_entropy(net(a[:60], b[:60]), labels[:60])
+            return nn.functional.cross_entropy(net(a[:TRAINED], b[:TRAINED]), labels[:TRAINED])
 
-        optimise(net, loss, steps, 3e-3 if name == "lstm" else 1e-2, each=cool)
+        optimise(net, loss, steps, 1e-2, each=cooling(net, steps))
         with torch.no_grad():
             right = (net(a, b).argmax(1) == labels).float()
-        results[f"{name}, trained pairs"] = 100 * float(right[:60].mean())
-        results[f"{name}, new pairs"] = 100 * float(right[60:].mean())
+        results[f"{name}, trained pairs"] = 100 * float(right[:TRAINED].mean())
+        results[f"{name}, new pairs"] = 100 * float(right[TRAINED:].mean())
+    fixed, lstm = (results[f"{name}, new pairs"] for name in ("fixed gates", "lstm"))
     return Outcome(
-        "routing through modules adds pairs it has not seen, an LSTM does not",
-        results["workspace, new pairs"] > 95 > 50 > results["lstm, new pairs"],
+        f"routing adds more than {RIGHT:.0f} % of the pairs it has not seen; with gates that are "
+        f"constant, and with an LSTM, fewer than {WRONG:.0f} % are added",
+        results["workspace, new pairs"] > RIGHT and max(fixed, lstm) < WRONG,
         {k: v for k, v in results.items() if k.startswith("workspace")},
-        {k: v for k, v in results.items() if k.startswith("lstm")},
+        {k: v for k, v in results.items() if not k.startswith("workspace")},
+        f"{steps} steps of all {TRAINED} pairs at a rate of 1e-2 for each",
     )
+
+
+def cooling(net: nn.Module, steps: int) -> Callable[[int], None]:
+    """Return what makes the gates of a workspace sharper with every step, from 1 down to 0.3."""
+
+    def cool(step: int) -> None:
+        if hasattr(net, "temperature"):
+            net.temperature = 1.0 - 0.7 * step / steps
+
+    return cool
