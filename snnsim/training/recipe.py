@@ -68,6 +68,8 @@ class Recipe:
             checked.
         start_from: a run folder, or a file of :func:`snnsim.save`, from whose weights training
             starts; what has another shape there keeps its own initial value. Empty means none.
+        keep_weights: whether a trainer of a stream keeps the weights after every task, see
+            :class:`snnsim.continual.WeightsOfTasks`; other trainers have one task only.
 
     Raises:
         ConfigError: if a value is out of its range.
@@ -95,6 +97,7 @@ class Recipe:
     checkpoint_steps: int = 0
     check_finite: bool = True
     start_from: str = ""
+    keep_weights: bool = False
 
     def __post_init__(self) -> None:
         check_choice("readout", self.readout, READOUTS)
