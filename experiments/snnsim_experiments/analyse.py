@@ -80,6 +80,22 @@ def _of_task(tasks: LearnedTasks, task: int | None, on: int | None) -> Subject:
     return replace(fixed.subject((on or last) - 1), tasks=tasks)
 
 
+def check_tasks(what: str, by: str, task: int | None, on: int | None) -> None:
+    """Raise :class:`ConfigError` for a choice of task that an analysis would ignore.
+
+    Args:
+        what, by: the name of the analysis, and its option ``by``.
+        task, on: the arguments of :func:`subject_of`.
+    """
+    if what == "connectivity" and (task is not None or on is not None):
+        raise ConfigError(
+            "connectivity compares the weights after all tasks on the data of all; remove --task "
+            "and --on"
+        )
+    if by == "task" and on is not None:
+        raise ConfigError("by task, each task is shown its own data; remove --on")
+
+
 def analyse_run(
     subject: Subject, what: str, out: Path, changes: Changes = (), device: str = "cpu"
 ) -> Report:

@@ -266,12 +266,13 @@ def analyse(
 
         run_checks(analysis_checks, what or "all", seed, False, out, as_json)
         return
-    from snnsim_experiments.analyse import analyse_run, subject_of, told
+    from snnsim_experiments.analyse import analyse_run, check_tasks, subject_of, told
 
     if run == "list" and not what:
         options.answer(told(), as_json, lambda rows: options.print_table(rows.items()))
         return
     folder = Path(run)
+    check_tasks(what, by, task, on)
     subject = subject_of(
         folder, split, samples, root, checkpoint, task, on,
         layer=layer, null=null, nulls=nulls, seed=seed,

@@ -1,13 +1,9 @@
 """Connectivity: how accurate a network is on the straight line between its weights after tasks.
 
-Between the weights after one task and those after the next,
-
-    theta(l) = (1 - l) theta_1 + l theta_2,    l = 0 .. 1,
-
-the network is tested on all tasks. Where accuracy stays high, both solutions lie in one basin; the
-barrier of a task is how far its accuracy falls below the straight line between that at both ends.
-Sources: Frankle et al. 2020 (arXiv:1912.05671); Mirzadeh et al. 2021 (ICLR, arXiv:2010.04495) and
-Ren et al. 2024 (arXiv:2402.18865), section 2, for tasks learned one after the other.
+Between the weights after one task and those after a later one, the network is tested on all tasks
+so far. Where accuracy stays high, both solutions lie in one basin; the barrier of a task is how far
+its accuracy falls below the straight line between that at both ends. Equation and sources are in
+:mod:`snnsim.continual.connectivity`, which sets the weights.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from snnsim.analysis.connectivity import barrier
 from snnsim.continual.learner import Learner
-from snnsim.continual.watcher import weights_of
+from snnsim.continual.watcher import WeightsOfTasks, weights_of
 from snnsim.errors import ConfigError, check_number
 
 Weights = Mapping[str, Tensor]
-__all__ = ["accuracy_between", "barrier", "between"]
+__all__ = ["WeightsOfTasks", "accuracy_between", "barrier", "between", "weights_of"]
 
 
 def between(start: Weights, end: Weights, fraction: float) -> dict[str, Tensor]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small import body, stream
+from small import CHANNELS, body, dense, stream
 
+import snnsim as sn
 from snnsim import checkpoint
 from snnsim.continual import (
     ContinualTrainer,
@@ -21,6 +22,7 @@ from snnsim.continual import (
 )
 from snnsim.continual.learned import Outputs
 from snnsim.errors import CheckpointError, ConfigError
+from snnsim.training.rules.dsr import RateLIF, weighted_mean
 
 RECIPE = task_recipe(batch_size=21, lr=0.05, keep_weights=True)
 OPTIONS = {"ewc": {"strength": 1.0}}
@@ -85,6 +87,39 @@ def test_networks_tell_the_classes_apart_that_the_run_did(scenario, tmp_path):
         assert row == pytest.approx(summary["matrix"][after])
     first = learned("fine-tuning", tmp_path / "weights", scenario).subject(0).net[-1]
     assert isinstance(first, Outputs) == (scenario == "class")
+
+
+KINDS = {
+    "recurrent": (lambda: body("recurrent"), {}),
+    "axonal delays and normalisation": (lambda: body("axonal"), {}),
+    "online": (body, {"training": "ottt"}),
+    "rates": (
+        lambda: sn.Sequential(dense(CHANNELS, 10), RateLIF(10)),
+        {"training": "dsr", "readout": lambda y, lengths: weighted_mean(y, RateLIF(1).decay)},
+    ),
+    "random feedback": (body, {"feedback": "random"}),
+    "rate-coded": (lambda: sn.Sequential(sn.baselines.get("gru")(CHANNELS, 10)), {}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_of_every_kind_answer_as_their_learner(kind, tmp_path):
+    make_body, options = KINDS[kind]
+
+    def kept():
+        torch.manual_seed(2)
+        learner = Learner(make_body(), dense_head(10), stream("task"), **options)
+        method = methods.get("fine-tuning")()
+        method.attach(learner)
+        return WeightsOfTasks(learner, method, tmp_path / "weights")
+
+    fresh = kept()
+    summary = ContinualTrainer(fresh.learner, fresh.method, RECIPE, out=tmp_path).run()
+    for after in range(3):
+        tasks = LearnedTasks(kept, after)
+        row = [100 * (found := tasks.subject(task)).accuracy(found.net) for task in range(3)]
+        assert row == pytest.approx(summary["matrix"][after])
+    assert np.ptp(summary["matrix"]) > 0
 
 
 def test_a_subject_is_a_plain_network_on_the_data_of_its_task(tmp_path):

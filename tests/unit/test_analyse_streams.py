@@ -97,6 +97,18 @@ def test_accuracy_of_a_subject_is_that_of_the_run(stream, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("connectivity", "--task", 1), ("connectivity", "--on", 1),
+        ("assemblies", "--by", "task", "--on", 1),
+    ],
+)  # fmt: skip
+def test_a_task_that_would_be_ignored_is_refused(snnsim, copy, arguments):
+    done = snnsim("analyse", copy, *arguments, *QUICK)
+    assert done.code == 1 and "remove --" in done.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--task", 5), "task is 5"),
