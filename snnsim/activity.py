@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snnsim.baselines import Baseline
 from snnsim.data import Sequences, describe, fetch
+from snnsim.data.protocol import resized
 from snnsim.errors import ConfigError, ShapeError, nearest, short
 from snnsim.layer import Layer, device_of, evaluating, listening, map_state
 from snnsim.neurons import LI, Neuron
@@ -37,6 +38,8 @@ class Recording:
         lengths: the number of time steps of each sample, ``[S]``; later steps are padding.
         target: the targets of the samples, as their batch had them; ``None`` if there are none.
         dt: the length of a time step in ms; ``None`` if it is unknown.
+        task: the number of the task that each sample is from, ``[S]``; ``None`` if all are from
+            one.
     """
 
     values: Tensor
@@ -46,6 +49,7 @@ class Recording:
     lengths: Tensor
     target: Tensor | None = None
     dt: float | None = None
+    task: Tensor | None = None
 
     def of(self, sample: int) -> Tensor:
         """Return the values of one sample within its own steps, ``[steps, ...]``."""
@@ -126,6 +130,37 @@ def record(
         }
         parts.append((chosen, found))
     return _joined(parts)
+
+
+def of_tasks(recordings: Sequence[Recording]) -> Recording:
+    """Join recordings of one layer, each of the samples of a task, to one that says their task.
+
+    Args:
+        recordings: one for each task, of the same units; shorter ones are padded with zeros.
+
+    >>> one, two = (Recording(torch.ones(n, 1, 3), "rate", "", "output", torch.tensor([n]))
+    ...             for n in (2, 4))
+    >>> found = of_tasks([one, two])
+    >>> found.values.sum(0)[:, 0].tolist(), found.task.tolist()
+    ([2.0, 4.0], [0, 1])
+    """
+    sizes = {tuple(each.values.shape[2:]) for each in recordings}
+    if len(sizes) != 1:
+        raise ConfigError(
+            f"recordings of tasks have units of the shapes {sorted(sizes)}; record the same layer "
+            "in every task"
+        )
+    longest = max(len(each.values) for each in recordings)
+    counts = torch.tensor([each.values.shape[1] for each in recordings])
+    targets = [each.target for each in recordings if each.target is not None]
+    classes = len(targets) == len(recordings) and all(t.dim() == 1 for t in targets)
+    return replace(
+        recordings[0],
+        values=torch.cat([resized(each.values, longest) for each in recordings], 1),
+        lengths=torch.cat([each.lengths for each in recordings]),
+        target=torch.cat(targets) if classes else None,
+        task=torch.arange(len(recordings)).repeat_interleave(counts),
+    )
 
 
 def _joined(parts: list[tuple[np.ndarray, dict[str, Recording]]]) -> dict[str, Recording]:

@@ -222,6 +222,15 @@ def analyse(
     ] = None,
     root: options.Root = None,
     checkpoint: Annotated[str, typer.Option(help="best, last or initial.")] = "best",
+    task: Annotated[
+        int | None, typer.Option(min=1, help="On a stream: weights after this task; else the last.")
+    ] = None,
+    on: Annotated[
+        int | None, typer.Option(min=1, help="On a stream: data of this task; else of --task.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="Of assemblies: by sample, class or, on a stream, task.")
+    ] = "",
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="Folder; else RUN/analysis.")] = None,
@@ -232,7 +241,8 @@ def analyse(
     Writes WHAT.json and WHAT.png. The null is the mean over recordings in which one kind of
     structure was destroyed: shift moves the spikes of every neuron in time, trials exchanges
     samples, units exchanges neurons, steps exchanges time steps. "check WHAT" tries an analysis on
-    data whose answer is known.
+    data whose answer is known. A run on a stream (or the folder of one of its seeds) can be
+    analysed if it was trained with --keep-weights.
 
     Examples:
 
@@ -243,6 +253,12 @@ def analyse(
         snnsim analyse runs/a assemblies
 
         snnsim analyse runs/a assemblies --layer layers.2 --set smooth_ms=20
+
+        snnsim analyse runs/stream assemblies --by task
+
+        snnsim analyse runs/stream/seed1 timescales --task 3 --on 1
+
+        snnsim analyse runs/stream connectivity
     """
     if run == "check":
         from snnsim_experiments import analysis_checks
@@ -250,16 +266,19 @@ def analyse(
 
         run_checks(analysis_checks, what or "all", seed, False, out, as_json)
         return
-    from snnsim_experiments.analyse import analyse_run, subject_of, told
+    from snnsim_experiments.analyse import analyse_run, check_tasks, subject_of, told
 
     if run == "list" and not what:
         options.answer(told(), as_json, lambda rows: options.print_table(rows.items()))
         return
     folder = Path(run)
+    check_tasks(what, by, task, on)
     subject = subject_of(
-        folder, split, samples, root, checkpoint, layer=layer, null=null, nulls=nulls, seed=seed
-    )
-    report = analyse_run(subject, what, out or folder / "analysis", set_ or (), device)
+        folder, split, samples, root, checkpoint, task, on,
+        layer=layer, null=null, nulls=nulls, seed=seed,
+    )  # fmt: skip
+    changes = [*(set_ or ()), *([f"by={by}"] if by else [])]
+    report = analyse_run(subject, what, out or folder / "analysis", changes, device)
 
     def show(_: Any) -> None:
         options.print_values({name: str(figure) for name, figure in report.figures.items()})

@@ -43,7 +43,7 @@ from snnsim_experiments.shipped import HERE, config_names, folder_of
 OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline's network
 # of a recipe: learners have their own read-out, and streams decide what is shown
 NOT_ON_STREAMS = ("readout", "mask_padding", *OF_ONE_TASK)
-NOT_ON_DATA = ("later_lr",)
+NOT_ON_DATA = ("later_lr", "keep_weights")
 
 
 class Family(NamedTuple):

@@ -17,7 +17,16 @@ from snnsim.analysis.subject import Subject
 from snnsim.data import describe
 from snnsim.errors import ConfigError, check_choice, nearest
 
-ANALYSES = ("assemblies", "depth", "dynamics", "operators", "recode", "sparsity", "timescales")
+ANALYSES = (
+    "assemblies",
+    "connectivity",
+    "depth",
+    "dynamics",
+    "operators",
+    "recode",
+    "sparsity",
+    "timescales",
+)
 
 __all__ = [
     "ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "load_recording",

@@ -227,6 +227,7 @@ def analyse(
     label; the null of ``best single path`` is the path as trained. Of tying: ``tied``, whose null
     are other divisions into as many phases, trained alike, and ``tied, untrained``.
     """
+    subject.check_answers("depth")
     check_number("alike", alike, -1, 1)
     stack = stack_of(subject.net)
     activity = record(subject.net, subject.data, stack.names)

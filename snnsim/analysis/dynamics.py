@@ -249,6 +249,7 @@ def analyse(
     another order, that of ``lost`` are units drawn at random, and that of all others is a network
     with other weights.
     """
+    subject.check_answers("dynamics")
     check_size("ablated", ablated, 0)
     layer = subject.layer or last_hidden(subject.net)
     common: dict[str, Any] = {"layer": layer, "samples": samples, "seed": subject.seed}

@@ -40,8 +40,9 @@ def save_recording(rec: Recording, path: str | Path) -> None:
         "like": like,
         "values": _packed(values) if packed else values,
     }
-    if rec.target is not None:
-        tensors["target"] = rec.target
+    for name in ("target", "task"):
+        if getattr(rec, name) is not None:
+            tensors[name] = getattr(rec, name)
     checkpoint.save(Path(path), tensors, told)
 
 
@@ -77,4 +78,7 @@ def _recording(tensors: dict[str, Tensor], told: dict[str, Any]) -> Recording:
     if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= shape[0]:
         raise ValueError(f"lengths up to {int(lengths.max())} do not fit {shape[0]} time steps")
     kind, name, what, dt = (told[each] for each in TEXTS)
-    return Recording(values, kind, name, what, lengths, tensors.get("target"), dt)
+    target, task = tensors.get("target"), tensors.get("task")
+    if task is not None and task.shape != lengths.shape:
+        raise ValueError(f"tasks of {tuple(task.shape)} do not fit {len(lengths)} samples")
+    return Recording(values, kind, name, what, lengths, target, dt, task)

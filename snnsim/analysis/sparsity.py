@@ -41,6 +41,7 @@ def analyse(
     the densities at which and above which the accuracy is at least 95 % of that of the network as
     it is. The null is the mean over random masks of the same density, of ``per`` the same.
     """
+    subject.check_answers("sparsity")
     if not len(densities):
         raise ConfigError("densities is empty; give at least one, such as densities=[0.5]")
     for density in densities:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from snnsim.activity import Recording, neurons_of, record
 from snnsim.analysis.nulls import NULLS
@@ -12,6 +14,36 @@ from snnsim.data import Sequences
 from snnsim.errors import ConfigError, check_choice, check_number, check_seed
 from snnsim.neurons import LI
 from snnsim.training.evaluate import evaluate
+
+
+class Tasks(Protocol):
+    """``Tasks`` are those that a network has learned one after the other, counted from 0.
+
+    :class:`snnsim.continual.LearnedTasks` are some.
+    """
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Return the names of the tasks."""
+        ...
+
+    def subject(self, task: int) -> Subject:
+        """Return the network that is looked at for a task, with the task's data."""
+        ...
+
+    def line(self, start: int, end: int, points: int, mixed: int | None = None) -> Tensor:
+        """Return accuracies between the weights after two tasks.
+
+        Args:
+            start, end: the numbers of the tasks.
+            points: the number of points of the line, both ends included.
+            mixed: the seed of another direction of the line, for the null, see
+                :func:`snnsim.analysis.connectivity.in_another_order`.
+
+        Returns:
+            Fractions of right answers, ``[points, end + 1]``, on the tasks up to ``end``.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,6 +62,8 @@ class Subject:
             :class:`snnsim.training.Recipe`.
         steps: the number of time steps to which samples are padded where the network is
             evaluated; with 0, that of the longest.
+        tasks: the stream of tasks that the network has learned; ``None`` if it has learned one.
+        answers: whether the outputs of the network are its answers.
     """
 
     net: nn.Module
@@ -41,6 +75,8 @@ class Subject:
     readout: str = "sum_softmax"
     mask_padding: bool = False
     steps: int = 0
+    tasks: Tasks | None = None
+    answers: bool = True
 
     def __post_init__(self) -> None:
         check_choice("null", self.null, NULLS)
@@ -54,6 +90,35 @@ class Subject:
         target = None if found.target is None else found.target.cpu()
         values, lengths = found.values.cpu(), found.lengths.cpu()
         return replace(found, values=values, lengths=lengths, target=target)
+
+    def learned(self, why: str) -> Tasks:
+        """Return the tasks that the network has learned.
+
+        Args:
+            why: what needs them, for the message.
+
+        Raises:
+            ConfigError: if it has not learned a stream of tasks.
+        """
+        if self.tasks is None:
+            raise ConfigError(
+                f"{why} needs a run on a stream of tasks that kept its weights; train one with "
+                "snnsim continual run --keep-weights"
+            )
+        return self.tasks
+
+    def check_answers(self, what: str) -> None:
+        """Raise :class:`ConfigError` if the outputs of the network are not its answers.
+
+        Args:
+            what: what looks at them, for the message.
+        """
+        if not self.answers:
+            raise ConfigError(
+                f"{what} looks at the outputs of a network, but the method of this run answers "
+                "otherwise, and its outputs were not trained; choose assemblies, timescales or "
+                "connectivity"
+            )
 
     def accuracy(self, net: nn.Module) -> float:
         """Return the accuracy, from 0 to 1, of a network on the data.

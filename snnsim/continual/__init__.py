@@ -3,7 +3,8 @@
 import sys
 
 from snnsim.continual import methods
-from snnsim.continual.connectivity import WeightsOfTasks, accuracy_between, barrier, weights_of
+from snnsim.continual.connectivity import accuracy_between, barrier
+from snnsim.continual.learned import LearnedTasks, TaskSubject
 from snnsim.continual.learner import Learner, dense_head
 from snnsim.continual.method import Method
 from snnsim.continual.methods.hlop import HLOP
@@ -19,7 +20,8 @@ from snnsim.continual.stream import (
     transformed,
 )
 from snnsim.continual.subspace import Subspace
-from snnsim.continual.trainer import ContinualRecipe, ContinualTrainer, ContinualWatcher
+from snnsim.continual.trainer import ContinualRecipe, ContinualTrainer
+from snnsim.continual.watcher import ContinualWatcher, WeightsOfTasks, weights_of
 from snnsim.training import task_recipe
 
 # where it was before; understood for one more release
@@ -30,11 +32,13 @@ __all__ = [
     "ContinualRecipe",
     "ContinualTrainer",
     "ContinualWatcher",
+    "LearnedTasks",
     "Learner",
     "Method",
     "Stream",
     "Subspace",
     "Task",
+    "TaskSubject",
     "View",
     "WeightsOfTasks",
     "accuracy_between",

@@ -15,31 +15,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from snnsim.analysis.connectivity import barrier
 from snnsim.continual.learner import Learner
-from snnsim.continual.trainer import ContinualWatcher
+from snnsim.continual.watcher import WeightsOfTasks, weights_of
 from snnsim.errors import ConfigError, check_number
 
 Weights = Mapping[str, Tensor]
-
-
-def weights_of(learner: Learner) -> dict[str, Tensor]:
-    """Return a copy of all that a learner's ``state_dict`` holds: its weights and statistics."""
-    return {name: value.detach().clone() for name, value in learner.state_dict().items()}
-
-
-class WeightsOfTasks(ContinualWatcher):
-    """This watcher keeps a copy of a learner's weights after every task, in ``taken``.
-
-    Args:
-        learner: the learner that is trained.
-    """
-
-    def __init__(self, learner: Learner):
-        self.learner = learner
-        self.taken: list[dict[str, Tensor]] = []
-
-    def tested(self, task: int, row: list[float]) -> None:
-        self.taken.append(weights_of(self.learner))
+__all__ = ["WeightsOfTasks", "accuracy_between", "barrier", "between", "weights_of"]
 
 
 def between(start: Weights, end: Weights, fraction: float) -> dict[str, Tensor]:
@@ -100,20 +82,3 @@ def accuracy_between(
     finally:
         learner.load_state_dict(before)
     return torch.tensor(rows, dtype=torch.float64)
-
-
-def barrier(accuracies: Tensor) -> Tensor:
-    """Return how far accuracy on a line falls below the straight line between its ends.
-
-    Args:
-        accuracies: ``[points, tasks]``, as :func:`accuracy_between` returns them.
-
-    Returns:
-        The barrier of each task, ``[tasks]``, 0 or more.
-
-    >>> barrier(torch.tensor([[0.75, 1.0], [0.25, 1.0], [0.75, 0.5]])).tolist()
-    [0.5, 0.0]
-    """
-    way = torch.linspace(0, 1, len(accuracies), dtype=accuracies.dtype)[:, None]
-    straight = (1 - way) * accuracies[0] + way * accuracies[-1]
-    return (straight - accuracies).amax(0)

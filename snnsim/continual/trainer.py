@@ -15,6 +15,7 @@ from snnsim import checkpoint
 from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, options_of, under_todays_names
+from snnsim.continual.watcher import ContinualWatcher, WeightsOfTasks
 from snnsim.data import Batch
 from snnsim.errors import ConfigError
 from snnsim.layer import start_training
@@ -39,21 +40,6 @@ def ContinualRecipe(**options: Any) -> Recipe:
     return task_recipe(**options)
 
 
-class ContinualWatcher:
-    """A watcher is told how training goes; this one ignores everything.
-
-    ``writing`` comes before every checkpoint, and may raise to stop it.
-    """
-
-    def writing(self) -> None: ...
-
-    def task_started(self, task: int, steps: int) -> None: ...
-
-    def step_done(self, task: int, step: int, loss: float) -> None: ...
-
-    def tested(self, task: int, row: list[float]) -> None: ...
-
-
 class ContinualTrainer(Loop):
     """Trains a learner on one task after the other by a method, and tests it on all.
 
@@ -61,7 +47,8 @@ class ContinualTrainer(Loop):
         learner: the network and its heads.
         method: the method, see :class:`snnsim.continual.Method`.
         recipe: hyper-parameters of each task, such as :func:`snnsim.training.task_recipe` makes.
-        out: folder for ``last.safetensors`` and ``summary.json``; ``None`` keeps nothing.
+        out: folder for ``last.safetensors`` and, if the recipe has ``keep_weights``, for the files
+            of ``weights`` (see :class:`snnsim.continual.WeightsOfTasks`); ``None`` writes nothing.
         seed: seed of the order of samples.
         device: the device to compute on.
         watcher: an object that is told of every step and task.
@@ -90,6 +77,8 @@ class ContinualTrainer(Loop):
         self.matrix = np.zeros((count, count))
         self.untrained = np.zeros(count)
         self.seconds = [0.0] * count
+        folder = None if out is None else out / "weights"
+        self.kept = WeightsOfTasks(learner, method, folder) if recipe.keep_weights else None
         if recipe.start_from:
             start_from(learner, recipe.start_from)
         try:
@@ -158,8 +147,13 @@ class ContinualTrainer(Loop):
         self.seconds[task] = self.position.seconds + time.monotonic() - began
         self.matrix[task] = self._test(task)
         self.watcher.tested(task, self.matrix[task].tolist())
+        self._keep_weights(task)
         self.position, self.optimizers = Position(task=task + 1), None
         self.save()
+
+    def _keep_weights(self, task: int) -> None:
+        if self.kept is not None and (self.out is None or self._announce_writing()):
+            self.kept.tested(task, self.matrix[task].tolist())
 
     def _done(self) -> bool:
         return self.position.stopped or self.position.epoch >= self.recipe.epochs

@@ -14,6 +14,7 @@ def report(found: Report) -> Any:
     """Plot what an analysis found."""
     drawn = {
         "assemblies": _assemblies,
+        "connectivity": _connectivity,
         "depth": _depth,
         "dynamics": _dynamics,
         "operators": _operators,
@@ -31,10 +32,7 @@ def _times(found: Report, values: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _assemblies(found: Report) -> Any:
-    """Affinities of the units in the order of their groups, and components over time and classes.
-
-    Samples without classes are drawn one by one.
-    """
+    """Affinities of the units by group, and components over time and trials, classes or tasks."""
     pairs, group = found.arrays["pairs"], found.arrays["group"]
     sizes = np.linalg.norm(found.arrays["trials"], axis=1)
     order = np.argsort(group, kind="stable")
@@ -51,27 +49,47 @@ def _assemblies(found: Report) -> Any:
         middle.plot(times, time, label=f"component {number + 1}")
     middle.set(title="when", xlabel=f"time ({unit})")
     middle.legend(frameon=False)
-    if "class" in found.arrays:
-        _by_class(right, found)
+    if "recruitment" in found.arrays:
+        _draw_recruitment(figure, right, found)
     else:
-        right.plot(found.arrays["trials"].T, lw=0.8)
+        for trials in found.arrays["trials"]:
+            right.plot(trials, lw=0.8)
         right.set(title="in which samples", xlabel="sample")
     return figure
 
 
-def _by_class(axis: Any, found: Report) -> None:
-    """Draw the mean size of every component in the samples of every class."""
-    labels = found.arrays["class"]
-    present = np.unique(labels)
-    sizes = [found.arrays["trials"][:, labels == label].mean(1) for label in present]
-    names = found.settings.get("classes") or ()
-    shown = [str(names[label]) if label < len(names) else str(label) for label in present]
-    image = axis.imshow(np.transpose(sizes), cmap="magma", aspect="auto")
-    axis.figure.colorbar(image, ax=axis)
-    axis.set(title="in which classes, on average", ylabel="component")
-    axis.set_xticks(range(len(shown)), shown, rotation=90, fontsize=7)
-    numbers = range(len(found.arrays["trials"]))
-    axis.set_yticks(numbers, [str(number + 1) for number in numbers])
+def _draw_recruitment(figure: Any, axis: Any, found: Report) -> None:
+    """Which part of what each class or task recruits is which component."""
+    recruited, by = found.arrays["recruitment"], found.settings.get("by", "task")
+    parts = recruited / np.maximum(recruited.sum(0), 1e-300)
+    count, groups = parts.shape
+    extent = (0.5, groups + 0.5, count + 0.5, 0.5)
+    figure.colorbar(axis.imshow(parts, cmap="magma", aspect="auto", extent=extent, vmin=0))
+    overlap = f": overlap {found.figures['overlap']}" if "overlap" in found.figures else ""
+    axis.set_title(f"recruited{overlap}", fontsize=9)
+    axis.set(xlabel=by, ylabel="component")
+    names = found.settings.get("classes") if by == "class" else ()
+    shown = [names[of] if names else str(of + 1) for of in found.arrays[by]]
+    axis.set_xticks(range(1, groups + 1), shown, rotation=90 if names else 0, fontsize=7)
+    axis.set_yticks(range(1, count + 1))
+
+
+def _connectivity(found: Report) -> Any:
+    """Accuracy on each task along the lines between the weights after tasks."""
+    position, accuracy = found.arrays["position"], found.arrays["accuracy"]
+    figure, axes = _figure(1, 1, 2.5 + 0.8 * accuracy.shape[1], 3.4)
+    axis = axes[0, 0]
+    null = found.arrays.get("accuracy, null")
+    for task in range(accuracy.shape[1]):
+        (drawn,) = axis.plot(position, accuracy[:, task], ".-", label=f"task {task + 1}")
+        if null is not None:
+            axis.plot(position, null[:, task], ":", lw=0.8, color=drawn.get_color())
+    for end in np.unique(position[position == position.round()]):
+        axis.axvline(end, color="0.85", zorder=0)
+    title = "between the weights after tasks (dotted: another direction)"
+    axis.set(title=title, xlabel="weights after task", ylabel="accuracy", ylim=(0, 1.02))
+    axis.legend(frameon=False, fontsize=7)
+    return figure
 
 
 def _depth(found: Report) -> Any:

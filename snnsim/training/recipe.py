@@ -82,6 +82,8 @@ class Recipe:
             cut as they are drawn, or as ``start_from`` gives them.
         prune_way: which synapses are cut: ``"magnitude"`` cuts those with the smallest absolute
             weights in the whole network, ``"random"`` as many at random, as a control.
+        keep_weights: whether a trainer of a stream keeps the weights after every task, see
+            :class:`snnsim.continual.WeightsOfTasks`; other trainers have one task only.
 
     Raises:
         ConfigError: if a value is out of its range.
@@ -114,6 +116,7 @@ class Recipe:
     density: float = 1.0
     prune_at: int = 0
     prune_way: str = "magnitude"
+    keep_weights: bool = False
 
     def __post_init__(self) -> None:
         check_choice("readout", self.readout, READOUTS)

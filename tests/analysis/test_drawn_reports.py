@@ -49,12 +49,12 @@ def test_reach_is_drawn_over_lags(dt, unit):
 
 
 def test_components_are_drawn_by_the_classes_of_the_samples():
-    found, axes = drawn("assemblies", dt=2.0, rank=2)
-    assert x_labels(axes)[1] == "time (ms)"
+    found, axes = drawn("assemblies", dt=2.0, rank=2, by="class")
+    assert x_labels(axes)[1:3] == ["time (ms)", "class"]
     assert [tick.get_text() for tick in axes[2].get_xticklabels()] == ["a", "c"]
-    sizes, labels = found.arrays["trials"], found.arrays["class"]
+    sizes, labels = found.arrays["trials"], np.array([0, 2, 0, 2, 0, 2])
     means = np.stack([sizes[:, labels == label].mean(1) for label in (0, 2)], 1)
-    np.testing.assert_allclose(axes[2].images[0].get_array(), means)
+    np.testing.assert_allclose(axes[2].images[0].get_array(), means / means.sum(0))
 
 
 def test_components_are_drawn_by_sample_where_targets_are_values():

@@ -23,6 +23,7 @@ def spikes(rate=0.1, **more):
     [
         spikes(),
         spikes(dt=0.5, target=torch.arange(7)),
+        spikes(task=torch.tensor([0, 0, 1, 1, 2, 2, 2])),
         Recording(torch.randn(4, 2, 3, 5).double(), "state", "a", "v", torch.tensor([4, 2])),
         Recording(2 * torch.ones(4, 2, 3), "spikes", "a", "output", torch.tensor([4, 4])),
         Recording(torch.zeros(0, 2, 3), "spikes", "", "output", torch.tensor([0, 0])),
@@ -36,6 +37,8 @@ def test_what_is_written_comes_back(rec, tmp_path):
     assert (found.kind, found.name, found.what, found.dt) == (rec.kind, rec.name, rec.what, rec.dt)
     assert (found.target is None) == (rec.target is None)
     assert rec.target is None or torch.equal(found.target, rec.target)
+    assert (found.task is None) == (rec.task is None)
+    assert rec.task is None or torch.equal(found.task, rec.task)
 
 
 def test_spikes_take_a_bit_each_at_most(tmp_path):

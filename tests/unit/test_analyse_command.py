@@ -27,7 +27,9 @@ def copy(run, tmp_path):
     return shutil.copytree(run, tmp_path / "run")
 
 
-@pytest.mark.parametrize("what", [each for each in ANALYSES if each != "depth"])
+@pytest.mark.parametrize(
+    "what", [each for each in ANALYSES if each not in ("connectivity", "depth")]
+)
 def test_every_analysis_writes_figures_beside_their_null(snnsim, copy, what):
     done = snnsim("analyse", copy, what, *QUICK, "--json")
     assert done.code == 0, done.err
@@ -73,6 +75,12 @@ def test_options_are_set_by_name(snnsim, copy):
         (("assemblies", "--layer", "layers.99"), "no layer 'layers.99'"),
         (("assemblies", "--split", "nowhere"), "split"),
         (("operators", "--layer", "layers.1"), "no delayed connection"),
+        (("connectivity",), "needs a run on a stream of tasks that kept its weights"),
+        (("assemblies", "--by", "task"), "needs a run on a stream of tasks"),
+        (("assemblies", "--by", "word"), "by is 'word'"),
+        (("sparsity", "--by", "class"), "sparsity has no option 'by'"),
+        (("assemblies", "--task", 1), "has no tasks to choose from"),
+        (("assemblies", "--on", 1), "has no tasks to choose from"),
         (("depth",), "needs 2 or more; train one with network.layers"),
         ((), "what"),
     ],
@@ -83,12 +91,13 @@ def test_what_cannot_be_analysed_is_said_and_nothing_is_written(snnsim, copy, ar
     assert not (copy / "analysis").exists()
 
 
-def test_a_run_of_a_stream_is_refused(snnsim, tmp_path):
+def test_a_run_of_a_stream_that_kept_no_weights_is_refused(snnsim, tmp_path):
     folder = tmp_path / "stream"
     done = snnsim("continual", "run", "--method", "fine-tuning", *ON_PARITY, "--out", folder)
     assert done.code == 0, done.err
     done = snnsim("analyse", folder, "assemblies")
-    assert done.code == 1 and "stream" in done.err
+    assert done.code == 1 and "stream" in done.err and "--keep-weights" in done.err
+    assert not (folder / "analysis").exists()
 
 
 def test_what_is_no_run_is_refused(snnsim, tmp_path):

@@ -28,6 +28,9 @@ def run(
     training: Training = None,
     config: Config = None,
     set_: options.Set = None,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Keep the weights after every task.")
+    ] = False,
     seeds: options.Seeds = "0",
     root: options.Root = None,
     out: options.Run = None,
@@ -40,7 +43,9 @@ def run(
 
     The run folder gets summary.json (acc, bwt, fwt, forgetting in percent, the
     matrix of accuracies, memory, seconds per task; means over seeds), plots, and
-    a folder per seed. An interrupted run continues with --resume.
+    a folder per seed. An interrupted run continues with --resume. With --keep-weights
+    the folder of a seed also has the weights after every task (weights/task1.safetensors,
+    ...), which snnsim analyse needs.
 
     Examples:
 
@@ -56,6 +61,7 @@ def run(
 
     place = options.place_of(root, out, device, resume, quiet)
     changes = _changes(set_, training)
+    changes += [("training.keep_weights", True)] if keep_weights else []
     chosen = resolve(stream, method=method, config=config, changes=changes)
     summary = run_experiment(chosen, place, seeds_of(seeds))
     if summary:  # which only the first process has
