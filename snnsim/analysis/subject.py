@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
@@ -30,6 +31,8 @@ class Subject:
             :class:`snnsim.training.Recipe`.
         steps: the number of time steps to which samples are padded where the network is
             evaluated; with 0, that of the longest.
+        objective: what the network was trained for, as in :class:`snnsim.training.Trainer`;
+            ``None`` for a classification by the read-out.
     """
 
     net: nn.Module
@@ -41,6 +44,7 @@ class Subject:
     readout: str = "sum_softmax"
     mask_padding: bool = False
     steps: int = 0
+    objective: Any = None
 
     def __post_init__(self) -> None:
         check_choice("null", self.null, NULLS)
@@ -64,10 +68,16 @@ class Subject:
         scores = evaluate(
             net,
             self.data,
+            objective=self.objective,
             readout=self.readout,
             mask_padding=self.mask_padding,
             steps=self.steps,
         )
+        if scores.metric != "accuracy":
+            raise ConfigError(
+                "the network of this run forecasts values, so it has no accuracy; take an analysis "
+                "that needs none, or a run that classifies"
+            )
         return scores.accuracy
 
 
