@@ -135,3 +135,14 @@ def test_the_error_of_forecasts_is_in_units_of_the_spread_beside_persistence():
     assert found["persistence_nrmse"] == pytest.approx(wanted**0.5, rel=1e-5)
     with pytest.raises(DataError, match="do not vary"):
         beside_persistence(0.5, Arrays(x, np.ones_like(y), per_step=True))
+
+
+def test_the_memory_of_a_linear_model_is_analysed(snnsim, run, tmp_path):
+    folder, _ = run("recall", "--model", "s6")
+    done = snnsim("analyse", folder, "memory", "--samples", "4", "--nulls", "2")
+    assert done.code == 0, done.err
+    assert "memory of layers.0" in done.out
+    assert (folder / "analysis" / "memory.png").is_file()
+    folder, _ = run("parity")
+    code, _, err = snnsim("analyse", folder, "memory")
+    assert code == 1 and "models that have are lightnet" in err

@@ -86,7 +86,7 @@ def _loader(name: str, facts: dict[str, Any]) -> Callable[..., Any]:
         count = samples if split == "train" else max(samples // 4, 1)
         own = {"part": split} if part else {}
         made: Any = make(samples=count, seed=seed, **known, **own)
-        return made.data if isinstance(made, tuple) else made  # without what it was drawn from
+        return made[0] if isinstance(made, tuple) else made  # without what it was drawn from
 
     options = _options(make, facts)
     defaults = {each.name: each.default for each in options}
