@@ -112,6 +112,7 @@ def record(
             net(data)
         return dict(activity)
     parts: list[tuple[np.ndarray, dict[str, Recording]]] = []
+    axis = 0
     steps, dt = int(np.max(data.lengths)), describe(data).dt
     device = device_of(net)
     for chosen, padded in equally_padded(data.lengths, steps, batch_size):
@@ -129,7 +130,8 @@ def record(
             for name, each in activity.items()
         }
         parts.append((chosen, found))
-    return _joined(parts)
+        axis = int(batch.per_step)
+    return _joined(parts, axis)
 
 
 def of_tasks(recordings: Sequence[Recording]) -> Recording:
@@ -163,8 +165,13 @@ def of_tasks(recordings: Sequence[Recording]) -> Recording:
     )
 
 
-def _joined(parts: list[tuple[np.ndarray, dict[str, Recording]]]) -> dict[str, Recording]:
-    """Recordings of parts of the samples as one, in the order of the data."""
+def _joined(
+    parts: list[tuple[np.ndarray, dict[str, Recording]]], axis: int
+) -> dict[str, Recording]:
+    """Recordings of parts of the samples as one, in the order of the data.
+
+    ``axis`` is that of the samples in their targets.
+    """
     order = torch.from_numpy(np.argsort(np.concatenate([chosen for chosen, _ in parts])))
     joined = {}
     for name, first in parts[0][1].items():
@@ -172,7 +179,6 @@ def _joined(parts: list[tuple[np.ndarray, dict[str, Recording]]]) -> dict[str, R
         values = torch.cat([part.values for part in each], 1)[:, order]
         lengths = torch.cat([part.lengths for part in each])[order]
         targets = [part.target for part in each if part.target is not None]
-        axis = 0 if len(targets[0]) == len(each[0].lengths) else 1  # classes, or per step
         target = torch.cat(targets, axis).index_select(axis, order)
         joined[name] = replace(first, values=values, lengths=lengths, target=target)
     return joined

@@ -79,11 +79,22 @@ class Spec:
 
     def __init__(self, net: nn.Module):
         writer = _Writer()
-        self.network, self.given = writer.module(net), writer.given
+        self.network, self.given, self.masked = writer.module(net), writer.given, masked(net)
+        self._classes = writer.classes
+        _check_same(net, self.again())
+
+    def again(self, seed: int | None = None) -> Any:
+        """Return a network that is built in the same way, with weights drawn anew, on the CPU.
+
+        Args:
+            seed: the seed of its weights; ``None`` for torch's own random numbers.
+        """
         with torch.random.fork_rng(devices=[]):
-            again = _Maker(writer.classes, writer.given, Path("the network")).value(self.network)
-        add_masks(again, masked(net))
-        _check_same(net, again)
+            if seed is not None:
+                torch.manual_seed(seed)
+            found = _Maker(self._classes, self.given, Path("the network")).value(self.network)
+        add_masks(found, self.masked)
+        return found
 
     def tensors(self, net: nn.Module) -> dict[str, Tensor]:
         """Return the tensors of a file."""

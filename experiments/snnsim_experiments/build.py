@@ -23,7 +23,7 @@ class Facts(NamedTuple):
 
     Attributes:
         channels: the number of values per step.
-        classes: the number of classes.
+        classes: the number of classes, or of values to be forecast.
         dt: the length of a step in ms.
     """
 
@@ -34,7 +34,12 @@ class Facts(NamedTuple):
     @classmethod
     def of(cls, data: Any) -> Facts:
         """Return the facts of a split."""
-        return cls(data.channels, len(data.classes), data.dt)
+        return cls(data.channels, outputs_of(data), data.dt)
+
+
+def outputs_of(data: Any) -> int:
+    """Return the number of outputs that data ask for: classes, or values of a later step."""
+    return len(data.classes) or int(data.target.shape[-1])
 
 
 def load_split(experiment: Experiment, split: str, root: str | None, progress: Any = None) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import snnsim_datasets
 import typer
+from snnsim_datasets import generated
 
 from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments import options
@@ -87,6 +88,10 @@ def _dataset_app(name: str) -> typer.Typer:
                 "--over-time", min=0, max=10**9, help="Also the accuracy after every N steps."
             ),
         ] = 0,
+        set_: Annotated[
+            list[str] | None,
+            typer.Option("--set", help="Change the data: data.key=value. Repeatable."),
+        ] = None,
         device: options.Device = "cpu",
         as_json: options.Json = False,
     ) -> None:
@@ -94,12 +99,14 @@ def _dataset_app(name: str) -> typer.Typer:
 
         With --over-time 10 it also shows how soon the network knows the answer: its accuracy if
         the answer were taken after 10, 20, ... steps, as a table and a plot in the run folder.
+        With --set the network is shown other data than it was trained for, such as longer ones.
         """
 
         from snnsim_experiments.build import load_split
+        from snnsim_experiments.configuration import with_data
+        from snnsim_experiments.run_folder import check_fits, load_network
         from snnsim_experiments.run_folder import device as device_of
-        from snnsim_experiments.run_folder import load_network
-        from snnsim_experiments.train import score, score_over_time
+        from snnsim_experiments.train import figures_of, score, score_over_time
 
         net, config, facts = load_network(run, checkpoint)
         if config.source != name:
@@ -108,8 +115,12 @@ def _dataset_app(name: str) -> typer.Typer:
                 f"snnsim {config.source} evaluate"
             )
         place = device_of(device)
+        config = with_data(config, set_ or ())
         data = load_split(config, split, facts.get("root") if root is None else root)
-        scores = score(net.to(place), config, data, facts["steps"]).by_name()
+        check_fits(run, facts, data)
+        found_scores = score(net.to(place), config, data, facts["steps"])
+        scores = found_scores.by_name()
+        scores |= figures_of(found_scores.metric, found_scores.score, data)
         found: dict[str, Any] = {"split": split, **scores}
         if every:
             file = run / "plots" / f"accuracy_over_time-{split}.png"
@@ -142,6 +153,8 @@ def _dataset_app(name: str) -> typer.Typer:
             from snnsim_experiments.build import load_split
 
             config = resolve(name)
+            if name in generated.names():
+                facts["options"] = ", ".join(f"data.{k}={v}" for k, v in config.data.items())
             for split in info.splits:
                 facts[f"samples in {split}"] = len(load_split(config, split, root))
         options.answer(facts, as_json, lambda facts: options.print_summary(name, facts))
@@ -154,6 +167,9 @@ for _name in snnsim_datasets.names():
 
 app.add_typer(continual_app, name="continual")
 app.add_typer(baselines_app, name="baselines")
+
+for _name in generated.names():
+    app.add_typer(_dataset_app(_name), name=_name, rich_help_panel="Generated data")
 
 
 @app.command()

@@ -21,6 +21,7 @@ from snnsim_experiments.candidates import Choice
 from snnsim_experiments.continual.run import Refused
 from snnsim_experiments.continual.run import run as run_stream
 from snnsim_experiments.experiment import SPIKING, Experiment, plain, task_base
+from snnsim_experiments.forecasts import NRMSE, PERSISTENCE
 from snnsim_experiments.lock import claim, ours_alone
 from snnsim_experiments.place import HERE, Place
 from snnsim_experiments.train import train
@@ -52,14 +53,16 @@ def compare(
         seeds: the seeds of the runs.
         place: where they run; its ``out`` is the folder of the comparison.
         rates: the factors of each experiment's own learning rate from which one is chosen for all
-            seeds: that with the best accuracy of the first seed on validation data (of a stream:
-            on the part held out). ``None`` keeps the learning rate.
+            seeds: that with the best accuracy (of forecasts: the smallest error) of the first seed
+            on validation data (of a stream: on the part held out). ``None`` keeps the learning
+            rate.
         settings: what all rows have in common; rows that are there already must have the same.
 
     Returns:
         The rows, means over seeds: of a data set with ``test`` and ``validation`` (accuracies in
-        percent), cost and width, of a stream with ``test`` and the measures of its summary (and,
-        at a budget, cost and width).
+        percent; of forecasts, whose rows have the ``metric`` ``"nrmse"``, errors in units of the
+        spread, and that of ``persistence``), cost and width, of a stream with ``test`` and the
+        measures of its summary (and, at a budget, cost and width).
     """
     out = Path(distributed.agree(str(place.out or Path("runs", run_folder.unique("compare")))))
     settings = (settings or {}) | {"seeds": list(seeds)}
@@ -168,8 +171,9 @@ class _Comparison:
             return train(each, self._place(folder / part))
 
         first = runs_at(self.rates or (1.0,), lambda factor: run(self.seeds[0], factor))
-        tried = {factor: 100 * each["validation_accuracy"] for factor, each in first.items()}
-        best = max(tried, key=lambda factor: tried[factor])
+        tried = {factor: score_of(each, "validation") for factor, each in first.items()}
+        errors = any(f"test_{NRMSE}" in each for each in first.values())
+        best = (min if errors else max)(tried, key=lambda factor: tried[factor])
         summaries = [first[best], *(run(seed, best) for seed in self.seeds[1:])]
         data = look_at(experiment, self.place)
         assert isinstance(data, Facts)
@@ -264,16 +268,17 @@ def row_of_data(
     experiment: Experiment, summaries: list[dict[str, Any]], data: Facts
 ) -> dict[str, Any]:
     """Return the row of a network on a data set: means over seeds, cost, and what is left out."""
-    accuracy = [100 * s["test_accuracy"] for s in summaries]
-    validation = [100 * s["validation_accuracy"] for s in summaries]
+    tests, validation = (
+        [score_of(summary, part) for summary in summaries] for part in ("test", "validation")
+    )
     spiking = experiment.model == SPIKING
     rate = float(np.mean([s["mean_firing_rate"] for s in summaries])) if spiking else None
     causal: Any = True if spiking else getattr(build_network(experiment, *data), "causal", True)
     return {
-        "test": float(np.mean(accuracy)),
-        "test_std": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
-        "tests": accuracy,
-        "last_tests": [100 * s["last_test_accuracy"] for s in summaries],
+        "test": float(np.mean(tests)),
+        "test_std": float(np.std(tests, ddof=1)) if len(tests) > 1 else None,
+        "tests": tests,
+        "last_tests": [score_of(summary, "last_test") for summary in summaries],
         "last_losses": [s.get("last_test_loss") for s in summaries],
         "last_validation_losses": [s.get("last_validation_loss") for s in summaries],
         "validation": float(np.mean(validation)),
@@ -282,7 +287,22 @@ def row_of_data(
         "causal": causal,
         "rate": rate,
         "seeds": [s["seed"] for s in summaries],
+        **_of_forecasts(summaries[0]),
     }
+
+
+def score_of(summary: dict[str, Any], part: str) -> float:
+    """Return the accuracy of a run in percent, or the error of its forecasts in their spread."""
+    if (error := summary.get(f"{part}_{NRMSE}")) is not None:
+        return float(error)
+    return 100 * float(summary[f"{part}_accuracy"])
+
+
+def _of_forecasts(summary: dict[str, Any]) -> dict[str, Any]:
+    """What a row of forecasts has beside its error, of which a smaller one is better."""
+    if f"test_{NRMSE}" not in summary:
+        return {}
+    return {"metric": NRMSE, "persistence": summary[f"test_{PERSISTENCE}"]}
 
 
 def row_of_stream(

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import snnsim_datasets
+from snnsim_datasets import generated
 
 from snnsim import baselines
 from snnsim.baselines import RateEncoder, RateNetwork
@@ -87,14 +89,24 @@ class Family(NamedTuple):
 def of_spiking(dataset: str) -> Family:
     """Return the family of spiking networks on a data set."""
     folder = folder_of(dataset)
-    return Family(("data", "network", "training"), (), (folder / "default.toml",), folder)
+    files = [folder / "default.toml"]
+    if dataset in generated.names():
+        files.append(folder / _file_of(dataset))
+    return Family(("data", "network", "training"), (), tuple(files), folder)
 
 
 def of_baselines(dataset: str) -> Family:
     """Return the family of baselines on a data set."""
-    files = tuple(HERE / "baselines" / f"{n}.toml" for n in ("default", dataset.replace("-", "_")))
-    names = tuple(baselines.names())
-    return Family(("data", "network", *OF_MODELS, "training"), names, files, None)
+    files = ["default.toml", _file_of(dataset)]
+    if dataset in generated.names():
+        files.insert(1, "generated.toml")
+    shipped = tuple(HERE / "baselines" / file for file in files)
+    sections = ("data", "network", *OF_MODELS, "training")
+    return Family(sections, tuple(baselines.names()), shipped, None)
+
+
+def _file_of(dataset: str) -> str:
+    return f"{dataset.replace('-', '_')}.toml"
 
 
 def of_streams(stream: str) -> Family:
@@ -267,6 +279,18 @@ def _of_method(cls: Any) -> dict[str, Any]:
         return {}
     found = fields(cls.__init__, keyword_only=False)
     return {name: each for name, each in found.items() if name != "inner"}
+
+
+def with_data(experiment: Experiment, changes: Changes) -> Experiment:
+    """Return an experiment with other options of its data, such as longer samples to test on.
+
+    Args:
+        experiment: one on a data set.
+        changes: changes of the section ``data`` only.
+    """
+    given = parse_changes(changes, ("data",)).get("data", {})
+    with given_by(None, changes):
+        return replace(experiment, data=check_data(experiment.source, experiment.data | given))
 
 
 def check_data(dataset: str, data: dict[str, Any]) -> dict[str, Any]:

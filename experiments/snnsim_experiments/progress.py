@@ -78,12 +78,19 @@ class TerminalWatcher(_StepsBar, Watcher):
         self.bar.update(self.task, completed=done, description=text)
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
+        parts = {part: _score(row, part) for part in ("train", "validation")}
         self.line(
             f"epoch {row['epoch'] + 1:>3}/{self.epochs}"
-            f"  loss {row['train_loss']:.3f}  train {row['train_accuracy']:.1%}"
-            f"  validation {row['validation_accuracy']:.1%}"
+            f"  loss {row['train_loss']:.3f}  train {parts['train']}"
+            f"  validation {parts['validation']}"
             f"  rate {row['firing_rate']:.1%}  {row['seconds']:.1f} s"
         )
+
+
+def _score(row: dict[str, Any], part: str) -> str:
+    """The score of an epoch: an accuracy, or the error of forecasts."""
+    accuracy = row.get(f"{part}_accuracy")
+    return f"{row[f'{part}_mse']:.4f}" if accuracy is None else f"{accuracy:.1%}"
 
 
 class StreamWatcher(_StepsBar, ContinualWatcher):

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from snnsim.errors import BackendError, CheckpointError, ConfigError
+from snnsim.errors import BackendError, CheckpointError, ConfigError, short
 from snnsim.layer import Layer
 from snnsim.saving import load
 from snnsim.sparsity import add_masks, masked_in
@@ -287,9 +287,9 @@ def _commit() -> str | None:
 def _check_facts(folder: Path, facts: dict[str, Any]) -> None:
     """Raise unless run.json has what a network is built from."""
     classes = facts.get("classes")
-    good = isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)
-    for name in ("channels", "steps"):
-        value = facts.get(name)
+    good = isinstance(classes, list) and all(isinstance(c, str) for c in classes)
+    for name in ("channels", "steps", "outputs"):
+        value = _outputs(facts) if name == "outputs" else facts.get(name)
         good = good and type(value) is int and 0 < value < 2**31
     dt: Any = facts.get("dt")
     if not good or type(dt) not in (int, float) or not 0 < dt < 1e9:
@@ -298,13 +298,19 @@ def _check_facts(folder: Path, facts: dict[str, Any]) -> None:
         )
 
 
+def _outputs(facts: dict[str, Any]) -> Any:
+    """The number of outputs; runs of earlier versions have as many as classes."""
+    classes = facts.get("classes")
+    return facts.get("outputs", len(classes) if isinstance(classes, list) else None)
+
+
 def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, dict[str, Any]]:
     """Load the network of a run with the weights of a checkpoint, its experiment and run.json."""
     facts = read_json(folder / "run.json")
     experiment = _experiment(folder, facts)
     _check_facts(folder, facts)
     try:
-        net = build_network(experiment, facts["channels"], len(facts["classes"]), facts["dt"])
+        net = build_network(experiment, facts["channels"], _outputs(facts), facts["dt"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{folder / 'run.json'} describes no network that can be built ({error!r})"
@@ -314,6 +320,18 @@ def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, d
     add_masks(net, masked_in(tensors))  # of a network that was pruned in training
     checkpoint.load_weights(net, tensors, path)
     return net.eval(), experiment, facts
+
+
+def check_fits(folder: Path, facts: dict[str, Any], data: Any) -> None:
+    """Refuse data that have other channels or classes than those that a run was trained on."""
+    before = (facts["channels"], facts["classes"])
+    now = (data.channels, list(data.classes))
+    for name, was, found in zip(("channels", "classes"), before, now, strict=True):
+        if was != found:
+            raise ConfigError(
+                f"{folder} was trained on data with the {name} {short(was)}, and these have "
+                f"{short(found)}; change only options that keep them"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from snnsim_datasets import generated
+
 HERE = Path(__file__).parent
 
 
 def folder_of(dataset: str) -> Path:
-    """Return the folder of the configurations of a data set."""
+    """Return the folder of the configurations of a data set; generated ones share theirs."""
+    if dataset in generated.names():
+        return HERE / "generated"
     return HERE / dataset.replace("-", "_")
 
 

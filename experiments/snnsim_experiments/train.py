@@ -14,7 +14,7 @@ from torch import nn
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
-from snnsim.errors import CheckpointError
+from snnsim.errors import CheckpointError, ConfigError
 from snnsim.synapses import Delayed
 from snnsim.training import (
     Scores,
@@ -25,16 +25,28 @@ from snnsim.training import (
     evaluate,
 )
 from snnsim_experiments import run_folder
-from snnsim_experiments.build import Facts, build_network, load_split, some_of
+from snnsim_experiments.build import Facts, build_network, load_split, outputs_of, some_of
 from snnsim_experiments.experiment import Experiment
+from snnsim_experiments.forecasts import (
+    PERSISTENCE,
+    beside_persistence,
+    check_causal,
+    is_forecast,
+    objective_of,
+)
 from snnsim_experiments.lock import Held
 from snnsim_experiments.place import HERE, Place
 from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
 SPLITS = ("train", "validation", "test")
 NUMBERS = (  # of a summary
-    "test_accuracy", "validation_accuracy", "parameters", "mean_firing_rate", "seconds",
-    "test_loss", "test_samples", "last_test_accuracy", "best_epoch", "epochs", "seed",
+    "parameters", "mean_firing_rate", "seconds", "test_loss", "test_samples", "best_epoch",
+    "epochs", "seed",
+)  # fmt: skip
+OF_ACCURACY = ("test_accuracy", "validation_accuracy", "last_test_accuracy")
+OF_FORECASTS = (
+    "test_nrmse", "validation_nrmse", "test_persistence_nrmse", "validation_persistence_nrmse",
+    "last_test_nrmse",
 )  # fmt: skip
 
 
@@ -77,7 +89,7 @@ def read_summary(path: Path) -> dict[str, Any]:
         CheckpointError: it is not one.
     """
     found = run_folder.read_object(path)
-    for name in NUMBERS:
+    for name in (*NUMBERS, *(OF_FORECASTS if OF_FORECASTS[0] in found else OF_ACCURACY)):
         value: Any = found.get(name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (name.endswith("accuracy") and not 0 <= value <= 1):
@@ -94,14 +106,15 @@ def _train(
     quiet = place.quiet or not first
     parts = _load(experiment, place, quiet)
     net = build_network(experiment, *Facts.of(parts[0])).to(device)
+    check_causal(net, experiment.model, parts[0])
     if isinstance(net, RateNetwork):
         net.prepare(some_of(parts[0]).to(device))
     initial = checkpoint.prefixed("net", {k: v.clone() for k, v in net.state_dict().items()})
     terminal = TerminalWatcher(place.console, experiment.recipe.epochs, quiet, held)
     logged = place.tensorboard and first
     trainer = Trainer(
-        net, parts[0], parts[1], experiment.recipe, out=held.folder, seed=experiment.seed,
-        device=device,
+        net, parts[0], parts[1], experiment.recipe, objective=objective_of(parts[0]),
+        out=held.folder, seed=experiment.seed, device=device,
         watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
     )  # fmt: skip
     if first:
@@ -115,7 +128,7 @@ def _train(
     with terminal:
         trainer.run()
     distributed.barrier()  # the best weights are on disk
-    summary = _tested(experiment, trainer, parts[2])
+    summary = _tested(experiment, trainer, parts)
     if first:
         held.check()
         _plot(held.folder, trainer, parts[2], place)
@@ -136,8 +149,9 @@ def _load(experiment: Experiment, place: Place, quiet: bool) -> list[Any]:
     return parts
 
 
-def _tested(experiment: Experiment, trainer: Trainer, test_set: Any) -> dict[str, Any]:
+def _tested(experiment: Experiment, trainer: Trainer, parts: list[Any]) -> dict[str, Any]:
     """The summary of a finished training; the network then has its best weights."""
+    _, validation_set, test_set = parts
     last = score(trainer.net, experiment, test_set, trainer.steps)
     if trainer.rows:
         held_out = trainer.rows[-1]["validation_loss"]
@@ -145,21 +159,31 @@ def _tested(experiment: Experiment, trainer: Trainer, test_set: Any) -> dict[str
         held_out = score(trainer.net, experiment, trainer.validation, trainer.steps).loss
     trainer.load_best()
     test = score(trainer.net, experiment, test_set, trainer.steps)
+    best, before = trainer.position.best_score, figures_of(last.metric, last.score, test_set)
     return {
-        "test_accuracy": test.accuracy,
-        "validation_accuracy": trainer.position.best_score,
+        **_named("test", figures_of(test.metric, test.score, test_set)),
+        **_named("validation", figures_of(test.metric, best, validation_set)),
         "parameters": parameters_of(trainer.net),
         "mean_firing_rate": test.firing_rate,
         "seconds": sum(row["seconds"] for row in trainer.rows),
         "test_loss": test.loss,
         "test_samples": test.samples,
-        "last_test_accuracy": last.accuracy,
+        **_named("last_test", {k: v for k, v in before.items() if k != PERSISTENCE}),
         "last_test_loss": last.loss,
         "last_validation_loss": held_out,
         "best_epoch": trainer.position.best_epoch,
         "epochs": trainer.position.epoch,
         "seed": experiment.seed,
     }
+
+
+def figures_of(metric: str, score: float, data: Any) -> dict[str, float]:
+    """Return how good a network is on data: its accuracy, or its error beside persistence's."""
+    return beside_persistence(score, data) if is_forecast(data) else {metric: score}
+
+
+def _named(part: str, figures: dict[str, float]) -> dict[str, float]:
+    return {f"{part}_{name}": value for name, value in figures.items()}
 
 
 def _rungs(net: nn.Module, experiment: Experiment, data: Any) -> list[str]:
@@ -179,6 +203,7 @@ def facts_for_later(data: Any) -> dict[str, Any]:
         "audio": audio,
         "channels": data.channels,
         "classes": list(data.classes),
+        "outputs": outputs_of(data),
         "dt": data.dt,
         "steps": int(np.max(data.lengths)),
     }
@@ -186,13 +211,18 @@ def facts_for_later(data: Any) -> dict[str, Any]:
 
 def score(net, config: Experiment, data: Any, steps: int) -> Scores:
     """Evaluate a network on data by the rules of the recipe of an experiment."""
-    return evaluate(net, data, **_rules(config), steps=steps)
+    return evaluate(net, data, objective=objective_of(data), **_rules(config), steps=steps)
 
 
 def score_over_time(
     net, config: Experiment, data: Any, steps: int, every: int, plot: Path
 ) -> dict[str, float]:
     """Return the accuracy by the time seen, ``{"100": 0.3, ...}`` in ms, and draw it to a file."""
+    if objective_of(data) is not None:
+        raise ConfigError(
+            f"{config.source} has a target for every step, not one answer that could come early; "
+            "remove --over-time"
+        )
     found = accuracy_over_time(net, data, every=every, **_rules(config), steps=steps)
     ms = [step * data.dt for step in found.steps]
     if plotting := run_folder.plotting():
@@ -216,7 +246,7 @@ def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
     folder = out / "plots"
     plotting.save(plotting.curves(trainer.rows), folder / "curves.png")
     batch = data.batch([0])
-    title = f"class {data.classes[int(batch.target[0])]!r}"
+    title = "" if batch.per_step else f"class {data.classes[int(batch.target[0])]!r}"
     if not isinstance(net, RateNetwork):  # it has no spikes
         figure = plotting.raster(net, batch.x.to(trainer.device), data.dt, title)
         plotting.save(figure, folder / "raster.png")

@@ -22,6 +22,7 @@ ANALYSES = (
     "connectivity",
     "depth",
     "dynamics",
+    "memory",
     "operators",
     "recode",
     "sparsity",

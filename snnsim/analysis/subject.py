@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -64,6 +64,8 @@ class Subject:
             evaluated; with 0, that of the longest.
         tasks: the stream of tasks that the network has learned; ``None`` if it has learned one.
         answers: whether the outputs of the network are its answers.
+        objective: what the network was trained for, as in :class:`snnsim.training.Trainer`;
+            ``None`` for a classification by the read-out.
     """
 
     net: nn.Module
@@ -77,6 +79,7 @@ class Subject:
     steps: int = 0
     tasks: Tasks | None = None
     answers: bool = True
+    objective: Any = None
 
     def __post_init__(self) -> None:
         check_choice("null", self.null, NULLS)
@@ -129,10 +132,16 @@ class Subject:
         scores = evaluate(
             net,
             self.data,
+            objective=self.objective,
             readout=self.readout,
             mask_padding=self.mask_padding,
             steps=self.steps,
         )
+        if scores.metric != "accuracy":
+            raise ConfigError(
+                "the network of this run forecasts values, so it has no accuracy; take an analysis "
+                "that needs none, or a run that classifies"
+            )
         return scores.accuracy
 
 

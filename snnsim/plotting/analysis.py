@@ -17,6 +17,7 @@ def report(found: Report) -> Any:
         "connectivity": _connectivity,
         "depth": _depth,
         "dynamics": _dynamics,
+        "memory": _memory,
         "operators": _operators,
         "recode": _recode,
         "sparsity": _sparsity,
@@ -125,6 +126,21 @@ def _operators(found: Report) -> Any:
     left.set(title="delay lines", xlabel="shared lines", ylabel="residual")
     unit = _times(found, np.zeros(0))[1]
     right.set(title="reach", xlabel=f"lag ({unit})", ylabel="gradient")
+    for axis in (left, right):
+        axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _memory(found: Report) -> Any:
+    """How long states remember, and how much the last output depends on the input of each lag."""
+    figure, axes = _figure(1, 2, 9, 3.4)
+    left, right = axes[0]
+    for name, values in found.arrays.items():
+        axis = left if name.startswith("memory") else right
+        style = "--" if name.endswith("null") else "-"
+        axis.plot(values, style, label=name.partition(" of ")[2])
+    left.set(title="memory", xlabel="state, by rank", ylabel="time steps", yscale="log")
+    right.set(title="reach", xlabel="lag in time steps", ylabel="norm of the kernel")
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=7)
     return figure

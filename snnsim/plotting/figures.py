@@ -33,10 +33,12 @@ def save(figure: Any, path: str | Path) -> None:
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Plot loss and accuracy over epochs from the rows of ``metrics.jsonl``."""
+    """Plot loss and score (accuracy, or error) over epochs from the rows of ``metrics.jsonl``."""
     figure, axes = _figure(1, 2, 9, 3.2)
     epochs = [row["epoch"] + 1 for row in rows]
-    for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
+    scores = (name.removeprefix("train_") for row in rows[:1] for name in row)
+    score = next((name for name in scores if name in ("accuracy", "mse")), "accuracy")
+    for axis, what in zip(axes[0], ("loss", score), strict=True):
         for part in ("train", "validation"):
             axis.plot(epochs, [row[f"{part}_{what}"] for row in rows], label=part)
         axis.set(xlabel="epoch", ylabel=what)
@@ -179,7 +181,7 @@ def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
     Args:
         rows: rows with ``name``, ``test``, ``test_std`` (or ``None``), ``operations`` and, for
             spiking networks, a firing ``rate`` or a true ``spiking``. Markers of the largest
-            ``budget`` are filled, those of others are open.
+            ``budget`` are filled, those of others are open. Rows of forecasts have a ``metric``.
     """
     largest = max((row.get("budget", 0) for row in rows), default=0)
     several = any(row.get("budget", 0) != largest for row in rows)
@@ -198,11 +200,10 @@ def accuracy_by_cost(rows: Sequence[Mapping[str, Any]]) -> Any:
         named.errorbar(row["test"], place, xerr=row["test_std"], **style)
         spread.errorbar(row["operations"], row["test"], yerr=row["test_std"], **style)
     named.set_yticks(range(len(names)), names, fontsize=8)
-    named.set(xlabel="test accuracy (%)", title="spiking networks are red squares")
+    scored = "test NRMSE" if any("metric" in row for row in rows) else "test accuracy (%)"
+    named.set(xlabel=scored, title="spiking networks are red squares")
     named.grid(axis="x", alpha=0.3)
-    spread.set(
-        xscale="log", xlabel="operations per step and sample, dense", ylabel="test accuracy (%)"
-    )
+    spread.set(xscale="log", xlabel="operations per step and sample, dense", ylabel=scored)
     spread.xaxis.set_minor_formatter("")
     spread.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     spread.xaxis.set_major_formatter("{x:,.0f}")

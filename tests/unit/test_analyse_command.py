@@ -27,9 +27,10 @@ def copy(run, tmp_path):
     return shutil.copytree(run, tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    "what", [each for each in ANALYSES if each not in ("connectivity", "depth")]
-)
+ELSEWHERE = ("connectivity", "depth", "memory")  # those that a spiking network of one layer is no subject of
+
+
+@pytest.mark.parametrize("what", [each for each in ANALYSES if each not in ELSEWHERE])
 def test_every_analysis_writes_figures_beside_their_null(snnsim, copy, what):
     done = snnsim("analyse", copy, what, *QUICK, "--json")
     assert done.code == 0, done.err

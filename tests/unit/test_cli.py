@@ -11,6 +11,7 @@ import snnsim_datasets
 import torch
 import typer
 from command import TEST_FILE, TRAIN, Answer, assert_one_error, command
+from snnsim_datasets import generated
 from snnsim_experiments import cli
 
 from snnsim.training import checkpoint
@@ -36,7 +37,7 @@ def test_there_are_three_commands_for_every_data_set_and_those_of_all():
     expected = {(), ("predict",), ("similar",), ("analyse",), ("continual",), ("baselines",)}
     expected |= {("baselines", name) for name in ("list", "info", "train", "compare", "check")}
     expected |= {("continual", name) for name in ("run", "compare", "list")}
-    for name in snnsim_datasets.names():
+    for name in [*snnsim_datasets.names(), *generated.names()]:
         expected |= {(name,), (name, "train"), (name, "evaluate"), (name, "info")}
     assert set(commands()) == expected
 
@@ -66,7 +67,7 @@ def test_help_in_a_process_of_its_own_exits_with_0():
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("name", snnsim_datasets.names())
+@pytest.mark.parametrize("name", [*snnsim_datasets.names(), *generated.names()])
 def test_info_names_classes_licence_and_citation(snnsim, name):
     answer = snnsim(name, "info", "--json")
     facts, info = json.loads(answer.out), snnsim_datasets.get(name).INFO

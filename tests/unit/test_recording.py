@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from small_training import CHANNELS, TRAIN
@@ -9,7 +10,7 @@ from torch import nn
 
 import snnsim as sn
 from snnsim.baselines import RateNetwork, names
-from snnsim.data import from_events
+from snnsim.data import Arrays, from_events
 from snnsim.errors import ConfigError
 
 T, B, N = 9, 3, 5
@@ -195,3 +196,14 @@ def test_neurons_that_reset_their_membrane_themselves_say_so():
 
     with pytest.raises(ConfigError, match="record one of its states instead: v"):
         sn.record(sn.Sequential(Own(2, dt=1.0)), torch.rand(T, B, 2), what="voltage")
+
+
+def test_a_target_for_every_step_is_told_from_one_for_every_sample():
+    """Also where there are as many steps as samples, in batches that are put together again."""
+    x = np.random.default_rng(0).random((8, 4, 3))
+    states = np.arange(32).reshape(8, 4)
+    net = sn.Sequential(sn.Dense(3, 2), sn.LIF(2, dt=1.0))
+    found = sn.record(net, Arrays(x, states, per_step=True), batch_size=4)["layers.1"]
+    np.testing.assert_array_equal(found.target.numpy(), states.T)
+    found = sn.record(net, Arrays(x, np.arange(8)), batch_size=4)["layers.1"]
+    np.testing.assert_array_equal(found.target.numpy(), np.arange(8))

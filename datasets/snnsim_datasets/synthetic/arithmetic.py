@@ -15,6 +15,7 @@ import torch
 
 from snnsim.data.protocol import Batch, DataSet, chosen, describe
 from snnsim.errors import ConfigError, DataError, check_seed, check_size
+from snnsim_datasets import spoken_digits
 
 DIGITS = 10
 
@@ -95,6 +96,11 @@ class SpokenSums(DataSet):
         """Return the length of a step in ms."""
         return float(self.data.dt)
 
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Return the checksums of the files of the recordings, by name."""
+        return dict(describe(self.data).checksums)
+
     @cached_property
     def labels(self) -> np.ndarray:
         """Return the last digit of the sum of every pair, ``[pairs]``."""
@@ -118,3 +124,19 @@ class SpokenSums(DataSet):
             x[: len(whole), b] = whole[: len(x)]
         ends = torch.from_numpy(np.minimum(lengths, len(x)))
         return Batch(x, torch.from_numpy(self.labels[indices]), ends)
+
+
+def spoken_sums(
+    samples: int, *, part: str = "train", held_out: bool = False, gap: int = 5, seed: int = 0
+) -> SpokenSums:
+    """Make sums of the spoken digits that come with the package.
+
+    Args:
+        samples: number of pairs.
+        part: the part of the spoken digits, ``"train"``, ``"validation"`` or ``"test"``.
+        held_out: whether validation and test have the pairs of digits that training never has.
+        gap: number of silent steps between two recordings.
+        seed: seed of the choice of digits and recordings.
+    """
+    data = spoken_digits.load(part)
+    return SpokenSums(data, samples, held_out and part != "train", gap, seed)

@@ -10,6 +10,7 @@ from itertools import permutations, product
 
 import numpy as np
 
+from snnsim.data import Arrays
 from snnsim.errors import check_choice, check_seed, check_size
 
 CELLS, DIGITS = 16, 4
@@ -87,3 +88,28 @@ def _minimal(grid: np.ndarray, every: np.ndarray, random: np.random.Generator) -
         if same[:, given].all(1).sum() > 1:
             given[cell] = True
     return np.where(given, grid, 0)
+
+
+def sudoku_cell(samples: int, *, part: str = "train", seed: int = 0) -> Arrays:
+    """Make puzzles as sequences of their cells that ask for the digit of one empty cell.
+
+    A step is one cell, row by row: a channel for each digit that may be given, and a last one that
+    marks the cell that is asked.
+
+    Args:
+        samples: number of puzzles.
+        part: ``"test"`` for the solutions that are kept for tests; others have those of training.
+        seed: seed of the puzzles and of the cells that are asked.
+
+    >>> data = sudoku_cell(3)
+    >>> data.x.shape, data.x[:, :, -1].sum(1).tolist()
+    ((3, 16, 5), [1.0, 1.0, 1.0])
+    """
+    puzzles, answers = sudoku(samples, "test" if part == "test" else "train", seed)
+    random = np.random.default_rng([seed, samples])
+    rank = np.where(puzzles == 0, random.random(puzzles.shape), -1)
+    asked = rank.argmax(1)
+    x = np.concatenate([np.eye(DIGITS + 1)[puzzles][..., 1:], np.zeros((samples, CELLS, 1))], -1)
+    rows = np.arange(samples)
+    x[rows, asked, DIGITS] = 1
+    return Arrays(x, answers[rows, asked] - 1, classes=("1", "2", "3", "4"))

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import snnsim_datasets
 import typer
+from snnsim_datasets import generated
 
 from snnsim.errors import ConfigError
 from snnsim_experiments import options
@@ -19,7 +21,9 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option(help="Model; see: snnsim baselines list.")]
-Data = Annotated[str | None, typer.Option(help="Data set; see: snnsim --help.")]
+Data = Annotated[
+    str | None, typer.Option(help="Data set, recorded or generated; see: snnsim --help.")
+]
 Stream = Annotated[
     str | None,
     typer.Option(help="Stream of tasks, in place of --data; see: snnsim continual list."),
@@ -62,6 +66,8 @@ def _print_models(rows: list[dict[str, Any]]) -> None:
         ),
         "model", "causal", "streams", "what it is",
     )  # fmt: skip
+    options.print_line(f"Recorded data: {', '.join(snnsim_datasets.names())}.")
+    options.print_line(f"Generated data: {', '.join(generated.names())}.")
 
 
 @app.command()
@@ -150,6 +156,10 @@ def train(
         snnsim baselines train --model lstm --data fsdd --root DATA --set encoder.bins=2
 
         snnsim baselines train --model fsmn --data spoken-digits --set options.order=17
+
+        snnsim baselines train --model gru --data counting --set data.rendering=spaces
+
+        snnsim baselines train --model gru --data lorenz96 --set data.horizon=8
 
         snnsim baselines train --model gru --stream spoken-digits --method replay
     """
@@ -250,11 +260,16 @@ def _print(rows: list[dict[str, Any]]) -> None:
     key, second = (
         ("bwt", "BWT %") if any("bwt" in row for row in rows) else ("validation", "valid %")
     )
-    done = sorted((row for row in rows if "test" in row), key=lambda row: -row["test"])
+    errors = any("metric" in row for row in rows)  # of forecasts
+    first, second = ("test NRMSE", "valid NRMSE") if errors else ("test %", second)
+    sign = 1 if errors else -1
+    done = sorted((row for row in rows if "test" in row), key=lambda row: sign * row["test"])
     options.print_table(
-        (_cells(row, key) for row in done),
-        "network", "test %", second, "params", "ops/step", "state", "s", "causal",
+        (_cells(row, key, 4 if errors else 1) for row in done),
+        "network", first, second, "params", "ops/step", "state", "s", "causal",
     )  # fmt: skip
+    if errors:
+        options.print_line(f"Persistence has an NRMSE of {done[0]['persistence']:.4f}.")
     options.print_without_result(rows)
     for row in rows:
         if row.get("left_out"):
@@ -265,11 +280,11 @@ def _yes_or_no(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _cells(row: dict[str, Any], key: str) -> list[str]:
+def _cells(row: dict[str, Any], key: str, digits: int = 1) -> list[str]:
     return [
         row["name"],
-        options.with_spread(row["test"], row["test_std"], 1),
-        f"{row[key]:.1f}",
+        options.with_spread(row["test"], row["test_std"], digits),
+        f"{row[key]:.{digits}f}",
         f"{row['parameters']:,}",
         f"{row['operations']:,.0f}",
         "all" if row["state"] is None else f"{row['state']:,}",

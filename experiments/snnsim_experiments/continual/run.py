@@ -24,7 +24,7 @@ MEASURES = ("acc", "bwt", "fwt", "forgetting")
 
 
 class Refused(ConfigError):
-    """Raised where a method cannot work with a stream and network; the message says why."""
+    """Raised where a network cannot work with the data or method; the message says why."""
 
 
 def run(experiment: Experiment, seeds: Sequence[int], place: Place = HERE) -> dict[str, Any]:
