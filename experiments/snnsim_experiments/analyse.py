@@ -43,7 +43,9 @@ def subject_of(
     data = load_split(experiment, split, facts.get("root") if root is None else root)
     kept = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).round().astype(int))
     recipe = experiment.recipe
-    known: dict[str, Any] = {"readout": recipe.readout, "mask_padding": recipe.mask_padding}
+    known: dict[str, Any] = {
+        name: getattr(recipe, name) for name in ("readout", "mask_padding", "target")
+    }
     return Subject(net, View(data, kept), **known | {"steps": facts["steps"]} | chosen)
 
 

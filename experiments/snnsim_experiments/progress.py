@@ -78,10 +78,15 @@ class TerminalWatcher(_StepsBar, Watcher):
         self.bar.update(self.task, completed=done, description=text)
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
+        train, validation = (
+            f"{row[name]:.1%}"
+            if (name := f"{part}_accuracy") in row
+            else f"{row[f'{part}_nats']:.3f}"
+            for part in ("train", "validation")
+        )
         self.line(
             f"epoch {row['epoch'] + 1:>3}/{self.epochs}"
-            f"  loss {row['train_loss']:.3f}  train {row['train_accuracy']:.1%}"
-            f"  validation {row['validation_accuracy']:.1%}"
+            f"  loss {row['train_loss']:.3f}  train {train}  validation {validation}"
             f"  rate {row['firing_rate']:.1%}  {row['seconds']:.1f} s"
         )
 

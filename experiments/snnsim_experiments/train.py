@@ -14,7 +14,7 @@ from torch import nn
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
-from snnsim.errors import CheckpointError
+from snnsim.errors import CheckpointError, ConfigError
 from snnsim.synapses import Delayed
 from snnsim.training import (
     Scores,
@@ -23,7 +23,10 @@ from snnsim.training import (
     checkpoint,
     distributed,
     evaluate,
+    objective_of,
 )
+from snnsim.training.next_step import Next
+from snnsim.training.recipe import CLASS
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import Facts, build_network, load_split, some_of
 from snnsim_experiments.experiment import Experiment
@@ -32,10 +35,12 @@ from snnsim_experiments.place import HERE, Place
 from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
 SPLITS = ("train", "validation", "test")
-NUMBERS = (  # of a summary
-    "test_accuracy", "validation_accuracy", "parameters", "mean_firing_rate", "seconds",
-    "test_loss", "test_samples", "last_test_accuracy", "best_epoch", "epochs", "seed",
+SCORES = ("test", "validation", "last_test")  # of a summary, each with the name of its metric
+OTHERS = (
+    "parameters", "mean_firing_rate", "seconds", "test_loss", "test_samples", "best_epoch",
+    "epochs", "seed",
 )  # fmt: skip
+NUMBERS = (*(f"{name}_accuracy" for name in SCORES), *OTHERS)  # of a summary on classes
 
 
 def train(experiment: Experiment, place: Place = HERE) -> dict[str, Any]:
@@ -77,7 +82,8 @@ def read_summary(path: Path) -> dict[str, Any]:
         CheckpointError: it is not one.
     """
     found = run_folder.read_object(path)
-    for name in NUMBERS:
+    metric = Next.metric if f"test_{Next.metric}" in found else "accuracy"
+    for name in (*(f"{each}_{metric}" for each in SCORES), *OTHERS):
         value: Any = found.get(name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (name.endswith("accuracy") and not 0 <= value <= 1):
@@ -141,15 +147,16 @@ def _tested(experiment: Experiment, trainer: Trainer, test_set: Any) -> dict[str
     last = score(trainer.net, experiment, test_set, trainer.steps)
     trainer.load_best()
     test = score(trainer.net, experiment, test_set, trainer.steps)
+    metric = test.metric
     return {
-        "test_accuracy": test.accuracy,
-        "validation_accuracy": trainer.position.best_score,
+        f"test_{metric}": test.score,
+        f"validation_{metric}": trainer.position.best_score,
         "parameters": parameters_of(trainer.net),
         "mean_firing_rate": test.firing_rate,
         "seconds": sum(row["seconds"] for row in trainer.rows),
         "test_loss": test.loss,
         "test_samples": test.samples,
-        "last_test_accuracy": last.accuracy,
+        f"last_test_{metric}": last.score,
         "best_epoch": trainer.position.best_epoch,
         "epochs": trainer.position.epoch,
         "seed": experiment.seed,
@@ -180,23 +187,32 @@ def facts_for_later(data: Any) -> dict[str, Any]:
 
 def score(net, config: Experiment, data: Any, steps: int) -> Scores:
     """Evaluate a network on data by the rules of the recipe of an experiment."""
-    return evaluate(net, data, **_rules(config), steps=steps)
+    return evaluate(
+        net,
+        data,
+        objective=objective_of(config.recipe),
+        batch_size=config.recipe.batch_size,
+        check_finite=config.recipe.check_finite,
+        steps=steps,
+    )
 
 
 def score_over_time(
     net, config: Experiment, data: Any, steps: int, every: int, plot: Path
 ) -> dict[str, float]:
     """Return the accuracy by the time seen, ``{"100": 0.3, ...}`` in ms, and draw it to a file."""
-    found = accuracy_over_time(net, data, every=every, **_rules(config), steps=steps)
+    if config.recipe.target != CLASS:
+        raise ConfigError(
+            f"the target of this run is {config.recipe.target}, so that it has no accuracy over "
+            "time; leave out --over-time"
+        )
+    names = ("readout", "mask_padding", "batch_size", "check_finite")
+    rules: dict[str, Any] = {name: getattr(config.recipe, name) for name in names}
+    found = accuracy_over_time(net, data, every=every, **rules, steps=steps)
     ms = [step * data.dt for step in found.steps]
     if plotting := run_folder.plotting():
         plotting.save(plotting.accuracy_over_time(ms, found.accuracy), plot)
     return {f"{time:g}": accuracy for time, accuracy in zip(ms, found.accuracy, strict=True)}
-
-
-def _rules(config: Experiment) -> dict[str, Any]:
-    names = ("readout", "mask_padding", "batch_size", "check_finite")
-    return {name: getattr(config.recipe, name) for name in names}
 
 
 def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
@@ -208,7 +224,8 @@ def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
             )
         return
     folder = out / "plots"
-    plotting.save(plotting.curves(trainer.rows), folder / "curves.png")
+    metric = trainer.objective.metric
+    plotting.save(plotting.curves(trainer.rows, metric), folder / "curves.png")
     batch = data.batch([0])
     title = f"class {data.classes[int(batch.target[0])]!r}"
     if not isinstance(net, RateNetwork):  # it has no spikes

@@ -12,6 +12,7 @@ from snnsim.data import Sequences
 from snnsim.errors import ConfigError, check_choice, check_number, check_seed
 from snnsim.neurons import LI
 from snnsim.training.evaluate import evaluate
+from snnsim.training.recipe import CLASS, TARGETS
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Subject:
             :class:`snnsim.training.Recipe`.
         steps: the number of time steps to which samples are padded where the network is
             evaluated; with 0, that of the longest.
+        target: what the network answers: ``"class"``, ``"next-event"`` or ``"next-step"``, see
+            :class:`snnsim.training.Recipe`.
     """
 
     net: nn.Module
@@ -41,11 +44,13 @@ class Subject:
     readout: str = "sum_softmax"
     mask_padding: bool = False
     steps: int = 0
+    target: str = CLASS
 
     def __post_init__(self) -> None:
         check_choice("null", self.null, NULLS)
         check_number("nulls", self.nulls, 0)
         check_seed(self.seed)
+        check_choice("target", self.target, TARGETS)
 
     def recording(self, what: str = "output") -> Recording:
         """Return what the layer does in answer to the data, on the CPU."""
@@ -60,7 +65,15 @@ class Subject:
 
         Args:
             net: the network of this subject, or one that was made of it.
+
+        Raises:
+            ConfigError: the network names no classes.
         """
+        if self.target != CLASS:
+            raise ConfigError(
+                f"this network predicts the {self.target} and has no accuracy on classes; analyse "
+                "a run whose target is the class"
+            )
         scores = evaluate(
             net,
             self.data,

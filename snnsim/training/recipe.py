@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from snnsim.errors import check_choice, check_number
+from snnsim.errors import ConfigError, check_choice, check_number
 from snnsim.functional.readouts import READOUTS
 from snnsim.renamed import renamed, up_to_date
 
@@ -14,6 +14,8 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 SAME = "same"
+CLASS = "class"
+TARGETS = (CLASS, "next-event", "next-step")
 RENAMED = {"max_lr": "lr", "sigma_share": "sigma_fraction", "delay_lr": "lr_delay"}
 
 Schedule = Callable[[float], float]
@@ -95,6 +97,9 @@ class Recipe:
     checkpoint_steps: int = 0
     check_finite: bool = True
     start_from: str = ""
+    target: str = CLASS
+    repetition: float = 0.0
+    repetition_scale: float = 0.5
 
     def __post_init__(self) -> None:
         check_choice("readout", self.readout, READOUTS)
@@ -114,6 +119,14 @@ class Recipe:
         ):  # fmt: skip
             check_number(name, getattr(self, name), 0)
         check_number("sigma_fraction", self.sigma_fraction, 0, 1)
+        check_choice("target", self.target, TARGETS)
+        check_number("repetition", self.repetition, 0)
+        check_number("repetition_scale", self.repetition_scale, 0, 1)
+        if self.repetition and self.target == CLASS:
+            raise ConfigError(
+                f"repetition is {self.repetition}, but a network whose target is the class repeats "
+                'nothing; set target to "next-event" or "next-step", or repetition to 0'
+            )
 
     @property
     def plain(self) -> str:
