@@ -16,7 +16,7 @@ from snnsim.analysis.report import Figure, Report
 from snnsim.analysis.subject import Subject
 from snnsim.errors import ConfigError, check_choice, nearest
 
-ANALYSES = ("assemblies", "depth", "dynamics", "operators", "sparsity", "timescales")
+ANALYSES = ("assemblies", "depth", "dynamics", "operators", "repetition", "sparsity", "timescales")
 
 __all__ = [
     "ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "load_recording",

@@ -17,6 +17,7 @@ def report(found: Report) -> Any:
         "depth": _depth,
         "dynamics": _dynamics,
         "operators": _operators,
+        "repetition": _repetition,
         "sparsity": _sparsity,
         "timescales": _timescales,
     }
@@ -126,5 +127,17 @@ def _sparsity(found: Report) -> Any:
         if f"accuracy{name}" in found.arrays:
             axes[0, 0].plot(density, found.arrays[f"accuracy{name}"], style, label=label)
     axes[0, 0].set(title="sparsity", xlabel="density", ylabel="accuracy", xscale="log")
+    axes[0, 0].legend(frameon=False)
+    return figure
+
+
+def _repetition(found: Report) -> Any:
+    """The probability of a pattern by how often it was shown, and of one after another pattern."""
+    figure, axes = _figure(1, 1, 4.6, 3.4)
+    for name, label, style in (("", "repeated", "o-"), (", null", "after another", "o--")):
+        values = found.arrays.get(f"probability{name}")
+        if values is not None:
+            axes[0, 0].plot(np.arange(1, len(values) + 1), values, style, label=label)
+    axes[0, 0].set(title="repetition", xlabel="times in a row", ylabel="probability", ylim=(0, 1))
     axes[0, 0].legend(frameon=False)
     return figure

@@ -27,7 +27,7 @@ def copy(run, tmp_path):
     return shutil.copytree(run, tmp_path / "run")
 
 
-@pytest.mark.parametrize("what", [each for each in ANALYSES if each != "depth"])
+@pytest.mark.parametrize("what", sorted({*ANALYSES} - {"depth", "repetition"}))
 def test_every_analysis_writes_figures_beside_their_null(snnsim, copy, what):
     done = snnsim("analyse", copy, what, *QUICK, "--json")
     assert done.code == 0, done.err
@@ -74,6 +74,7 @@ def test_options_are_set_by_name(snnsim, copy):
         (("assemblies", "--split", "nowhere"), "split"),
         (("operators", "--layer", "layers.1"), "no delayed connection"),
         (("depth",), "needs 2 or more; train one with network.layers"),
+        (("repetition",), "generates nothing; train one with training.target"),
         ((), "what"),
     ],
 )

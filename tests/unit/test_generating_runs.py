@@ -160,6 +160,19 @@ def test_a_run_on_the_next_step_names_no_classes(snnsim, copies):
         assert done.code == 1 and "next-step" in done.err, command
 
 
+@pytest.mark.parametrize("name", ["event", "step"])
+def test_repetition_is_analysed_beside_its_null(snnsim, copies, name):
+    options = ("--samples", 6, "--nulls", 2, "--set", "steps=20", "--set", "repetitions=3")
+    done = snnsim("analyse", copies / name, "repetition", *options, "--json")
+    assert done.code == 0, done.err
+    stored = json.loads((copies / name / "analysis" / "repetition.json").read_text())
+    assert json.loads(done.out) == stored
+    assert set(stored["figures"]) == {"first", "last", "rise", "repeated"}
+    assert all(figure["null"] is not None for figure in stored["figures"].values())
+    assert len(stored["arrays"]["probability"]) == 3
+    assert (copies / name / "analysis" / "repetition.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

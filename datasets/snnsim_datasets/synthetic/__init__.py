@@ -5,6 +5,7 @@ from snnsim_datasets.synthetic.arithmetic import SpokenSums
 from snnsim_datasets.synthetic.assemblies import Assemblies, assemblies
 from snnsim_datasets.synthetic.bits import match_to_sample, parity
 from snnsim_datasets.synthetic.counting import counting
+from snnsim_datasets.synthetic.documents import documents
 from snnsim_datasets.synthetic.hidden_states import HiddenStates, hidden_states
 from snnsim_datasets.synthetic.lorenz96 import FastScale, level_crossings, lorenz96
 from snnsim_datasets.synthetic.moving_bar import moving_bar
@@ -21,6 +22,7 @@ __all__ = [
     "assemblies",
     "counting",
     "delayed_recall",
+    "documents",
     "hidden_states",
     "level_crossings",
     "lorenz96",
