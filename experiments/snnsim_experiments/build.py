@@ -9,9 +9,11 @@ from torch import Tensor
 
 from snnsim.baselines import RateNetwork
 from snnsim.continual import Stream
+from snnsim.errors import ConfigError
 from snnsim.layer import Layer
 from snnsim.networks import delay_network
 from snnsim.training import set_seed
+from snnsim.training.recipe import CLASS
 from snnsim_experiments.continual import streams
 from snnsim_experiments.experiment import SPIKING, Experiment
 from snnsim_experiments.place import Place
@@ -65,7 +67,21 @@ def build_network(experiment: Experiment, channels: int, classes: int, dt: float
     """Build the network of an experiment on a data set, with weights drawn from its seed."""
     set_seed(experiment.seed)
     if experiment.model != SPIKING:
-        return RateNetwork(channels, classes, experiment.model, **experiment.network)
+        return _rate_coded(experiment, channels, classes)
     options = {k: v for k, v in experiment.network.items() if k != "hidden"}
     sizes = (channels, *experiment.network["hidden"], classes)
     return delay_network(sizes, dt=dt, backend=experiment.backend, **options)
+
+
+def _rate_coded(experiment: Experiment, channels: int, classes: int) -> RateNetwork:
+    """A baseline with an output for each class, or for each channel of the next step."""
+    target = experiment.recipe.target
+    outputs = classes if target == CLASS else channels
+    net = RateNetwork(channels, outputs, experiment.model, **experiment.network)
+    if target != CLASS and not (net.causal and net.streaming == "exact"):
+        raise ConfigError(
+            f"{target} needs a network that sees no later input, step by step, but "
+            f"{experiment.model} here is {'causal' if net.causal else 'not causal'} and streams "
+            f"{net.streaming!r}; take another model, or encoder.bins=1"
+        )
+    return net

@@ -13,7 +13,7 @@ from snnsim.baselines import get
 from snnsim.continual import Stream, methods
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.training import Recipe, distributed, set_seed
-from snnsim.training.recipe import complete
+from snnsim.training.recipe import CLASS, complete
 from snnsim_experiments import run_folder
 from snnsim_experiments.budget import Budget, cost, fit, width_of
 from snnsim_experiments.build import Facts, build_network, look_at
@@ -146,6 +146,11 @@ class _Comparison:
             if before is not None:
                 raise  # rather than lose what is there
             return {"refused": str(error)}
+        if experiment.recipe.target != CLASS:
+            raise ConfigError(
+                f"training.target is {experiment.recipe.target}, but a comparison is one of "
+                "accuracies on classes; leave training.target out"
+            )
         try:
             return self._measured(name, experiment)
         except Refused as error:

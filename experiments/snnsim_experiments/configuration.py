@@ -12,9 +12,10 @@ sections that only one model or method takes: ``options-<model>``, ``training-<m
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import snnsim_datasets
@@ -27,7 +28,7 @@ from snnsim.errors import ConfigError, check_number
 from snnsim.networks import delay_network
 from snnsim.renamed import up_to_date
 from snnsim.training import Recipe
-from snnsim.training.recipe import OF_ONE_TASK, RENAMED, TASKS
+from snnsim.training.recipe import CLASS, OF_ONE_TASK, RENAMED, TASKS
 from snnsim_experiments.continual import networks, streams
 from snnsim_experiments.experiment import SPIKING, Experiment
 from snnsim_experiments.settings import (
@@ -43,9 +44,11 @@ from snnsim_experiments.settings import (
 from snnsim_experiments.shipped import HERE, config_names, folder_of
 
 OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline's network
+GENERATING = ("target", "repetition", "repetition_scale")  # of a recipe: for baselines on data
 # of a recipe: learners have their own read-out, and streams decide what is shown
-NOT_ON_STREAMS = ("readout", "mask_padding", *OF_ONE_TASK)
+NOT_ON_STREAMS = ("readout", "mask_padding", *OF_ONE_TASK, *GENERATING)
 NOT_ON_DATA = ("later_lr", "keep_weights")
+NOT_ON_SPIKING = (*NOT_ON_DATA, *GENERATING)
 
 
 class Family(NamedTuple):
@@ -183,7 +186,7 @@ def _spiking(
         return {
             "source": dataset,
             "data": check_data(dataset, values["data"]),
-            "recipe": recipe_of(values["training"], epochs),
+            "recipe": recipe_of(values["training"], epochs, NOT_ON_SPIKING),
             "network": _equal_layers(check_section("network", known, values["network"])),
         }
 
@@ -214,8 +217,8 @@ def _rate_coded(
         k: v for k, v in fields(RateNetwork.__init__).items() if k not in ("width", *OF_MODELS)
     }
     with given_by(config, changes):
-        data = check_data(dataset, values["data"])
         recipe = recipe_of(values["training"], epochs)
+        data = check_data(dataset, _events_for(recipe.target, dataset) | values["data"])
         network = check_section("network", known, values["network"])
         network |= {"width": 0, **_of_model(model, values)}
     if recipe.readout == "last" and not recipe.mask_padding:
@@ -226,6 +229,17 @@ def _rate_coded(
     return {
         "source": dataset, "model": model, "data": data, "recipe": recipe, "network": network,
     }  # fmt: skip
+
+
+def _events_for(target: str, dataset: str) -> dict[str, Any]:
+    """What the data section has unless it is given: for the next event, events one by one."""
+    known = inspect.signature(snnsim_datasets.get(dataset).load).parameters
+    if target != CLASS and "binning" not in known:
+        raise ConfigError(
+            f"training.target is {target}, but {dataset} has no spikes to predict; take a data set "
+            "of events, such as spoken-digits"
+        )
+    return {"binning": "events"} if target == "next-event" else {}
 
 
 def _on_stream(
@@ -246,7 +260,7 @@ def _on_stream(
         networks.check_used(model, network, used, streams.is_still(stream))
         options = check_section("method", _of_method(cls), values["method"])
         cls(**options)  # refuses values out of range before any data is read
-        recipe = recipe_of(values["training"], epochs, on_stream=True)
+        recipe = recipe_of(values["training"], epochs, NOT_ON_STREAMS, TASKS)
     return {
         "source": stream, "model": model, "method": method, "data": data, "network": network,
         "recipe": recipe, "method_options": options,
@@ -314,15 +328,26 @@ def _today(given: dict[str, Any]) -> dict[str, Any]:
     return up_to_date(given, RENAMED, "training.")
 
 
-def recipe_of(given: dict[str, Any], epochs: int | None = None, on_stream: bool = False) -> Recipe:
-    """Return the recipe of a section of training, complete and checked."""
-    base = TASKS if on_stream else {}
-    left = NOT_ON_STREAMS if on_stream else NOT_ON_DATA
+def recipe_of(
+    given: dict[str, Any],
+    epochs: int | None = None,
+    without: tuple[str, ...] = NOT_ON_DATA,
+    base: Mapping[str, Any] = MappingProxyType({}),
+) -> Recipe:
+    """Return the recipe of a section of training, complete and checked.
+
+    Args:
+        given: the section.
+        epochs: the number of epochs, in place of that of the section.
+        without: the attributes that cannot be given here.
+        base: defaults in place of those of :class:`Recipe`.
+    """
     given = _today(given)
-    known = {k: v for k, v in fields(Recipe, keyword_only=False).items() if k not in left}
+    known = {k: v for k, v in fields(Recipe, keyword_only=False).items() if k not in without}
     known = {k: (kind, base.get(k, default)) for k, (kind, default) in known.items()}
     found = Recipe(**check_section("training", known, given))  # right also where other epochs win
-    check_number("training.until", found.until, 0, 1)  # of accuracy
+    if found.target == CLASS:
+        check_number("training.until", found.until, 0, 1)  # of accuracy
     if epochs is None:
         return found
     return Recipe(**check_section("training", known, given | {"epochs": epochs}))

@@ -9,25 +9,31 @@ import torch
 from snnsim.data import Sequences, fetch
 from snnsim.errors import DataError
 from snnsim.training import Objective, PerStep
+from snnsim.training.recipe import CLASS
 from snnsim_experiments.continual.run import Refused
 
 NRMSE, PERSISTENCE = "nrmse", "persistence_nrmse"
 
 
-def objective_of(data: Any) -> Objective | None:
-    """Return what training on a data set minimises; ``None`` for a class for each sample.
+def objective_of_data(target: str, data: Any) -> Objective | None:
+    """Return what training on a data set minimises if its targets say so; else ``None``.
 
     Data with a class for every step are classified step by step; data with values for every step
-    are forecast.
+    are forecast. A class for each sample, and what comes next in the input, are objectives that
+    the recipe names.
+
+    Args:
+        target: that of the recipe; other than ``"class"``, the targets of the data do not matter.
+        data: a data set.
     """
-    if not getattr(data, "per_step", False):
+    if target != CLASS or not getattr(data, "per_step", False):
         return None
     return PerStep("cross_entropy" if data.classes else "mse")
 
 
 def is_forecast(data: Any) -> bool:
     """Return whether the targets of a data set are the values of later steps."""
-    return getattr(objective_of(data), "metric", "") == "mse"
+    return getattr(objective_of_data(CLASS, data), "metric", "") == "mse"
 
 
 def check_causal(net: Any, model: str, data: Any) -> None:

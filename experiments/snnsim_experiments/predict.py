@@ -16,6 +16,7 @@ from snnsim.data.events import BinnedEvents, Events, bin_all
 from snnsim.errors import ConfigError, DataError
 from snnsim.training import predict as predict_scores
 from snnsim.training.evaluate import equally_padded
+from snnsim.training.recipe import CLASS
 from snnsim_experiments.run_folder import Trained, load_trained
 
 SPIKES = (".h5", ".gz", ".zip", ".npz")
@@ -37,6 +38,11 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
     if top < 1:
         raise ConfigError(f"--top is {top} but must be 1 or more")
     trained = load_trained(run)
+    if trained.target != CLASS:
+        raise ConfigError(
+            f"the target of {run} is {trained.target}, so that it names no classes; generate "
+            "spikes with: snnsim baselines generate"
+        )
     data = _input(file, index, trained)
     scores = torch.zeros(len(data), len(trained.classes))
     for chosen, steps in equally_padded(data.lengths, trained.steps, trained.batch_size):

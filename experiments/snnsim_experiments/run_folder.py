@@ -24,6 +24,7 @@ from snnsim.layer import Layer
 from snnsim.saving import load
 from snnsim.sparsity import add_masks, masked_in
 from snnsim.training import checkpoint, distributed
+from snnsim.training.recipe import CLASS
 from snnsim_experiments.build import build_network
 from snnsim_experiments.configuration import check_data
 from snnsim_experiments.experiment import SPIKING, Experiment
@@ -347,6 +348,7 @@ class Trained:
         encoder: how a recording becomes input, see :class:`snnsim.data.About`.
         readout, mask_padding, batch_size: the values of the :class:`snnsim.training.Recipe`.
         source: the data set it was trained on, for messages.
+        target: what it answers, see :class:`snnsim.training.Recipe`.
     """
 
     net: Any
@@ -359,6 +361,7 @@ class Trained:
     mask_padding: bool
     batch_size: int
     source: str = "your own data"
+    target: str = CLASS
 
 
 def load_trained(folder: Path, name: str = "best") -> Trained:
@@ -366,13 +369,14 @@ def load_trained(folder: Path, name: str = "best") -> Trained:
     if (folder / "run.json").exists() or not (folder / f"{name}.safetensors").exists():
         return _of_command(folder, name)
     net = load(folder / f"{name}.safetensors")
-    known = {each.name for each in fields(Trained)} - {"net", "source"}
+    known = {each.name for each in fields(Trained)} - {"net", "source", "target"}
     if not known <= net.about.keys():
         raise CheckpointError(
             f"{folder / name}.safetensors has no {', '.join(sorted(known - net.about.keys()))}; "
             "save the network with them in its about"
         )
-    return Trained(net, **{key: net.about[key] for key in known})
+    target = net.about.get("target", CLASS)  # which earlier versions did not store
+    return Trained(net, **{key: net.about[key] for key in known}, target=target)
 
 
 def _of_command(folder: Path, name: str) -> Trained:
@@ -385,5 +389,5 @@ def _of_command(folder: Path, name: str) -> Trained:
         encoder = {"kind": "events", "pool": data["pool"], "binning": data["binning"]}
     return Trained(
         net, facts["classes"], facts["channels"], facts["dt"], facts["steps"], encoder,
-        recipe.readout, recipe.mask_padding, recipe.batch_size, experiment.source,
+        recipe.readout, recipe.mask_padding, recipe.batch_size, experiment.source, recipe.target,
     )  # fmt: skip

@@ -23,31 +23,32 @@ from snnsim.training import (
     checkpoint,
     distributed,
     evaluate,
+    objective_of,
 )
+from snnsim.training.next_step import Next
+from snnsim.training.recipe import CLASS
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import Facts, build_network, load_split, outputs_of, some_of
 from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.forecasts import (
+    NRMSE,
     PERSISTENCE,
     beside_persistence,
     check_causal,
     is_forecast,
-    objective_of,
+    objective_of_data,
 )
 from snnsim_experiments.lock import Held
 from snnsim_experiments.place import HERE, Place
 from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
 SPLITS = ("train", "validation", "test")
-NUMBERS = (  # of a summary
+SCORES = ("test", "validation", "last_test")  # of a summary, each with the name of its metric
+OTHERS = (
     "parameters", "mean_firing_rate", "seconds", "test_loss", "test_samples", "best_epoch",
     "epochs", "seed",
 )  # fmt: skip
-OF_ACCURACY = ("test_accuracy", "validation_accuracy", "last_test_accuracy")
-OF_FORECASTS = (
-    "test_nrmse", "validation_nrmse", "test_persistence_nrmse", "validation_persistence_nrmse",
-    "last_test_nrmse",
-)  # fmt: skip
+NUMBERS = (*(f"{name}_accuracy" for name in SCORES), *OTHERS)  # of a summary on classes
 
 
 def train(experiment: Experiment, place: Place = HERE) -> dict[str, Any]:
@@ -89,7 +90,9 @@ def read_summary(path: Path) -> dict[str, Any]:
         CheckpointError: it is not one.
     """
     found = run_folder.read_object(path)
-    for name in (*NUMBERS, *(OF_FORECASTS if OF_FORECASTS[0] in found else OF_ACCURACY)):
+    metrics = (Next.metric, NRMSE, "accuracy")
+    metric = next((name for name in metrics if f"test_{name}" in found), "accuracy")
+    for name in (*(f"{each}_{metric}" for each in SCORES), *OTHERS):
         value: Any = found.get(name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (name.endswith("accuracy") and not 0 <= value <= 1):
@@ -113,7 +116,8 @@ def _train(
     terminal = TerminalWatcher(place.console, experiment.recipe.epochs, quiet, held)
     logged = place.tensorboard and first
     trainer = Trainer(
-        net, parts[0], parts[1], experiment.recipe, objective=objective_of(parts[0]),
+        net, parts[0], parts[1], experiment.recipe,
+        objective=objective_of_data(experiment.recipe.target, parts[0]),
         out=held.folder, seed=experiment.seed, device=device,
         watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
     )  # fmt: skip
@@ -179,7 +183,9 @@ def _tested(experiment: Experiment, trainer: Trainer, parts: list[Any]) -> dict[
 
 def figures_of(metric: str, score: float, data: Any) -> dict[str, float]:
     """Return how good a network is on data: its accuracy, or its error beside persistence's."""
-    return beside_persistence(score, data) if is_forecast(data) else {metric: score}
+    if metric == "mse" and is_forecast(data):
+        return beside_persistence(score, data)
+    return {metric: score}
 
 
 def _named(part: str, figures: dict[str, float]) -> dict[str, float]:
@@ -211,28 +217,34 @@ def facts_for_later(data: Any) -> dict[str, Any]:
 
 def score(net, config: Experiment, data: Any, steps: int) -> Scores:
     """Evaluate a network on data by the rules of the recipe of an experiment."""
-    return evaluate(net, data, objective=objective_of(data), **_rules(config), steps=steps)
+    objective = objective_of_data(config.recipe.target, data) or objective_of(config.recipe)
+    recipe = config.recipe
+    return evaluate(
+        net,
+        data,
+        objective=objective,
+        batch_size=recipe.batch_size,
+        check_finite=recipe.check_finite,
+        steps=steps,
+    )
 
 
 def score_over_time(
     net, config: Experiment, data: Any, steps: int, every: int, plot: Path
 ) -> dict[str, float]:
     """Return the accuracy by the time seen, ``{"100": 0.3, ...}`` in ms, and draw it to a file."""
-    if objective_of(data) is not None:
+    if config.recipe.target != CLASS or objective_of_data(CLASS, data) is not None:
         raise ConfigError(
             f"{config.source} has a target for every step, not one answer that could come early; "
             "remove --over-time"
         )
-    found = accuracy_over_time(net, data, every=every, **_rules(config), steps=steps)
+    names = ("readout", "mask_padding", "batch_size", "check_finite")
+    rules: dict[str, Any] = {name: getattr(config.recipe, name) for name in names}
+    found = accuracy_over_time(net, data, every=every, **rules, steps=steps)
     ms = [step * data.dt for step in found.steps]
     if plotting := run_folder.plotting():
         plotting.save(plotting.accuracy_over_time(ms, found.accuracy), plot)
     return {f"{time:g}": accuracy for time, accuracy in zip(ms, found.accuracy, strict=True)}
-
-
-def _rules(config: Experiment) -> dict[str, Any]:
-    names = ("readout", "mask_padding", "batch_size", "check_finite")
-    return {name: getattr(config.recipe, name) for name in names}
 
 
 def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
@@ -244,7 +256,8 @@ def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
             )
         return
     folder = out / "plots"
-    plotting.save(plotting.curves(trainer.rows), folder / "curves.png")
+    metric = trainer.objective.metric
+    plotting.save(plotting.curves(trainer.rows, metric), folder / "curves.png")
     batch = data.batch([0])
     title = "" if batch.per_step else f"class {data.classes[int(batch.target[0])]!r}"
     if not isinstance(net, RateNetwork):  # it has no spikes

@@ -25,6 +25,7 @@ ANALYSES = (
     "memory",
     "operators",
     "recode",
+    "repetition",
     "sparsity",
     "timescales",
 )

@@ -30,6 +30,7 @@ from snnsim.errors import ConfigError, check_number, check_seed, check_size
 from snnsim.layer import device_of, evaluating
 from snnsim.neurons import Neuron
 from snnsim.training.objectives import Classification, Objective, PerStep
+from snnsim.training.recipe import CLASS
 
 MERGED = 1e-5  # twins that are closer than this cannot be told from rounding in float32
 ALIVE = 0.1  # of the activity under the data: less than this counts as silence
@@ -313,7 +314,7 @@ def _switches(subject: Subject, layer: str, samples: int, ablated: int) -> Repor
     figures["stay"] = _stay(states, subject)
     arrays = {"kick": whole.known_kick(), "stay": whole.stay, "moves": whole.moves}
     told = [f"The class said lasts {figures['stay']} steps; the highest kick is {figures['kick']}."]
-    if ablated and not batch.target.is_floating_point():
+    if ablated and subject.target == CLASS and not batch.target.is_floating_point():
         aim = PerStep() if batch.per_step else Classification(subject.readout, subject.mask_padding)
         figures["lost"] = _lost(subject, layer, whole.known_kick(), ablated, aim)
         told.append(f"Silencing a unit with a high kick loses {figures['lost']} of accuracy.")

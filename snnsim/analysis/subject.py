@@ -14,6 +14,7 @@ from snnsim.data import Sequences
 from snnsim.errors import ConfigError, check_choice, check_number, check_seed
 from snnsim.neurons import LI
 from snnsim.training.evaluate import evaluate
+from snnsim.training.recipe import CLASS, TARGETS
 
 
 class Tasks(Protocol):
@@ -66,6 +67,8 @@ class Subject:
         answers: whether the outputs of the network are its answers.
         objective: what the network was trained for, as in :class:`snnsim.training.Trainer`;
             ``None`` for a classification by the read-out.
+        target: what the network answers: ``"class"``, ``"next-event"`` or ``"next-step"``, see
+            :class:`snnsim.training.Recipe`.
     """
 
     net: nn.Module
@@ -80,11 +83,13 @@ class Subject:
     tasks: Tasks | None = None
     answers: bool = True
     objective: Any = None
+    target: str = CLASS
 
     def __post_init__(self) -> None:
         check_choice("null", self.null, NULLS)
         check_number("nulls", self.nulls, 0)
         check_seed(self.seed)
+        check_choice("target", self.target, TARGETS)
 
     def recording(self, what: str = "output") -> Recording:
         """Return what the layer does in answer to the data, on the CPU."""
@@ -128,7 +133,15 @@ class Subject:
 
         Args:
             net: the network of this subject, or one that was made of it.
+
+        Raises:
+            ConfigError: the network names no classes.
         """
+        if self.target != CLASS:
+            raise ConfigError(
+                f"this network predicts the {self.target} and has no accuracy on classes; analyse "
+                "a run whose target is the class"
+            )
         scores = evaluate(
             net,
             self.data,

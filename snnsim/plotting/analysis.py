@@ -20,6 +20,7 @@ def report(found: Report) -> Any:
         "memory": _memory,
         "operators": _operators,
         "recode": _recode,
+        "repetition": _repetition,
         "sparsity": _sparsity,
         "timescales": _timescales,
     }
@@ -212,4 +213,16 @@ def _recode(found: Report) -> Any:
     right.set(title="one move", xlabel="alpha", ylabel="change of entropy (nats)")
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _repetition(found: Report) -> Any:
+    """The probability of a pattern by how often it was shown, and of one after another pattern."""
+    figure, axes = _figure(1, 1, 4.6, 3.4)
+    for name, label, style in (("", "repeated", "o-"), (", null", "after another", "o--")):
+        values = found.arrays.get(f"probability{name}")
+        if values is not None:
+            axes[0, 0].plot(np.arange(1, len(values) + 1), values, style, label=label)
+    axes[0, 0].set(title="repetition", xlabel="times in a row", ylabel="probability", ylim=(0, 1))
+    axes[0, 0].legend(frameon=False)
     return figure

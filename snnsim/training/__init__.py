@@ -6,6 +6,7 @@ from snnsim import checkpoint
 from snnsim.training.evaluate import Scores, evaluate, predict
 from snnsim.training.latency import Latency, accuracy_over_time
 from snnsim.training.loop import set_seed
+from snnsim.training.next_step import NextEvent, NextStep, objective_of
 from snnsim.training.objectives import Classification, Custom, Objective, PerStep, Regression
 from snnsim.training.optimizers import Optimizers, parameter_groups, split_parameters
 from snnsim.training.recipe import Recipe, task_recipe
@@ -21,6 +22,8 @@ __all__ = [
     "Classification",
     "Custom",
     "Latency",
+    "NextEvent",
+    "NextStep",
     "Objective",
     "Optimizers",
     "PerStep",
@@ -32,6 +35,7 @@ __all__ = [
     "accuracy_over_time",
     "checkpoint",
     "evaluate",
+    "objective_of",
     "parameter_groups",
     "predict",
     "repeated",

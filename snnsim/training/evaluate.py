@@ -217,7 +217,7 @@ def evaluate(
             mine = distributed.share(chosen)
             if len(mine) == 0:
                 continue
-            batch = fetch(data, mine, padded)
+            batch = aim.posed(fetch(data, mine, padded))
             x = batch.x.to(device)
             if check_finite:
                 check_input(x)

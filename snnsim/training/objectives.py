@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from snnsim.data import Batch
@@ -42,6 +42,22 @@ class Objective:
     metric = "accuracy"
     larger_is_better = True
     mask_padding = True
+
+    def posed(self, batch: Batch) -> Batch:
+        """Return the batch as the network is asked, with its input and targets.
+
+        It is the batch itself unless the targets are made of the input.
+        """
+        return batch
+
+    def penalty(self, net: nn.Module, batch: Batch) -> Tensor | None:
+        """Return what training adds to the loss, summed over the samples; ``None`` for nothing.
+
+        Args:
+            net: the network, which may be run on other input.
+            batch: the batch as :meth:`posed` returns it.
+        """
+        return None
 
     def measure(self, y: Tensor, batch: Batch, lengths: Tensor) -> Measured:
         """Return the loss and the score of a batch, summed over its samples.
@@ -176,8 +192,7 @@ class PerStep(Objective):
             if wanted.shape != y.shape:
                 raise ShapeError(f"outputs are {list(y.shape)} but targets {list(target.shape)}")
             right = each = (y - wanted).square().mean(-1)
-        inside = torch.arange(len(y), device=y.device)[:, None] < steps
-        share = inside / steps.clamp(min=1)
+        share = weights_of_steps(len(y), steps)
         return Measured(
             (each.view(share.shape) * share).sum(), float((right.detach() * share).sum())
         )
@@ -238,6 +253,16 @@ def as_objective(given: Any, readout: str, mask_padding: bool) -> Objective:
             "function (y, batch) -> loss"
         )
     return Custom(given)
+
+
+def weights_of_steps(steps: int, lengths: Tensor) -> Tensor:
+    """Return weights ``[steps, B]`` with which a sum over steps is each sample's own mean.
+
+    >>> weights_of_steps(3, torch.tensor([2, 0])).tolist()
+    [[0.5, 0.0], [0.5, 0.0], [0.0, 0.0]]
+    """
+    inside = torch.arange(steps, device=lengths.device)[:, None] < lengths
+    return inside / lengths.clamp(min=1)
 
 
 def in_full(y: Tensor) -> Tensor:

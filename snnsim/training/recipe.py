@@ -17,6 +17,8 @@ SCHEDULES = ("one_cycle", "cosine", "constant")
 SAME = "same"
 # which only the training on a data set has
 OF_ONE_TASK = ("repeat", "repeat_fraction", "density", "prune_at", "prune_way")
+CLASS = "class"
+TARGETS = (CLASS, "next-event", "next-step")
 RENAMED = {"max_lr": "lr", "sigma_share": "sigma_fraction", "delay_lr": "lr_delay"}
 
 Schedule = Callable[[float], float]
@@ -117,6 +119,9 @@ class Recipe:
     prune_at: int = 0
     prune_way: str = "magnitude"
     keep_weights: bool = False
+    target: str = CLASS
+    repetition: float = 0.0
+    repetition_scale: float = 0.5
 
     def __post_init__(self) -> None:
         check_choice("readout", self.readout, READOUTS)
@@ -143,6 +148,14 @@ class Recipe:
             raise ConfigError(
                 f"prune_at is {self.prune_at} and epochs {self.epochs}, so that training would end "
                 "before the cut; give prune_at a value below epochs, or density=1"
+            )
+        check_choice("target", self.target, TARGETS)
+        check_number("repetition", self.repetition, 0)
+        check_number("repetition_scale", self.repetition_scale, 0, 1)
+        if self.repetition and self.target == CLASS:
+            raise ConfigError(
+                f"repetition is {self.repetition}, but a network whose target is the class repeats "
+                'nothing; set target to "next-event" or "next-step", or repetition to 0'
             )
 
     @property

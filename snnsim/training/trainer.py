@@ -24,9 +24,10 @@ from snnsim.sparsity import add_masks, check_synapses, masked_in, sparsify
 from snnsim.training import distributed
 from snnsim.training.evaluate import evaluate, run_padded
 from snnsim.training.loop import Loop, set_seed
+from snnsim.training.next_step import objective_of
 from snnsim.training.objectives import Objective, as_objective
 from snnsim.training.optimizers import Optimizers
-from snnsim.training.recipe import Recipe
+from snnsim.training.recipe import CLASS, Recipe
 from snnsim.training.repeated import repeated
 from snnsim.training.start import start_from
 from snnsim.training.step import Part
@@ -61,8 +62,8 @@ class Trainer(Loop):
         train, validation: data sets, see :class:`snnsim.data.Sequences`.
         recipe: the hyper-parameters.
         objective: what training minimises: an :class:`Objective`, such as ``Regression()``, or a
-            function from outputs and batch to a loss; with ``None``, classification by the recipe's
-            read-out. It also gives the score by which the best epoch is chosen.
+            function from outputs and batch to a loss; with ``None``, that of the recipe's target
+            and read-out. It also gives the score by which the best epoch is chosen.
         out: the folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``; with
             ``None`` nothing is kept.
         seed: the seed of the order of samples, 0 or more; it also seeds dropout at the start.
@@ -99,7 +100,7 @@ class Trainer(Loop):
             net, recipe, out=out, seed=seed, device=device, watcher=watcher or Watcher()
         )
         self.train, self.validation = train, validation
-        self.objective = as_objective(objective, recipe.readout, recipe.mask_padding)
+        self.objective = self._chosen(objective)
         self._check_until()
         self._shown()  # refuses a subset that is too large before anything is trained
         if recipe.prunes:
@@ -109,6 +110,17 @@ class Trainer(Loop):
         self.steps = int(np.max(train.lengths))  # what evaluation pads to
         self._spec = None if out is None else _spec_of(net)
         set_seed(seed)
+
+    def _chosen(self, given: Any) -> Objective:
+        """The objective that is given, or that of the recipe."""
+        if given is None:
+            return objective_of(self.recipe)
+        if self.recipe.target != CLASS:
+            raise ConfigError(
+                f"the recipe's target is {self.recipe.target!r} and an objective is given as well; "
+                "give one of them"
+            )
+        return as_objective(given, self.recipe.readout, self.recipe.mask_padding)
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end and return the rows of the metrics, one per epoch.
@@ -147,8 +159,12 @@ class Trainer(Loop):
     def _measure(
         self, batch: Batch, mine: np.ndarray, extra: dict[str, Tensor], whole: int
     ) -> Part:
+        batch = self.objective.posed(batch)
         y, ends = run_padded(self.net, batch.x, batch.lengths, self.objective.mask_padding)
         loss, score = self.objective.measure(y, batch, ends)
+        penalty = self.objective.penalty(self.net, batch)
+        if penalty is not None:
+            loss = loss + penalty
         for value in extra.values() if len(mine) else ():  # means over samples
             loss = loss + len(mine) * value
         return Part(loss / whole, float(loss.detach()), score)
@@ -213,6 +229,7 @@ class Trainer(Loop):
             "steps": self.steps,
             "readout": recipe.readout,
             "mask_padding": self.objective.mask_padding,
+            "target": recipe.target,
             "batch_size": recipe.batch_size,
         }
 

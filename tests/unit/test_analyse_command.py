@@ -27,7 +27,8 @@ def copy(run, tmp_path):
     return shutil.copytree(run, tmp_path / "run")
 
 
-ELSEWHERE = ("connectivity", "depth", "memory")  # those that a spiking network of one layer is no subject of
+# those that a spiking network of one layer, trained on classes, is no subject of
+ELSEWHERE = ("connectivity", "depth", "memory", "repetition")
 
 
 @pytest.mark.parametrize("what", [each for each in ANALYSES if each not in ELSEWHERE])
@@ -83,6 +84,7 @@ def test_options_are_set_by_name(snnsim, copy):
         (("assemblies", "--task", 1), "has no tasks to choose from"),
         (("assemblies", "--on", 1), "has no tasks to choose from"),
         (("depth",), "needs 2 or more; train one with network.layers"),
+        (("repetition",), "generates nothing; train one with training.target"),
         ((), "what"),
     ],
 )

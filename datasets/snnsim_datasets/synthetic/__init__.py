@@ -6,6 +6,7 @@ from snnsim_datasets.synthetic.arithmetic import SpokenSums, spoken_sums
 from snnsim_datasets.synthetic.assemblies import Assemblies, assemblies
 from snnsim_datasets.synthetic.bits import match_to_sample, parity
 from snnsim_datasets.synthetic.counting import counting
+from snnsim_datasets.synthetic.documents import documents
 from snnsim_datasets.synthetic.facts import facts
 from snnsim_datasets.synthetic.few_shot import few_shot
 from snnsim_datasets.synthetic.hidden_states import HiddenStates, hidden_states
@@ -26,6 +27,7 @@ __all__ = [
     "assemblies_ahead",
     "counting",
     "delayed_recall",
+    "documents",
     "facts",
     "few_shot",
     "hidden_states",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,26 @@ def _events(arrays: dict[str, np.ndarray], classes: Sequence[str], channels: int
     return Events(
         arrays["times"], units, offsets, labels, arrays["speakers"], channels, tuple(classes)
     )
+
+
+def write(path: Path, events: Events) -> None:
+    """Write events as a file that :func:`read` reads; one that is there is replaced.
+
+    Args:
+        path: path of the file.
+        events: the events; their times are written as float64, in seconds.
+    """
+    import h5py
+
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with h5py.File(beside, "w") as file:
+            for name, kind in (("times", np.float64), ("units", np.uint32)):
+                rows = file.create_dataset(f"spikes/{name}", len(events), h5py.vlen_dtype(kind))
+                for i in range(len(events)):
+                    rows[i] = events.sample(i)[name == "units"].astype(kind)
+            file["labels"] = events.labels
+            file[SPEAKER] = events.speakers
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

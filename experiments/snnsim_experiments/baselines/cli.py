@@ -1,4 +1,4 @@
-"""``snnsim baselines list | info | train | compare | check``."""
+"""``snnsim baselines list | info | train | generate | compare | check``."""
 
 import inspect
 import sys
@@ -134,6 +134,10 @@ def train(
     set_: options.Set = None,
     seed: options.Seed = 0,
     epochs: options.Epochs = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="class, next-event or next-step; the same as training.target."),
+    ] = None,
     out: options.Run = None,
     device: options.Device = "cpu",
     resume: options.Resume = False,
@@ -146,6 +150,11 @@ def train(
     model (see info) are set with --set options.NAME=VALUE. The run folder can be given to
     the data set's evaluate command and to predict. With --stream in place of --data the
     tasks of a stream come one after the other, as in: snnsim continual run.
+
+    With --target next-event the network learns which channel spikes next, from one event after
+    the other (data.binning is then events), and with --target next-step which channels spike in
+    the next time step. Such a network generates spikes: snnsim baselines generate. Its score, nats
+    per step, is the smaller the better.
 
     Examples:
 
@@ -162,6 +171,8 @@ def train(
         snnsim baselines train --model gru --data lorenz96 --set data.horizon=8
 
         snnsim baselines train --model gru --stream spoken-digits --method replay
+
+        snnsim baselines train --model sasrec --data spoken-digits --target next-event
     """
     from snnsim_experiments import Budget, Choice, fit, look_at
     from snnsim_experiments import run as run_experiment
@@ -170,7 +181,8 @@ def train(
 
     place = options.place_of(root, out, device, resume, quiet)
     source, on = _named(data, stream, method)
-    choice = Choice(source, on, config, set_ or (), epochs)
+    changes = [*(set_ or ()), *([] if target is None else [f"training.target={target}"])]
+    choice = Choice(source, on, config, changes, epochs)
     chosen = replace(choice.network(model), seed=seed)
     if width:
         chosen = with_width(chosen, width)
@@ -189,6 +201,58 @@ def _named(data: str | None, stream: str | None, method: str | None) -> tuple[st
             f"got --data {data}, --stream {stream}, --method {method}"
         )
     return (data, "") if data is not None else (str(stream), method or "fine-tuning")
+
+
+@app.command()
+def generate(
+    run: options.RunFolder,
+    samples: Annotated[int, typer.Option(min=1, max=10**6, help="Largest number.")] = 20,
+    prompt_steps: Annotated[
+        int, typer.Option(min=1, max=10**6, help="Steps of each sample that the network is shown.")
+    ] = 50,
+    steps: Annotated[int, typer.Option(min=1, max=10**6, help="Steps that it adds.")] = 200,
+    temperature: Annotated[
+        float,
+        typer.Option(min=0, help="Below 1: likely events likelier; 0: the likeliest."),
+    ] = 1.0,
+    sampler: Annotated[
+        str, typer.Option(help="steps, or parallel for recurrent-depth at temperature 0.")
+    ] = "steps",
+    inner: Annotated[
+        int, typer.Option(min=1, max=1000, help="Iterations per round of the parallel sampler.")
+    ] = 4,
+    split: Annotated[str, typer.Option(help="Split of the data the samples are from.")] = "test",
+    root: options.Root = None,
+    checkpoint: Annotated[str, typer.Option(help="best, last or initial.")] = "best",
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is drawn.")] = 0,
+    device: options.Device = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="HDF5 file to write; else RUN/generated.h5.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Let a network that predicts the next step continue samples of its data.
+
+    The run is one with --target next-event or next-step. The file has the steps that were shown
+    and those that were added, in the layout of the Heidelberg data sets, which predict reads.
+
+    Examples:
+
+        snnsim baselines generate runs/a --samples 10 --prompt-steps 100 --steps 400
+
+        snnsim baselines generate runs/depth --sampler parallel --temperature 0
+    """
+    from snnsim_experiments.generate import Wanted, generate_from
+
+    wanted = Wanted(samples, prompt_steps, steps, temperature, sampler, inner, split, seed)
+    place = options.place_of(root, out, device, False, True)
+    found = generate_from(run, wanted, place, checkpoint)
+    options.answer(found, as_json, _print_generated)
+
+
+def _print_generated(found: dict[str, Any]) -> None:
+    values = dict(found)
+    options.print_summary(f"Written to {values.pop('out')}", values)
 
 
 @app.command()

@@ -1,0 +1,223 @@
+"""Runs that predict the next step: training, going on, evaluation, and generation."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from snnsim_datasets import spoken_digits
+from snnsim_datasets.tools import heidelberg
+from snnsim_experiments import resolve
+from snnsim_experiments.generate import Wanted
+
+from snnsim import checkpoint
+from snnsim.data.events import bin_all
+from snnsim.errors import ConfigError
+
+SMALL = ("--data", "spoken-digits", "--width", "4", "-q", "--set", "data.pool=100")
+DEEP = (
+    "--model", "recurrent-depth", "--target", "next-event", "--set", "network.depth=1",
+    "--set", "options.reach=12", "--set", "options.iterations=2", "--set", "options.random=false",
+    "--set", "options.heads=1", "--set", "training.batch_size=128",
+)  # fmt: skip
+STEP = ("--model", "gru", "--target", "next-step")
+TRAIN = ("baselines", "train", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One run for each target."""
+    from command import command
+
+    folder = tmp_path_factory.mktemp("generating")
+    for name, options in (("event", DEEP), ("step", STEP)):
+        done = command(*TRAIN, *options, "--epochs", "1", "--out", folder / name)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def copies(runs, tmp_path):
+    return shutil.copytree(runs, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", ["event", "step"])
+def test_the_summary_and_the_evaluation_are_in_nats(snnsim, copies, name):
+    summary = json.loads((copies / name / "summary.json").read_text())
+    assert {"test_nats", "validation_nats", "last_test_nats"} <= set(summary)
+    assert not any("accuracy" in key for key in summary)
+    done = snnsim("spoken-digits", "evaluate", copies / name, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["nats"] == pytest.approx(summary["test_nats"])
+    row = json.loads((copies / name / "metrics.jsonl").read_text().splitlines()[-1])
+    assert row["validation_nats"] == row["validation_loss"]
+    assert (copies / name / "plots" / "curves.png").exists()
+
+
+def test_a_run_that_goes_on_is_the_whole_one_to_the_bit(snnsim, tmp_path):
+    constant = ("--set", "training.schedule=constant")
+    command = (*TRAIN, *STEP, "--set", "training.repetition=0.5", *constant)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert snnsim(*command, "--epochs", 3, "--out", whole).code == 0
+    for epochs in (1, 3):
+        more = ("--epochs", epochs, "--out", parts)
+        done = snnsim(*command, *more, *(("--resume",) if epochs > 1 else ()))
+        assert done.code == 0, done.err
+    a, b = (checkpoint.load(folder / "last.safetensors")[0] for folder in (whole, parts))
+    assert a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+def test_a_finished_run_shows_its_summary_again(snnsim, copies):
+    done = snnsim(*TRAIN, *STEP, "--epochs", 1, "--out", copies / "step", "--resume", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["test_nats"] > 0
+
+
+def test_fine_tuning_against_repetition_starts_from_a_run(snnsim, copies, tmp_path):
+    options = ("--set", f"training.start_from={copies / 'step'}", "--set", "training.repetition=1")
+    lr = ("--set", "training.lr=0", "--epochs", 1)
+    assert snnsim(*TRAIN, *STEP, *options, *lr, "--out", tmp_path / "tuned").code == 0
+    before, after = (
+        checkpoint.load(folder / "best.safetensors")[0]
+        for folder in (copies / "step", tmp_path / "tuned")
+    )
+    assert all(torch.equal(before[n], after[n]) for n in before)
+    rows = [
+        json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        for folder in (copies / "step", tmp_path / "tuned")
+    ]
+    assert rows[1]["train_loss"] > rows[1]["train_nats"] and rows[0]["train_loss"] == pytest.approx(
+        rows[0]["train_nats"]
+    )
+
+
+@pytest.mark.parametrize("name", ["event", "step"])
+def test_what_is_generated_continues_what_was_shown(snnsim, copies, name, tmp_path):
+    file = tmp_path / "more" / "spikes.h5"
+    sizes = ("--samples", 3, "--prompt-steps", 20, "--steps", 30)
+    done = snnsim("baselines", "generate", copies / name, *sizes, "--out", file, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["out"], found["samples"], found["steps"]) == (str(file), 3, 30)
+    binning = "events" if name == "event" else "grid"
+    events, _ = heidelberg.read(file, (), 700)
+    made = bin_all(events, 10.0, 100, binning).batch(range(3), 50)
+    data = spoken_digits.load("test", pool=100, binning=binning)
+    chosen = np.array([0, 60, 119])
+    assert torch.equal(made.x[:20], (data.batch(chosen, 20).x > 0).float())
+    assert made.x[20:].sum() == found["spikes"] > 0
+    assert events.labels.tolist() == data.labels[chosen].tolist()
+    assert events.speakers.tolist() == data.speakers[chosen].tolist()
+
+
+def test_a_classifier_reads_what_was_generated(snnsim, copies, run):
+    sizes = ("--samples", 2, "--prompt-steps", 20)
+    assert snnsim("baselines", "generate", copies / "step", *sizes).code == 0
+    done = snnsim("predict", run, copies / "step" / "generated.h5", "--json")
+    assert done.code == 0, done.err
+    assert [row["index"] for row in json.loads(done.out)] == [0, 1]
+
+
+def test_the_parallel_sampler_is_chosen_by_name(snnsim, copies):
+    options = ("--samples", 2, "--steps", 10, "--sampler", "parallel", "--temperature", 0)
+    done = snnsim("baselines", "generate", copies / "event", *options, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["passes_one_by_one"] == 2 * 10 * 2 and found["passes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("event", ("--sampler", "parallel"), "set --temperature 0"),
+        ("step", ("--sampler", "parallel", "--temperature", "0"), "the target is next-step"),
+        ("event", ("--sampler", "wave"), "sampler"),
+        ("event", ("--prompt-steps", "513"), "the longest has 512"),
+        ("event", ("--split", "nowhere"), "nowhere"),
+    ],
+)
+def test_what_cannot_be_generated_is_said(snnsim, copies, name, options, said):
+    done = snnsim("baselines", "generate", copies / name, *options)
+    assert done.code == 1 and said in " ".join(done.err.split())
+    assert not (copies / name / "generated.h5").exists()
+
+
+def test_a_run_on_classes_generates_nothing(snnsim, run):
+    done = snnsim("baselines", "generate", run)
+    assert done.code == 1 and "generates nothing" in done.err
+
+
+def test_a_run_on_the_next_step_names_no_classes(snnsim, copies):
+    for command in (
+        ("predict", copies / "step", "x.h5"),
+        ("spoken-digits", "evaluate", copies / "step", "--over-time", 10),
+        ("analyse", copies / "step", "sparsity"),
+    ):
+        done = snnsim(*command)
+        assert done.code == 1 and "next-step" in done.err, command
+
+
+@pytest.mark.parametrize("name", ["event", "step"])
+def test_repetition_is_analysed_beside_its_null(snnsim, copies, name):
+    options = ("--samples", 6, "--nulls", 2, "--set", "steps=20", "--set", "repetitions=3")
+    done = snnsim("analyse", copies / name, "repetition", *options, "--json")
+    assert done.code == 0, done.err
+    stored = json.loads((copies / name / "analysis" / "repetition.json").read_text())
+    assert json.loads(done.out) == stored
+    assert set(stored["figures"]) == {"first", "last", "rise", "repeated"}
+    assert all(figure["null"] is not None for figure in stored["figures"].values())
+    assert len(stored["arrays"]["probability"]) == 3
+    assert (copies / name / "analysis" / "repetition.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--model", "bidirectional", "--target", "next-step"), "sees no later input"),
+        (("--model", "gru", "--target", "next-step", "--set", "encoder.bins=2"), "encoder.bins=1"),
+        (("--model", "gru", "--target", "next-word"), "target"),
+        (("--model", "gru", "--set", "training.repetition=1"), "repetition"),
+        (
+            ("--model", "gru", "--target", "next-event", "--set", "data.binning=grid"),
+            'data.binning to "events"',
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_said(snnsim, tmp_path, arguments, said):
+    done = snnsim(*TRAIN, "--epochs", 1, *arguments, "--out", tmp_path / "run")
+    assert done.code == 1 and said in " ".join(done.err.split()), done.err
+
+
+def test_a_comparison_is_one_of_accuracies(snnsim, tmp_path):
+    change = ("--set", "training.target=next-step")
+    done = snnsim("baselines", "compare", "--models", "gru", *SMALL[:2], *change, "--out", tmp_path)
+    assert done.code == 1 and "accuracies" in done.err
+
+
+def test_the_next_event_is_that_of_events_one_by_one():
+    usual, given = (
+        resolve("spoken-digits", "sasrec", changes={"training.target": target})
+        for target in ("next-event", "next-step")
+    )
+    assert (usual.data["binning"], given.data["binning"]) == ("events", "grid")
+    assert usual.from_json(usual.as_json()) == usual
+
+
+def test_mel_bands_have_no_next_spikes():
+    with pytest.raises(ConfigError, match="gsc has no spikes to predict"):
+        resolve("gsc", "gru", changes={"training.target": "next-step"})
+
+
+def test_spiking_networks_and_streams_answer_classes():
+    for arguments in (("spoken-digits",), ("spoken-digits", "gru", "replay")):
+        with pytest.raises(ConfigError, match=r"training\.target"):
+            resolve(*arguments, changes={"training.target": "next-step"})
+
+
+@pytest.mark.parametrize("name", ["samples", "prompt_steps", "steps", "inner"])
+def test_there_is_at_least_one_of_everything(name):
+    with pytest.raises(ConfigError, match=name):
+        Wanted(**{name: 0})
