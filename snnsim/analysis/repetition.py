@@ -10,7 +10,7 @@ section 2; patterns of spikes instead of sentences are our choice.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -152,7 +152,7 @@ def analyse(
     batch = _batch(subject, check_size("length", length), context, samples)
     aim.posed(batch)  # refuses data of another kind
     found = patterns_of(batch, length, context)
-    asked = {"context": found.context, "target": subject.target}
+    asked: dict[str, Any] = {"context": found.context, "target": subject.target}
     curve = self_reinforcement(subject.net, found.pattern, repetitions, **asked)
     random = np.random.default_rng(subject.seed)
     nulls = [

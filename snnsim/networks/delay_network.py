@@ -30,7 +30,7 @@ DELAYS = ("learned", "fixed", "none")
 NEURONS = ("lif", "adlif")
 
 
-@passing_on(Delayed, ["kernel_count", "granularity", "padding"], padding="lengthen")
+@passing_on(Delayed, ["backend", "kernel_count", "granularity", "padding"], padding="lengthen")
 def delay_network(
     sizes: Sequence[int],
     *,
@@ -45,7 +45,6 @@ def delay_network(
     skip: bool = False,
     stochastic_depth: float = 0.0,
     recode: float = 0.0,
-    backend: str = "auto",
     **connection: Any,
 ) -> Sequential:
     """Build a feed-forward network of the reference system.
@@ -70,9 +69,8 @@ def delay_network(
             entropy of their answer at every time step, see :class:`snnsim.networks.Recoded`. 0
             leaves them alone; below 0 they move up. A probe, and slow; it excludes ``recurrent``
             and ``skip``.
-        backend: backend of neurons and connections.
-        connection: further arguments of :class:`snnsim.synapses.Delayed`: ``kernel_count``,
-            ``granularity`` and ``padding``.
+        connection: further arguments of :class:`snnsim.synapses.Delayed`: ``backend``, which is
+            that of the neurons as well, ``kernel_count``, ``granularity`` and ``padding``.
 
     Returns:
         A network ``[T, B, sizes[0]] -> [T', B, sizes[-1]]``.
@@ -88,11 +86,9 @@ def delay_network(
     check_choice("delays", delays, DELAYS)
     check_choice("neuron", neuron, NEURONS)
     _check_depth(sizes, skip, stochastic_depth)
-    if recode and (recurrent or skip or len(sizes) < 3):
-        raise ConfigError(
-            f"recode is {recode!r} but needs a hidden layer whose neurons stand between two "
-            "connections alone; give hidden layers, recurrent=False and skip=False"
-        )
+    if recode:
+        _check_recode(sizes, recurrent or skip, recode)
+    backend = connection["backend"]
     common: dict[str, Any] = {"dt": dt, "tau_mem": tau_mem, "backend": backend}
     connection |= {"dt": dt, "max_delay_ms": max_delay_ms, "learn_delay": delays == "learned"}
     connection["backend"] = "reference" if backend == "reference" else "auto"
@@ -114,10 +110,21 @@ def delay_network(
     integrators = LI(sizes[-1], discretization="euler", **common)
     layers.append(connect(sizes[-2], sizes[-1]))
     if recode:
-        last: Any
-        last, *after = layers[-3:]
-        layers[-3:] = [Recoded(last, *after, alpha=recode)]
+        layers[-3:] = [_recoded(layers[-3:], recode)]
     return Sequential(*layers, integrators)
+
+
+def _recoded(last: list[Any], recode: float) -> Recoded:
+    neurons, *after = last
+    return Recoded(neurons, *after, alpha=recode)
+
+
+def _check_recode(sizes: Sequence[int], joined: bool, recode: float) -> None:
+    if joined or len(sizes) < 3:
+        raise ConfigError(
+            f"recode is {recode!r} but needs a hidden layer whose neurons stand between two "
+            "connections alone; give hidden layers, recurrent=False and skip=False"
+        )
 
 
 def _check_depth(sizes: Sequence[int], skip: bool, stochastic_depth: float) -> None:

@@ -147,6 +147,7 @@ def test_both_kinds_are_drawn(by):
     found = report(recording([0], 0), recording([1], 1)) if by == "task" else None
     if found is None:
         subject = Recorded(recording([0, 1], 2))
+        subject.data = None
         subject.layer, subject.null, subject.nulls, subject.seed = "", "shift", 1, 0
         found = analyse(subject, "assemblies", rank=2)
     titles = [axis.get_title() for axis in plotting.report(found).axes]

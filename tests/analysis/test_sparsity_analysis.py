@@ -63,11 +63,12 @@ def test_it_runs_without_a_null_and_is_drawn():
 
 
 def test_a_run_is_evaluated_as_its_recipe_says(monkeypatch):
-    recipe = SimpleNamespace(readout="last", mask_padding=True)
+    recipe = SimpleNamespace(readout="last", mask_padding=True, target="class")
     experiment = SimpleNamespace(method="", recipe=recipe)
     subject = problem()
     loaded = (subject.net, experiment, {"steps": 7})
     monkeypatch.setattr(runs.run_folder, "load_network", lambda *_: loaded)
+    monkeypatch.setattr(runs.run_folder, "stored_experiment", lambda *_: experiment)
     monkeypatch.setattr(runs, "load_split", lambda *_: subject.data)
     found = runs.subject_of(Path("a"), samples=20, seed=3)
     assert (found.readout, found.mask_padding, found.steps, found.seed) == ("last", True, 7, 3)

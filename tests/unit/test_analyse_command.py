@@ -83,7 +83,7 @@ def test_options_are_set_by_name(snnsim, copy):
         (("sparsity", "--by", "class"), "sparsity has no option 'by'"),
         (("assemblies", "--task", 1), "has no tasks to choose from"),
         (("assemblies", "--on", 1), "has no tasks to choose from"),
-        (("depth",), "needs 2 or more; train one with network.layers"),
+        (("depth",), "needs 2 or more hidden blocks of equal input and output width"),
         (("repetition",), "generates nothing; train one with training.target"),
         ((), "what"),
     ],

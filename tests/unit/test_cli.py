@@ -35,8 +35,10 @@ def commands(group=None, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 def test_there_are_three_commands_for_every_data_set_and_those_of_all():
     expected = {(), ("predict",), ("similar",), ("analyse",), ("continual",), ("baselines",)}
-    expected |= {("baselines", name) for name in ("list", "info", "train", "compare", "check")}
-    expected |= {("continual", name) for name in ("run", "compare", "list")}
+    expected |= {
+        ("baselines", name) for name in ("list", "info", "train", "generate", "compare", "check")
+    }
+    expected |= {("continual", name) for name in ("run", "compare", "list", "repeat")}
     for name in [*snnsim_datasets.names(), *generated.names()]:
         expected |= {(name,), (name, "train"), (name, "evaluate"), (name, "info")}
     assert set(commands()) == expected

@@ -29,8 +29,7 @@ def test_the_recipe_is_the_published_one_unless_said():
         "patience": 0, "until": 0.0, "precision": "auto", "checkpoint_steps": 0,
         "check_finite": True, "start_from": "", "repeat": 0, "repeat_fraction": 0.5,
         "density": 1.0, "prune_at": 0, "prune_way": "magnitude",
-        "target": "class", "repetition": 0.0,
-        "repetition_scale": 0.5,
+        "keep_weights": False, "target": "class", "repetition": 0.0, "repetition_scale": 0.5,
     }  # fmt: skip
 
 

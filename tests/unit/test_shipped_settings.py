@@ -76,7 +76,6 @@ def test_the_recipe_of_a_data_set_is_the_published_one_but_for_its_length(name):
         "schedule_delay": "cosine", "until": 0.0, "start_from": "",
         "repeat": 0, "repeat_fraction": 0.5, "density": 1.0, "prune_at": 0,
         "prune_way": "magnitude",
-        "target": "class", "repetition": 0.0, "repetition_scale": 0.5,
     }  # fmt: skip
 
 

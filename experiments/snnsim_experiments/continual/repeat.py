@@ -109,7 +109,7 @@ def rows_of(
 
 def _scores(row: dict[str, Any], none: list[float] | None) -> dict[str, Any]:
     """Means of the scores over seeds, with their spread; or why there are none."""
-    without = {key: row[key] for key in ("refused", "failed") if key in row}
+    without: dict[str, Any] = {key: row[key] for key in ("refused", "failed") if key in row}
     if without:
         return without
     accuracies = [accuracy / 100 for accuracy in row["last_tests"]]
