@@ -62,9 +62,10 @@ def test_the_smallest_weights_are_cut_at_their_epoch_and_stay_so():
     wanted = largest(kept.weights[1], 0.3)
     assert all((w != 0).all() for w in kept.weights[1])
     for epoch in (2, 3):
-        for w, mask in zip(kept.weights[epoch], wanted, strict=True):
+        before = kept.weights[epoch - 1]
+        for w, old, mask in zip(kept.weights[epoch], before, wanted, strict=True):
             np.testing.assert_array_equal(w != 0, mask)
-            assert not np.array_equal(w, kept.weights[1][0])  # and the rest goes on learning
+            assert (w[mask] != old[mask]).mean() > 0.5  # and the rest goes on learning
     assert [name for _, name in masked(made.net)] == ["weight"] * 2
     assert differences(everything(made), run_whole(changed(**PRUNED))[0]) == []
 

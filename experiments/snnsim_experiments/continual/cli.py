@@ -126,8 +126,9 @@ def repeat(
         str, typer.Option(help="spiking, or a model of: snnsim baselines list.")
     ] = "spiking",
     width: Annotated[
-        int, typer.Option(min=1, max=10**6, help="Width of the layers of a baseline.")
-    ] = 64,
+        int | None,
+        typer.Option(min=1, max=10**6, help="Width of all layers; 64 for a baseline."),
+    ] = None,
     config: Annotated[
         str | None, typer.Option(help="TOML file of what differs from the defaults.")
     ] = None,
@@ -174,7 +175,8 @@ def repeat(
     folder = options.run_folder_of(out, resume, "continual", data, name="repeat")
     place = options.place_of(root, folder, device, resume, quiet)
     chosen = resolve(data, model, config=config, changes=set_ or (), epochs=epochs)
-    chosen = chosen if model == SPIKING else with_width(chosen, width)
+    if width is not None or model != SPIKING:
+        chosen = with_width(chosen, width or 64)
     rows = sweep(chosen, sizes_of(sizes), fraction, seeds_of(seeds), place)
     options.answer(rows, as_json, _print_sizes)
     if not as_json:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from snnsim.errors import check_number
-from snnsim.training import repeated
+from snnsim.training import distributed, repeated
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import load_split
 from snnsim_experiments.comparison import compare
@@ -58,7 +58,7 @@ def sweep(
     check_number("fraction", fraction, 0, 1)
     for size in sizes:
         check_number("a size", size, 0)
-    out = Path(place.out or Path("runs", run_folder.unique("repeat")))
+    out = Path(distributed.agree(str(place.out or Path("runs", run_folder.unique("repeat")))))
     data = load_split(experiment, "train", place.root)
     same = experiment.trained(repeat=0, repeat_fraction=fraction)
 
@@ -74,7 +74,7 @@ def sweep(
     made = {f"{NAME}{size}": maker(size) for size in sizes}
     found = compare(made, seeds, replace(place, out=out), settings=settings)
     rows = rows_of(found, len(data), fraction, experiment.recipe.epochs)
-    if found:  # which only the first process has
+    if distributed.rank() == 0:
         run_folder.write_json(out / "repeat.json", rows)
         if plotting := run_folder.plotting():
             plotting.save(plotting.repeated_data(rows), out / "repeat.png")
