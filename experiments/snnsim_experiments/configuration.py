@@ -42,7 +42,9 @@ from snnsim_experiments.settings import (
 from snnsim_experiments.shipped import HERE, config_names, folder_of
 
 OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline's network
-GENERATING = ("target", "repetition", "repetition_scale")  # of a recipe: for baselines on data
+GENERATING = (  # of a recipe: for baselines on data
+    "target", "repetition", "repetition_steps", "repetition_scale",
+)  # fmt: skip
 NOT_ON_STREAMS = ("readout", "mask_padding", *GENERATING)  # learners have their own read-out
 NOT_ON_DATA = ("later_lr",)
 NOT_ON_SPIKING = (*NOT_ON_DATA, *GENERATING)

@@ -81,6 +81,8 @@ class Experiment:
             found["method_options"] = default_options(method) | given
         elif found["model"] == SPIKING:
             found["network"] = LATER_OPTIONS | found["network"]
+        else:
+            found["network"] = {"shared_head": False} | found["network"]
         if found["model"] in models.names():
             found["network"] = _with_all_options(found["model"], found["network"])
         training = complete(found.pop("training"), task_base() if found["method"] else {})

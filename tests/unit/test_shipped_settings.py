@@ -74,7 +74,7 @@ def test_the_recipe_of_a_data_set_is_the_published_one_but_for_its_length(name):
         "patience": 0, "precision": "auto", "checkpoint_steps": 0, "check_finite": True,
         "later_lr": 0.0, "optimizer": "adam", "momentum": 0.0, "clip": 0.0,
         "schedule_delay": "cosine", "until": 0.0, "start_from": "", "target": "class",
-        "repetition": 0.0, "repetition_scale": 0.5,
+        "repetition": 0.0, "repetition_steps": 0, "repetition_scale": 0.5,
     }  # fmt: skip
 
 
