@@ -136,7 +136,7 @@ class Choice:
                 "encoder": base.network["encoder"],
                 "network": [c for c in self._told() if c.startswith("network.")],
             }
-        own = ("width", "encoder", "options")
+        own = ("width", "encoder", "options", "shared_head")
         return {
             "dataset": base.source,
             "data": base.data,

@@ -44,7 +44,9 @@ from snnsim_experiments.settings import (
 from snnsim_experiments.shipped import HERE, config_names, folder_of
 
 OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline's network
-GENERATING = ("target", "repetition", "repetition_scale")  # of a recipe: for baselines on data
+GENERATING = (  # of a recipe: for baselines on data
+    "target", "repetition", "repetition_steps", "repetition_scale",
+)  # fmt: skip
 # of a recipe: learners have their own read-out, and streams decide what is shown
 NOT_ON_STREAMS = ("readout", "mask_padding", *OF_ONE_TASK, *GENERATING)
 NOT_ON_DATA = ("later_lr", "keep_weights")

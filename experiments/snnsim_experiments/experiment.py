@@ -83,7 +83,8 @@ class Experiment:
         elif found["model"] == SPIKING:
             found["network"] = LATER_OPTIONS | found["network"]
         else:
-            found["network"] = asdict(Additions()) | found["network"]
+            later = {"shared_head": False} | asdict(Additions())
+            found["network"] = later | found["network"]
         if found["model"] in models.names():
             found["network"] = _with_all_options(found["model"], found["network"])
         training = complete(found.pop("training"), task_base() if found["method"] else {})

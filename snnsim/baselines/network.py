@@ -55,6 +55,9 @@ class RateNetwork(Layer):
         dropout: probability of dropout behind each layer.
         encoder: arguments of :class:`RateEncoder` by name.
         options: arguments of the model by name.
+        shared_head: whether the scores of the next channel are the products of the features with
+            the model's own embedding of each channel, as published for SASRec, in place of a head;
+            for one layer of a model with ``next_scores``, and as many outputs as channels.
         added: arguments of :class:`~snnsim.baselines.options.additions.Additions`: ``join``,
             ``attend``, ``think``, ``chunk`` and its further options, ``recode`` and ``density``.
 
@@ -79,6 +82,7 @@ class RateNetwork(Layer):
         dropout: float = 0.0,
         encoder: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
+        shared_head: bool = False,
         **added: Any,
     ):
         super().__init__()
@@ -101,11 +105,25 @@ class RateNetwork(Layer):
                 self.joins.append(Join(width, additions.join or "add"))
             entry = width
         self.drop = Dropout(dropout)
-        self.head = linear(width, n_out) if n_out else None
+        self.shared_head = shared_head
+        if shared_head:
+            self._check_shared(n_out)
+        self.head = linear(width, n_out) if n_out and not shared_head else None
         if additions.recode:
             self.recode(additions.recode)
         if additions.density < 1:
             sparsify(self, additions.density)
+
+    def _check_shared(self, n_out: int) -> None:
+        """Refuse a shared head where the only layer does not embed the channels themselves."""
+        one = len(self.layers) == 1 and hasattr(self.layers[0], "next_scores")
+        if not one or n_out != self.encoder.n:
+            raise ConfigError(
+                f"shared_head needs one layer of a model with an embedding of channels, such as "
+                f"sasrec, and as many outputs as channels, but there are {len(self.layers)} layers "
+                f"of {self.model}, and {n_out} outputs for {self.encoder.n} channels; set depth=1 "
+                'and target="next-event", or shared_head=False'
+            )
 
     @property
     def causal(self) -> bool:
@@ -192,7 +210,13 @@ class RateNetwork(Layer):
             y = self.drop(y)[0]
             x = self.joins[i](x, y) if self.residual else y
             after.append(new)
-        return (x if self.head is None else self.head(x)[0]), tuple(after)
+        return self._scores(x), tuple(after)
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """The outputs for features of the last layer."""
+        if self.shared_head:
+            return self._baselines()[0].next_scores(x)
+        return x if self.head is None else self.head(x)[0]
 
     def step(self, x: Tensor, state: tuple[Any, ...] | None = None) -> tuple[Tensor, Any]:
         """Run one (merged) bin of a stream, ``[B, n_in] -> [B, n_out]``."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snnsim.data import Batch
-from snnsim.errors import ConfigError, DataError, ShapeError, check_choice, check_number
+from snnsim.errors import ConfigError, DataError, ShapeError, check_choice, check_number, check_size
 from snnsim.functional.losses import repetition_loss
 from snnsim.training.evaluate import run_padded
 from snnsim.training.objectives import (
@@ -44,19 +44,23 @@ class Next(Objective):
 
     Args:
         repetition: the weight of the loss against repetition in training, 0 or more; 0 means none.
-            It is computed on patterns of 2 steps up to a quarter of the window, cut from the
-            samples at random and repeated until they fill it.
+            It is computed on patterns that are cut from the samples at random and repeated until
+            they are as long as the batch.
+        steps: the number of time steps of a pattern, 0 or more; 0 draws one for each sample, from
+            2 to a quarter of the length of the batch.
         scale: what the probability of a repeated step is to become of that in the repetition
             before, from 0 to 1.
     """
 
     repetition: float = 0.0
+    steps: int = 0
     scale: float = 0.5
     metric = "nats"
     larger_is_better = False
 
     def __post_init__(self) -> None:
         check_number("repetition", self.repetition, 0)
+        check_size("steps", self.steps, 0)
         check_number("scale", self.scale, 0, 1)
 
     def likelihood(self, y: Tensor, following: Tensor) -> Tensor:
@@ -118,7 +122,7 @@ class Next(Objective):
         """Return the loss on repeated patterns, summed over the samples; ``None`` without one."""
         if not self.repetition or not batch.x.shape[1]:
             return None
-        found = repeated_patterns(batch)
+        found = repeated_patterns(batch, self.steps)
         y, _ = run_padded(net, found.x, torch.full_like(batch.lengths, len(found.x)))
         p = self.of_spikes(_as_many(y, found.following), found.following).exp()
         step = torch.arange(len(p), device=p.device)[:, None]
@@ -195,16 +199,18 @@ class Repeated(NamedTuple):
     period: Tensor
 
 
-def repeated_patterns(batch: Batch) -> Repeated:
+def repeated_patterns(batch: Batch, steps: int = 0) -> Repeated:
     """Return a random part of each sample, repeated until it is as long as the batch.
 
     Args:
         batch: a batch as :meth:`Next.posed` returns it.
+        steps: the number of time steps of a part, or of a shorter sample as a whole; 0 draws one
+            for each sample, from 2 to a quarter of the length of the batch.
     """
     T, B = batch.x.shape[:2]
     lengths = batch.lengths.to(batch.x.device).clamp(min=1)
-    longest = torch.minimum(lengths, torch.full_like(lengths, max(T // OCCURRENCES, 2)))
-    shortest = longest.clamp(max=2)
+    longest = lengths.clamp(max=steps or max(T // OCCURRENCES, 2))
+    shortest = longest if steps else longest.clamp(max=2)
     period = shortest + _below(longest - shortest + 1)
     start = _below(lengths - period + 1)
     step = torch.arange(T + 1, device=batch.x.device)[:, None]
@@ -230,12 +236,12 @@ def _as_many(y: Tensor, following: Tensor) -> Tensor:
     return y
 
 
-def next_of(target: str, repetition: float = 0.0, scale: float = 0.5) -> Next:
+def next_of(target: str, repetition: float = 0.0, steps: int = 0, scale: float = 0.5) -> Next:
     """Return the objective that is called ``"next-event"`` or ``"next-step"``.
 
     Args:
         target: its name.
-        repetition, scale: the arguments of :class:`Next`.
+        repetition, steps, scale: the arguments of :class:`Next`.
     """
     check_choice("target", target, TARGETS)
     if target == CLASS:
@@ -244,11 +250,13 @@ def next_of(target: str, repetition: float = 0.0, scale: float = 0.5) -> Next:
             "training.target next-event or next-step"
         )
     made = NextEvent if target == "next-event" else NextStep
-    return made(repetition, scale)
+    return made(repetition, steps, scale)
 
 
 def objective_of(recipe: Recipe) -> Objective:
     """Return the objective that a recipe names by its target and read-out."""
     if recipe.target == CLASS:
         return Classification(recipe.readout, recipe.mask_padding)
-    return next_of(recipe.target, recipe.repetition, recipe.repetition_scale)
+    return next_of(
+        recipe.target, recipe.repetition, recipe.repetition_steps, recipe.repetition_scale
+    )

@@ -121,6 +121,7 @@ class Recipe:
     keep_weights: bool = False
     target: str = CLASS
     repetition: float = 0.0
+    repetition_steps: int = 0
     repetition_scale: float = 0.5
 
     def __post_init__(self) -> None:
@@ -151,6 +152,7 @@ class Recipe:
             )
         check_choice("target", self.target, TARGETS)
         check_number("repetition", self.repetition, 0)
+        check_number("repetition_steps", self.repetition_steps, 0)
         check_number("repetition_scale", self.repetition_scale, 0, 1)
         if self.repetition and self.target == CLASS:
             raise ConfigError(

@@ -19,8 +19,14 @@ def test_a_document_has_only_its_few_sentences():
     sentences = items.reshape(200, 10, 8)
     different = [len(np.unique(each, axis=0)) for each in sentences]
     assert max(different) == 3 and np.mean(different) > 2.7
+    assert not (sentences[:, 1:] == sentences[:, :-1]).all(2).any()
     first = sentences[:, 0]
     assert len(np.unique(first, axis=0)) > 195  # those of other documents are others
+
+
+def test_a_document_of_one_sentence_says_it_over_and_over():
+    items = tokens(documents(20, sentences=1, length=5, count=4)).reshape(20, 4, 5)
+    assert (items == items[:, :1]).all()
 
 
 def test_within_a_sentence_every_token_has_few_successors_all_as_likely():

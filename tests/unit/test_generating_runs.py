@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 
@@ -11,9 +12,12 @@ import torch
 from snnsim_datasets import spoken_digits
 from snnsim_datasets.tools import heidelberg
 from snnsim_experiments import resolve
+from snnsim_experiments.budget import with_width
+from snnsim_experiments.build import build_network
 from snnsim_experiments.generate import Wanted
 
 from snnsim import checkpoint
+from snnsim.baselines.size import parameters_of
 from snnsim.data.events import bin_all
 from snnsim.errors import ConfigError
 
@@ -204,6 +208,32 @@ def test_the_next_event_is_that_of_events_one_by_one():
     )
     assert (usual.data["binning"], given.data["binning"]) == ("events", "grid")
     assert usual.from_json(usual.as_json()) == usual
+
+
+def test_the_scores_of_sasrec_may_be_those_of_its_embedding(snnsim, tmp_path):
+    options = ("--set", "network.shared_head=true", "--set", "network.depth=1", "--epochs", 1)
+    model = ("--model", "sasrec", "--target", "next-step")
+    done = snnsim(*TRAIN, *model, *options, "--out", tmp_path / "run", "--json")
+    assert done.code == 0, done.err
+    with_head = build_network(resolve_small("sasrec"), 7, 20, 10.0)
+    assert json.loads(done.out)["parameters"] == parameters_of(with_head) - 4 * 7 - 7
+    done = snnsim("spoken-digits", "evaluate", tmp_path / "run", "--json")
+    assert done.code == 0, done.err
+    done = snnsim(*TRAIN, *model, *options[2:], *options[:2], "--set", "network.depth=2")
+    assert done.code == 1 and "shared_head needs one layer" in done.err
+
+
+def resolve_small(model):
+    changes = {"training.target": "next-step", "network.depth": 1, "data.pool": 100}
+    return with_width(resolve("spoken-digits", model, changes=changes), 4)
+
+
+def test_runs_of_before_had_no_shared_head():
+    found = resolve_small("gru")
+    stored = copy.deepcopy(found.as_json())
+    del stored["network"]["shared_head"], stored["training"]["target"]
+    again = found.from_json(stored)
+    assert again.network == found.network and again.recipe.target == "class"
 
 
 def test_mel_bands_have_no_next_spikes():

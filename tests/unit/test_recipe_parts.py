@@ -29,13 +29,15 @@ def test_the_recipe_is_the_published_one_unless_said():
         "patience": 0, "until": 0.0, "precision": "auto", "checkpoint_steps": 0,
         "check_finite": True, "start_from": "", "repeat": 0, "repeat_fraction": 0.5,
         "density": 1.0, "prune_at": 0, "prune_way": "magnitude",
-        "keep_weights": False, "target": "class", "repetition": 0.0, "repetition_scale": 0.5,
+        "keep_weights": False, "target": "class", "repetition": 0.0,
+        "repetition_steps": 0, "repetition_scale": 0.5,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["lr", "lr_delay", "later_lr", "momentum", "weight_decay", "clip",
                                   "until", "patience", "checkpoint_steps", "repeat", "prune_at",
-                                  "sigma_end", "repetition", "repetition_scale"])  # fmt: skip
+                                  "sigma_end", "repetition", "repetition_steps",
+                                  "repetition_scale"])  # fmt: skip
 def test_nothing_negative_but_zero_may_stand_in_a_recipe(name):
     assert getattr(Recipe(**{name: 0}), name) == 0
     with pytest.raises(ConfigError, match=f"{name} is -1 but must be a finite number at least 0"):

@@ -1,6 +1,7 @@
 """Documents that use a few sentences again and again, as one event (token) per step.
 
-A sentence is a walk of a Markov chain, a document is a row of sentences drawn from its own few:
+A sentence is a walk of a Markov chain; a document is a row of sentences drawn from its own few, of
+which none comes twice in a row:
 
     P(token j | token i) = 1 / successors   if j is one of the successors of i, else 0
 
@@ -32,7 +33,8 @@ def documents(
 
     Args:
         samples: the number of documents.
-        sentences: the number of different sentences of a document.
+        sentences: the number of sentences that a document has of its own; with one, it is said
+            over and over.
         length: the number of tokens of a sentence.
         count: the number of sentences in a document, one after the other.
         tokens: the number of tokens of the language, more than ``successors``.
@@ -57,7 +59,8 @@ def documents(
     for place in range(1, length):
         chosen = random.integers(0, successors, (samples, sentences))
         known[..., place] = following[known[..., place - 1], chosen]
-    order = random.integers(0, sentences, (samples, count))
+    steps = random.integers(min(1, sentences - 1), sentences, (samples, count))
+    order = steps.cumsum(1) % sentences
     items = known[np.arange(samples)[:, None], order].reshape(samples, count * length)
     x = np.eye(tokens, dtype=np.float32)[items]
     return Arrays(x, np.zeros(samples, np.int64), classes=("document",), dt=1.0)

@@ -20,7 +20,7 @@ from snnsim.baselines import RateNetwork
 from snnsim.training import NextEvent, Recipe, Trainer, evaluate, set_seed
 from snnsim_experiments.baselines.checks.outcome import Outcome
 
-TOKENS, SENTENCES = 32, 10
+TOKENS, LENGTH, SENTENCES = 32, 8, 10  # of the language, of a sentence, of a document
 SHOWN = (1, 2, 3, 5, 10)  # times in a row
 
 
@@ -38,8 +38,9 @@ class _Trial:
     def trained(self, net: nn.Module, epochs: int, lr: float, repetition: float = 0.0) -> nn.Module:
         """Train a network and return it."""
         recipe = Recipe(
-            epochs=epochs, batch_size=32, lr=lr, target="next-event", repetition=repetition
-        )
+            epochs=epochs, batch_size=32, lr=lr, target="next-event", repetition=repetition,
+            repetition_steps=LENGTH,
+        )  # fmt: skip
         Trainer(net, self.train, self.test, recipe, seed=self.seed).run()
         return net
 
@@ -60,8 +61,8 @@ def _trial(seed: int, short: bool) -> _Trial:
         documents(count, count=SENTENCES, seed=seed),
         documents(64, count=SENTENCES, seed=10**6 + seed),
         alone,
-        1 if short else 12,
-        1 if short else 6,
+        1 if short else 10,
+        1 if short else 8,
         seed,
     )
 
@@ -70,12 +71,12 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     """Measure self-reinforcement before and after training against it, and in the controls."""
     trial = _trial(seed, short)
     set_seed(seed)
-    reach = {"reach": 8 * SENTENCES}
+    reach = {"reach": LENGTH * SENTENCES}
     looping = trial.trained(
         RateNetwork(TOKENS, TOKENS, "sasrec", width=64, options=reach), trial.epochs, 3e-3
     )
-    cured = trial.trained(copy.deepcopy(looping), trial.further, 1e-3, repetition=1.0)
-    longer = trial.trained(copy.deepcopy(looping), trial.further, 1e-3)
+    cured = trial.trained(copy.deepcopy(looping), trial.further, 2e-3, repetition=1.0)
+    longer = trial.trained(copy.deepcopy(looping), trial.further, 2e-3)
     set_seed(seed)
     gru = trial.trained(RateNetwork(TOKENS, TOKENS, "gru", width=96), trial.epochs, 3e-3)
     before, after, still, control = map(trial.curve, (looping, cured, longer, gru))
