@@ -16,7 +16,9 @@ from snnsim.analysis.report import Figure, Report
 from snnsim.analysis.subject import Subject
 from snnsim.errors import ConfigError, check_choice, nearest
 
-ANALYSES = ("assemblies", "depth", "dynamics", "operators", "recode", "sparsity", "timescales")
+ANALYSES = (
+    "assemblies", "chunks", "depth", "dynamics", "operators", "recode", "sparsity", "timescales",
+)  # fmt: skip
 
 __all__ = [
     "ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "load_recording",
