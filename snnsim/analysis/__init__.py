@@ -19,6 +19,7 @@ from snnsim.errors import ConfigError, check_choice, nearest
 
 ANALYSES = (
     "assemblies",
+    "chunks",
     "connectivity",
     "depth",
     "dynamics",

@@ -14,6 +14,7 @@ def report(found: Report) -> Any:
     """Plot what an analysis found."""
     drawn = {
         "assemblies": _assemblies,
+        "chunks": _chunks,
         "connectivity": _connectivity,
         "depth": _depth,
         "dynamics": _dynamics,
@@ -91,6 +92,23 @@ def _connectivity(found: Report) -> Any:
     title = "between the weights after tasks (dotted: another direction)"
     axis.set(title=title, xlabel="weights after task", ylabel="accuracy", ylim=(0, 1.02))
     axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _chunks(found: Report) -> Any:
+    """The similarity of what was found, by chunk, and how many chunks ago it lies."""
+    figure, axes = _figure(1, 2, 9, 3.4)
+    left, right = axes[0]
+    chunk, ago, near = (found.arrays[name] for name in ("chunk", "ago", "similarity"))
+    for rank in range(ago.shape[2]):
+        used = ago[:, :, rank] > 0
+        mean = np.where(used, near[:, :, rank], 0).sum(0) / np.maximum(used.sum(0), 1)
+        left.plot(chunk, mean, "o-", label=f"found {rank + 1}")
+    if ago.any():
+        right.hist(ago[ago > 0], bins=np.arange(0.5, ago.max() + 1))
+    left.set(title="what was found", xlabel="chunk", ylabel="similarity")
+    right.set(title="how long ago", xlabel="chunks before its use", ylabel="times")
+    left.legend(frameon=False, fontsize=7)
     return figure
 
 

@@ -39,7 +39,7 @@ def by_hand(net, x):
                     starts[j] @ asked / np.linalg.norm(starts[j]) / np.linalg.norm(asked)
                     for j in kept
                 ]
-                empty = [(0.0, None)] * (SLOTS - len(angle))
+                empty = [(-2.0, None)] * (SLOTS - len(angle))
                 ranked = sorted([*zip(angle, kept, strict=True), *empty], key=lambda each: -each[0])
                 hits = [j for _, j in ranked[:SIMILAR]]
                 found = sum(np.zeros(4) if j is None else summaries[j] for j in hits) / SIMILAR

@@ -28,7 +28,7 @@ def copy(run, tmp_path):
 
 
 # those that a spiking network of one layer, trained on classes, is no subject of
-ELSEWHERE = ("connectivity", "depth", "memory", "repetition")
+ELSEWHERE = ("chunks", "connectivity", "depth", "memory", "repetition")
 
 
 @pytest.mark.parametrize("what", [each for each in ANALYSES if each not in ELSEWHERE])
@@ -42,6 +42,24 @@ def test_every_analysis_writes_figures_beside_their_null(snnsim, copy, what):
     for name, figure in stored["figures"].items():
         assert isinstance(figure["value"], float) and figure["null"] is not None, name
     assert (copy / "analysis" / f"{what}.png").exists()
+
+
+def test_what_a_baseline_with_chunks_looked_up_is_listed(snnsim, tmp_path):
+    run = tmp_path / "chunks"
+    changes = ("network.chunk=10", "network.chunk_query=3", "network.depth=1")
+    sets = [part for change in changes for part in ("--set", change)]
+    done = snnsim(
+        "baselines", "train", "--data", "spoken-digits", "--model", "gru", "--width", 8,
+        "--epochs", 1, *sets, "--out", run,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    done = snnsim("analyse", run, "chunks", *QUICK, "--set", "shown=1")
+    assert done.code == 0, done.err
+    assert "sample 0, chunk 1: found 0 (" in done.out and "similarity" in done.out
+    stored = json.loads((run / "analysis" / "chunks.json").read_text())
+    assert all(figure["null"] is not None for figure in stored["figures"].values())
+    assert (run / "analysis" / "chunks.png").exists()
+    assert len(stored["arrays"]["ago"]) == 12
 
 
 def test_a_table_for_people_names_the_null(snnsim, copy, tmp_path):
@@ -85,6 +103,7 @@ def test_options_are_set_by_name(snnsim, copy):
         (("assemblies", "--on", 1), "has no tasks to choose from"),
         (("depth",), "needs 2 or more hidden blocks of equal input and output width"),
         (("repetition",), "generates nothing; train one with training.target"),
+        (("chunks",), "train a baseline with network.chunk"),
         ((), "what"),
     ],
 )

@@ -138,18 +138,28 @@ class ChunkRecurrent(Baseline):
         starts = _pushed(state["starts"], state["start"])
         return {**after, "start": torch.zeros_like(state["start"]), "starts": starts}
 
+    def ages(self) -> Tensor:
+        """Return how many chunks before its use each chunk lies that is kept, ``[slots]``."""
+        ago = torch.arange(self.slots, 0, -1)
+        # without a query the last chunk, which asks, is not yet among those that are kept
+        return ago if self.query else ago + 1
+
     def _found(self, query: Tensor, keys: Tensor, state: State, step: int) -> Tensor:
         """The mean of the summaries of the chunks whose keys are most like the query."""
         if not _looks_up.get():
             return torch.zeros_like(state["recent"])
         likeness = nn.functional.cosine_similarity(keys, query.unsqueeze(1), dim=-1)
+        filled = state["codes"].ne(0).any(-1)
+        if self.query:  # a summary is compared with empty places too, as ever: they are 0
+            likeness = likeness.masked_fill(~filled, -torch.inf)
         best = likeness.topk(self.similar, 1)
-        found = _found_now.get()
-        if found is not None:
-            filled = keys.ne(0).any(-1).gather(1, best.indices)
-            # without a query the last chunk, which asks, is not yet among those that are kept
-            ago = self.slots - best.indices + (0 if self.query else 1)
-            found.append(Lookup(self, step, ago * filled, best.values.detach()))
+        told = _found_now.get()
+        if told is not None:
+            there = filled.gather(1, best.indices)
+            ago = self.ages().to(there.device)[best.indices] * there
+            near = best.values.detach().masked_fill(~there, 0.0)
+            kept = likeness.detach().masked_fill(~filled, torch.nan)
+            told.append(Lookup(self, step, ago, near, kept))
         picked = state["codes"].gather(1, best.indices.unsqueeze(2).expand(-1, -1, self.n_out))
         return picked.mean(1)
 
@@ -169,12 +179,15 @@ class Lookup(NamedTuple):
             chunks before the one in which it is used it lies, ``[B, similar]``; 0 for none,
             where fewer chunks have been seen.
         similarity: the cosine similarities, ``[B, similar]``.
+        kept: those of all chunks that could have been found, the oldest first, ``[B, slots]``; NaN
+            where fewer have been seen.
     """
 
     layer: ChunkRecurrent
     step: int
     ago: Tensor
     similarity: Tensor
+    kept: Tensor
 
 
 _looks_up: ContextVar[bool] = ContextVar("looks_up", default=True)
