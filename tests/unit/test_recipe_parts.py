@@ -27,7 +27,7 @@ def test_the_recipe_is_the_published_one_unless_said():
         "schedule": "one_cycle", "schedule_delay": "cosine", "sigma_end": 0.23,
         "sigma_fraction": 0.25, "readout": "sum_softmax", "mask_padding": False, "accumulate": 1,
         "patience": 0, "until": 0.0, "precision": "auto", "checkpoint_steps": 0,
-        "check_finite": True, "start_from": "",
+        "check_finite": True, "start_from": "", "keep_weights": False,
     }  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def test_the_recipe_of_a_data_set_is_the_published_one_but_for_its_length(name):
         "sigma_end": 0.23, "sigma_fraction": 0.25, "readout": "sum_softmax", "accumulate": 1,
         "patience": 0, "precision": "auto", "checkpoint_steps": 0, "check_finite": True,
         "later_lr": 0.0, "optimizer": "adam", "momentum": 0.0, "clip": 0.0,
-        "schedule_delay": "cosine", "until": 0.0, "start_from": "",
+        "schedule_delay": "cosine", "until": 0.0, "start_from": "", "keep_weights": False,
     }  # fmt: skip
 
 
