@@ -91,8 +91,9 @@ class WeightsOfTasks(ContinualWatcher):
             weights = checkpoint.prefixed("learner", self.taken[task])
             return weights | checkpoint.prefixed("method", self._memories[task])
         if not self._file(task).exists():
+            count = len(list(self.folder.glob("task*.safetensors")))
             raise ConfigError(
-                f"there are no weights after task {task + 1} in {self.folder}; train with "
-                "--keep-weights, or training.keep_weights=true, to keep those of every task"
+                f"there are no weights after task {task + 1} in {self.folder}, which has those "
+                f"after {count} tasks; choose one of them, or continue the run with --resume"
             )
         return checkpoint.load(self._file(task))[0]

@@ -83,15 +83,19 @@ def _connectivity(found: Report) -> Any:
     figure, axes = _figure(1, 1, 2.5 + 0.8 * accuracy.shape[1], 3.4)
     axis = axes[0, 0]
     null = found.arrays.get("accuracy, null")
+    lines = np.split(np.arange(len(position)), np.flatnonzero(np.diff(position) == 0) + 1)
     for task in range(accuracy.shape[1]):
         (drawn,) = axis.plot(position, accuracy[:, task], ".-", label=f"task {task + 1}")
-        if null is not None:
-            axis.plot(position, null[:, task], ":", lw=0.8, color=drawn.get_color())
-    for end in np.unique(position[position == position.round()]):
+        for line in lines if null is not None else ():
+            color = drawn.get_color()
+            axis.plot(position[line], null[line, task], ":", lw=0.8, color=color)
+    ends = np.unique(position[[line[place] for line in lines for place in (0, -1)]])
+    for end in ends:
         axis.axvline(end, color="0.85", zorder=0)
     title = "between the weights after tasks (dotted: another direction)"
     axis.set(title=title, xlabel="weights after task", ylabel="accuracy", ylim=(0, 1.02))
-    axis.legend(frameon=False, fontsize=7)
+    axis.set_xticks(ends, [f"{end:.0f}" for end in ends])
+    axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

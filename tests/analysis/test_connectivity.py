@@ -65,8 +65,10 @@ def test_it_is_drawn_with_a_line_for_each_task_and_one_of_its_null(nulls):
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [
         "task 1", "task 2", "task 3",
     ]  # fmt: skip
-    curves = [line for line in axis.lines if len(line.get_xdata()) == 10]
-    assert len(curves) == (3 if nulls == 0 else 6)
+    assert sum(len(line.get_xdata()) == 10 for line in axis.lines) == 3
+    dotted = [line for line in axis.lines if line.get_linestyle() == ":"]
+    assert [len(line.get_xdata()) for line in dotted] == [5] * (0 if nulls == 0 else 6)
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["1", "2", "3"]
     assert axis.get_ylabel() == "accuracy"
 
 
