@@ -13,7 +13,7 @@ from snnsim.data import View
 from snnsim.errors import ConfigError
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import load_split
-from snnsim_experiments.forecasts import objective_of
+from snnsim_experiments.forecasts import objective_on
 from snnsim_experiments.settings import Changes, parse_changes
 
 
@@ -45,7 +45,7 @@ def subject_of(
     kept = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).round().astype(int))
     recipe = experiment.recipe
     known: dict[str, Any] = {"readout": recipe.readout, "mask_padding": recipe.mask_padding}
-    known["objective"] = objective_of(data)
+    known["objective"] = objective_on(data)
     return Subject(net, View(data, kept), **known | {"steps": facts["steps"]} | chosen)
 
 

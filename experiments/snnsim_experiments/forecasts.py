@@ -14,7 +14,7 @@ from snnsim_experiments.continual.run import Refused
 NRMSE, PERSISTENCE = "nrmse", "persistence_nrmse"
 
 
-def objective_of(data: Any) -> Objective | None:
+def objective_on(data: Any) -> Objective | None:
     """Return what training on a data set minimises; ``None`` for a class for each sample.
 
     Data with a class for every step are classified step by step; data with values for every step
@@ -27,7 +27,7 @@ def objective_of(data: Any) -> Objective | None:
 
 def is_forecast(data: Any) -> bool:
     """Return whether the targets of a data set are the values of later steps."""
-    return getattr(objective_of(data), "metric", "") == "mse"
+    return getattr(objective_on(data), "metric", "") == "mse"
 
 
 def check_causal(net: Any, model: str, data: Any) -> None:

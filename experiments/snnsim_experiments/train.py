@@ -32,7 +32,7 @@ from snnsim_experiments.forecasts import (
     beside_persistence,
     check_causal,
     is_forecast,
-    objective_of,
+    objective_on,
 )
 from snnsim_experiments.lock import Held
 from snnsim_experiments.place import HERE, Place
@@ -113,7 +113,7 @@ def _train(
     terminal = TerminalWatcher(place.console, experiment.recipe.epochs, quiet, held)
     logged = place.tensorboard and first
     trainer = Trainer(
-        net, parts[0], parts[1], experiment.recipe, objective=objective_of(parts[0]),
+        net, parts[0], parts[1], experiment.recipe, objective=objective_on(parts[0]),
         out=held.folder, seed=experiment.seed, device=device,
         watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
     )  # fmt: skip
@@ -205,14 +205,14 @@ def facts_for_later(data: Any) -> dict[str, Any]:
 
 def score(net, config: Experiment, data: Any, steps: int) -> Scores:
     """Evaluate a network on data by the rules of the recipe of an experiment."""
-    return evaluate(net, data, objective=objective_of(data), **_rules(config), steps=steps)
+    return evaluate(net, data, objective=objective_on(data), **_rules(config), steps=steps)
 
 
 def score_over_time(
     net, config: Experiment, data: Any, steps: int, every: int, plot: Path
 ) -> dict[str, float]:
     """Return the accuracy by the time seen, ``{"100": 0.3, ...}`` in ms, and draw it to a file."""
-    if objective_of(data) is not None:
+    if objective_on(data) is not None:
         raise ConfigError(
             f"{config.source} has a target for every step, not one answer that could come early; "
             "remove --over-time"
@@ -238,7 +238,8 @@ def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
             )
         return
     folder = out / "plots"
-    plotting.save(plotting.curves(trainer.rows), folder / "curves.png")
+    metric = trainer.objective.metric
+    plotting.save(plotting.curves(trainer.rows, metric), folder / "curves.png")
     batch = data.batch([0])
     title = "" if batch.per_step else f"class {data.classes[int(batch.target[0])]!r}"
     if not isinstance(net, RateNetwork):  # it has no spikes

@@ -31,13 +31,16 @@ def save(figure: Any, path: Path) -> None:
         figure.savefig(path, dpi=120)
 
 
-def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Plot loss and score (accuracy, or error) over epochs from the rows of ``metrics.jsonl``."""
+def curves(rows: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> Any:
+    """Plot loss and score over epochs from the rows of ``metrics.jsonl``.
+
+    Args:
+        rows: the rows.
+        metric: the name of the score.
+    """
     figure, axes = _figure(1, 2, 9, 3.2)
     epochs = [row["epoch"] + 1 for row in rows]
-    scores = (name.removeprefix("train_") for row in rows[:1] for name in row)
-    score = next((name for name in scores if name in ("accuracy", "mse")), "accuracy")
-    for axis, what in zip(axes[0], ("loss", score), strict=True):
+    for axis, what in zip(axes[0], ("loss", metric), strict=True):
         for part in ("train", "validation"):
             axis.plot(epochs, [row[f"{part}_{what}"] for row in rows], label=part)
         axis.set(xlabel="epoch", ylabel=what)
