@@ -16,7 +16,7 @@ from snnsim.errors import ConfigError, check_number
 from snnsim_experiments import run_folder
 from snnsim_experiments.build import load_split
 from snnsim_experiments.continual import kept
-from snnsim_experiments.forecasts import objective_of_data
+from snnsim_experiments.forecasts import objective_on
 from snnsim_experiments.settings import Changes, parse_changes
 
 
@@ -67,7 +67,7 @@ def subject_of(
     shown = np.unique(chosen_samples.round().astype(int))
     recipe = experiment.recipe
     known: dict[str, Any] = {"readout": recipe.readout, "mask_padding": recipe.mask_padding}
-    known |= {"target": recipe.target, "objective": objective_of_data(recipe.target, data)}
+    known |= {"target": recipe.target, "objective": objective_on(data, recipe.target)}
     return Subject(net, View(data, shown), **known | {"steps": facts["steps"]} | chosen)
 
 

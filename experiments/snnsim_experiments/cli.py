@@ -17,6 +17,8 @@ from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
 from snnsim_experiments.shipped import config_names
 
+NOT_HERE = ("fsdd", "series")  # data of which nothing is here until a user names them
+
 app = typer.Typer(
     help="Spiking networks with learnable delays, continual learning, and baselines.\n\n"
     "Start with: snnsim spoken-digits train --epochs 20",
@@ -148,7 +150,7 @@ def _dataset_app(name: str) -> typer.Typer:
             "configurations": ", ".join(config_names(name)),
             "note": info.note,
         }
-        if root is not None or not (info.remotes or name == "fsdd"):
+        if root is not None or not (info.remotes or name in NOT_HERE):
             from snnsim_experiments import resolve
             from snnsim_experiments.build import load_split
 

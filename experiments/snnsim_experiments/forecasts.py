@@ -15,7 +15,7 @@ from snnsim_experiments.continual.run import Refused
 NRMSE, PERSISTENCE = "nrmse", "persistence_nrmse"
 
 
-def objective_of_data(target: str, data: Any) -> Objective | None:
+def objective_on(data: Any, target: str = CLASS) -> Objective | None:
     """Return what training on a data set minimises if its targets say so; else ``None``.
 
     Data with a class for every step are classified step by step; data with values for every step
@@ -23,8 +23,8 @@ def objective_of_data(target: str, data: Any) -> Objective | None:
     the recipe names.
 
     Args:
-        target: that of the recipe; other than ``"class"``, the targets of the data do not matter.
         data: a data set.
+        target: that of the recipe; other than ``"class"``, the targets of the data do not matter.
     """
     if target != CLASS or not getattr(data, "per_step", False):
         return None
@@ -33,7 +33,7 @@ def objective_of_data(target: str, data: Any) -> Objective | None:
 
 def is_forecast(data: Any) -> bool:
     """Return whether the targets of a data set are the values of later steps."""
-    return getattr(objective_of_data(CLASS, data), "metric", "") == "mse"
+    return getattr(objective_on(data), "metric", "") == "mse"
 
 
 def check_causal(net: Any, model: str, data: Any) -> None:

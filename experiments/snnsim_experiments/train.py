@@ -36,7 +36,7 @@ from snnsim_experiments.forecasts import (
     beside_persistence,
     check_causal,
     is_forecast,
-    objective_of_data,
+    objective_on,
 )
 from snnsim_experiments.lock import Held
 from snnsim_experiments.place import HERE, Place
@@ -117,7 +117,7 @@ def _train(
     logged = place.tensorboard and first
     trainer = Trainer(
         net, parts[0], parts[1], experiment.recipe,
-        objective=objective_of_data(experiment.recipe.target, parts[0]),
+        objective=objective_on(parts[0], experiment.recipe.target),
         out=held.folder, seed=experiment.seed, device=device,
         watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
     )  # fmt: skip
@@ -217,7 +217,7 @@ def facts_for_later(data: Any) -> dict[str, Any]:
 
 def score(net, config: Experiment, data: Any, steps: int) -> Scores:
     """Evaluate a network on data by the rules of the recipe of an experiment."""
-    objective = objective_of_data(config.recipe.target, data) or objective_of(config.recipe)
+    objective = objective_on(data, config.recipe.target) or objective_of(config.recipe)
     recipe = config.recipe
     return evaluate(
         net,
@@ -233,7 +233,7 @@ def score_over_time(
     net, config: Experiment, data: Any, steps: int, every: int, plot: Path
 ) -> dict[str, float]:
     """Return the accuracy by the time seen, ``{"100": 0.3, ...}`` in ms, and draw it to a file."""
-    if config.recipe.target != CLASS or objective_of_data(CLASS, data) is not None:
+    if config.recipe.target != CLASS or objective_on(data) is not None:
         raise ConfigError(
             f"{config.source} has a target for every step, not one answer that could come early; "
             "remove --over-time"

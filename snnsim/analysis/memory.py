@@ -55,7 +55,7 @@ def kernel_norms(matrices: Matrices) -> Tensor:
     >>> kernel_norms(Matrices(torch.full((3, 1, 1), 0.5), ones, ones)).tolist()
     [1.0, 0.5, 0.25]
     """
-    transition, entry, read = (each[:, 0] for each in matrices[:3])
+    transition, entry, read = (each[:, 0] for each in matrices[:3] if each is not None)
     reading, found = read[-1], []
     for step in range(len(entry) - 1, -1, -1):
         found.append((reading @ entry[step]).norm())

@@ -48,3 +48,22 @@ def test_separators_keep_letters_from_being_merged_and_plain_strings_are_merged(
 def test_an_unknown_rendering_is_refused():
     with pytest.raises(ConfigError, match="rendering is 'tabs'.*plain, spaces"):
         counting(3, rendering="tabs")
+
+
+@pytest.mark.parametrize("rendering", RENDERINGS)
+def test_a_fraction_of_the_strings_is_in_tokens_of_its_own(rendering):
+    """They say the same: only the channels differ, and which pair it is depends on the seed."""
+    plain = counting(400, rendering=rendering, seed=2)
+    mixed = counting(400, rendering=rendering, seed=2, rare=0.2)
+    assert mixed.channels == 2 * plain.channels
+    common, second = np.split(mixed.x, 2, axis=-1)
+    np.testing.assert_array_equal(common + second, plain.x)
+    is_second = second.any((1, 2))
+    assert not (is_second & common.any((1, 2))).any()
+    assert abs(is_second.mean() - 0.2) < 0.06
+    assert mixed.target.tolist() == plain.target.tolist()
+    for rare, part in ((0.0, 0), (1.0, 1)):
+        alone = np.split(counting(50, rendering=rendering, rare=rare).x, 2, axis=-1)
+        assert not alone[1 - part].any() and alone[part].any()
+    with pytest.raises(ConfigError, match="rare"):
+        counting(4, rare=1.5)

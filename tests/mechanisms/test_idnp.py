@@ -10,6 +10,7 @@ import torch
 from models_by_hand import arrays, close, normal, randomised, sigmoid, softplus
 
 from snnsim.baselines.models.neural_process import NeuralProcess
+from snnsim.errors import ConfigError
 from snnsim.layer import auxiliary_losses
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -152,3 +153,87 @@ def test_draws_have_the_mean_and_the_deviation_of_the_latent():
     mean, deviation = net.latent_of(state)
     torch.testing.assert_close(z.mean(0), mean[0], rtol=0, atol=0.03 * float(deviation.max()))
     torch.testing.assert_close(z.std(0), deviation[0], rtol=0.03, atol=0)
+
+
+# --- labels in the input --------------------------------------------------------------------------
+
+
+def cued(seed=0):
+    options = {"latent": LATENT, "classes": 2, "slots": SLOTS, "cued": True}
+    return randomised(NeuralProcess(5, N, **options), seed=seed).eval()
+
+
+def episode(labels, lengths, seed=0):
+    """Labelled utterances, a silent step after each, and 6 steps without a label, ``[T, 5]``."""
+    random, steps = np.random.default_rng(seed), []
+    utterances = [random.random((length, 3)) for length in lengths]
+    for utterance, label in zip(utterances, labels, strict=True):
+        steps += [np.concatenate([now, np.eye(2)[label]]) for now in utterance]
+        steps.append(np.zeros(5))
+    query = random.random((6, 3))
+    steps += [np.concatenate([now, np.zeros(2)]) for now in query]
+    return np.stack(steps), utterances, query
+
+
+@pytest.mark.parametrize(("labels", "lengths"), [((), ()), ((1,), (4,)), ((0, 1, 0), (3, 5, 2))])
+def test_utterances_join_the_context_where_their_labels_end(labels, lengths):
+    """The silent step after a label is the first that the encoder hears of what follows."""
+    net = cued()
+    x, utterances, query = episode(labels, lengths)
+    silent = np.zeros((1, 3))
+    heard = [each if i == 0 else np.concatenate([silent, each])
+             for i, each in enumerate([*utterances, query])]  # fmt: skip
+    expected, *_ = by_hand(arrays(net), heard[-1], heard[:-1], labels)
+    y, state = net(torch.from_numpy(x).unsqueeze(1))
+    close(y[-6:, 0], expected[-6:])
+    assert state["known"].sum() == len(labels)
+
+
+def test_each_sample_of_a_batch_has_utterances_of_its_own():
+    net = cued()
+    cases = [((0, 1), (3, 5)), ((1, 0), (5, 3)), ((1,), (9,))]
+    episodes = [episode(*case, seed=i)[0] for i, case in enumerate(cases)]
+    alone = [net(torch.from_numpy(each).unsqueeze(1))[0][:, 0].detach() for each in episodes]
+    x = torch.from_numpy(np.stack([each[:16] for each in episodes], axis=1))
+    together, _ = net(x)
+    for sample, each in enumerate(alone):
+        close(together[:, sample], each[:16])
+
+
+def test_a_label_may_end_between_two_pieces():
+    net = cued()
+    x = torch.from_numpy(episode((0, 1), (3, 5))[0]).unsqueeze(1)
+    with torch.no_grad():
+        whole, last = net(x)
+    for cut in range(1, len(x)):
+        first, state = net(x[:cut])
+        second, state = net(x[cut:], state)
+        close(torch.cat([first, second]), whole)
+        assert all(torch.allclose(state[name], last[name]) for name in last)
+
+
+def test_another_label_ends_an_utterance_without_a_silent_step():
+    net = cued()
+    x = np.random.default_rng(0).random((4, 3))
+    labels = np.eye(2)[[0, 0, 1, 1]]
+    _, state = net(torch.from_numpy(np.concatenate([x, labels], 1)).unsqueeze(1))
+    assert state["known"].sum() == 1
+
+
+def test_what_does_not_fit_is_refused_and_classes_need_channels():
+    x, _, _ = episode((0,) * 6, (1,) * 6)
+    with pytest.raises(ConfigError, match="room for 5; 1 more do not fit"):
+        cued()(torch.from_numpy(x).unsqueeze(1))
+    with pytest.raises(ConfigError, match="last 10 input channels are labels"):
+        NeuralProcess(10, N, cued=True)
+
+
+def test_the_divergence_of_an_episode_counts_once():
+    net = cued().train()
+    x, *_ = episode((0, 1, 0), (3, 5, 2))
+    with auxiliary_losses() as extra:
+        _, state = net(torch.from_numpy(x).unsqueeze(1))
+    mean, deviation = net.latent_of(state)
+    with auxiliary_losses() as once:
+        net._add_divergence(mean, deviation)
+    close(extra["divergence"], once["divergence"].detach())

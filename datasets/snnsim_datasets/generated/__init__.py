@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 from snnsim.errors import ConfigError, check_choice, check_seed, check_size
 from snnsim_datasets.tools.info import Info
 
+SEEDS = "Every part has a seed of its own."
 SPLITS = ("train", "validation", "test")
 _FACTS = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
 
@@ -35,9 +36,9 @@ class GeneratedSet:
 
     Attributes:
         INFO: the facts.
-        load: function of a split and options: ``samples`` (of the training part; validation and
-            test have a quarter as many each), ``seed``, and those of the function that makes the
-            data.
+        load: function of a split and options, those of the function that makes the data:
+            ``samples`` is the number of the training part, of which validation and test have a
+            quarter each, and ``seed`` is that of all three.
     """
 
     def __init__(self, name: str):
@@ -62,30 +63,28 @@ def info(name: str) -> Info:
     check_choice("generated data set", name, names())
     facts = _FACTS[name]
     told = {key: facts[key] for key in ("title", "kind", "channels", "citation")}
-    classes, note = facts["classes"], facts.get("note", "")
+    classes = facts["classes"]
     classes = map(str, range(classes)) if isinstance(classes, int) else classes
-    return Info(
-        name, classes=tuple(classes), splits=SPLITS, licence="none needed: generated",
-        note=f"Every part has a seed of its own. {note}".strip(), **told,
-    )  # fmt: skip
+    told |= {"licence": facts.get("licence", "none needed: generated")}
+    return Info(name, classes=tuple(classes), splits=SPLITS, note=facts.get("note", SEEDS), **told)
 
 
 def _loader(name: str, facts: dict[str, Any]) -> Callable[..., Any]:
     """The function that makes a split, with a signature that configurations read."""
     make = getattr(import_module("snnsim_datasets.synthetic"), facts["make"])
-    part = "part" in inspect.signature(make).parameters  # it has parts of its own
+    taken = inspect.signature(make).parameters
 
     def load(split: str, root: Any = None, *, progress: Any = None, **options: Any) -> Any:
         check_choice("split", split, SPLITS)
-        if root is not None:
+        if root is not None and "root" not in taken:
             raise ConfigError(f"{name} is generated and reads no files; remove the root {root}")
         known = defaults | options
-        number = SPLITS.index(split)
-        samples = check_size("data.samples", known.pop("samples"))
-        seed = 3 * check_seed(known.pop("seed")) + number
-        count = samples if split == "train" else max(samples // 4, 1)
-        own = {"part": split} if part else {}
-        made: Any = make(samples=count, seed=seed, **known, **own)
+        samples = check_size("data.samples", known["samples"])
+        known["samples"] = samples if split == "train" else max(samples // 4, 1)
+        if "seed" in taken:
+            known["seed"] = 3 * check_seed(known["seed"]) + SPLITS.index(split)
+        own = {name: value for name, value in (("part", split), ("root", root)) if name in taken}
+        made: Any = make(**known, **own)
         return made[0] if isinstance(made, tuple) else made  # without what it was drawn from
 
     options = _options(make, facts)
@@ -103,7 +102,7 @@ def _options(make: Callable[..., Any], facts: dict[str, Any]) -> list[inspect.Pa
     hints = get_type_hints(make)
     found = []
     for each in inspect.signature(make).parameters.values():
-        if each.name != "part" and each.kind is not each.VAR_KEYWORD:
+        if each.name not in ("part", "root") and each.kind is not each.VAR_KEYWORD:
             default = given.get(each.name, each.default)
             keyword = inspect.Parameter.KEYWORD_ONLY
             kind = hints[each.name]

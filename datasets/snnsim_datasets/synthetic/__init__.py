@@ -14,6 +14,7 @@ from snnsim_datasets.synthetic.lorenz96 import FastScale, level_crossings, loren
 from snnsim_datasets.synthetic.moving_bar import moving_bar
 from snnsim_datasets.synthetic.reber import reber
 from snnsim_datasets.synthetic.recall import delayed_recall
+from snnsim_datasets.synthetic.series import series
 from snnsim_datasets.synthetic.sudoku import sudoku, sudoku_cell
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "moving_bar",
     "parity",
     "reber",
+    "series",
     "spoken_sums",
     "sudoku",
     "sudoku_cell",

@@ -3,15 +3,18 @@
 For spikes the tokeniser is the binning: ``chunk`` symbols that fall into one bin are one of
 ``2^chunk`` tokens, and what is to be counted is no longer what the model steps over. A text may be
 rendered such that this does not happen: a tokeniser does not merge letters that a separator keeps
-apart. Source: Zhang, Cao & You 2024 (arXiv:2410.19730), with its four renderings of one string.
+apart. Nor are all letters equally frequent in what a model was trained on. Source: Zhang, Cao & You
+2024 (arXiv:2410.19730), with its four renderings of one string in two pairs of letters.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from snnsim.data import Arrays
-from snnsim.errors import check_choice, check_seed, check_size
+from snnsim.errors import check_choice, check_number, check_seed, check_size
 
 TOKENS = {  # the vocabularies of the renderings with separators
     "spaces": ("b", "a", " b", " a"),
@@ -29,6 +32,7 @@ def counting(
     most: int = 9,
     chunk: int = 1,
     rendering: str = "plain",
+    rare: float | None = None,
     seed: int = 0,
 ) -> Arrays:
     """Make sequences that ask how many of their symbols are "a".
@@ -46,6 +50,11 @@ def counting(
             one-hot over ``TOKENS``: each letter, with a space before it if there is one, and each
             separator. Separators keep letters apart, so only plain strings have tokens of
             ``chunk`` letters.
+        rare: fraction of the strings, from 0 to 1, that are written with the letters "e" and "z"
+            in place of "a" and "b". A step is then one-hot over the tokens of both pairs (each
+            with separators of its own), so that training may have few strings of the one pair, and
+            tests that pair alone (``rare=1``) or the other (``rare=0``). ``None`` for no second
+            pair of letters.
         seed: seed of lengths, counts and places, which are the same for all renderings.
 
     >>> data = counting(4, chunk=2)
@@ -69,12 +78,23 @@ def counting(
     names = tuple(map(str, range(most + 1)))
     if rendering != "plain":
         pairs = zip(symbols, sizes, strict=True)
-        return Arrays([_rendered(row[:n], rendering) for row, n in pairs], labels, classes=names)
+        made = [_rendered(row[:n], rendering) for row, n in pairs]
+        return _written(Arrays(made, labels, classes=names), rare, seed)
     tokens = symbols.reshape(samples, -1, chunk) @ (2 ** np.arange(chunk))
     lengths = -(-sizes // chunk)
     x = np.eye(2**chunk, dtype=np.float32)[tokens]
     x[np.arange(x.shape[1]) >= lengths[:, None]] = 0
-    return Arrays(x, labels, lengths, names)
+    return _written(Arrays(x, labels, lengths, names), rare, seed)
+
+
+def _written(data: Arrays, rare: float | None, seed: int) -> Arrays:
+    """The same strings, some of them in the tokens of the second pair of letters."""
+    if rare is None:
+        return data
+    check_number("rare", rare, 0, 1)
+    random = np.random.default_rng([seed, len(data), 1])  # apart from what is written
+    second = (random.random(len(data)) < rare)[:, None, None]
+    return replace(data, x=np.concatenate([data.x * ~second, data.x * second], axis=-1))
 
 
 def _rendered(symbols: np.ndarray, rendering: str) -> np.ndarray:

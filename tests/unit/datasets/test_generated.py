@@ -10,10 +10,11 @@ import snnsim_datasets
 from snnsim_datasets import generated, synthetic
 from snnsim_datasets.synthetic import ahead, few_shot, lorenz96, lorenz96_ahead, sudoku_cell
 
-from snnsim.errors import ConfigError, ShapeError
+from snnsim.errors import ConfigError, DataError, ShapeError
 
 SMALL = {"samples": 24}
-each_set = pytest.mark.parametrize("name", generated.names())
+each_set = pytest.mark.parametrize("name", [n for n in generated.names() if n != "series"])
+every_set = pytest.mark.parametrize("name", generated.names())
 
 
 def inputs(name, split, **options):
@@ -41,12 +42,12 @@ def test_the_same_seed_gives_the_same_data_and_the_parts_are_drawn_apart(name):
             assert not np.array_equal(one[:, :count], other[:, :count])
 
 
-@each_set
+@every_set
 def test_every_option_of_the_function_is_an_option_of_the_data_set(name):
     make = getattr(synthetic, generated._FACTS[name]["make"])
-    taken = set(inspect.signature(make).parameters) - {"part"}
+    taken = set(inspect.signature(make).parameters) - {"part", "root"}
     options = inspect.signature(snnsim_datasets.get(name).load).parameters
-    assert taken | {"samples", "seed"} == set(options) - {"split", "root"}
+    assert taken == set(options) - {"split", "root"}
 
 
 def test_a_generated_set_refuses_a_folder_and_a_part_that_does_not_exist():
@@ -114,3 +115,50 @@ def test_the_cell_that_is_asked_is_empty_and_its_digit_solves_the_puzzle():
         assert not x[asked, :4].any() and answer[asked] == label + 1
         given = x[:, :4].any(1)
         np.testing.assert_array_equal(x[given, :4].argmax(1) + 1, answer[given])
+
+
+@pytest.fixture
+def file(tmp_path):
+    values = np.stack([np.arange(200.0), np.ones(200)], axis=1)
+    np.savetxt(tmp_path / "values.csv", values, delimiter=",")
+    return tmp_path / "values.csv"
+
+
+def test_the_parts_of_a_series_follow_one_another_in_units_of_the_training_part(file):
+    parts = {
+        part: snnsim_datasets.load("series", part, file.parent, file=file.name, steps=20, horizon=3)
+        for part in generated.SPLITS
+    }
+    training = np.arange(140.0)
+    seen = [data.x[..., 0] * training.std() + training.mean() for data in parts.values()]
+    ranges = [(0, 136), (140, 166), (170, 196)]
+    for data, values, (first, last) in zip(parts.values(), seen, ranges, strict=True):
+        assert (values.min(), values.max()) == pytest.approx((first, last), abs=1e-3)
+        np.testing.assert_allclose(data.target[..., 0] - data.x[..., 0], 3 / training.std(), 1e-4)
+        assert not data.x[..., 1].any()
+        assert data.checksums["values.csv"].startswith("sha256:")
+
+
+def test_a_series_may_be_one_array_of_numbers(tmp_path):
+    np.save(tmp_path / "values.npy", np.sin(np.arange(100)))
+    data = snnsim_datasets.load("series", "test", tmp_path, file="values.npy", samples=8)
+    assert data.channels == 1 and data.x.shape[1] == 14 and len(data) == 1
+
+
+def test_what_is_no_series_is_refused(tmp_path, file):
+    load = snnsim_datasets.get("series").load
+    with pytest.raises(ConfigError, match="needs the name of its file"):
+        load("train")
+    with pytest.raises(ConfigError, match="must end in .npy or .csv"):
+        load("train", tmp_path, file="values.txt")
+    with pytest.raises(DataError, match="does not exist"):
+        load("train", tmp_path, file="absent.csv")
+    with pytest.raises(DataError, match="200 steps, of which 30 are for test"):
+        load("test", tmp_path, file=file.name, horizon=50)
+    for name, content in (("words.csv", "a,b\n1,2"), ("gap.csv", "1\nnan\n3"), ("empty.csv", "")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match="cannot be read|NaN|must have numbers"):
+            load("train", tmp_path, file=name)
+    np.save(tmp_path / "deep.npy", np.zeros((2, 3, 4)))
+    with pytest.raises(DataError, match="must have numbers"):
+        load("train", tmp_path, file="deep.npy")
