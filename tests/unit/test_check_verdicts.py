@@ -293,10 +293,13 @@ def test_with_a_head_each_a_curriculum_goes_further_and_one_head_forgets(
 
 @pytest.mark.parametrize(
     ("times", "passed"),
-    [((2.2, 2.9, 3.3, 0.1), True), ((0.2, 2.9, 3.3, 0.3), False), ((2.2, 2.9, 0.2, 0.3), False),
-     ((3.3, 0.2, 2.2, 0.1), True)],
+    [((2.2, 2.4, 3.3, 1.6, 0.1), True), ((2.2, 2.4, 3.3, 2.09, 0.1), True),
+     ((2.2, 2.4, 3.3, 2.11, 0.1), False), ((0.2, 2.4, 3.3, 1.6, 0.3), False),
+     ((2.2, 2.4, 0.2, 1.6, 0.3), False), ((2.2, 2.4, 3.3, 0.2, 0.3), False)],
 )  # fmt: skip
-def test_all_forecasts_of_lorenz96_must_outlast_persistence(monkeypatch, times, passed):
+def test_depth_must_outlast_as_many_parameters_and_all_must_outlast_persistence(
+    monkeypatch, times, passed
+):
     trained, values = [], iter(times)
     monkeypatch.setattr(rhn, "optimise", lambda net, loss, *a: trained.append((net, a)))
     monkeypatch.setattr(rhn, "_valid_time", lambda net, x: next(values))
@@ -304,11 +307,13 @@ def test_all_forecasts_of_lorenz96_must_outlast_persistence(monkeypatch, times, 
     assert found.passed is passed
     names = ("gru", "rhn", "rhn, gate and attention")
     assert found.figures == dict(zip(names, times[:3], strict=True))
-    assert found.control == {"persistence": times[3]}
-    assert [a for _, a in trained] == [(600, 5e-3)] * 3
-    assert [type(net.layers[0]).__name__ for net, _ in trained[:2]] == ["GRU", "RHN"]
+    assert found.control == {"rhn of depth 1": times[3], "persistence": times[4]}
+    assert [a for _, a in trained] == [(300, 5e-3)] * 4
+    layers = [net.layers[0] for net, _ in trained]
+    assert [type(each).__name__ for each in layers] == ["GRU", "RHN", "Attend", "RHN"]
+    assert (len(layers[1].w_rec), len(layers[3].w_rec)) == (3, 1)
     sizes = [sum(p.numel() for p in net.parameters()) for net, _ in trained]
-    assert sizes[2] > sizes[1]
+    assert sizes[2] > sizes[1] and sizes[3] == pytest.approx(sizes[1], rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,10 @@
-"""Recurrent highway networks, gates and attention on Lorenz-96 (2410.02654)."""
+"""Recurrent highway networks, gates and attention on Lorenz-96 (2410.02654).
+
+The mechanism of a recurrent highway network is that its state takes several nonlinear steps per
+time step. The control takes one, and is so much wider that it has as many parameters, within 2 %.
+Both are trained for 300 steps at a rate of 5e-3. How long the others forecast is reported only: the
+published order of gates and attention takes systems larger than this one.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +21,13 @@ from snnsim_experiments.baselines.checks.outcome import Outcome, batches, optimi
 
 EVERY, DT, WARM = 5, 0.01, 30
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "gru": ("gru", {}),
-    "rhn": ("rhn", {}),
-    "rhn, gate and attention": ("rhn", {"attend": 8, "join": "input"}),
+    "gru": ("gru", {"width": 64}),
+    "rhn": ("rhn", {"width": 64}),
+    "rhn, gate and attention": ("rhn", {"width": 64, "attend": 8, "join": "input"}),
+    "rhn of depth 1": ("rhn", {"width": 108, "options": {"depth": 1}}),
 }
+CONTROL = "rhn of depth 1"
+RATE, MORE = 5e-3, 0.3  # learning rate; Lyapunov times that the control is to be outlasted by
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
@@ -27,24 +36,28 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     test = lorenz96(50, WARM + 100, every=EVERY, dt=DT, seed=2 * seed + 1)
     mean, spread = train.mean(), train.std()
     train, test = ((torch.from_numpy(a) - mean) / spread for a in (train, test))
+    steps = 10 if short else 300
     figures: dict[str, float] = {}
     for name, (model, options) in KINDS.items():
         set_seed(seed)
-        net = RateNetwork(8, 8, model, width=64, **options)
+        net = RateNetwork(8, 8, model, **options)
         order = batches(len(train), 32, seed)
 
         def loss(net: RateNetwork = net, order=order) -> Tensor:
             x = train[next(order)].transpose(0, 1)
             return (net(x[:-1])[0] + x[:-1] - x[1:]).square().mean()
 
-        optimise(net, loss, 10 if short else 600, 5e-3)
+        optimise(net, loss, steps, RATE)
         figures[name] = _valid_time(net.eval(), test.transpose(0, 1))
     still = _valid_time(None, test.transpose(0, 1))
+    shallow = figures.pop(CONTROL)
     return Outcome(
-        "all of them forecast longer than persistence",
-        min(figures.values()) > still,
+        f"a recurrent highway network of depth 3 forecasts {MORE} Lyapunov times longer than one "
+        "of depth 1 with as many parameters, and all of them longer than persistence",
+        figures["rhn"] > shallow + MORE and min(shallow, *figures.values()) > still,
         figures,
-        {"persistence": still},
+        {CONTROL: shallow, "persistence": still},
+        f"{steps} steps of 32 sequences at a rate of {RATE:g} for each",
     )
 
 
