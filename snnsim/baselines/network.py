@@ -164,12 +164,6 @@ class RateNetwork(Layer):
         inner = last.inner if isinstance(last, Recode) else last
         self.layers[-1] = Recode(inner, self._scores, alpha=alpha, **options)
 
-    def _scores(self, h: Tensor) -> Tensor:
-        """The head's scores of outputs of the last layer, without dropout."""
-        head: Any = self.head
-        scores: Tensor = head(h)[0]
-        return scores
-
     def _baselines(self) -> list[Any]:
         return list(self.layers)  # a ModuleList does not tell what it holds
 
