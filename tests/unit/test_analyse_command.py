@@ -18,7 +18,7 @@ def test_the_list_names_every_analysis(snnsim):
     assert done.code == 0, done.err
     rows = json.loads(done.out)
     assert set(rows) == set(ANALYSES)
-    assert all(text.endswith(".") for text in rows.values())
+    assert all(text.endswith((".", "?")) for text in rows.values())
 
 
 @pytest.fixture

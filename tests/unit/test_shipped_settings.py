@@ -75,7 +75,8 @@ def test_the_recipe_of_a_data_set_is_the_published_one_but_for_its_length(name):
         "later_lr": 0.0, "optimizer": "adam", "momentum": 0.0, "clip": 0.0,
         "schedule_delay": "cosine", "until": 0.0, "start_from": "",
         "repeat": 0, "repeat_fraction": 0.5, "density": 1.0, "prune_at": 0,
-        "prune_way": "magnitude",
+        "prune_way": "magnitude", "keep_weights": False, "target": "class", "repetition": 0.0,
+        "repetition_steps": 0, "repetition_scale": 0.5,
     }  # fmt: skip
 
 
