@@ -347,7 +347,8 @@ def recipe_of(
     given = _today(given)
     known = {k: v for k, v in fields(Recipe, keyword_only=False).items() if k not in without}
     known = {k: (kind, base.get(k, default)) for k, (kind, default) in known.items()}
-    found = Recipe(**check_section("training", known, given))  # right also where other epochs win
+    other = {} if epochs is None else {"density": 1.0}  # its own epochs need not reach the cut
+    found = Recipe(**check_section("training", known, given) | other)  # right also where others win
     if found.target == CLASS:
         check_number("training.until", found.until, 0, 1)  # of accuracy
     if epochs is None:

@@ -168,6 +168,15 @@ def test_a_pruned_run_of_the_command_line_can_be_used(tmp_path):
     assert (stored["density"], stored["prune_at"], stored["prune_way"]) == (0.2, 1, "magnitude")
 
 
+def test_the_cut_may_lie_in_epochs_that_only_the_command_line_gives():
+    cut = ["training.epochs=10", "training.density=0.5", "training.prune_at=12"]
+    recipe = resolve("spoken-digits", changes=cut, epochs=20).recipe
+    assert (recipe.epochs, recipe.density, recipe.prune_at) == (20, 0.5, 12)
+    for changes, epochs in ((cut, None), (cut, 12), (["training.density=5"], 20)):
+        with pytest.raises(ConfigError, match=r"end before the cut|density is 5"):
+            resolve("spoken-digits", changes=changes, epochs=epochs)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [({"density": 0}, "density is 0"), ({"density": 1.5}, "density is 1.5"),
