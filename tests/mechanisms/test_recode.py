@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 import torch
 from models_by_hand import close, normal, randomised, softmax
+from snnsim_experiments.budget import with_width
+from snnsim_experiments.build import build_network
+from snnsim_experiments.configuration import resolve
+from snnsim_experiments.experiment import Experiment
 
 import snnsim as sn
 from snnsim.analysis import Subject, analyse
@@ -17,9 +21,9 @@ from snnsim.baselines.options.recode import Recode
 from snnsim.data import Arrays
 from snnsim.errors import ConfigError
 from snnsim.functional.recoding import entropy, recode_signal
+from snnsim.layer import listening
 from snnsim.networks import Recoded
 from snnsim.plotting.analysis import report
-from snnsim.training import evaluate
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -117,13 +121,26 @@ def test_a_stream_is_recoded_as_the_whole_sequence_is():
     assert net(x[:0])[0].shape == (0, 2, 3)
 
 
-def test_spikes_are_counted_once():
-    data = Arrays(torch.rand(6, 10, 5).round(), np.arange(6) % 3, classes=("a", "b", "c"))
-    net = sn.delay_network(
-        (5, 8, 3), dt=10.0, tau_mem=20.0, max_delay_ms=40, dropout=0.0, delays="none"
-    )
-    rates = [evaluate(each.float(), data).firing_rate for each in (net, recoded(net, 1e-12))]
-    assert rates[0] == pytest.approx(rates[1], abs=1e-12) and rates[0] > 0
+def test_hooks_see_the_neurons_once_for_the_whole_sequence():
+    net, heard = layer(), []
+    with listening({"neurons": net.neurons}, lambda name, _, inputs, output: heard.append(output)):
+        net(normal(9, 2, 4))
+    assert [output[0].shape for output in heard] == [(9, 2, 4)]
+
+
+@pytest.mark.parametrize("model", ["spiking", "gru"])
+def test_network_recode_is_a_key_of_configurations(model):
+    experiment = resolve("spoken-digits", model, changes=["network.recode=0.05"])
+    assert Experiment.from_json(experiment.as_json()) == experiment
+    if model == "gru":
+        experiment = with_width(experiment, 8)
+    found = list(build_network(experiment, 5, 3, 10.0).modules())
+    recoded_layers = [each for each in found if isinstance(each, Recoded | Recode)]
+    assert [each.alpha for each in recoded_layers] == [0.05]
+    plain = resolve("spoken-digits", model)
+    stored = copy.deepcopy(plain.as_json())
+    del stored["network"]["recode"]
+    assert Experiment.from_json(stored) == plain
 
 
 def test_recoded_networks_are_saved_and_have_no_event_driven_form(tmp_path):
