@@ -8,25 +8,9 @@ import numpy as np
 import pytest
 from snnsim_datasets.synthetic import hidden_states
 from snnsim_datasets.synthetic.hidden_states import DT, TOPOLOGIES, transitions
+from snnsim_experiments.analysis_checks.dynamics import viterbi
 
 from snnsim.errors import ConfigError
-
-
-def viterbi(x, rates, onward, initial) -> np.ndarray:
-    """The most probable path of a Poisson hidden Markov model, ``x [T, N] -> [T]``."""
-    expected = np.maximum(rates * DT / 1000, 1e-12)
-    emitted = x.astype(np.float64) @ np.log(expected).T - expected.sum(1)
-    with np.errstate(divide="ignore"):
-        step, best = np.log(onward), np.log(initial) + emitted[0]
-    came_from = []
-    for each in emitted[1:]:
-        candidates = best[:, None] + step
-        came_from.append(candidates.argmax(0))
-        best = candidates.max(0) + each
-    path = [int(best.argmax())]
-    for back in reversed(came_from):
-        path.append(int(back[path[-1]]))
-    return np.array(path[::-1])
 
 
 def agreement(found, x) -> float:

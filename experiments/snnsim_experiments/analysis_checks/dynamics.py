@@ -116,7 +116,8 @@ def sinkhorn_divergence(x: Tensor, y: Tensor) -> Tensor:
     """Return how far two clouds of points ``[B, D]`` are apart: S(x, y) - S(x, x)/2 - S(y, y)/2.
 
     The cost is half the squared distance. The entropy's weight falls by halves to ``BLUR^2``, and
-    only the last step has a gradient (Feydy et al. 2019, arXiv:1810.08278).
+    only the last step has a gradient, that of the cost under the plan it has found (Feydy et al.
+    2019, arXiv:1810.08278).
     """
     return _transport(x, y) - (_transport(x, x) + _transport(y, y)) / 2
 
@@ -135,7 +136,7 @@ def _transport(x: Tensor, y: Tensor) -> Tensor:
             epsilon = max(epsilon, BLUR**2)
             f, g = (f + soft(g, cost, epsilon)) / 2, (g + soft(f, cost.t(), epsilon)) / 2
             epsilon /= 2
-    return soft(g, cost, BLUR**2).mean() + soft(f, cost.t(), BLUR**2).mean()
+    return soft(g, cost, BLUR**2).mean() + soft(f, cost.t().detach(), BLUR**2).mean()
 
 
 def persistence(symbols: Tensor) -> float:

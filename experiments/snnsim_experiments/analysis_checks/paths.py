@@ -1,11 +1,11 @@
-"""In a network trained with stochastic depth, most samples are right with a block fewer.
+"""In a network trained with stochastic depth, most samples are right with one block fewer.
 
 Six blocks with skip connections are trained on ten patterns of spikes, each block being left out of
 half of the steps. Of a sample that is right as trained, it is asked whether it stays right when one
 block is skipped; of one that is wrong, whether skipping or repeating one block puts it right
 (2507.07996). The control of both is a random label in the place of the right one. Only paths that
-differ in one block are taken: of all 729 paths some reach nearly any of ten labels, so that the
-control is as good and nothing is measured.
+differ in one block are taken: of all 729 paths some reach nearly any of ten labels (of seed 0, 77
+and 91 % of random ones), and little is measured.
 """
 
 from __future__ import annotations
@@ -74,11 +74,14 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     for name, figure in (("shorter", found.shorter()), ("corrected", found.corrected())):
         figures[f"{name} %"] = 100 * figure.value
         control[f"{name} %, random label"] = 100 * (figure.null or 0.0)
-    above = figures["shorter %"] - control["shorter %, random label"]
+    above = [
+        figures[f"{name} %"] - control[f"{name} %, random label"]
+        for name in ("shorter", "corrected")
+    ]
     return Outcome(
-        f"samples that are right stay so with one block fewer, {MORE:.0f} % more often than a "
-        "random label is reached",
-        above > MORE and figures["accuracy % as trained"] > 2 * 100 / CLASSES,
+        "one block fewer leaves samples right, and one fewer or more puts others right, "
+        f"{MORE:.0f} % more often than a random label is reached",
+        min(above) > MORE and figures["accuracy % as trained"] > 2 * 100 / CLASSES,
         figures,
         control,
         f"{epochs} epochs of {samples} samples at a rate of 5e-3, {blocks} blocks of {WIDTH} units",
