@@ -48,6 +48,22 @@ def test_the_products_are_those_of_the_whole_tensor():
     assert module._sum_of_squares(up, down) == pytest.approx((x**2).sum(), rel=1e-6)
 
 
+def test_pairs_become_the_best_for_what_the_other_components_leave():
+    r, random = change(4), np.random.default_rng(5)
+    a, b, c = random.random((3, N, N)), random.random((3, T)), random.random((3, S))
+    a[:, np.arange(N), np.arange(N)] = 0
+    best, x = a.copy(), affinities(r)
+    for k in range(3):
+        others = [each for each in range(3) if each != k]
+        rest = x - np.einsum("kij,kt,ks->ijts", best[others], b[others], c[others])
+        along = np.outer(b[k], c[k])
+        best[k] = np.maximum((rest * along).sum((2, 3)) / (along**2).sum(), 0)
+    flat = r.reshape(T * S, N)
+    up, down = np.sqrt(np.maximum(flat, 0)), np.sqrt(np.maximum(-flat, 0))
+    module._improve_pairs(a, b, c, up, down)
+    np.testing.assert_allclose(a, best, atol=1e-5)
+
+
 def test_each_sweep_improves_and_the_components_come_largest_first():
     r = change(3)
     explained = [factorise(r, 3, sweeps=n, tolerance=0).explained for n in (1, 2, 5, 20, 60)]

@@ -24,6 +24,8 @@ def test_operators_of_a_delayed_connection_are_its_weights_at_their_delays():
 
 def test_a_bias_is_no_operator_and_a_neuron_has_none():
     dense = sn.Dense(3, 2, bias=True)
+    with torch.no_grad():
+        dense.bias.fill_(0.7)
     assert torch.allclose(lag_operators(dense, 3, 1)[0], dense.weight, atol=1e-6)
     with pytest.raises(ConfigError, match="not linear"):
         lag_operators(torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU()), 3, 2)

@@ -53,6 +53,7 @@ def test_points_of_the_line_have_the_accuracy_of_networks_set_by_hand():
     for end, row in ((0, 0), (-1, 2)):
         assert (100 * found[end]).tolist() == pytest.approx(summary["matrix"][row])
     assert float((found[0] - found[-1]).abs().max()) > 0.1
+    accuracy_between(made, last, first, points=2)  # whose end is not where the learner was
     after = weights_of(made)
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 

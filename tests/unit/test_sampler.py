@@ -37,6 +37,33 @@ def test_a_wave_of_several_needs_fewer_passes_for_the_same_tokens(inner):
     assert wave.passes < one.passes
 
 
+def test_a_round_goes_on_from_the_states_of_the_round_before():
+    torch.manual_seed(1)
+    net, head = RecurrentDepth(5, 16, iterations=6, reach=6).eval(), torch.nn.Linear(16, 5)
+
+    def wave(inner, longest):
+        options = {"inner": inner, "longest": longest, "limit": 0.0, "widest": 1}
+        return generate_in_parallel(net, head, [1, 2, 3], 20, **options)
+
+    assert wave(1, 6) == wave(2, 3) == wave(6, 1)
+    assert wave(1, 1).tokens != wave(6, 1).tokens  # more iterations do matter to this model
+
+
+def test_what_is_not_done_keeps_its_state_and_a_new_position_starts_from_nothing():
+    net, head = model()
+    entered, left = [], []
+    net.adapter.register_forward_hook(lambda _, inputs, __: entered.append(inputs[0][:, 0, :16]))
+    net.core.register_forward_hook(lambda _, __, outputs: left.append(outputs[0][:, 0]))
+    options = {"inner": 1, "limit": 0.0, "longest": 3, "widest": 3}
+    generate_in_parallel(net, head, [1, 2, 3], 6, **options)  # one is done in every third round
+    entered, left = entered[net.iterations :], left[net.iterations :]  # without the prompt
+    assert [len(each) for each in entered[:6]] == [1, 2, 3, 3, 3, 3]
+    for number, (before, after) in enumerate(zip(left, entered[1:], strict=False), start=1):
+        going_on = before[1:] if number % 3 == 0 else before
+        assert torch.equal(after[: len(going_on)], going_on)
+        assert not after[len(going_on) :].any()
+
+
 @pytest.mark.parametrize("way", [generate, partial(generate_in_parallel, widest=4)])
 def test_tokens_are_of_the_number_type_of_the_model(way):
     net, head = model()
