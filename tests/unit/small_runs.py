@@ -33,6 +33,10 @@ WRITERS = {  # every command that writes a run folder or a folder of runs
     "train": DIGITS,
     "continual run": ("continual", "run", "--method", "fine-tuning", *ON_PARITY),
     "continual compare": ("continual", "compare", "--methods", "fine-tuning,ewc", *ON_PARITY),
+    "continual repeat": (
+        "continual", "repeat", "--sizes", "0,8", "--epochs", "1", "--set", "network.delays=none",
+        "--set", "data.pool=50", *TINY,
+    ),
     "baselines train": (
         "baselines", "train", "--model", "gru", "--data", "spoken-digits", "--width", "4",
         "--epochs", "2", "--set", "data.pool=50", "-q",
