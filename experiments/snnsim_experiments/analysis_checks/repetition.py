@@ -75,7 +75,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     looping = trial.trained(
         RateNetwork(TOKENS, TOKENS, "sasrec", width=64, options=reach), trial.epochs, 3e-3
     )
-    cured = trial.trained(copy.deepcopy(looping), trial.further, 2e-3, repetition=1.0)
+    cured = trial.trained(copy.deepcopy(looping), trial.further, 2e-3, repetition=0.7)
     longer = trial.trained(copy.deepcopy(looping), trial.further, 2e-3)
     set_seed(seed)
     gru = trial.trained(RateNetwork(TOKENS, TOKENS, "gru", width=96), trial.epochs, 3e-3)
