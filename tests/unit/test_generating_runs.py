@@ -8,38 +8,53 @@ import shutil
 
 import numpy as np
 import pytest
+import small_runs
 import torch
 from snnsim_datasets import spoken_digits
 from snnsim_datasets.tools import heidelberg
-from snnsim_experiments import resolve
+from snnsim_experiments import Place, resolve
+from snnsim_experiments import run as run_experiment
 from snnsim_experiments.budget import with_width
 from snnsim_experiments.build import build_network
 from snnsim_experiments.generate import Wanted
 
 from snnsim import checkpoint
 from snnsim.baselines.size import parameters_of
+from snnsim.data import events
 from snnsim.data.events import bin_all
 from snnsim.errors import ConfigError
 
 SMALL = ("--data", "spoken-digits", "--width", "4", "-q", "--set", "data.pool=100")
-DEEP = (
-    "--model", "recurrent-depth", "--target", "next-event", "--set", "network.depth=1",
-    "--set", "options.reach=12", "--set", "options.iterations=2", "--set", "options.random=false",
-    "--set", "options.heads=1", "--set", "training.batch_size=128",
-)  # fmt: skip
+SHALLOW = {
+    "data.pool": 100, "training.target": "next-event", "training.batch_size": 128,
+    "network.depth": 1, "options.reach": 12, "options.iterations": 2, "options.random": False,
+    "options.heads": 1,
+}  # fmt: skip
 STEP = ("--model", "gru", "--target", "next-step")
 TRAIN = ("baselines", "train", *SMALL)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """One run for each target."""
-    from command import command
+@pytest.fixture(scope="module", autouse=True)
+def short_samples():
+    """At most 64 events of a sample, for speed."""
+    small_runs._digits.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "MOST_EVENTS", 64)
+        yield
+    small_runs._digits.cache_clear()
 
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, short_samples):
+    """One run for each target."""
     folder = tmp_path_factory.mktemp("generating")
-    for name, options in (("event", DEEP), ("step", STEP)):
-        done = command(*TRAIN, *options, "--epochs", "1", "--out", folder / name)
-        assert done.returncode == 0, done.stderr
+    deep = resolve("spoken-digits", "recurrent-depth", changes=SHALLOW, epochs=1)
+    step = {"training.target": "next-step", "data.pool": 100}
+    for name, chosen in (
+        ("event", deep),
+        ("step", resolve("spoken-digits", "gru", changes=step, epochs=1)),
+    ):
+        run_experiment(with_width(chosen, 4), Place(out=folder / name, quiet=True))
     return folder
 
 
@@ -107,14 +122,14 @@ def test_what_is_generated_continues_what_was_shown(snnsim, copies, name, tmp_pa
     found = json.loads(done.out)
     assert (found["out"], found["samples"], found["steps"]) == (str(file), 3, 30)
     binning = "events" if name == "event" else "grid"
-    events, _ = heidelberg.read(file, (), 700)
-    made = bin_all(events, 10.0, 100, binning).batch(range(3), 50)
+    spikes, _ = heidelberg.read(file, (), 700)
+    made = bin_all(spikes, 10.0, 100, binning).batch(range(3), 50)
     data = spoken_digits.load("test", pool=100, binning=binning)
     chosen = np.array([0, 60, 119])
     assert torch.equal(made.x[:20], (data.batch(chosen, 20).x > 0).float())
     assert made.x[20:].sum() == found["spikes"] > 0
-    assert events.labels.tolist() == data.labels[chosen].tolist()
-    assert events.speakers.tolist() == data.speakers[chosen].tolist()
+    assert spikes.labels.tolist() == data.labels[chosen].tolist()
+    assert spikes.speakers.tolist() == data.speakers[chosen].tolist()
 
 
 def test_a_classifier_reads_what_was_generated(snnsim, copies, run):
@@ -139,7 +154,7 @@ def test_the_parallel_sampler_is_chosen_by_name(snnsim, copies):
         ("event", ("--sampler", "parallel"), "set --temperature 0"),
         ("step", ("--sampler", "parallel", "--temperature", "0"), "the target is next-step"),
         ("event", ("--sampler", "wave"), "sampler"),
-        ("event", ("--prompt-steps", "513"), "the longest has 512"),
+        ("event", ("--prompt-steps", "65"), "the longest has 64"),
         ("event", ("--split", "nowhere"), "nowhere"),
     ],
 )
