@@ -6,6 +6,7 @@ from snnsim_datasets.synthetic.assemblies import Assemblies, assemblies
 from snnsim_datasets.synthetic.bits import match_to_sample, parity
 from snnsim_datasets.synthetic.counting import counting
 from snnsim_datasets.synthetic.facts import facts
+from snnsim_datasets.synthetic.garden_path import garden_path
 from snnsim_datasets.synthetic.hidden_states import HiddenStates, hidden_states
 from snnsim_datasets.synthetic.lorenz96 import FastScale, level_crossings, lorenz96
 from snnsim_datasets.synthetic.moving_bar import moving_bar
@@ -23,6 +24,7 @@ __all__ = [
     "counting",
     "delayed_recall",
     "facts",
+    "garden_path",
     "hidden_states",
     "level_crossings",
     "lorenz96",
