@@ -65,8 +65,8 @@ def hits(subject: Subject) -> Hits:
         kept = torch.where(inside, kept, torch.nan)
         parts.append((chosen, (ago * used).numpy(), (near * used).numpy(), kept.numpy()))
     order = np.argsort(np.concatenate([part[0] for part in parts]))
-    ago, near, kept = (np.concatenate([part[i] for part in parts])[order] for i in (1, 2, 3))
-    return Hits(np.asarray([each.step // layer.chunk for each in own]), ago, near, kept)
+    joined = (np.concatenate([part[i] for part in parts])[order] for i in (1, 2, 3))
+    return Hits(np.asarray([each.step // layer.chunk for each in own]), *joined)
 
 
 def _layer(subject: Subject) -> ChunkRecurrent:

@@ -19,7 +19,6 @@ from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
 from snnsim.networks.passing import passing_on
-from snnsim.networks.recoded import Recoded
 from snnsim.networks.sequential import Sequential, Skip
 from snnsim.networks.stochastic_depth import StochasticDepth
 from snnsim.neurons import LI, LIF, AdLIF
@@ -44,7 +43,6 @@ def delay_network(
     recurrent: bool = False,
     skip: bool = False,
     stochastic_depth: float = 0.0,
-    recode: float = 0.0,
     backend: str = "auto",
     **connection: Any,
 ) -> Sequential:
@@ -66,10 +64,6 @@ def delay_network(
             sums of spikes, which :func:`snnsim.compile` refuses.
         stochastic_depth: probability with which each of these blocks is left out of a training
             batch, see :class:`snnsim.networks.StochasticDepth`; it needs ``skip``.
-        recode: size of the step by which the membranes of the last hidden layer move down the
-            entropy of their answer at every time step, see :class:`snnsim.networks.Recoded`. 0
-            leaves them alone; below 0 they move up. A probe, and slow; it excludes ``recurrent``
-            and ``skip``.
         backend: backend of neurons and connections.
         connection: further arguments of :class:`snnsim.synapses.Delayed`: ``kernel_count``,
             ``granularity`` and ``padding``.
@@ -88,11 +82,6 @@ def delay_network(
     check_choice("delays", delays, DELAYS)
     check_choice("neuron", neuron, NEURONS)
     _check_depth(sizes, skip, stochastic_depth)
-    if recode and (recurrent or skip or len(sizes) < 3):
-        raise ConfigError(
-            f"recode is {recode!r} but needs a hidden layer whose neurons stand between two "
-            "connections alone; give hidden layers, recurrent=False and skip=False"
-        )
     common: dict[str, Any] = {"dt": dt, "tau_mem": tau_mem, "backend": backend}
     connection |= {"dt": dt, "max_delay_ms": max_delay_ms, "learn_delay": delays == "learned"}
     connection["backend"] = "reference" if backend == "reference" else "auto"
@@ -112,12 +101,7 @@ def delay_network(
         block = [connect(n_in, n_out), BatchNorm(n_out), neurons(n_out), Dropout(dropout)]
         layers += [_around(block, stochastic_depth)] if skip and n_in == n_out else block
     integrators = LI(sizes[-1], discretization="euler", **common)
-    layers.append(connect(sizes[-2], sizes[-1]))
-    if recode:
-        last: Any
-        last, *after = layers[-3:]
-        layers[-3:] = [Recoded(last, *after, alpha=recode)]
-    return Sequential(*layers, integrators)
+    return Sequential(*layers, connect(sizes[-2], sizes[-1]), integrators)
 
 
 def _check_depth(sizes: Sequence[int], skip: bool, stochastic_depth: float) -> None:

@@ -47,7 +47,7 @@ def _probed(kind: str, seed: int, short: bool) -> Any:
     test = garden_path(20 if short else 200, seed=2 * seed + 1)
     set_seed(seed)
     if kind == "spiking":
-        sizes = {"dt": 1.0, "tau_mem": 5.0, "max_delay_ms": 4, "dropout": 0.0}
+        sizes: dict[str, Any] = {"dt": 1.0, "tau_mem": 5.0, "max_delay_ms": 4, "dropout": 0.0}
         net: Any = sn.delay_network((train.channels, 32, 2), delays="none", **sizes)
     else:
         net = RateNetwork(train.channels, 2, kind, width=32)
