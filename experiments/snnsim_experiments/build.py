@@ -11,7 +11,7 @@ from snnsim.baselines import RateNetwork
 from snnsim.continual import Stream
 from snnsim.errors import ConfigError
 from snnsim.layer import Layer
-from snnsim.networks import delay_network
+from snnsim.networks import delay_network, recoded
 from snnsim.training import set_seed
 from snnsim.training.recipe import CLASS
 from snnsim_experiments.continual import streams
@@ -68,9 +68,11 @@ def build_network(experiment: Experiment, channels: int, classes: int, dt: float
     set_seed(experiment.seed)
     if experiment.model != SPIKING:
         return _rate_coded(experiment, channels, classes)
-    options = {k: v for k, v in experiment.network.items() if k != "hidden"}
-    sizes = (channels, *experiment.network["hidden"], classes)
-    return delay_network(sizes, dt=dt, backend=experiment.backend, **options)
+    options = dict(experiment.network)
+    sizes = (channels, *options.pop("hidden"), classes)
+    alpha = options.pop("recode", 0.0)
+    net = delay_network(sizes, dt=dt, backend=experiment.backend, **options)
+    return recoded(net, alpha) if alpha else net
 
 
 def _rate_coded(experiment: Experiment, channels: int, classes: int) -> RateNetwork:

@@ -2,7 +2,8 @@
 
 A configuration has the sections ``data`` (options of the data set's ``load``), ``network`` (those
 of :func:`snnsim.networks.delay_network`, or of :class:`snnsim.baselines.RateNetwork`; of the
-former also ``hidden``, the widths, and ``layers``, the number of hidden layers of one width) and
+former also ``hidden``, the widths, ``layers``, the number of hidden layers of one width, and
+``recode``, the step of :func:`snnsim.networks.recoded`) and
 ``training`` (the fields of :class:`snnsim.training.Recipe`); that of a baseline also ``encoder``
 (:class:`snnsim.baselines.RateEncoder`) and ``options`` (of the model). One of a stream has
 ``stream`` in place of ``data``, and ``method``. Of a baseline or stream a file may also have
@@ -183,8 +184,8 @@ def _spiking(
     family = of_spiking(dataset)
     values = family.merged(family.layers(config, changes), "")
     with given_by(config, changes):
-        hidden = {"hidden": (list[int], [256, 256]), "layers": (int | None, None)}
-        known = hidden | fields(delay_network)
+        own: dict[str, Any] = {"hidden": (list[int], [256, 256]), "layers": (int | None, None)}
+        known = own | {"recode": (float, 0.0)} | fields(delay_network)
         return {
             "source": dataset,
             "data": check_data(dataset, values["data"]),

@@ -27,49 +27,34 @@ from snnsim.errors import ConfigError, check_number
 from snnsim.functional.readouts import get_readout
 from snnsim.functional.recoding import entropy, recode_signal
 from snnsim.layer import device_of, evaluating
-from snnsim.networks import Dropout, Recoded, Sequential
-from snnsim.neurons import LI, Neuron
+from snnsim.networks import Recoded, Sequential, recoded
 from snnsim.training.evaluate import equally_padded, run_padded
 
 Signal = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
 
 
-def recoded(net: nn.Module, alpha: float, signal: Signal = recode_signal) -> nn.Module:
+def moving(net: nn.Module, alpha: float, signal: Signal = recode_signal) -> nn.Module:
     """Return a copy of a network whose last hidden layer is recoded, with the same weights.
 
     Args:
-        net: a :class:`snnsim.networks.Sequential` whose last hidden neurons are followed by a
-            connection (with dropout between them), or a :class:`snnsim.baselines.RateNetwork`
-            without residual blocks. If it is recoded already, ``alpha`` takes the place of its own.
+        net: a network that :func:`snnsim.networks.recoded` takes, or a
+            :class:`snnsim.baselines.RateNetwork` without residual blocks. If it is recoded already,
+            ``alpha`` takes the place of its own.
         alpha: the size of the step down the entropy; below 0 it goes up.
         signal: the direction, see :class:`snnsim.networks.Recoded`.
 
     Raises:
         ConfigError: if there is no such layer.
     """
-    net = copy.deepcopy(net)
     if isinstance(net, RateNetwork):
+        net = copy.deepcopy(net)
         net.recode(alpha, signal=signal)
         return net
     if not isinstance(net, Sequential):
         raise ConfigError(
             f"recoding needs a Sequential or a RateNetwork, but this is a {type(net).__name__}"
         )
-    layers = list(net)
-    for first in reversed(range(len(layers))):
-        if isinstance(layers[first], Recoded):
-            neurons, after, end = layers[first].neurons, list(layers[first].after), first + 1
-            break
-        if isinstance(layers[first], Neuron) and not isinstance(layers[first], LI):
-            neurons, end = layers[first], first + 1
-            while end < len(layers) and isinstance(layers[end], Dropout):
-                end += 1
-            after, end = layers[first + 1 : end + 1], end + 1
-            break
-    else:
-        raise ConfigError("recoding needs hidden neurons that are layers of the network itself")
-    layers[first:end] = [Recoded(neurons, *after, alpha=alpha, signal=signal)]
-    return Sequential(*layers)
+    return recoded(net, alpha, signal=signal)
 
 
 def exchanged(seed: int) -> Signal:
@@ -234,7 +219,7 @@ class _Probe(NamedTuple):
     def measure(self, alpha: float, signal: Signal) -> _Measured:
         found = self.plain
         if alpha:
-            found = answers(self.subject, recoded(self.subject.net, alpha, signal))
+            found = answers(self.subject, moving(self.subject.net, alpha, signal))
         change = self.states.change(alpha, signal)
         waited = steps_to_recover(found, self.misled, self.early)
         figures = {
@@ -254,7 +239,7 @@ class _States(NamedTuple):
 
     @classmethod
     def of(cls, subject: Subject) -> _States:
-        net = recoded(subject.net, 0.0)
+        net = moving(subject.net, 0.0)
         layers: Any = net.layers
         place = max(i for i, each in enumerate(layers) if isinstance(each, Recoded | Baseline))
         layer: Any = layers[place]

@@ -19,7 +19,6 @@ from snnsim.layer import Layer
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
 from snnsim.networks.passing import passing_on
-from snnsim.networks.recoded import Recoded
 from snnsim.networks.sequential import Sequential, Skip
 from snnsim.networks.stochastic_depth import StochasticDepth
 from snnsim.neurons import LI, LIF, AdLIF
@@ -30,7 +29,7 @@ DELAYS = ("learned", "fixed", "none")
 NEURONS = ("lif", "adlif")
 
 
-@passing_on(Delayed, ["backend", "kernel_count", "granularity", "padding"], padding="lengthen")
+@passing_on(Delayed, ["kernel_count", "granularity", "padding"], padding="lengthen")
 def delay_network(
     sizes: Sequence[int],
     *,
@@ -44,7 +43,7 @@ def delay_network(
     recurrent: bool = False,
     skip: bool = False,
     stochastic_depth: float = 0.0,
-    recode: float = 0.0,
+    backend: str = "auto",
     **connection: Any,
 ) -> Sequential:
     """Build a feed-forward network of the reference system.
@@ -65,12 +64,9 @@ def delay_network(
             sums of spikes, which :func:`snnsim.compile` refuses.
         stochastic_depth: probability with which each of these blocks is left out of a training
             batch, see :class:`snnsim.networks.StochasticDepth`; it needs ``skip``.
-        recode: size of the step by which the membranes of the last hidden layer move down the
-            entropy of their answer at every time step, see :class:`snnsim.networks.Recoded`. 0
-            leaves them alone; below 0 they move up. A probe, and slow; it excludes ``recurrent``
-            and ``skip``.
-        connection: further arguments of :class:`snnsim.synapses.Delayed`: ``backend``, which is
-            that of the neurons as well, ``kernel_count``, ``granularity`` and ``padding``.
+        backend: backend of neurons and connections.
+        connection: further arguments of :class:`snnsim.synapses.Delayed`: ``kernel_count``,
+            ``granularity`` and ``padding``.
 
     Returns:
         A network ``[T, B, sizes[0]] -> [T', B, sizes[-1]]``.
@@ -86,9 +82,6 @@ def delay_network(
     check_choice("delays", delays, DELAYS)
     check_choice("neuron", neuron, NEURONS)
     _check_depth(sizes, skip, stochastic_depth)
-    if recode:
-        _check_recode(sizes, recurrent or skip, recode)
-    backend = connection["backend"]
     common: dict[str, Any] = {"dt": dt, "tau_mem": tau_mem, "backend": backend}
     connection |= {"dt": dt, "max_delay_ms": max_delay_ms, "learn_delay": delays == "learned"}
     connection["backend"] = "reference" if backend == "reference" else "auto"
@@ -108,23 +101,7 @@ def delay_network(
         block = [connect(n_in, n_out), BatchNorm(n_out), neurons(n_out), Dropout(dropout)]
         layers += [_around(block, stochastic_depth)] if skip and n_in == n_out else block
     integrators = LI(sizes[-1], discretization="euler", **common)
-    layers.append(connect(sizes[-2], sizes[-1]))
-    if recode:
-        layers[-3:] = [_recoded(layers[-3:], recode)]
-    return Sequential(*layers, integrators)
-
-
-def _recoded(last: list[Any], recode: float) -> Recoded:
-    neurons, *after = last
-    return Recoded(neurons, *after, alpha=recode)
-
-
-def _check_recode(sizes: Sequence[int], joined: bool, recode: float) -> None:
-    if joined or len(sizes) < 3:
-        raise ConfigError(
-            f"recode is {recode!r} but needs a hidden layer whose neurons stand between two "
-            "connections alone; give hidden layers, recurrent=False and skip=False"
-        )
+    return Sequential(*layers, connect(sizes[-2], sizes[-1]), integrators)
 
 
 def _check_depth(sizes: Sequence[int], skip: bool, stochastic_depth: float) -> None:

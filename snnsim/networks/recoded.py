@@ -12,6 +12,7 @@ training and in evaluation; in the backward pass the move is a constant. Source:
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,9 @@ from torch import Tensor, nn
 from snnsim.errors import ConfigError, check_number
 from snnsim.functional.recoding import recode_signal
 from snnsim.layer import Layer
+from snnsim.networks.dropout import Dropout
 from snnsim.networks.sequential import Sequential, split_state
+from snnsim.neurons.li import LI
 from snnsim.neurons.neuron import Neuron
 from snnsim.synapses.delayed import Delayed
 from snnsim.synapses.dense import Dense
@@ -118,3 +121,42 @@ class Recoded(Layer):
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha:g}"
+
+
+def recoded(net: Sequential, alpha: float, **options: Any) -> Sequential:
+    """Return a copy of a network in which the membranes of the last hidden layer are recoded.
+
+    Args:
+        net: a network that ends in spiking neurons, dropout if any, a connection to the classes,
+            and integrators if any. If it is recoded already, ``alpha`` takes the place of its own.
+        alpha: the size of the step down the entropy; below 0 it goes up, as a control.
+        options: further arguments of :class:`Recoded`.
+
+    Raises:
+        ConfigError: if the network ends otherwise, as with recurrent neurons or skip connections.
+
+    >>> from snnsim.neurons import LI, LIF
+    >>> net = Sequential(Dense(3, 4), LIF(4, dt=1.0), Dense(4, 2), LI(2, dt=1.0))
+    >>> [type(layer).__name__ for layer in recoded(net, 0.1)]
+    ['Dense', 'Recoded', 'LI']
+    """
+    layers: list[Any] = list(copy.deepcopy(net))
+    end = len(layers)
+    while end and isinstance(layers[end - 1], LI):
+        end -= 1
+    first = end - 1
+    if end and isinstance(layers[first], Recoded):
+        neurons, after = layers[first].neurons, list(layers[first].after)
+    else:
+        first -= 1
+        while first > 0 and isinstance(layers[first], Dropout):
+            first -= 1
+        if first < 0 or not isinstance(layers[first], Neuron):
+            raise ConfigError(
+                "recoding needs a network that ends in hidden neurons, dropout, a connection and "
+                "integrators; this one has no hidden neurons there, or they are recurrent or in a "
+                "skip connection"
+            )
+        neurons, after = layers[first], layers[first + 1 : end]
+    layers[first:end] = [Recoded(neurons, *after, alpha=alpha, **options)]
+    return Sequential(*layers).train(net.training)

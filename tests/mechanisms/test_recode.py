@@ -15,14 +15,14 @@ from snnsim_experiments.experiment import Experiment
 
 import snnsim as sn
 from snnsim.analysis import Subject, analyse
-from snnsim.analysis.recode import Answers, answers, recoded, steps_to_recover
+from snnsim.analysis.recode import Answers, answers, moving, steps_to_recover
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.options.recode import Recode
 from snnsim.data import Arrays
 from snnsim.errors import ConfigError
 from snnsim.functional.recoding import entropy, recode_signal
 from snnsim.layer import listening
-from snnsim.networks import Recoded
+from snnsim.networks import Recoded, recoded
 from snnsim.plotting.analysis import report
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -101,7 +101,8 @@ def test_no_step_leaves_a_network_as_it_is_and_its_gradients_too():
     x, found = torch.rand(12, 3, 5).round(), []
     for alpha in (0.0, 1e-12, 0.5):
         torch.manual_seed(1)
-        net = sn.delay_network((5, 8, 3), recode=alpha, **sizes)
+        net = sn.delay_network((5, 8, 3), **sizes)
+        net = recoded(net, alpha) if alpha else net
         y, _ = net(x)
         y.square().sum().backward()
         found.append((y.detach(), *(p.grad for p in net.parameters())))
@@ -145,8 +146,9 @@ def test_network_recode_is_a_key_of_configurations(model):
 
 def test_recoded_networks_are_saved_and_have_no_event_driven_form(tmp_path):
     net = sn.delay_network(
-        (5, 8, 3), dt=10.0, tau_mem=20.0, max_delay_ms=40, dropout=0.2, recode=0.2, delays="none"
-    ).eval()
+        (5, 8, 3), dt=10.0, tau_mem=20.0, max_delay_ms=40, dropout=0.2, delays="none"
+    )
+    net = recoded(net, 0.2).eval()
     sn.save(net, tmp_path / "net.safetensors")
     x = torch.rand(7, 2, 5)
     assert torch.equal(sn.load(tmp_path / "net.safetensors")(x)[0], net(x)[0])
@@ -154,11 +156,16 @@ def test_recoded_networks_are_saved_and_have_no_event_driven_form(tmp_path):
         sn.compile(net)
 
 
-@pytest.mark.parametrize("wrong", [{"recurrent": True}, {"skip": True}, {"sizes": (5, 3)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"recurrent": True}, {"skip": True}, {"skip": True, "sizes": (8, 8, 3)}, {"sizes": (5, 3)}],
+)
 def test_networks_without_a_layer_to_recode_are_refused(wrong):
-    sizes = {"sizes": (5, 8, 8, 3), "dt": 10.0, "tau_mem": 20.0, "max_delay_ms": 40, "dropout": 0.0}
-    with pytest.raises(ConfigError, match="recode is 0.1 but needs a hidden layer"):
-        sn.delay_network(**sizes | wrong, recode=0.1)
+    sizes = {"sizes": (5, 8, 8, 3), "dt": 10.0, "tau_mem": 20.0, "max_delay_ms": 40, "dropout": 0.1}
+    with pytest.raises(ConfigError, match="recoding needs a network that ends in hidden neurons"):
+        recoded(sn.delay_network(**sizes | wrong), 0.1)
+    with pytest.raises(ConfigError, match="recoding needs a network that ends in hidden neurons"):
+        recoded(sn.Sequential(sn.LI(2, dt=1.0)), 0.1)
 
 
 @pytest.mark.parametrize(
@@ -280,9 +287,10 @@ def test_a_sample_that_never_recovers_counts_the_steps_that_were_left_and_one():
 def test_a_step_that_is_given_takes_the_place_of_the_networks_own():
     net = recoded(spiking(), 0.3)
     assert net[1].alpha == 0.3 and recoded(net, 0.1)[1].alpha == 0.1 and len(recoded(net, 0.1)) == 3
-    rate = recoded(RateNetwork(4, 2, "gru", width=6), 0.3)
-    assert rate.layers[0].alpha == 0.3 and isinstance(recoded(rate, 0.1).layers[0].inner, sn.Layer)
-    assert not isinstance(recoded(rate, 0.1).layers[0].inner, Recode)
+    rate = moving(RateNetwork(4, 2, "gru", width=6), 0.3)
+    again = moving(rate, 0.1)
+    assert rate.layers[0].alpha == 0.3 and again.layers[0].alpha == 0.1
+    assert not isinstance(again.layers[0].inner, Recode)
 
 
 @pytest.mark.parametrize(

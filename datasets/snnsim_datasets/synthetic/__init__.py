@@ -9,6 +9,7 @@ from snnsim_datasets.synthetic.counting import counting
 from snnsim_datasets.synthetic.documents import documents
 from snnsim_datasets.synthetic.facts import facts
 from snnsim_datasets.synthetic.few_shot import few_shot
+from snnsim_datasets.synthetic.garden_path import garden_path
 from snnsim_datasets.synthetic.hidden_states import HiddenStates, hidden_states
 from snnsim_datasets.synthetic.lorenz96 import FastScale, level_crossings, lorenz96
 from snnsim_datasets.synthetic.moving_bar import moving_bar
@@ -31,6 +32,7 @@ __all__ = [
     "documents",
     "facts",
     "few_shot",
+    "garden_path",
     "hidden_states",
     "level_crossings",
     "lorenz96",
