@@ -86,11 +86,10 @@ def _connectivity(found: Report) -> Any:
     lines = np.split(np.arange(len(position)), np.flatnonzero(np.diff(position) == 0) + 1)
     for task in range(accuracy.shape[1]):
         (drawn,) = axis.plot(position, accuracy[:, task], ".-", label=f"task {task + 1}")
-        if null is None:
-            continue
-        for line in lines:
-            color = drawn.get_color()
-            axis.plot(position[line], null[line, task], ":", lw=0.8, color=color)
+        if null is not None:
+            for line in lines:
+                color = drawn.get_color()
+                axis.plot(position[line], null[line, task], ":", lw=0.8, color=color)
     ends = np.unique(position[[line[place] for line in lines for place in (0, -1)]])
     for end in ends:
         axis.axvline(end, color="0.85", zorder=0)

@@ -67,6 +67,7 @@ def test_a_run_is_evaluated_as_its_recipe_says(monkeypatch):
     experiment = SimpleNamespace(method="", recipe=recipe)
     subject = problem()
     loaded = (subject.net, experiment, {"steps": 7})
+    monkeypatch.setattr(runs.run_folder, "stored_experiment", lambda *_: experiment)
     monkeypatch.setattr(runs.run_folder, "load_network", lambda *_: loaded)
     monkeypatch.setattr(runs.run_folder, "stored_experiment", lambda *_: experiment)
     monkeypatch.setattr(runs, "load_split", lambda *_: subject.data)
