@@ -28,6 +28,7 @@ from snnsim_experiments import run_folder
 from snnsim_experiments.build import Facts, build_network, load_split, outputs_of, some_of
 from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.forecasts import (
+    NRMSE,
     PERSISTENCE,
     beside_persistence,
     check_causal,
@@ -39,15 +40,13 @@ from snnsim_experiments.place import HERE, Place
 from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
 SPLITS = ("train", "validation", "test")
-NUMBERS = (  # of a summary
+SCORES = ("test", "validation", "last_test")  # of a summary, each with the name of its metric
+OTHERS = (
     "parameters", "mean_firing_rate", "seconds", "test_loss", "test_samples", "best_epoch",
     "epochs", "seed",
 )  # fmt: skip
-OF_ACCURACY = ("test_accuracy", "validation_accuracy", "last_test_accuracy")
-OF_FORECASTS = (
-    "test_nrmse", "validation_nrmse", "test_persistence_nrmse", "validation_persistence_nrmse",
-    "last_test_nrmse",
-)  # fmt: skip
+NUMBERS = (*(f"{name}_accuracy" for name in SCORES), *OTHERS)  # of a summary on classes
+OF_FORECASTS = (*(f"{name}_{NRMSE}" for name in SCORES), f"test_{PERSISTENCE}", *OTHERS)
 
 
 def train(experiment: Experiment, place: Place = HERE) -> dict[str, Any]:
@@ -89,7 +88,7 @@ def read_summary(path: Path) -> dict[str, Any]:
         CheckpointError: it is not one.
     """
     found = run_folder.read_object(path)
-    for name in (*NUMBERS, *(OF_FORECASTS if OF_FORECASTS[0] in found else OF_ACCURACY)):
+    for name in OF_FORECASTS if OF_FORECASTS[0] in found else NUMBERS:
         value: Any = found.get(name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (name.endswith("accuracy") and not 0 <= value <= 1):
@@ -193,13 +192,14 @@ def _rungs(net: nn.Module, experiment: Experiment, data: Any) -> list[str]:
 def facts_for_later(data: Any) -> dict[str, Any]:
     """Return what a later evaluation or prediction has to know of the training data."""
     audio = asdict(data.front_end) if isinstance(data, Recordings) else None
+    values = {} if data.classes else {"outputs": outputs_of(data)}
     return {
         "audio": audio,
         "channels": data.channels,
         "classes": list(data.classes),
-        "outputs": outputs_of(data),
         "dt": data.dt,
         "steps": int(np.max(data.lengths)),
+        **values,
     }
 
 
