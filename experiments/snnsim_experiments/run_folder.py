@@ -300,9 +300,9 @@ def _check_facts(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def _outputs(facts: dict[str, Any]) -> Any:
-    """The number of outputs; runs of earlier versions have as many as classes."""
+    """The number of outputs: of classes, or where there are none of values that are forecast."""
     classes = facts.get("classes")
-    return facts.get("outputs", len(classes) if isinstance(classes, list) else None)
+    return len(classes) if isinstance(classes, list) and classes else facts.get("outputs")
 
 
 def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, dict[str, Any]]:

@@ -92,7 +92,8 @@ def read_summary(path: Path) -> dict[str, Any]:
     found = run_folder.read_object(path)
     metrics = (Next.metric, NRMSE, "accuracy")
     metric = next((name for name in metrics if f"test_{name}" in found), "accuracy")
-    for name in (*(f"{each}_{metric}" for each in SCORES), *OTHERS):
+    further = (f"test_{PERSISTENCE}",) if metric == NRMSE else ()
+    for name in (*(f"{each}_{metric}" for each in SCORES), *further, *OTHERS):
         value: Any = found.get(name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (name.endswith("accuracy") and not 0 <= value <= 1):
@@ -205,13 +206,14 @@ def _rungs(net: nn.Module, experiment: Experiment, data: Any) -> list[str]:
 def facts_for_later(data: Any) -> dict[str, Any]:
     """Return what a later evaluation or prediction has to know of the training data."""
     audio = asdict(data.front_end) if isinstance(data, Recordings) else None
+    values = {} if data.classes else {"outputs": outputs_of(data)}
     return {
         "audio": audio,
         "channels": data.channels,
         "classes": list(data.classes),
-        "outputs": outputs_of(data),
         "dt": data.dt,
         "steps": int(np.max(data.lengths)),
+        **values,
     }
 
 
