@@ -2,8 +2,9 @@
 
 The mechanism of a recurrent highway network is that its state takes several nonlinear steps per
 time step. The control takes one, and is so much wider that it has as many parameters, within 2 %.
-Both are trained for 300 steps at a rate of 5e-3. How long the others forecast is reported only: the
-published order of gates and attention takes systems larger than this one.
+Both are trained for 300 steps at a rate of 5e-3 (of seed 0, the control forecasts 1.7 Lyapunov
+times at 1e-2 and 1.3 at 2e-3, where the claim has 2.4). How long the others forecast is reported
+only: that gates and attention lengthen forecasts was published of larger systems.
 """
 
 from __future__ import annotations
