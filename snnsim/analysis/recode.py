@@ -158,7 +158,7 @@ def analyse(
     Figures, for every ``A`` of ``alpha``: ``entropy falls at A``, the fraction of samples in which
     a single move makes the answer surer on average; ``accuracy at A`` at the end; and ``steps to
     recover at A``, from an early answer that is wrong until the answer is right for good, the mean
-    over the samples in which the network as it is errs early. The null moves the same layer
+    over the samples in which it errs early without moves. The null moves the same layer
     equally far, with the moves of its units exchanged.
     """
     check_number("early", early, 0, 1)
@@ -200,7 +200,7 @@ class _Measured(NamedTuple):
 
 
 class _Probe(NamedTuple):
-    """The network as it is, and the samples in which its early answer is wrong."""
+    """The network without moves, and the samples in which its early answer is wrong."""
 
     subject: Subject
     early: float
@@ -211,7 +211,7 @@ class _Probe(NamedTuple):
     @classmethod
     def of(cls, subject: Subject, early: float) -> _Probe:
         states = _States.of(subject)  # refuses other networks at once
-        plain = answers(subject, subject.net)
+        plain = answers(subject, moving(subject.net, 0.0))
         first = early_step(plain, early)
         misled = np.flatnonzero(~plain.right[first, np.arange(len(first))])
         return cls(subject, early, plain, misled, states)
@@ -267,8 +267,8 @@ def _told(
     if not misled:
         return (f"No sample is answered wrongly {when}.",)
     told = [
-        f"{misled} of {len(probe.plain.steps)} samples are answered wrongly {when}; as the network "
-        f"is, they are right for good {figures['steps to recover at 0'].value:.3g} steps later."
+        f"{misled} of {len(probe.plain.steps)} samples are answered wrongly {when}; without "
+        f"moves they are right for good {figures['steps to recover at 0'].value:.3g} steps later."
     ]
     for level in levels:
         if level:

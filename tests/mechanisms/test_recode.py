@@ -278,6 +278,16 @@ def test_wrong_early_answers_and_the_steps_until_they_are_right_are_those_of_a_l
     assert "16 of 24 samples are answered wrongly after 25 % of their steps" in found.text[0]
 
 
+def test_the_network_without_moves_is_the_same_if_it_was_recoded_all_the_time():
+    plain, moved = (
+        analyse(Subject(net, garden_path(), nulls=1), "recode", alpha=[10.0])
+        for net in (spiking(), recoded(spiking(), 5.0))
+    )
+    assert plain.figures == moved.figures and plain.text == moved.text
+    assert np.array_equal(plain.arrays["accuracy"], moved.arrays["accuracy"])
+    assert not np.array_equal(plain.arrays["accuracy"][1], plain.arrays["accuracy"][2])
+
+
 def test_a_sample_that_never_recovers_counts_the_steps_that_were_left_and_one():
     right = np.array([[0, 0, 1], [0, 0, 1], [1, 0, 1], [1, 0, 1]], bool)
     found = Answers(right, np.array([4, 3, 4]))
