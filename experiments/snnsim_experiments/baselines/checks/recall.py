@@ -70,8 +70,8 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         and max(gradients) < GONE,
         figures,
         control,
-        f"{epochs} epochs of {200 if short else 1000} samples, batches of 50, the best of the learning rates "
-        f"{', '.join(f'{lr:g}' for lr in RATES)} for each cell and lag",
+        f"{epochs} epochs of {200 if short else 1000} samples, batches of 50, the best of the "
+        f"rates {', '.join(f'{lr:g}' for lr in RATES)} for each cell and lag",
     )
 
 
