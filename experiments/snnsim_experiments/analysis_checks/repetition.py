@@ -101,15 +101,19 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         "the perplexity is less than 10 % higher; in a GRU (control before) by less than 0.1, and "
         "trained on without the loss (control after) by more than 0.5",
         bool(met),
-        *(
-            {
-                **{f"{name}, shown {n} times": float(p) for name, curve in each.items()
-                   for n, p in zip(SHOWN, curve, strict=True)},
-                **{f"perplexity {name}": values[i] for name, values in perplexity.items()},
-            }
-            for i, each in enumerate((found, control))
-        ),
-    )  # fmt: skip
+        _figures(found, {name: values[0] for name, values in perplexity.items()}),
+        _figures(control, {name: values[1] for name, values in perplexity.items()}),
+    )
+
+
+def _figures(curves: dict[str, np.ndarray], perplexity: dict[str, float]) -> dict[str, float]:
+    """Probabilities by times in a row, and perplexities, by name."""
+    found: dict[str, float] = {}
+    for name, curve in curves.items():
+        for n, p in zip(SHOWN, curve, strict=True):
+            found[f"{name}, shown {n} times"] = float(p)
+        found[f"perplexity {name}"] = perplexity[name]
+    return found
 
 
 def _rise(curve: np.ndarray) -> float:
