@@ -1,4 +1,4 @@
-"""Repetition: does a network that generates believe in a pattern the more, the more it repeats it?
+"""Repetition: how much likelier a pattern becomes each time that a network repeats it.
 
     P_n = mean probability of the spikes of a pattern in its n-th repetition in a row
 
