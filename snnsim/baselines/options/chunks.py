@@ -53,6 +53,8 @@ class ChunkRecurrent(Baseline):
     (11, 2, 8)
     """
 
+    left_out = "the loop of prompts around a language model; only its memory is here, in numbers"
+
     def __init__(
         self,
         n_in: int,

@@ -38,6 +38,8 @@ class Recode(Baseline):
     (7, 2, 8)
     """
 
+    left_out = "surprisal and ensembles as signals, and sizes of the step that are learnt"
+
     def __init__(
         self,
         inner: Baseline,
