@@ -9,6 +9,7 @@ cannot even learn the trained pairs; and an LSTM, which learns those and no othe
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,7 @@ class Adder(nn.Module):
         super().__init__()
         self.workspace = DigitWorkspace(control)
         if not routed:
+            assert self.workspace.send is not None  # there is one with broadcast=True
             for gates in (self.workspace.route, self.workspace.send):
                 gates.weight.requires_grad_(False).zero_()
 
@@ -131,7 +133,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     )
 
 
-def cooling(net: nn.Module, steps: int) -> Callable[[int], None]:
+def cooling(net: Any, steps: int) -> Callable[[int], None]:
     """Return what makes the gates of a workspace sharper with every step, from 1 down to 0.3."""
 
     def cool(step: int) -> None:
