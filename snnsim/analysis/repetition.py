@@ -152,8 +152,9 @@ def analyse(
     batch = _batch(subject, check_size("length", length), context, samples)
     aim.posed(batch)  # refuses data of another kind
     found = patterns_of(batch, length, context)
-    asked: dict[str, Any] = {"context": found.context, "target": subject.target}
-    curve = self_reinforcement(subject.net, found.pattern, repetitions, **asked)
+    curve = self_reinforcement(
+        subject.net, found.pattern, repetitions, context=found.context, target=subject.target
+    )
     random = np.random.default_rng(subject.seed)
     nulls = [
         _after_others(subject, found, repetitions, _others(random, found.pattern.shape[1]))
