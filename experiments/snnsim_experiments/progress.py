@@ -88,9 +88,12 @@ class TerminalWatcher(_StepsBar, Watcher):
 
 
 def _score(row: dict[str, Any], part: str) -> str:
-    """The score of an epoch: an accuracy, or the error of forecasts."""
+    """The score of an epoch: an accuracy, the error of forecasts, or nats per step."""
     accuracy = row.get(f"{part}_accuracy")
-    return f"{row[f'{part}_mse']:.4f}" if accuracy is None else f"{accuracy:.1%}"
+    if accuracy is not None:
+        return f"{accuracy:.1%}"
+    nats = row.get(f"{part}_nats")
+    return f"{row[f'{part}_mse']:.4f}" if nats is None else f"{nats:.3f}"
 
 
 class StreamWatcher(_StepsBar, ContinualWatcher):

@@ -237,8 +237,8 @@ def score_over_time(
     """Return the accuracy by the time seen, ``{"100": 0.3, ...}`` in ms, and draw it to a file."""
     if config.recipe.target != CLASS or objective_on(data) is not None:
         raise ConfigError(
-            f"{config.source} has a target for every step, not one answer that could come early; "
-            "remove --over-time"
+            f"this run on {config.source} with the target {config.recipe.target} answers every "
+            "step, not once per sample, so that no answer could come early; remove --over-time"
         )
     names = ("readout", "mask_padding", "batch_size", "check_finite")
     rules: dict[str, Any] = {name: getattr(config.recipe, name) for name in names}

@@ -10,7 +10,7 @@ section 2; patterns of spikes instead of sentences are our choice.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch

@@ -14,7 +14,13 @@ from snnsim_experiments.analyse import subject_of
 from snnsim.analysis import ANALYSES
 
 QUICK = ("--samples", 6, "--nulls", 1)
-REFUSED = {"depth": "needs 2 or more", "operators": "no delayed connection"}
+REFUSED = {
+    "chunks": "no layer with chunks",
+    "depth": "needs 2 or more",
+    "memory": "no linear time-varying layer",
+    "operators": "no delayed connection",
+    "repetition": "generates nothing",
+}
 CHANGES = {
     "network.hidden": [16], "training.epochs": 2, "training.lr": 0.01, "stream.per_task": 5,
     "training.keep_weights": True,

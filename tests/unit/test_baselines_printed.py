@@ -281,8 +281,8 @@ def test_all_checks_run_with_one_seed_and_fail_together(snnsim, tmp_path, monkey
 
 def test_checks_are_found_by_their_file_and_helpers_are_none(snnsim):
     found = ["associative-recall", "counting", "events", "facts", "few-shot", "forecast", "fsmn",
-             "lrcn", "parity", "ponder", "recall", "rhn", "rrn", "sampler", "sasrec", "sparsity",
-             "spoken-sums", "workspace"]  # fmt: skip
+             "lrcn", "parity", "ponder", "recall", "repeated-data", "rhn", "rrn", "sampler",
+             "sasrec", "sparsity", "spoken-sums", "workspace"]  # fmt: skip
     assert checks.names() == found
     for name in checks.names():
         assert callable(checks.get(name).run)

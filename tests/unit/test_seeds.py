@@ -22,7 +22,16 @@ def parts():
 
 def seeded() -> dict:
     """What takes a seed, as a function of it."""
-    lag = {"memory": 2, "samples": 3, "lag": 2, "steps": 3, "givens": 3, "clues": 3, "pairs": 3}
+    lag = {
+        "over": 2,
+        "memory": 2,
+        "samples": 3,
+        "lag": 2,
+        "steps": 3,
+        "givens": 3,
+        "clues": 3,
+        "pairs": 3,
+    }
     made = {}
     for name in synthetic.__all__:
         function = getattr(synthetic, name)

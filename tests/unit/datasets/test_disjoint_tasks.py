@@ -46,11 +46,19 @@ MADE = {  # from a seed to samples that hardly ever are the same by chance
     "lorenz96, fast": lambda seed: rows(synthetic.lorenz96(6, 4, dt=0.01, fast=2, seed=seed)),
     "assemblies": lambda seed: rows(synthetic.assemblies(6, seed=seed).data.x),
     "hidden_states": lambda seed: rows(synthetic.hidden_states(6, seed=seed).data.x),
+    "documents": lambda seed: fingerprints(synthetic.documents(20, seed=seed)),
+    "facts": lambda seed: fingerprints(synthetic.facts(4, 20, noise=0.1, seed=seed)),
+    "few_shot": lambda seed: fingerprints(synthetic.few_shot(20, fewest=4, seed=seed)),
+    "garden_path": lambda seed: fingerprints(synthetic.garden_path(20, seed=seed)),
+    "spoken_sums": lambda seed: rows(synthetic.spoken_sums(6, seed=seed).places),
+    "assemblies_ahead": lambda seed: rows(synthetic.assemblies_ahead(6, seed=seed).x),
+    "lorenz96_ahead": lambda seed: rows(synthetic.lorenz96_ahead(6, seed=seed).x),
     "reber": lambda seed: long_strings(synthetic.reber(60, longest=60, seed=seed)),
     "SpokenSums": lambda seed: rows(synthetic.SpokenSums(DIGITS, 6, seed=seed).places),
 }
-NO_TASK = {  # sudoku: below
-    "Assemblies", "FastScale", "HiddenStates", "Sequences", "level_crossings", "sudoku",
+NO_TASK = {  # sudoku: below; series are a file of the user's
+    "Assemblies", "FastScale", "HiddenStates", "Sequences", "ahead", "level_crossings", "series",
+    "sudoku", "sudoku_cell",
 }  # fmt: skip
 
 
@@ -86,6 +94,8 @@ def test_sudokus_of_training_and_test_have_no_solution_in_common(seed):
     assert not set(rows(train)) & set(rows(test))
     assert not set(rows(puzzles)) & set(rows(others))
     assert rows(synthetic.sudoku(150, "train", seed + 1)[0]) != rows(puzzles)
+    cells = [synthetic.sudoku_cell(150, part=part, seed=seed) for part in ("train", "test")]
+    assert_disjoint(dict(zip(("train", "test"), cells, strict=True)))
 
 
 @pytest.mark.parametrize("seed", range(3))
