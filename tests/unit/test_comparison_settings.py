@@ -228,6 +228,7 @@ def test_all_hidden_layers_of_a_spiking_network_are_as_wide_as_the_budget_allows
     chosen = sized("snn-learned", "spoken-digits", 9000, by)
     network = dict(chosen.network)
     hidden = network.pop("hidden")
+    assert network.pop("recode") == 0  # which is put around the network when it is built
     assert len(hidden) == len(resolve("spoken-digits").network["hidden"])
     assert len(set(hidden)) == 1
     costs = [
