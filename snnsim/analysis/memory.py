@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim.activity import record
+from snnsim.analysis.operators import mean_lag
 from snnsim.analysis.report import Report, against
 from snnsim.analysis.subject import Subject
 from snnsim.baselines import get, names
@@ -64,16 +65,6 @@ def kernel_norms(matrices: Matrices) -> Tensor:
     return torch.stack(found)
 
 
-def reach_of(norms: np.ndarray) -> float:
-    """Return the mean lag in time steps, weighted by the norms of the kernels; 0 for no kernel.
-
-    >>> reach_of(np.array([1.0, 0.0, 1.0]))
-    1.0
-    """
-    total = float(norms.sum())
-    return float((norms * np.arange(len(norms))).sum() / total) if total else 0.0
-
-
 def analyse(subject: Subject, *, samples: int = 8) -> Report:
     """Report how long each linear layer of a network remembers.
 
@@ -96,7 +87,7 @@ def analyse(subject: Subject, *, samples: int = 8) -> Report:
         nulls.append(_measured(subject, fresh, data))
     figures, arrays = {}, {}
     for label, values in found.items():
-        measure = reach_of if label.startswith("reach") else _median
+        measure = mean_lag if label.startswith("reach") else _median
         others = [each[label] for each in nulls]
         figures[label] = against(measure(values), [measure(each) for each in others])
         arrays[label] = values

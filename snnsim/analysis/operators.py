@@ -110,6 +110,19 @@ def gradient_reach(net: nn.Module, x: Tensor, lags: Ordered[int]) -> np.ndarray:
     return norms[[steps - 1 - lag for lag in lags]].cpu().numpy()
 
 
+def mean_lag(weights: np.ndarray) -> float:
+    """Return the mean lag in time steps, weighted by what each lag counts; 0 where nothing does.
+
+    Args:
+        weights: those of the lags 0, 1, ..., ``[L]``, 0 or more.
+
+    >>> mean_lag(np.array([1.0, 0.0, 1.0]))
+    1.0
+    """
+    total = float(weights.sum())
+    return float((weights * np.arange(len(weights))).sum() / total) if total else 0.0
+
+
 def shuffled_delays(layer: Delayed, seed: int) -> None:
     """Give every delay of a connection to another synapse, axon or dendrite."""
     order = np.random.default_rng(check_seed(seed)).permutation(layer.delay.numel())
@@ -194,7 +207,6 @@ def _measured(subject: Subject, layers: dict[str, Delayed], x: Tensor, residual:
         arrays[f"residual of {name}"] = curve
     lags = range(len(x))
     reach = gradient_reach(subject.net, x, lags)
-    total = float(reach.sum())
-    figures["reach"] = float((reach * np.arange(len(reach))).sum() / total) if total else 0.0
+    figures["reach"] = mean_lag(reach)
     arrays["reach"] = reach
     return {"figures": figures, "arrays": arrays}

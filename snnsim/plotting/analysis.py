@@ -162,9 +162,12 @@ def _memory(found: Report) -> Any:
     for name, values in found.arrays.items():
         axis = left if name.startswith("memory") else right
         style = "--" if name.endswith("null") else "-"
-        axis.plot(values, style, label=name.partition(" of ")[2])
+        times, unit = _times(found, values)
+        lags = times if axis is right else np.arange(len(values))
+        axis.plot(lags, values, style, label=name.partition(" of ")[2])
+        right.set_xlabel(f"lag ({unit})")
     left.set(title="memory", xlabel="state, by rank", ylabel="time steps", yscale="log")
-    right.set(title="reach", xlabel="lag in time steps", ylabel="norm of the kernel")
+    right.set(title="reach", ylabel="norm of the kernel")
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=7)
     return figure
@@ -225,14 +228,17 @@ def _recode(found: Report) -> Any:
     left, right = axes[0]
     alpha = found.arrays["alpha"]
     for number, level in enumerate(alpha):
-        (line,) = left.plot(found.arrays["accuracy"][number], label=f"alpha = {level:g}")
+        accuracy = found.arrays["accuracy"][number]
+        times, unit = _times(found, accuracy)
+        (line,) = left.plot(times, accuracy, label=f"alpha = {level:g}")
+        left.set_xlabel(f"time ({unit})")
         if "accuracy, null" in found.arrays and level:
             null = found.arrays["accuracy, null"][number]
-            left.plot(null, "--", color=line.get_color(), lw=0.8)
+            left.plot(times, null, "--", color=line.get_color(), lw=0.8)
     for name, style in (("entropy change", "o-"), ("entropy change, null", "o--")):
         if name in found.arrays:
             right.plot(alpha, found.arrays[name], style, label=name)
-    left.set(title="answers over time", xlabel="time step", ylabel="accuracy")
+    left.set(title="answers over time", ylabel="accuracy")
     right.set(title="one move", xlabel="alpha", ylabel="change of entropy (nats)")
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=7)

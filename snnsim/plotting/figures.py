@@ -218,15 +218,17 @@ def repeated_data(rows: Sequence[Mapping[str, Any]]) -> Any:
 
     Args:
         rows: rows with a ``size`` and, where there are results, ``test_loss`` and
-            ``test_accuracy`` (a fraction), and the standard deviations of both under ``std``. A
-            size of 0 is a line.
+            ``test_accuracy`` (a fraction) or, of forecasts, ``test_nrmse``, and the standard
+            deviations of both under ``std``. A size of 0 is a line.
     """
     figure, axes = _figure(1, 2, 9, 3.2)
     done = [row for row in rows if "test_loss" in row]
+    second = ("test_accuracy", 100, "test accuracy (%)")
+    if any("test_nrmse" in row for row in done):
+        second = ("test_nrmse", 1, "test NRMSE")
     for axis, (key, scale, label) in zip(
-        axes[0], (("test_loss", 1, "test loss"), ("test_accuracy", 100, "test accuracy (%)")),
-        strict=True,
-    ):  # fmt: skip
+        axes[0], (("test_loss", 1, "test loss"), second), strict=True
+    ):
         some = [row for row in done if row["size"]]
         spread = [scale * (row["std"][key] or 0.0) for row in some]
         values = [scale * row[key] for row in some]

@@ -32,6 +32,8 @@ def test_rows_are_means_over_seeds_beside_the_same_seed_without_repeats():
     assert some["std"]["over_none"] == pytest.approx(np.std([1, 2], ddof=1))
     assert some["test_accuracy"] == pytest.approx(0.55) and some["each"]["test_loss"] == [2, 4]
     assert none["over_none"] == 0
+    (forecasts,) = rows_of([row(4, [2.0, 4.0], metric="nrmse", last_tests=[0.2, 0.4])], 20, 0.5, 6)
+    assert forecasts["test_nrmse"] == pytest.approx(0.3) and "test_accuracy" not in forecasts
     assert refused["size"] == 9 and refused["refused"] == "why" and "test_loss" not in refused
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from snnsim.analysis.memory import kernel_norms, linear_models, reach_of
+from snnsim.analysis.memory import kernel_norms, linear_models
+from snnsim.analysis.operators import mean_lag
 from snnsim.baselines import get
 from snnsim.baselines.ltv import memory_steps
 
@@ -38,7 +39,7 @@ def test_kernels_are_the_responses_to_impulses(name):
         expected = by_impulses(L, B, C)
         np.testing.assert_allclose(kernel_norms(matrices).numpy(), expected, rtol=1e-10)
     lags = np.arange(7)
-    assert reach_of(expected) == pytest.approx((lags * expected).sum() / expected.sum(), rel=1e-12)
+    assert mean_lag(expected) == pytest.approx((lags * expected).sum() / expected.sum(), rel=1e-12)
 
 
 def test_a_state_that_keeps_more_of_itself_remembers_longer():
@@ -51,7 +52,7 @@ def test_a_state_that_keeps_more_of_itself_remembers_longer():
         with torch.no_grad():
             net.gates.bias[:4] = bias
             matrices = net.ltv(x)
-            reach.append(reach_of(kernel_norms(matrices).numpy()))
+            reach.append(mean_lag(kernel_norms(matrices).numpy()))
             memory.append(float(memory_steps(matrices).median()))
     assert reach[0] < 1e-6 and memory[0] == pytest.approx(1)
     assert reach[0] < reach[1] - 0.3 < reach[2] - 5

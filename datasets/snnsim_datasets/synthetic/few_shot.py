@@ -16,6 +16,18 @@ from snnsim.errors import check_seed, check_size
 HEIGHT = 1.5  # mean count of a channel at the top of a bump, whose width is one channel
 
 
+def bumps(centre: np.ndarray, channels: int) -> np.ndarray:
+    """Return the mean counts of a ring of channels around centres ``[...]``: ``[..., channels]``.
+
+    >>> bumps(np.array([1]), 4).round(2).tolist()
+    [[0.91, 1.5, 0.91, 0.2]]
+    """
+    half = channels // 2
+    distance = (np.arange(channels) - centre[..., None] + half) % channels - half
+    rates: np.ndarray = HEIGHT * np.exp(-0.5 * distance**2.0)
+    return rates
+
+
 def few_shot(
     samples: int,
     *,
@@ -50,9 +62,8 @@ def few_shot(
     shift = random.integers(0, channels, samples)
     label = random.integers(0, classes, (samples, most + 1))
     centre = label * channels // classes + shift[:, None]
-    distance = (np.arange(channels) - centre[:, :, None] + channels // 2) % channels
-    rate = HEIGHT * np.exp(-0.5 * (distance - channels // 2) ** 2.0)
-    spikes = random.poisson(rate[:, :, None], (samples, most + 1, duration, channels))
+    rates = bumps(centre, channels)
+    spikes = random.poisson(rates[:, :, None], (samples, most + 1, duration, channels))
     told = np.eye(classes)[label] * (np.arange(most + 1) < known[:, None])[:, :, None]
     told = np.broadcast_to(told[:, :, None], (samples, most + 1, duration, classes))
     x = np.concatenate([spikes, told], axis=-1)

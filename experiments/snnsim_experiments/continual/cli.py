@@ -187,9 +187,10 @@ def repeat(
 
 
 def _print_sizes(rows: list[dict[str, Any]]) -> None:
+    score = "test NRMSE" if any("test_nrmse" in row for row in rows) else "test %"
     options.print_table(
         (_cells_of_size(row) for row in rows if "test_loss" in row),
-        "repeated", "times", "valid loss", "test loss", "test %", "test loss over none",
+        "repeated", "times", "valid loss", "test loss", score, "test loss over none",
     )  # fmt: skip
     options.print_without_result([row | {"name": str(row["size"])} for row in rows])
 
@@ -204,10 +205,9 @@ def _cells_of_size(row: dict[str, Any]) -> list[str]:
 
     times = row["others"] if row["repeats"] is None else row["repeats"]
     losses = (shown("validation_loss"), shown("test_loss"))
-    return [
-        str(row["size"]), f"{times:.0f}", *losses, shown("test_accuracy", 100, 1),
-        shown("over_none"),
-    ]  # fmt: skip
+    of_forecasts = "test_nrmse" in row
+    test = shown("test_nrmse") if of_forecasts else shown("test_accuracy", 100, 1)
+    return [str(row["size"]), f"{times:.0f}", *losses, test, shown("over_none")]
 
 
 @app.command(name="list")

@@ -20,10 +20,10 @@ from snnsim_experiments import run_folder
 from snnsim_experiments.build import load_split
 from snnsim_experiments.comparison import compare
 from snnsim_experiments.experiment import Experiment, plain
+from snnsim_experiments.forecasts import NRMSE
 from snnsim_experiments.place import HERE, Place
 
 NAME = "size"  # of a run's folder, with the size of the subset behind it
-SCORES = ("validation_loss", "test_loss", "test_accuracy")
 
 
 def sweep(
@@ -50,9 +50,10 @@ def sweep(
     Returns:
         The rows in the order of their ``size``: ``repeats``, how often a sample of the subset is
         shown in the whole training, and ``others``, how often the others are on average;
-        ``validation_loss``, ``test_loss`` and ``test_accuracy`` (a fraction), as means over seeds,
-        with their standard deviations under ``std`` and the values of each seed under ``each``;
-        and ``over_none``, how much larger the test loss is than that of size 0 with the same seed.
+        ``validation_loss``, ``test_loss`` and ``test_accuracy`` (a fraction), or ``test_nrmse`` of
+        forecasts (errors in units of the spread), as means over seeds, with their standard
+        deviations under ``std`` and the values of each seed under ``each``; and ``over_none``, how
+        much larger the test loss is than that of size 0 with the same seed.
         A size for which the data are too few has ``refused``, and a run that diverged ``failed``.
     """
     check_number("fraction", fraction, 0, 1)
@@ -112,10 +113,11 @@ def _scores(row: dict[str, Any], none: list[float] | None) -> dict[str, Any]:
     without: dict[str, Any] = {key: row[key] for key in ("refused", "failed") if key in row}
     if without:
         return without
-    accuracies = [accuracy / 100 for accuracy in row["last_tests"]]
-    each = dict(
-        zip(SCORES, (row["last_validation_losses"], row["last_losses"], accuracies), strict=True)
-    )
+    each = {"validation_loss": row["last_validation_losses"], "test_loss": row["last_losses"]}
+    if row.get("metric") == NRMSE:
+        each[f"test_{NRMSE}"] = row["last_tests"]
+    else:
+        each["test_accuracy"] = [accuracy / 100 for accuracy in row["last_tests"]]
     if none is not None:
         each["over_none"] = (np.array(each["test_loss"]) - np.array(none)).tolist()
     spread = {

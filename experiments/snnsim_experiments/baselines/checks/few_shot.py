@@ -21,6 +21,7 @@ import math
 
 import numpy as np
 import torch
+from snnsim_datasets.synthetic.few_shot import bumps
 from torch import Tensor, nn
 
 from snnsim.baselines.models.neural_process import NeuralProcess
@@ -42,8 +43,7 @@ def utterances(count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]
     shift = 4 * random.integers(0, 2)
     labels = random.integers(0, CLASSES, count)
     centre = 4 * labels + shift
-    distance = (np.arange(CHANNELS) - centre[:, None] + CHANNELS // 2) % CHANNELS - CHANNELS // 2
-    rates = 1.5 * np.exp(-0.5 * distance**2)
+    rates = bumps(centre, CHANNELS)
     x = random.poisson(np.broadcast_to(rates, (STEPS, *rates.shape)))
     return torch.from_numpy(x).float(), torch.from_numpy(labels)
 
