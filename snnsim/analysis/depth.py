@@ -283,6 +283,7 @@ def _as_text(labels: np.ndarray) -> str:
 def _path_figures(
     subject: Subject,
 ) -> tuple[dict[str, Figure], dict[str, np.ndarray], list[str]]:
+    subject.check_classes("depth with paths (--set paths=false leaves them out)")
     readout, mask = subject.readout, subject.mask_padding
     found = paths(subject.net, subject.data, readout=readout, mask_padding=mask)
     accuracy, away = found.right.mean(1), np.abs(found.counts - 1).sum(1) == 1
@@ -319,6 +320,7 @@ def _told(name: str, figure: Figure) -> str:
 def _tie_figures(
     subject: Subject, labels: np.ndarray, epochs: int, lr: float
 ) -> tuple[dict[str, Figure], list[str]]:
+    subject.check_classes("depth with tied blocks")
     order = np.random.default_rng(subject.seed).permutation(len(subject.data))
     half = len(order) // 2
     train, rest = View(subject.data, order[:half]), View(subject.data, order[half:])

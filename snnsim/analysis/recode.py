@@ -161,6 +161,7 @@ def analyse(
     over the samples in which it errs early without moves. The null moves the same layer
     equally far, with the moves of its units exchanged.
     """
+    subject.check_classes("recode")
     check_number("early", early, 0, 1)
     levels = _levels(alpha)
     probe = _Probe.of(subject, early)

@@ -14,6 +14,7 @@ from snnsim.data import Sequences
 from snnsim.errors import ConfigError, check_choice, check_number, check_seed
 from snnsim.neurons import LI
 from snnsim.training.evaluate import evaluate
+from snnsim.training.objectives import Classification
 from snnsim.training.recipe import CLASS, TARGETS
 
 
@@ -126,6 +127,21 @@ class Subject:
                 f"{what} looks at the outputs of a network, but the method of this run answers "
                 "otherwise, and its outputs were not trained; choose assemblies, timescales or "
                 "connectivity"
+            )
+
+    def check_classes(self, what: str) -> None:
+        """Raise :class:`ConfigError` if the network does not answer with a class for each sample.
+
+        Args:
+            what: what needs these, for the message.
+        """
+        self.check_answers(what)
+        given = self.objective is not None and not isinstance(self.objective, Classification)
+        if self.target != CLASS or given:
+            objective = type(self.objective).__name__ if given else self.target
+            raise ConfigError(
+                f"{what} needs a class for each sample, but this network was trained on "
+                f"{objective}; analyse a run whose samples have one class each"
             )
 
     def accuracy(self, net: nn.Module) -> float:

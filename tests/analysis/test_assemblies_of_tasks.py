@@ -143,6 +143,7 @@ def test_what_is_not_known_of_samples_is_refused():
 
 @pytest.mark.parametrize("by", ["sample", "task"])
 def test_both_kinds_are_drawn(by):
+    pytest.importorskip("matplotlib")
     plotting = pytest.importorskip("snnsim.plotting")
     found = report(recording([0], 0), recording([1], 1)) if by == "task" else None
     if found is None:

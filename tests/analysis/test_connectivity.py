@@ -60,6 +60,7 @@ def test_one_line_leads_directly_from_the_first_to_the_last():
 
 @pytest.mark.parametrize("nulls", [0, 2])
 def test_it_is_drawn_with_a_line_for_each_task_and_one_of_its_null(nulls):
+    pytest.importorskip("matplotlib")
     plotting = pytest.importorskip("snnsim.plotting")
     axis = plotting.report(report(nulls=nulls)[0]).axes[0]
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [

@@ -174,6 +174,7 @@ def test_a_run_on_the_next_step_names_no_classes(snnsim, copies):
         ("predict", copies / "step", "x.h5"),
         ("spoken-digits", "evaluate", copies / "step", "--over-time", 10),
         ("analyse", copies / "step", "sparsity"),
+        ("analyse", copies / "step", "recode"),
     ):
         done = snnsim(*command)
         assert done.code == 1 and "next-step" in done.err, command
