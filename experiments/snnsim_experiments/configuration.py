@@ -29,7 +29,7 @@ from snnsim.errors import ConfigError, check_number
 from snnsim.networks import delay_network
 from snnsim.renamed import up_to_date
 from snnsim.training import Recipe
-from snnsim.training.recipe import CLASS, OF_ONE_TASK, RENAMED, TASKS
+from snnsim.training.recipe import CLASS, GENERATING, OF_ONE_TASK, RENAMED, TASKS
 from snnsim_experiments.continual import networks, streams
 from snnsim_experiments.experiment import SPIKING, Experiment
 from snnsim_experiments.settings import (
@@ -45,9 +45,6 @@ from snnsim_experiments.settings import (
 from snnsim_experiments.shipped import HERE, config_names, folder_of
 
 OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline's network
-GENERATING = (  # of a recipe: for baselines on data
-    "target", "repetition", "repetition_steps", "repetition_scale",
-)  # fmt: skip
 # of a recipe: learners have their own read-out, and streams decide what is shown
 NOT_ON_STREAMS = ("readout", "mask_padding", *OF_ONE_TASK, *GENERATING)
 NOT_ON_DATA = ("later_lr", "keep_weights")

@@ -23,7 +23,7 @@ from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import distributed
 from snnsim.training.loop import Loop, Position
 from snnsim.training.optimizers import Optimizers
-from snnsim.training.recipe import OF_ONE_TASK, Recipe, task_recipe
+from snnsim.training.recipe import GENERATING, OF_ONE_TASK, Recipe, task_recipe
 from snnsim.training.rules.online import online_gradients
 from snnsim.training.start import start_from
 from snnsim.training.step import Part
@@ -91,7 +91,7 @@ class ContinualTrainer(Loop):
     def _check_recipe(self) -> None:
         recipe, plain = self.recipe, task_recipe()
         self._check_until()
-        for name in OF_ONE_TASK:
+        for name in (*OF_ONE_TASK, *GENERATING):
             if getattr(recipe, name) != getattr(plain, name):
                 raise ConfigError(
                     f"{name}={getattr(recipe, name)} is for training on one data set, and a stream "

@@ -17,6 +17,7 @@ SCHEDULES = ("one_cycle", "cosine", "constant")
 SAME = "same"
 # which only the training on a data set has
 OF_ONE_TASK = ("repeat", "repeat_fraction", "density", "prune_at", "prune_way")
+GENERATING = ("target", "repetition", "repetition_steps", "repetition_scale")  # nor these
 CLASS = "class"
 TARGETS = (CLASS, "next-event", "next-step")
 RENAMED = {"max_lr": "lr", "sigma_share": "sigma_fraction", "delay_lr": "lr_delay"}

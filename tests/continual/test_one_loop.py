@@ -9,8 +9,10 @@ import torch
 from small import learner
 from torch import nn
 
-from snnsim.continual import ContinualTrainer, Method
+from snnsim.continual import ContinualTrainer, Method, task_recipe
+from snnsim.errors import ConfigError
 from snnsim.training import Recipe, Trainer, loop
+from snnsim.training.recipe import GENERATING, OF_ONE_TASK
 
 PLAIN = {"epochs": 5, "batch_size": 16, "lr": 0.02, "readout": "mean", "mask_padding": True}
 RECIPES = {
@@ -82,3 +84,22 @@ def test_another_order_ends_elsewhere(monkeypatch):
     ContinualTrainer(one, Method(), recipe, seed=6).run()
     as_one_network(other, recipe, monkeypatch)
     assert not all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+OF_DATA = {
+    "repeat": {"repeat": 3}, "repeat_fraction": {"repeat_fraction": 0.2},
+    "density": {"density": 0.5}, "prune_at": {"prune_at": 1}, "prune_way": {"prune_way": "random"},
+    "target": {"target": "next-step"},
+    "repetition": {"target": "next-step", "repetition": 1.0},
+    "repetition_steps": {"repetition_steps": 4}, "repetition_scale": {"repetition_scale": 0.2},
+}  # fmt: skip
+
+
+def test_what_only_data_sets_have_is_listed_here():
+    assert set(OF_DATA) == {*OF_ONE_TASK, *GENERATING}
+
+
+@pytest.mark.parametrize("name", OF_DATA)
+def test_what_only_data_sets_have_is_refused_on_a_stream(name):
+    with pytest.raises(ConfigError, match="is for training on one data set"):
+        ContinualTrainer(learner("task"), Method(), task_recipe(**OF_DATA[name]))

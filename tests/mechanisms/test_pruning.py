@@ -25,8 +25,6 @@ from snnsim_experiments import run as run_experiment
 from snnsim_experiments.run_folder import load_network
 
 import snnsim as sn
-from snnsim.continual import ContinualTrainer, Learner, dense_head, methods, task_recipe
-from snnsim.data import Arrays
 from snnsim.errors import ConfigError
 from snnsim.sparsity import masked, matrices
 from snnsim.training import Trainer, start_from
@@ -191,11 +189,3 @@ def test_what_cannot_be_cut_is_refused(wrong, said):
 def test_a_network_without_synapses_is_refused_before_training():
     with pytest.raises(ConfigError, match="Sequential has no matrix of weights"):
         Trainer(sn.Sequential(sn.BatchNorm(6)), Tiny(5, 1), Tiny(5, 2), changed(density=0.5))
-
-
-def test_a_stream_is_not_pruned():
-    part = Arrays(np.ones((8, 5, 6)), np.arange(8) % 4, classes=("a", "b", "c", "d"))
-    stream = sn.continual.split_by_class("two", (part, part, part), 2, "task")
-    learner = Learner(sn.Sequential(sn.Dense(6, 4)), dense_head(4), stream)
-    with pytest.raises(ConfigError, match=r"density=0\.5 is for training on one data set"):
-        ContinualTrainer(learner, methods.get("fine-tuning")(), task_recipe(density=0.5))

@@ -17,14 +17,8 @@ from small_training import (
     without_seconds,
 )
 
-import snnsim as sn
 from snnsim.continual import (
-    ContinualTrainer,
-    Learner,
-    dense_head,
-    methods,
     split_by_class,
-    task_recipe,
 )
 from snnsim.data import Arrays
 from snnsim.errors import ConfigError
@@ -127,9 +121,3 @@ def test_a_run_with_repeats_goes_on_to_the_bit(tmp_path, stop):
 def test_a_subset_that_is_too_large_is_refused_before_training():
     with pytest.raises(ConfigError, match="only 11 of 22"):
         trainer(changed(repeat=12))
-
-
-def test_a_stream_has_no_repeated_subset():
-    learner = Learner(sn.Sequential(sn.Dense(6, 4)), dense_head(4), stream_of_two())
-    with pytest.raises(ConfigError, match="repeat=3 is for training on one data set"):
-        ContinualTrainer(learner, methods.get("fine-tuning")(), task_recipe(repeat=3))
