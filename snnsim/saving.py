@@ -353,6 +353,22 @@ def _check_same(net: nn.Module, again: nn.Module) -> None:
     shapes = {key: tensor.shape for key, tensor in net.state_dict().items()}
     if shapes != {key: tensor.shape for key, tensor in again.state_dict().items()}:
         raise ConfigError("weights were added, removed or reshaped after the network was made")
+    if names := _sharing(net) - _sharing(again):
+        raise ConfigError(
+            f"{' and '.join(sorted(next(iter(names))))} are one tensor, which a file would take "
+            "for several; save a copy (copy.deepcopy) of each layer, in a network of the copies"
+        )
+
+
+def _sharing(net: nn.Module) -> set[frozenset[str]]:
+    """The names of each tensor that has several, in different modules or in one."""
+    names: dict[int, set[str]] = {}
+    for module_name, module in net.named_modules():
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None:
+                full = f"{module_name}.{name}".lstrip(".")
+                names.setdefault(id(tensor), set()).add(full)
+    return {frozenset(each) for each in names.values() if len(each) > 1}
 
 
 def _kind(module: nn.Module) -> tuple[str, str]:

@@ -6,40 +6,30 @@ The blocks of a network are its hidden parts of equal input and output width (``
 
     minimise  sum over phases of  sum_{i < j in the phase} (1 - S_ij),
 
-which is a maximum cut of the rest, found by dynamic programming. ``tie`` trains one physical block
-for each phase: first each application by itself on what the network does there (teacher forcing),
-
-    L_1 = sum_l |f_phase(l)(h_{l-1}) - h_l|^2,
-
-then all in a row on their own outputs, ``g_l = f_phase(l)(g_{l-1})`` from ``g_0 = h_0`` (free
-running), ``L_2 = sum_l |g_l - h_l|^2``. ``paths.py`` skips and repeats blocks. Source:
-Jacobs et al. 2025 (arXiv:2512.19941). Left out: an input that tells a tied block its place, and
-the weights of ``L_2``, which are 1 here.
+which is a maximum cut of the rest, found by dynamic programming. ``tying.py`` trains one physical
+block for each phase, and ``paths.py`` skips and repeats blocks. Source: Jacobs et al. 2025
+(arXiv:2512.19941).
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from snnsim.activity import Recording, record
 from snnsim.analysis.nulls import shuffled
 from snnsim.analysis.paths import MOST_BLOCKS, best_single_path, paths
 from snnsim.analysis.report import Figure, Report, against
-from snnsim.analysis.stack import Stack, stack_of
+from snnsim.analysis.stack import stack_of
 from snnsim.analysis.subject import Subject
-from snnsim.data import Sequences, View, fetch
-from snnsim.errors import ConfigError, check_number, check_seed
-from snnsim.layer import device_of, evaluating, run_layer
-from snnsim.networks import Sequential
-
-BATCH = 64  # samples of a step of tying
+from snnsim.analysis.tying import tie as tie_blocks
+from snnsim.data import View
+from snnsim.errors import ConfigError, check_number
 
 # --- similarity and phases ------------------------------------------------------------------------
 
@@ -113,91 +103,6 @@ def number_of_phases(S: np.ndarray, alike: float) -> int:
     return len(S)
 
 
-# --- one physical block for each phase ------------------------------------------------------------
-
-
-def tie(
-    net: nn.Module,
-    data: Sequences,
-    phases: Sequence[int] | np.ndarray,
-    epochs: int,
-    *,
-    lr: float = 0.01,
-    seed: int = 0,
-) -> Sequential:
-    """Return a network that has one physical block for each phase, trained to act like ``net``.
-
-    The physical block starts as a copy of the middle block of its phase. Normalisation keeps its
-    statistics and delays are whole steps, as in evaluation, so weights and gains are trained.
-
-    Args:
-        net: the teacher, which stays as it is.
-        data: the samples on which the blocks are trained; their targets are not used.
-        phases: the phase of each block, ``[L]``, as :func:`phases` returns it.
-        epochs: the number of passes with teacher forcing, and again with free running; 0 for the
-            copies as they are.
-        lr: the learning rate of Adam.
-        seed: of the order of the samples.
-
-    Returns:
-        A network in evaluation mode whose state has an entry for each application of a block. To
-        save it, make a network of copies of its layers.
-    """
-    check_number("epochs", epochs, 0)
-    stack = stack_of(net)
-    labels = np.asarray(phases)
-    if labels.shape != (len(stack.blocks),) or (np.diff(labels) < 0).any():
-        raise ConfigError(
-            f"phases are {labels.tolist()} but must be one number for each of the "
-            f"{len(stack.blocks)} blocks, never falling"
-        )
-    tied = {}
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        tied[label] = copy.deepcopy(stack.blocks[members[len(members) // 2]])
-    row = [tied[label] for label in labels]
-    student = Sequential(copy.deepcopy(stack.before), *row, copy.deepcopy(stack.after)).eval()
-    parameters = [p for block in tied.values() for p in block.parameters() if p.requires_grad]
-    random = np.random.default_rng(check_seed(seed))
-    for free in (False, True):
-        optimizer = torch.optim.Adam(parameters, lr)
-        for _ in range(epochs):
-            order = random.permutation(len(data))
-            for first in range(0, len(order), BATCH):
-                x = fetch(data, order[first : first + BATCH]).x.to(device_of(net))
-                with torch.no_grad(), evaluating(net):
-                    teacher = _activities(stack, x)
-                optimizer.zero_grad()
-                with torch.enable_grad():
-                    tied_loss(row, teacher, free).backward()
-                optimizer.step()
-    return student
-
-
-def tied_loss(row: Sequence[nn.Module], teacher: Sequence[Tensor], free: bool) -> Tensor:
-    """Return the mean squared error of blocks in a row, summed over the blocks.
-
-    Args:
-        row: the blocks.
-        teacher: the activity before the first block and after each, ``L + 1`` tensors.
-        free: whether each block is given the output of the one before, or what the teacher has
-            there.
-    """
-    x, total = teacher[0], teacher[0].new_zeros(())
-    for number, block in enumerate(row):
-        y = run_layer(block, x if free else teacher[number], None)[0]
-        total = total + (y - teacher[number + 1]).square().mean()
-        x = y
-    return total
-
-
-def _activities(stack: Stack, x: Tensor) -> list[Tensor]:
-    found = [run_layer(stack.before, x, None)[0]]
-    for block in stack.blocks:
-        found.append(run_layer(block, found[-1], None)[0])
-    return found
-
-
 # --- the report -----------------------------------------------------------------------------------
 
 
@@ -218,7 +123,7 @@ def analyse(
         paths: whether all paths are run; only for 6 blocks or fewer.
         tie: the number of physical blocks, one for each of as many phases, that are trained on half
             of the samples and scored on the others; 0 for none.
-        epochs, lr: how they are trained, see :func:`tie`.
+        epochs, lr: how they are trained, see :func:`snnsim.analysis.tying.tie`.
 
     Figures: ``similarity``, the mean cosine of the rates of two blocks, and ``phases``, the least
     number of phases within which blocks are alike; their null shuffles the units of every block and
@@ -329,7 +234,7 @@ def _tie_figures(
     accuracy = replace(subject, data=rest).accuracy
 
     def tied(division: np.ndarray, epochs: int) -> float:
-        net = tie(subject.net, train, division, epochs, lr=lr, seed=subject.seed)
+        net = tie_blocks(subject.net, train, division, epochs, lr=lr, seed=subject.seed)
         return accuracy(net)
 
     figures = {

@@ -240,6 +240,13 @@ def replaced(net, index, layer):
     return net
 
 
+def sharing(net, name):
+    """Both layers with one tensor."""
+    kept = net[1]._parameters if name in net[1]._parameters else net[1]._buffers
+    kept[name] = getattr(net[0], name)
+    return net
+
+
 def with_forward(net):
     net[0].forward = lambda x, state=None: (x, None)
     return net
@@ -274,6 +281,14 @@ REFUSED = {
     ),
     "a forward of its own": (lambda: with_forward(sn.Sequential(lif(2))), "forward of its own"),
     "a function": (lambda: sn.Sequential(Gain([1.0], extra=len)), "Gain was made with .*len"),
+    "a weight of two layers": (
+        lambda: sharing(sn.Sequential(sn.Dense(2, 2), sn.Dense(2, 2)), "weight"),
+        "layers.0.weight and layers.1.weight are one tensor",
+    ),
+    "a buffer of two layers": (
+        lambda: sharing(sn.Sequential(sn.BatchNorm(2), sn.BatchNorm(2)), "running_mean"),
+        "layers.0.running_mean and layers.1.running_mean are one tensor",
+    ),
     "two types": (
         lambda: sn.Sequential(sn.Dense(2, 2).double(), sn.Dense(2, 2)),
         "weights of several types",

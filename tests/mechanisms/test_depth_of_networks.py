@@ -1,20 +1,19 @@
-"""Similarity, phases, tied blocks and paths against their equations, on networks one can follow."""
+"""Similarity, phases and paths against their equations, on networks that one can follow."""
 
 from __future__ import annotations
 
-import copy
 import itertools
 
 import numpy as np
 import pytest
 import torch
-from small_training import CHANNELS, CLASSES, TRAIN, VALIDATION, Tiny, network
+from small_training import CHANNELS, CLASSES, TRAIN, VALIDATION, Tiny, deep_network, network
 from toolbox import random
 
 import snnsim as sn
 from snnsim.activity import Recording, record
 from snnsim.analysis import Figure, Subject, analyse
-from snnsim.analysis.depth import _told, number_of_phases, phases, similarity, tie, tied_loss
+from snnsim.analysis.depth import _told, number_of_phases, phases, similarity
 from snnsim.analysis.paths import Paths, best_single_path, paths
 from snnsim.analysis.stack import stack_of
 from snnsim.baselines import RateNetwork
@@ -22,23 +21,14 @@ from snnsim.data import Arrays
 from snnsim.errors import ConfigError
 from snnsim.training import Recipe, Trainer, evaluate
 
-DEEP = (CHANNELS, 12, 12, 12, 12, CLASSES)
-
 
 def recording(values, lengths):
     return Recording(values, "spikes", "layer", "output", torch.tensor(lengths))
 
 
-def deep(padding="causal", seed=0, **options):
-    torch.manual_seed(seed)
-    given = {"dt": 1.0, "tau_mem": 2.0, "max_delay_ms": 4, "dropout": 0.0, "delays": "fixed"}
-    given |= {"skip": True, "stochastic_depth": 0.3, "padding": padding} | options
-    return sn.delay_network(DEEP, **given)
-
-
 @pytest.fixture(scope="module")
 def trained():
-    net = deep()
+    net = deep_network()
     recipe = Recipe(epochs=8, batch_size=16, lr=0.02)
     Trainer(net, Tiny(120, seed=1), VALIDATION, recipe, seed=0).run()
     return net.eval()
@@ -101,7 +91,7 @@ def test_the_number_of_phases_is_that_of_the_blocks_of_a_matrix():
 
 @pytest.mark.parametrize("skip", [True, False])
 def test_a_network_is_its_parts_in_a_row(skip):
-    net = deep(skip=skip, stochastic_depth=0.0).eval()
+    net = deep_network(skip=skip, stochastic_depth=0.0).eval()
     stack, x = stack_of(net), TRAIN.batch(range(5)).x
     y = stack.before(x)[0]
     recorded = record(net, x, stack.names)
@@ -129,89 +119,6 @@ def test_networks_without_blocks_are_refused():
         stack_of(network())
     with pytest.raises(ConfigError, match="taken apart"):
         stack_of(torch.nn.Linear(3, 3))
-
-
-# --- one block for each phase ---------------------------------------------------------------------
-
-
-def test_the_loss_is_that_of_each_block_by_itself_or_of_all_in_a_row():
-    weights = [random(4, 4, seed=seed) - 0.5 for seed in range(3)]
-    row = [sn.Dense(4, 4).double() for _ in weights]
-    for layer, weight in zip(row, weights, strict=True):
-        layer.weight.data = weight
-    teacher = [random(6, 2, 4, seed=10 + number) for number in range(4)]
-    h = [each.numpy() for each in teacher]
-    forced = sum(((h[n] @ weights[n].numpy().T - h[n + 1]) ** 2).mean() for n in range(3))
-    free, g = 0.0, h[0]
-    for n in range(3):
-        g = g @ weights[n].numpy().T
-        free += ((g - h[n + 1]) ** 2).mean()
-    found = [float(tied_loss(row, teacher, how).detach()) for how in (False, True)]
-    assert found == pytest.approx([forced, free], rel=1e-13)
-    assert forced != pytest.approx(free)
-
-
-def test_a_network_of_equal_blocks_needs_one():
-    net = deep().eval()
-    first, *others = stack_of(net).blocks
-    for other in others:
-        other.load_state_dict(first.state_dict())
-    tied, x = tie(net, TRAIN, [0, 0, 0], 0), TRAIN.batch(range(5)).x
-    assert torch.equal(tied(x)[0], net(x)[0])
-    assert len({id(block) for block in list(tied)[1:4]}) == 1
-
-
-def free_running_loss(net, tied):
-    """Of the row of tied blocks against the teacher."""
-    stack, x = stack_of(net), TRAIN.batch(range(22)).x
-    with torch.no_grad():
-        h = [stack.before(x)[0]]
-        for block in stack.blocks:
-            h.append(block(h[-1])[0])
-        return float(tied_loss(list(tied)[1:-1], h, True))
-
-
-@pytest.mark.parametrize("labels", [[0, 0, 1], [0, 0, 0]])
-def test_training_brings_tied_blocks_nearer_and_leaves_the_teacher_as_it_was(trained, labels):
-    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
-    copies = tie(trained, TRAIN, labels, 0)
-    tied = tie(trained, TRAIN, labels, 60, lr=3e-3)
-    assert len({id(block) for block in list(tied)[1:-1]}) == labels[-1] + 1
-    assert free_running_loss(trained, tied) < 0.97 * free_running_loss(trained, copies)
-    for name, tensor in trained.state_dict().items():
-        assert torch.equal(tensor, before[name]), name
-    assert torch.equal(tied[0][0].weight, trained[0].weight)  # only the blocks are trained
-    assert torch.equal(tied[-1][0].weight, trained[-2].weight)
-
-
-def test_phases_must_be_one_for_each_block_and_never_fall(trained):
-    for labels in ([0, 1, 0], [0, 1]):
-        with pytest.raises(ConfigError, match="never falling"):
-            tie(trained, TRAIN, labels, 1)
-
-
-def test_a_tied_network_continues_a_sequence_and_is_saved_as_copies(tmp_path, trained):
-    tied, x = tie(trained, TRAIN, [0, 0, 1], 0), TRAIN.batch(range(5)).x
-    whole, _ = tied(x)
-    first, state = tied(x[:4])
-    torch.testing.assert_close(torch.cat([first, tied(x[4:], state)[0]]), whole)
-    file = tmp_path / "tied.safetensors"
-    with pytest.raises(ConfigError, match="occurs several times"):
-        sn.save(tied, file)
-    sn.save(sn.Sequential(*(copy.deepcopy(layer) for layer in tied)), file)
-    assert torch.equal(sn.load(file)(x)[0], whole)
-
-
-def test_both_stages_are_run_teacher_forcing_first(monkeypatch, trained):
-    stages = []
-
-    def loss(row, teacher, free):
-        stages.append(free)
-        return tied_loss(row, teacher, free)
-
-    monkeypatch.setattr("snnsim.analysis.depth.tied_loss", loss)
-    tie(trained, TRAIN, [0, 0, 0], 2)
-    assert stages == [False, False, True, True]
 
 
 # --- paths ----------------------------------------------------------------------------------------
@@ -316,7 +223,7 @@ def test_the_best_single_path_is_chosen_on_one_half_and_scored_on_the_other():
 @pytest.mark.parametrize("padding", ["causal", "lengthen"])
 @pytest.mark.parametrize("mask_padding", [True, False])
 def test_the_path_as_trained_answers_what_the_network_does(trained, padding, mask_padding):
-    net = deep(padding, delays="fixed")
+    net = deep_network(padding, delays="fixed")
     net.load_state_dict(trained.state_dict())
     found = paths(net, VALIDATION, mask_padding=mask_padding)
     score = evaluate(net.eval(), VALIDATION, mask_padding=mask_padding).accuracy

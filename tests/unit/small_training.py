@@ -60,6 +60,14 @@ def network(seed: int = 0, dropout: float = 0.3, **options) -> Sequential:
     return delay_network((CHANNELS, 8, CLASSES), **(defaults | options))
 
 
+def deep_network(padding="causal", seed=0, **options) -> Sequential:
+    """Three equal blocks with skip connections and stochastic depth, after one of another width."""
+    set_seed(seed)
+    given = {"dt": 1.0, "tau_mem": 2.0, "max_delay_ms": 4, "dropout": 0.0, "delays": "fixed"}
+    given |= {"skip": True, "stochastic_depth": 0.3, "padding": padding} | options
+    return delay_network((CHANNELS, 12, 12, 12, 12, CLASSES), **given)
+
+
 def plain_network(seed: int = 0) -> Sequential:
     """Without batch normalisation and dropout, so that samples do not meet; double precision."""
     layers = network(seed)

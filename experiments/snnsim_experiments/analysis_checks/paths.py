@@ -44,7 +44,7 @@ def patterns(samples: int, seed: int) -> Arrays:
     return Arrays(random.poisson(rates).astype(np.float32), labels, classes=names, dt=1.0)
 
 
-def deep(blocks: int, seed: int, epochs: int, samples: int) -> Trained:
+def deep(blocks: int, seed: int, epochs: int, samples: int, left_out: float = LEFT_OUT) -> Trained:
     """Train a network of equal blocks with skip connections and stochastic depth."""
     train, test = patterns(samples, 2 * seed), patterns(300, 2 * seed + 1)
     set_seed(seed)
@@ -57,7 +57,7 @@ def deep(blocks: int, seed: int, epochs: int, samples: int) -> Trained:
         dropout=0.0,
         delays="fixed",
         skip=True,
-        stochastic_depth=LEFT_OUT,
+        stochastic_depth=left_out,
     )
     Trainer(net, train, test, Recipe(epochs=epochs, batch_size=50, lr=5e-3), seed=seed).run()
     return Trained(net.eval(), train, test)

@@ -14,13 +14,14 @@ from snnsim_experiments.baselines.checks.outcome import Outcome, accuracy
 
 DENSITIES = (0.5, 0.2, 0.05)
 NEEDED, AGAIN = 0.2, 3  # density of the claim, and epochs of training after the cut
+BATCH, RATE = 20, 0.01  # of that training, chosen on seed 5 by the accuracy of what size chose
 READOUT: dict[str, Any] = {"readout": "last", "mask_padding": True}
 
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
     """Measure the accuracy of a GRU of 50 units on embedded Reber strings, cut and trained again.
 
-    Chance is 50 %. After the cut the network is trained for three epochs.
+    Chance is 50 %.
     """
     samples, epochs = (200, 1) if short else (4000, 20)
     train = reber(samples, seed=2 * seed)
@@ -43,12 +44,14 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         regained >= 0.95 * whole and whole > 80 and regained > by_chance,
         figures,
         control,
+        f"{epochs} epochs of {samples} strings in batches of 50 at a rate of 5e-3; after the cut "
+        f"{AGAIN} in batches of {BATCH} at a rate of {RATE:g}",
     )
 
 
 def _again(net: RateNetwork, train: Any, test: Any, seed: int) -> float:
     set_seed(seed)
-    recipe = Recipe(epochs=AGAIN, batch_size=50, lr=5e-3, **READOUT)
+    recipe = Recipe(epochs=AGAIN, batch_size=BATCH, lr=RATE, **READOUT)
     Trainer(net, train, test, recipe, seed=seed).run()
     return _percent(net, test)
 
