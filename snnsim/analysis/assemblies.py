@@ -20,7 +20,7 @@ from snnsim.analysis.factorise import Factors, factorise
 from snnsim.analysis.nulls import shuffled
 from snnsim.analysis.report import Figure, Report, against, beside_null
 from snnsim.analysis.subject import Subject
-from snnsim.errors import ConfigError, check_choice, check_number
+from snnsim.errors import ConfigError, check_choice, check_number, check_size
 
 LARGEST_RANK = 6
 AXES = ("sample", "class", "task")
@@ -69,7 +69,7 @@ def assemblies(
         ConfigError: if there are too few samples or units, nothing changes, or it is unknown which
             class or task samples are from.
     """
-    check_number("rank", rank, 0)
+    check_size("rank", rank, 0)
     of = _numbers(rec, by)
     change = changes(rec, smooth_ms)
     if change.shape[1] < 4 or change.shape[2] < 3:
@@ -264,7 +264,7 @@ def recording_of_tasks(subject: Subject) -> Recording:
 
 def most_active(rec: Recording, units: int) -> tuple[Recording, np.ndarray]:
     """Return a recording of the units with the largest variance, and which they are."""
-    check_number("units", units, 0)
+    check_size("units", units, 0)
     flat = rec.values.flatten(2)
     order = flat.double().var((0, 1), correction=0).argsort(descending=True, stable=True)
     kept = order[: units or None].sort().values

@@ -16,7 +16,7 @@ from snnsim.analysis.report import Figure, Report
 from snnsim.analysis.subject import Subject
 from snnsim.baselines.options.chunks import ChunkRecurrent, lookups, without_lookups
 from snnsim.data import fetch
-from snnsim.errors import ConfigError, check_number
+from snnsim.errors import ConfigError, check_size
 from snnsim.layer import device_of, evaluating
 from snnsim.training.evaluate import equally_padded, run_padded
 
@@ -95,7 +95,7 @@ def analyse(subject: Subject, *, shown: int = 2) -> Report:
     before its use it lies on average, both with as null the mean over all earlier chunks that could
     have been found. Arrays: ``ago`` and ``similarity`` of every sample and chunk.
     """
-    check_number("shown", shown, 0)
+    check_size("shown", shown, 0)
     found = hits(subject)
     used, there = found.ago > 0, np.isfinite(found.kept)
     ages = np.broadcast_to(_layer(subject).ages().numpy(), there.shape)

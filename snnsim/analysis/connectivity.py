@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snnsim.analysis.report import Figure, Report, against
 from snnsim.analysis.subject import Subject
-from snnsim.errors import ConfigError, check_number, check_seed
+from snnsim.errors import ConfigError, check_seed, check_size
 
 
 def barrier(accuracies: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def analyse(subject: Subject, *, points: int = 11, direct: bool = False) -> Repo
     """
     tasks = subject.learned("connectivity")
     count = len(tasks.names)
-    check_number("points", points, 3)
+    check_size("points", points, 3)
     if count < 2:
         raise ConfigError(f"connectivity needs 2 tasks or more, but the stream has {count}")
     legs = [(0, count - 1)] if direct else [(task, task + 1) for task in range(count - 1)]

@@ -23,13 +23,13 @@ from torch import nn
 
 from snnsim.activity import Recording, record
 from snnsim.analysis.nulls import shuffled
-from snnsim.analysis.paths import MOST_BLOCKS, best_single_path, paths
+from snnsim.analysis.paths import best_single_path, paths
 from snnsim.analysis.report import Figure, Report, against
 from snnsim.analysis.stack import stack_of
 from snnsim.analysis.subject import Subject
 from snnsim.analysis.tying import tie as tie_blocks
 from snnsim.data import View
-from snnsim.errors import ConfigError, check_number
+from snnsim.errors import ConfigError, check_number, check_size
 
 # --- similarity and phases ------------------------------------------------------------------------
 
@@ -67,7 +67,7 @@ def phases(S: np.ndarray, k: int) -> np.ndarray:
     [0, 0, 1]
     """
     count = len(S)
-    check_number("the number of phases", k, 1, count)
+    check_size("the number of phases", k, 1, count)
     least = np.full((k + 1, count + 1), np.inf)
     begins = np.zeros((k + 1, count + 1), int)
     least[0, 0] = 0.0
@@ -111,6 +111,7 @@ def analyse(
     *,
     alike: float = 0.9,
     paths: bool = True,
+    changes: int = 0,
     tie: int = 0,
     epochs: int = 20,
     lr: float = 0.01,
@@ -120,7 +121,10 @@ def analyse(
     Args:
         subject: what is looked at; its ``layer`` is not used, and its read-out reads the classes.
         alike: the mean similarity of two blocks of one phase that is enough, at most 1.
-        paths: whether all paths are run; only for 6 blocks or fewer.
+        paths: whether paths are run.
+        changes: the largest number of blocks that a path skips or repeats; 0 for all paths of up
+            to 6 blocks, and of more blocks for as many changes as make at most 729 paths. Of many
+            paths some reach nearly any label: 1 is the clearest.
         tie: the number of physical blocks, one for each of as many phases, that are trained on half
             of the samples and scored on the others; 0 for none.
         epochs, lr: how they are trained, see :func:`snnsim.analysis.tying.tie`.
@@ -142,13 +146,11 @@ def analyse(
     arrays = {"similarity": S, "phase": labels}
     figures, told = _similarity_figures(subject, rows, S, alike)
     told.append(f"Phases: {_as_text(labels)}.")
-    if paths and len(S) <= MOST_BLOCKS:
-        own, curves, said = _path_figures(subject)
+    if paths:
+        own, curves, said = _path_figures(subject, changes)
         figures |= own
         arrays |= curves
         told += said
-    elif paths:
-        told.append(f"Paths: not run, because {len(S)} blocks have too many.")
     if tie:
         own, said = _tie_figures(subject, labels, epochs, lr)
         figures |= own
@@ -186,11 +188,11 @@ def _as_text(labels: np.ndarray) -> str:
 
 
 def _path_figures(
-    subject: Subject,
+    subject: Subject, changes: int
 ) -> tuple[dict[str, Figure], dict[str, np.ndarray], list[str]]:
     subject.check_classes("depth with paths (--set paths=false leaves them out)")
     readout, mask = subject.readout, subject.mask_padding
-    found = paths(subject.net, subject.data, readout=readout, mask_padding=mask)
+    found = paths(subject.net, subject.data, readout=readout, mask_padding=mask, changes=changes)
     accuracy, away = found.right.mean(1), np.abs(found.counts - 1).sum(1) == 1
     less = found.counts.sum(1) < found.counts.shape[1]
     figures = {

@@ -24,7 +24,7 @@ from snnsim.analysis.subject import Subject
 from snnsim.baselines import get, names
 from snnsim.baselines.ltv import LinearModel, Matrices, memory_steps
 from snnsim.data import View
-from snnsim.errors import ConfigError, check_number
+from snnsim.errors import ConfigError, check_size
 from snnsim.layer import device_of, evaluating
 from snnsim.saving import Spec
 
@@ -77,7 +77,7 @@ def analyse(subject: Subject, *, samples: int = 8) -> Report:
     last output depends on. The null is the same network with weights drawn anew: what is above or
     below it was learnt.
     """
-    check_number("samples", samples, 1)
+    check_size("samples", samples, 1)
     data = View(subject.data, np.arange(min(samples, len(subject.data))))
     found = _measured(subject, subject.net, data)
     nulls, spec = [], Spec(subject.net) if subject.nulls else None

@@ -24,7 +24,7 @@ from snnsim.activity import record
 from snnsim.analysis.report import Report, against
 from snnsim.analysis.subject import Subject
 from snnsim.data import fetch
-from snnsim.errors import ConfigError, check_number, check_seed
+from snnsim.errors import ConfigError, check_number, check_seed, check_size
 from snnsim.layer import device_of, evaluating
 from snnsim.synapses import Delayed
 
@@ -48,7 +48,7 @@ def lag_operators(layer: nn.Module, n_in: int, lags: int) -> Tensor:
     >>> torch.allclose(lag_operators(dense, 3, 2)[0], dense.weight)
     True
     """
-    check_number("lags", lags, 1)
+    check_size("lags", lags, 1)
     like = next(layer.parameters(), torch.zeros(0))
     x = torch.zeros(lags, n_in + 1, n_in, dtype=like.dtype, device=like.device)
     x[0, :n_in] = torch.eye(n_in)

@@ -2,13 +2,15 @@
 
 A path runs every block 0, 1 or 2 times. The paths of a sample are judged by its right class, which
 nobody knows in use: they show what is redundant and are no way to answer better. The control is the
-same for a label drawn at random. Source: Li, Li & Zhou 2025 (arXiv:2507.07996); left out is
-its tree search, without which six blocks are the most.
+same for a label drawn at random. Paths are the leaves of a tree whose levels are the blocks, and
+samples walk it together, so that a common beginning is computed once; where the tree is too large,
+it is cut at paths that change few blocks. Source: Li, Li & Zhou 2025 (arXiv:2507.07996), which
+searches a tree for each sample by itself (Monte Carlo) and may repeat several blocks as one.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -20,13 +22,13 @@ from snnsim.analysis.report import Figure
 from snnsim.analysis.stack import Stack, stack_of
 from snnsim.baselines import RateNetwork
 from snnsim.data import Sequences, fetch
-from snnsim.errors import ConfigError, check_number, check_seed
+from snnsim.errors import ConfigError, check_seed, check_size
 from snnsim.functional.readouts import get_readout
 from snnsim.layer import device_of, evaluating, run_layer
 from snnsim.synapses.delayed import delayed_layers
 
-MOST_BLOCKS = 6  # of which all paths are run
 REPEATS = (0, 1, 2)  # how often a block of a path is run
+MOST_PATHS = len(REPEATS) ** 6  # without a bound that was asked for
 BATCH = 64
 
 
@@ -91,9 +93,14 @@ class Paths(NamedTuple):
 
 @torch.no_grad()
 def paths(
-    net: nn.Module, data: Sequences, *, readout: str = "sum_softmax", mask_padding: bool = False
+    net: nn.Module,
+    data: Sequences,
+    *,
+    readout: str = "sum_softmax",
+    mask_padding: bool = False,
+    changes: int = 0,
 ) -> Paths:
-    """Return what every path through a network of 2 to 6 blocks answers.
+    """Return what every path through the blocks of a network answers.
 
     A path runs each block 0, 1 or 2 times, in their order.
 
@@ -102,31 +109,52 @@ def paths(
         data: samples with classes.
         readout: the name of the read-out, see :mod:`snnsim.functional.readouts`.
         mask_padding: whether the read-out ignores the steps after the end of a sample.
+        changes: the largest number of blocks that a path skips or repeats; 0 for all paths of up
+            to 6 blocks, and of more blocks for as many changes as make at most 729 paths.
 
     Raises:
-        ConfigError: if there are too few or too many blocks, or targets are no classes.
+        ConfigError: if there are fewer than 2 blocks, or targets are no classes.
     """
     stack, read = stack_of(net), get_readout(readout)
-    if len(stack.blocks) > MOST_BLOCKS:
-        raise ConfigError(
-            f"the network has {len(stack.blocks)} blocks but paths are enumerated up to "
-            f"{MOST_BLOCKS}; analyse a network of fewer"
-        )
+    count = len(stack.blocks)
+    check_size("changes", changes, 0)
+    changes = min(changes, count) or _affordable(count)
     steps, found, targets, classes = int(np.max(data.lengths)), [], [], 0
     for first in range(0, len(data), BATCH):
         batch = fetch(data, np.arange(first, min(first + BATCH, len(data))), steps)
         if batch.per_step or batch.target.dim() != 1 or batch.target.is_floating_point():
             raise ConfigError("paths need one class for each sample, but the targets are others")
         answers = []
-        for y, longer in _outputs(net, stack, batch.x.to(device_of(net)), mask_padding):
+        for y, longer in _outputs(net, stack, batch.x.to(device_of(net)), mask_padding, changes):
             lengths = _lengths(net, batch.lengths) + longer
             scores = read(y, lengths if mask_padding else None)
             answers.append(scores.argmax(1).cpu().numpy())
             classes = scores.shape[1]
         found.append(np.stack(answers))
         targets.append(batch.target.numpy())
-    counts = np.array(list(itertools.product(REPEATS, repeat=len(stack.blocks))))
+    counts = np.array(list(_counts(count, changes)))
     return Paths(counts, np.concatenate(found, 1), np.concatenate(targets), classes)
+
+
+def _affordable(blocks: int) -> int:
+    """How many changes of so many blocks make at most ``MOST_PATHS`` paths, at least 1."""
+    most, total = 0, 1
+    while most < blocks:
+        total += math.comb(blocks, most + 1) * (len(REPEATS) - 1) ** (most + 1)
+        if total > MOST_PATHS:
+            break
+        most += 1
+    return max(most, 1)
+
+
+def _counts(blocks: int, changes: int) -> Iterator[tuple[int, ...]]:
+    """How often each path runs each block, in the order of ``itertools.product``."""
+    if not blocks:
+        yield ()
+        return
+    for count in REPEATS if changes else (1,):
+        for rest in _counts(blocks - 1, changes - (count != 1)):
+            yield (count, *rest)
 
 
 def _lengths(net: nn.Module, lengths: Tensor) -> Tensor:
@@ -137,29 +165,32 @@ def _lengths(net: nn.Module, lengths: Tensor) -> Tensor:
 
 
 def _outputs(
-    net: nn.Module, stack: Stack, x: Tensor, mask_padding: bool
+    net: nn.Module, stack: Stack, x: Tensor, mask_padding: bool, changes: int
 ) -> Iterator[tuple[Tensor, int]]:
-    """The output of every path in the order of ``itertools.product``, and how much longer it is.
+    """The output of every path in the order of ``_counts``, and how much longer it is.
 
     Where delays make outputs longer and a mask needs all of them, steps are appended to the input.
     """
     tails = [_tail(block) for block in stack.blocks]
     ends = _tail(stack.before) + _tail(stack.after)
     if mask_padding:
-        extra = ends + max(REPEATS) * sum(tails)
+        repeated = sum(sorted(tails)[-changes:]) * (max(REPEATS) - 1)
+        extra = ends + sum(tails) + repeated
         x = torch.cat([x, x.new_zeros((extra, *x.shape[1:]))])
 
-    def walk(x: Tensor, place: int, longer: int) -> Iterator[tuple[Tensor, int]]:
+    def walk(x: Tensor, place: int, longer: int, left: int) -> Iterator[tuple[Tensor, int]]:
         if place == len(stack.blocks):
             yield run_layer(stack.after, x, None)[0], longer
             return
-        for count in REPEATS:
+        for count in range(max(REPEATS) + 1 if left else 2):
             if count:
                 x = run_layer(stack.blocks[place], x, None)[0]
-            yield from walk(x, place + 1, longer + count * tails[place])
+            if left or count == 1:
+                changed = left - (count != 1)
+                yield from walk(x, place + 1, longer + count * tails[place], changed)
 
     with evaluating(net):
-        yield from walk(run_layer(stack.before, x, None)[0], 0, ends)
+        yield from walk(run_layer(stack.before, x, None)[0], 0, ends, changes)
 
 
 def _tail(module: nn.Module) -> int:
@@ -190,7 +221,7 @@ def best_single_path(found: Paths, seed: int = 0) -> SinglePath:
         seed: of the halves.
     """
     samples = len(found.target)
-    check_number("the number of samples", samples, 2)
+    check_size("the number of samples", samples, 2)
     order = np.random.default_rng(check_seed(seed)).permutation(samples)
     chosen, rest = order[: samples // 2], order[samples // 2 :]
     good = found.right[:, chosen].mean(1)

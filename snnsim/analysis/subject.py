@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snnsim.activity import Recording, neurons_of, record
 from snnsim.analysis.nulls import NULLS
 from snnsim.data import Sequences
-from snnsim.errors import ConfigError, check_choice, check_number, check_seed
+from snnsim.errors import ConfigError, check_choice, check_seed, check_size
 from snnsim.neurons import LI
 from snnsim.training.evaluate import evaluate
 from snnsim.training.objectives import Classification
@@ -88,7 +88,7 @@ class Subject:
 
     def __post_init__(self) -> None:
         check_choice("null", self.null, NULLS)
-        check_number("nulls", self.nulls, 0)
+        check_size("nulls", self.nulls, 0)
         check_seed(self.seed)
         check_choice("target", self.target, TARGETS)
 

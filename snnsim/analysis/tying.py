@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from snnsim.analysis.stack import Stack, stack_of
 from snnsim.data import Sequences, fetch
-from snnsim.errors import ConfigError, check_number, check_seed
+from snnsim.errors import ConfigError, check_seed, check_size
 from snnsim.layer import device_of, evaluating, run_layer
 from snnsim.networks import BatchNorm, Sequential
 from snnsim.neurons import LI
@@ -67,7 +67,7 @@ def tie(
     Raises:
         ConfigError: if phases fall, or are not one for each block.
     """
-    check_number("epochs", epochs, 0)
+    check_size("epochs", epochs, 0)
     stack = stack_of(net)
     labels = np.asarray(phases)
     if labels.shape != (len(stack.blocks),) or (np.diff(labels) < 0).any():

@@ -39,7 +39,7 @@ def test_paths_and_ablation_use_the_read_out_of_the_subject(readout, mask, monke
     subject = Subject(network(), DATA, nulls=1, readout=readout, mask_padding=mask)
     paths = asked_of(monkeypatch, depth_module, "paths")
     analyse(subject, "depth")
-    assert paths[0][1] == {"readout": readout, "mask_padding": mask}
+    assert paths[0][1] == {"readout": readout, "mask_padding": mask, "changes": 0}
     aims = asked_of(monkeypatch, dynamics_module, "Classification")
     flat = sn.Sequential(sn.Dense(4, 8), sn.LIF(8, dt=1.0), sn.Dense(8, 2))
     analyse(Subject(flat, DATA, nulls=1, readout=readout, mask_padding=mask), "dynamics")

@@ -82,7 +82,7 @@ def test_the_number_of_phases_is_that_of_the_blocks_of_a_matrix():
         S[np.ix_(part, part)] = 0.95
     assert number_of_phases(S, 0.9) == 3 and phases(S, 3).tolist() == [0, 0, 1, 1, 1, 2]
     assert number_of_phases(S, 0.0) == 1 and number_of_phases(S, 0.99) == 6
-    with pytest.raises(ConfigError, match="at most 6"):
+    with pytest.raises(ConfigError, match="from 1 to 6"):
         phases(S, 7)
 
 
@@ -155,6 +155,19 @@ def test_paths_answer_what_turning_by_hand_gives():
         turns = (target[sample] - given[sample]) % 7
         lengths = [sum(c) for c in found.counts if sum(c[1:]) % 7 == turns]
         assert found.shortest()[sample] == min(lengths, default=-1)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "changes", "expected"), [(3, 1, 1), (3, 2, 2), (3, 9, 3), (3, 0, 3), (8, 0, 3)]
+)
+def test_paths_of_few_changes_answer_what_they_do_among_all(blocks, changes, expected):
+    net = turning(blocks - 1, 7)
+    data, given, _ = turned(20, 7)
+    found = paths(net, data, changes=changes)
+    every = np.array(list(itertools.product((0, 1, 2), repeat=blocks)))
+    near = every[(every != 1).sum(1) <= expected]
+    assert found.counts.tolist() == near.tolist() and len(near) <= 729
+    assert np.array_equal(found.answers, (given + near[:, 1:].sum(1)[:, None]) % 7)
 
 
 def by_counting(found):
@@ -232,8 +245,9 @@ def test_the_path_as_trained_answers_what_the_network_does(trained, padding, mas
 
 
 def test_what_has_no_paths_is_refused():
-    with pytest.raises(ConfigError, match="up to 6"):
-        paths(turning(6, 3), turned(4, 3)[0])
+    for changes in (-1, 1.5):
+        with pytest.raises(ConfigError, match="changes"):
+            paths(turning(2, 3), turned(4, 3)[0], changes=changes)
     values = Arrays(np.ones((4, 3, 3)), np.ones((4, 2)))
     with pytest.raises(ConfigError, match="one class"):
         paths(turning(2, 3), values)
@@ -277,8 +291,8 @@ def test_it_is_drawn(trained):
     assert found.arrays["phase"].max() == 1
 
 
-def test_more_blocks_than_paths_can_have_are_still_compared():
+def test_a_report_is_of_paths_with_as_many_changes_as_asked():
     torch.manual_seed(0)
     net = turning(7, 3)
-    found = analyse(Subject(net, turned(8, 3)[0], nulls=1), "depth")
-    assert "shorter" not in found.figures and "8 blocks have too many" in " ".join(found.text)
+    found = analyse(Subject(net, turned(8, 3)[0], nulls=1), "depth", changes=1)
+    assert found.arrays["paths"].shape == (17, 8)

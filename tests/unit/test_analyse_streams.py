@@ -158,3 +158,16 @@ def test_the_option_is_part_of_the_configuration(snnsim, tmp_path):
     assert again.code == 0, again.err
     on_data = snnsim("spoken-digits", "train", "--set", "training.keep_weights=true")
     assert on_data.code == 1 and "unknown key training.keep_weights" in on_data.err
+
+
+def test_a_comparison_keeps_the_weights_of_every_run(snnsim, tmp_path):
+    out = tmp_path / "compare"
+    done = snnsim(
+        "continual", "compare", "--stream", "spoken-digits", "--methods", "fine-tuning,hlop", "-q",
+        "--set", "network.hidden=[4]", "--set", "stream.per_task=10", "--set", "training.epochs=1",
+        "--keep-weights", "--out", out,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    for method in ("fine-tuning", "hlop"):
+        names = sorted(p.name for p in (out / method / "seed0" / "weights").iterdir())
+        assert names == ["task1.safetensors", "task2.safetensors"]

@@ -16,7 +16,7 @@ import numpy as np
 from torch import nn
 
 import snnsim as sn
-from snnsim.analysis.paths import Paths, paths
+from snnsim.analysis.paths import paths
 from snnsim.data import Arrays
 from snnsim.training import Recipe, Trainer, set_seed
 from snnsim_experiments.baselines.checks.outcome import Outcome
@@ -67,9 +67,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     """Measure how often one block more or fewer is right where the network is, and is not."""
     epochs, samples, blocks = (1, 100, 3) if short else (12, 800, BLOCKS)
     made = deep(blocks, seed, epochs, samples)
-    every = paths(made.net, made.test)
-    near = np.abs(every.counts - 1).sum(1) <= 1
-    found = Paths(every.counts[near], every.answers[near], every.target, every.classes)
+    found = paths(made.net, made.test, changes=1)
     figures, control = {"accuracy % as trained": 100 * float(found.right[found.trained].mean())}, {}
     for name, figure in (("shorter", found.shorter()), ("corrected", found.corrected())):
         figures[f"{name} %"] = 100 * figure.value

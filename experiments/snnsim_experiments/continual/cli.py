@@ -20,6 +20,10 @@ Config = Annotated[
     str | None, typer.Option(help="TOML file, or a name from: snnsim continual list.")
 ]
 
+KeepWeights = Annotated[
+    bool, typer.Option("--keep-weights", help="Keep the weights after every task.")
+]
+
 
 @app.command()
 def run(
@@ -28,9 +32,7 @@ def run(
     training: Training = None,
     config: Config = None,
     set_: options.Set = None,
-    keep_weights: Annotated[
-        bool, typer.Option("--keep-weights", help="Keep the weights after every task.")
-    ] = False,
+    keep_weights: KeepWeights = False,
     seeds: options.Seeds = "0",
     root: options.Root = None,
     out: options.Run = None,
@@ -60,16 +62,17 @@ def run(
     from snnsim_experiments.lists import seeds_of
 
     place = options.place_of(root, out, device, resume, quiet)
-    changes = _changes(set_, training)
-    changes += [("training.keep_weights", True)] if keep_weights else []
+    changes = _changes(set_, training, keep_weights)
     chosen = resolve(stream, method=method, config=config, changes=changes)
     summary = run_experiment(chosen, place, seeds_of(seeds))
     if summary:  # which only the first process has
         options.answer(summary, as_json, print_run)
 
 
-def _changes(given: list[str] | None, rule: str | None) -> list[Any]:
-    return [*(given or ()), *([] if rule is None else [("network.learning", rule)])]
+def _changes(given: list[str] | None, rule: str | None, keep_weights: bool) -> list[Any]:
+    """Settings that differ, those that have an option of their own included."""
+    own = [] if rule is None else [("network.learning", rule)]
+    return [*(given or ()), *own, *([("training.keep_weights", True)] if keep_weights else [])]
 
 
 @app.command()
@@ -79,6 +82,7 @@ def compare(
     training: Training = None,
     config: Config = None,
     set_: options.Set = None,
+    keep_weights: KeepWeights = False,
     seeds: options.Seeds = "0",
     root: options.Root = None,
     out: options.Runs = None,
@@ -92,6 +96,8 @@ def compare(
     A method that cannot work with the stream is reported, and the others go on. So they
     do when one diverges, but then the exit code is 1. An option of a method can be set
     with --set if all methods have it. An interrupted comparison continues with --resume.
+    With --keep-weights every run has the weights after every task, as those of
+    snnsim continual run have.
     """
     from snnsim_experiments import Choice
     from snnsim_experiments import compare as compare_experiments
@@ -99,7 +105,7 @@ def compare(
     from snnsim_experiments.lists import methods_of, seeds_of
 
     folder = options.run_folder_of(out, resume, "continual", stream, name="compare")
-    choice = Choice(stream, config=config, changes=_changes(set_, training))
+    choice = Choice(stream, config=config, changes=_changes(set_, training, keep_weights))
     chosen = methods_on(choice, methods_of(methods))
     place = options.place_of(root, folder, device, resume, quiet)
     rows = compare_experiments(chosen, seeds_of(seeds), place)

@@ -1,6 +1,6 @@
 """Counting, and what merging symbols into tokens costs (2410.19730).
 
-Each network has 2000 strings for 25 epochs at a rate of 5e-3, attention (the control of counting
+Each network has 1000 strings for 50 epochs at a rate of 5e-3, attention (the control of counting
 at other lengths) four times as many epochs, so that it counts at the lengths it is trained on. The
 control of tokenisation are the same strings with spaces, which keep the letters apart: they are
 longer, and only the merging is missing. That rarer letters are counted better is not checked: it
@@ -28,7 +28,7 @@ COST = 5.0  # percent that merging costs at least, and that separators bring bac
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
     """Measure the accuracy of counts from 0 to 9 at trained lengths (10 to 20) and twice them."""
-    samples, epochs = (200, 2) if short else (2000, 25)
+    samples, epochs = (200, 2) if short else (1000, 50)
     figures: dict[str, float] = {}
     for chunk, rendering in CASES[: 1 if short else None]:
         options: dict[str, Any] = {"chunk": chunk, "rendering": rendering}

@@ -72,6 +72,7 @@ def optimise(
     lr: float,
     clip: float = 1.0,
     each: Callable[[int], None] | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
 ) -> None:
     """Train a network by Adam with a learning rate that falls to 0 as a cosine.
 
@@ -82,8 +83,9 @@ def optimise(
         lr: the learning rate of the first step.
         clip: the largest norm of the gradients.
         each: is called before each step, with its number.
+        betas: how much Adam keeps of the means of gradients and of their squares.
     """
-    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=betas)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
         if each is not None:
