@@ -9,8 +9,8 @@ emits one of three symbols per step, and is trained to emit sequences as a chain
 which leave with probability 0.05 (2510.25674). The loss is the Sinkhorn divergence of batches of
 sequences. The control is the network before training. Trained, it stays with a symbol as long as
 the chain does (the probability of the same symbol in the next step), and its activity ends with its
-noise: it is the noise that moves it from state to state. On the way, until about 1500 steps, it goes
-through phases in which it is active by itself.
+noise: it is the noise that moves it from state to state. On the way, until about 1500 steps, it
+goes through phases in which it is active by itself.
 """
 
 from __future__ import annotations
