@@ -12,6 +12,9 @@ from snnsim.analysis.assemblies import assemblies
 from snnsim.analysis.communities import agreement
 from snnsim_experiments.baselines.checks.outcome import Outcome
 
+SMOOTH_MS = 15.0  # chosen on seeds 5 to 7 by the correlation of times
+ALIKE, MORE = 0.8, {"agreement of groups": 0.5, "correlation of times": 0.2}  # than the control
+
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
     """Compare groups and times that are found with those that spikes were drawn from."""
@@ -19,8 +22,9 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     values = torch.from_numpy(made.data.x).permute(1, 0, 2)
     lengths = torch.full((values.shape[1],), len(values))
     rec = Recording(values, "spikes", "units", "output", lengths, None, 10.0)
-    found = assemblies(rec, seed=seed)
-    null = assemblies(shuffled(rec, "shift", seed), len(found.factors.pairs), seed=seed)
+    found = assemblies(rec, smooth_ms=SMOOTH_MS, seed=seed)
+    rank = len(found.factors.pairs)
+    null = assemblies(shuffled(rec, "shift", seed), rank, smooth_ms=SMOOTH_MS, seed=seed)
     figures, control = (
         {
             "agreement of groups": agreement(each.groups, made.groups),
@@ -29,11 +33,10 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         }
         for each in (found, null)
     )
-    met = figures["agreement of groups"] > max(0.8, control["agreement of groups"] + 0.5)
     return Outcome(
-        "groups agree by more than 0.8 and by 0.5 more than the control's, times correlate by "
-        "more than 0.7 and by 0.2 more",
-        met and figures["correlation of times"] > max(0.7, control["correlation of times"] + 0.2),
+        f"groups agree and times correlate by more than {ALIKE}, and by "
+        f"{' and '.join(map(str, MORE.values()))} more than the control's",
+        all(figures[name] > max(ALIKE, control[name] + more) for name, more in MORE.items()),
         figures,
         control,
     )
