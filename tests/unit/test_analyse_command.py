@@ -137,7 +137,7 @@ def test_checks_have_a_verdict_and_an_exit_code(snnsim, monkeypatch):
         @staticmethod
         def run(seed, short):
             asked.append((seed, short))
-            return Outcome("it is found", seed == 3, {"nmi": 0.91}, {"nmi": 0.02})
+            return Outcome("it is found", seed == 3, {"nmi": 0.91}, {"nmi": 0.02}, "one step")
 
     monkeypatch.setattr(analysis_checks, "get", lambda name: Check)
     done = snnsim("analyse", "check", "assemblies", "--seed", 3)

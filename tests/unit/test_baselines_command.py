@@ -182,7 +182,7 @@ def test_a_check_that_fails_has_an_exit_code(snnsim, monkeypatch, tmp_path):
 
     module = checks.get("fsmn")
     for passed, expected in ((True, 0), (False, 1)):
-        outcome = Outcome("claim", passed, {"a": 1.0})
+        outcome = Outcome("claim", passed, {"a": 1.0}, {"b": 0.0}, "one step")
         monkeypatch.setattr(module, "run", lambda seed, short, outcome=outcome: outcome)
         code, out, _ = snnsim("baselines", "check", "fsmn", "--out", tmp_path / "c.json")
         assert code == expected and "claim" in out

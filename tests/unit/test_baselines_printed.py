@@ -260,7 +260,7 @@ def test_all_checks_run_with_one_seed_and_fail_together(snnsim, tmp_path, monkey
 
         def run(self, seed, short):
             asked.append((self.name, seed, short))
-            return Outcome("claim", self.name != "b", {"x": 1.0}, {"y": 2.0})
+            return Outcome("claim", self.name != "b", {"x": 1.0}, {"y": 2.0}, "one step")
 
     monkeypatch.setattr(checks, "names", lambda: ["a", "b", "c"])
     monkeypatch.setattr(checks, "get", Check)

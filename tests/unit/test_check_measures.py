@@ -111,11 +111,6 @@ def parity_of_two(samples, seed):
     return bits(2, samples, seed)
 
 
-def test_an_outcome_without_a_control_has_none():
-    found = outcome.Outcome("it works", True)
-    assert (found.figures, found.control, found.passed) == ({}, {}, True)
-
-
 # --- events -------------------------------------------------------------------------------------
 
 

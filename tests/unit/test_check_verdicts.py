@@ -96,11 +96,12 @@ COUNTING = {  # trained, longer
     [({}, True), ({("gru", 1, "plain"): (99.6, 31.7), ("gru", 4, "plain"): (99.0, 20.0)}, False),
      ({("gru", 1, "plain"): (0.0, 31.9), ("gru", 4, "plain"): (99.0, 20.0)}, True),
      ({("gru", 2, "plain"): (99.6, 0.0), ("sasrec", 1, "plain"): (100.0, 80.0)}, True),
-     ({("gru", 4, "plain"): (98.4, 95.1)}, False),
+     ({("elman", 4, "plain"): (96.2, 82.0)}, False),
+     ({("elman", 4, "plain"): (96.2, 80.5)}, True),
      ({("sasrec", 1, "plain"): (80.0, 21.8)}, False),
      ({("sasrec", 1, "plain"): (80.1, 21.8)}, True),
-     ({("gru", 4, "plain"): (98.4, 94.9), ("gru", 4, "spaces"): (99.0, 100.0)}, True),
-     ({("gru", 4, "spaces"): (99.0, 96.7)}, False)],
+     ({("gru", 4, "plain"): (98.4, 99.9), ("gru", 4, "spaces"): (99.0, 100.0)}, True),
+     ({("gru", 4, "spaces"): (99.0, 81.5)}, False)],
 )  # fmt: skip
 def test_counting_is_met_by_a_gru_on_longer_sequences_and_lost_by_merging(
     monkeypatch, change, passed
@@ -164,9 +165,9 @@ def test_taps_tell_the_order_and_single_steps_do_not(monkeypatch, fsmn_, blind, 
 
 @pytest.mark.parametrize(
     ("known", "frame", "other", "lstm", "passed"),
-    [(100.0, 50.0, 99.6, 24.8, True), (95.1, 59.9, 25.0, 24.9, True),
+    [(100.0, 50.0, 99.6, 24.8, True), (95.1, 59.9, 25.0, 4.9, True),
      (94.9, 50.0, 99.6, 24.8, False), (100.0, 60.1, 99.6, 24.8, False),
-     (100.0, 50.0, 24.8, 24.9, False)],
+     (100.0, 50.0, 44.8, 24.9, False)],
 )  # fmt: skip
 def test_the_direction_of_a_bar_is_told_at_other_places(
     monkeypatch, known, frame, other, lstm, passed
@@ -255,7 +256,7 @@ def test_hits_need_a_reach_that_covers_the_lag(monkeypatch, good, bad, shares, p
 
 @pytest.mark.parametrize(
     ("reached", "left", "passed"),
-    [((13, 7), (100.0, 64.1), True), ((8, 7), (0.0, 79.9), True), ((7, 7), (100.0, 64.1), False),
+    [((13, 7), (100.0, 64.1), True), ((9, 7), (0.0, 79.9), True), ((8, 7), (100.0, 64.1), False),
      ((13, 7), (64.1, 80.1), False)],
 )  # fmt: skip
 def test_with_a_head_each_a_curriculum_goes_further_and_one_head_forgets(
@@ -338,16 +339,16 @@ def test_waves_must_give_all_the_same_tokens_in_fewer_passes(monkeypatch, change
     monkeypatch.setattr(sampler, "generate", plain)
     monkeypatch.setattr(sampler, "generate_in_parallel", wave)
     found = sampler.run(seed=3)
-    assert found.passed is passed and found.control == {}
+    assert found.passed is passed
     assert asked == [(8, 40, inner, 8, 16) for inner in (4, 2, 1)]
     body, arguments = trained[0][0].body, trained[0][1]
     assert (body.n_in, body.n_out, body.iterations) == (7, 64, 8) and arguments == (500, 2e-3)
-    assert found.figures["passes, one by one"] == 320
+    assert found.control["passes, one by one"] == 320
     numbers = sampler.sequences(1, 10**9 + 3)[:8, 0].tolist()
     while len(numbers) < 48:
         numbers.append(sum(numbers[-2:]) % 7)
     right = 100 * sum(n == 1 for n in numbers[8:]) / 40
-    assert found.figures["right tokens %, one by one"] == pytest.approx(right)
+    assert found.control["right tokens %, one by one"] == pytest.approx(right)
     for inner, (tokens, passes) in waves.items():
         assert found.figures[f"passes, {inner} per round"] == passes
         same = 100 * sum(t == 1 for t in tokens) / 40

@@ -39,6 +39,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         all(figures[f"{kind}, surer"] == 1 and control[f"{kind}, surer"] == 0 for kind in KINDS),
         figures,
         control,
+        f"{1 if short else 10} epochs of {60 if short else 600} samples at a rate of 5e-3",
     )
 
 

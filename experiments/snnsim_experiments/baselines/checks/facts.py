@@ -36,12 +36,14 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
                 _recall(each, over, seed) for each in others
             )
     return Outcome(
-        "chunks that are looked up carry two facts over 3 and 12 chunks, which the summary of the "
-        "last chunk alone does not",
+        "chunks that are looked up carry two facts over 3 and 12 chunks in more than 90 %, which "
+        f"the summary of the last chunk alone does not (below chance + {MARGIN:g} %)",
         all(each > 90 for each in figures.values())
         and all(each < CHANCE + MARGIN for each in control.values()),
         figures,
         control,
+        f"{2 if short else 200} steps of {BATCH} sequences at a rate of {RATE:g}; the control that "
+        f"is trained without has the best of the rates {', '.join(map(str, _rates(short)))}",
     )
 
 

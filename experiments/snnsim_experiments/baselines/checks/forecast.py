@@ -13,6 +13,7 @@ from snnsim.training import set_seed
 from snnsim_experiments.baselines.checks.outcome import Outcome, batches, optimise
 
 CHANNELS, WINDOW, STRIDE = 12, 20, 5
+RATE, MARGIN = 3e-3, 0.3  # learning rate; correlation above the control
 
 
 def coupling() -> np.ndarray:
@@ -46,6 +47,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     x, y = windows(counts(500 if short else 6000, 2 * seed))
     past, following = windows(counts(2000, 2 * seed + 1))
     errors: dict[str, float] = {}
+    steps = 3 if short else 800
     graph = np.zeros((CHANNELS, CHANNELS))
     for name in ("with the graph", "each channel by itself", "LSTM of all channels"):
         set_seed(seed)
@@ -63,7 +65,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
             chosen = next(order)
             return (net(x[:, chosen]) - y[:, chosen]).square().mean()
 
-        optimise(net, loss, 3 if short else 800, 3e-3)
+        optimise(net, loss, steps, RATE)
         with torch.no_grad():
             errors[name] = float((net(past) - following).abs().mean())
         if name == "with the graph":
@@ -79,13 +81,15 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         "correlation, shuffled": float(np.corrcoef(shuffled, coupled)[0, 1]),
     }
     return Outcome(
-        "the graph of channels makes forecasts better, and it is the true coupling",
+        "the graph of channels makes forecasts better, and it correlates with the true coupling, "
+        f"by {MARGIN} more than one in another order",
         errors["with the graph"] < min(v for k, v in control.items() if k.startswith("error"))
-        and found > control["correlation, shuffled"] + 0.3,
+        and found > control["correlation, shuffled"] + MARGIN,
         {
             "error, with the graph": errors["with the graph"],
             "error, LSTM of all channels": errors["LSTM of all channels"],
             "correlation of graph and coupling": found,
         },
         control,
+        f"{steps} steps of 64 windows at a rate of {RATE:g} for each network",
     )

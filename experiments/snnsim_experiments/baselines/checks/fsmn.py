@@ -28,12 +28,15 @@ def pulses(samples: int, seed: int) -> Sequences:
 def run(seed: int = 0, short: bool = False) -> Outcome:
     """Measure the accuracy of an FSMN, and of one with no memory but the current step."""
     train, test = pulses(200 if short else 1000, 2 * seed), pulses(500, 2 * seed + 1)
-    same: dict[str, Any] = {"epochs": 2 if short else 20, "readout": "mean", "seed": seed}
+    samples, epochs = len(train), 2 if short else 20
+    same: dict[str, Any] = {"epochs": epochs, "readout": "mean", "seed": seed}
     fsmn, _ = accuracy("fsmn", train, test, options={"order": 9, "layers": 2}, **same)
     blind, _ = accuracy("fsmn", train, test, options={"order": 1, "layers": 2}, **same)
     return Outcome(
-        "taps over time tell the order of two spikes, a network of single steps cannot",
+        "taps over time tell the order of two spikes (95 %), a network of single steps does not "
+        "(60 %)",
         fsmn > 95 and blind < 60,
         {"fsmn": fsmn},
         {"the same without taps": blind},
+        f"{epochs} epochs of {samples} samples at a rate of 5e-3 for both",
     )

@@ -8,6 +8,8 @@ from snnsim_datasets.synthetic import moving_bar
 
 from snnsim_experiments.baselines.checks.outcome import Outcome, accuracy
 
+MARGIN = 20.0  # percent at other places
+
 
 def run(seed: int = 0, short: bool = False) -> Outcome:
     """Measure the accuracy of LRCN and LSTM on bars at places they know, and at others."""
@@ -28,13 +30,14 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
         figures[f"{model}, other places"] = _score(net, other)
     control["lrcn on one frame"], _ = accuracy("lrcn", frame, frames, **same, options={"pool": 2})
     return Outcome(
-        "LRCN tells the direction, better than an LSTM at places it has not seen; one frame does "
-        "not tell it",
+        f"LRCN tells the direction (95 %), and {MARGIN:.0f} % better than an LSTM at places it has "
+        "not seen; one frame does not tell it (60 %)",
         figures["lrcn, known places"] > 95
         and control["lrcn on one frame"] < 60
-        and figures["lrcn, other places"] > figures["lstm, other places"],
+        and figures["lrcn, other places"] > figures["lstm, other places"] + MARGIN,
         figures,
         control,
+        f"{epochs} epochs of {samples} samples at a rate of 5e-3 for each network",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,9 @@ class Outcome:
 
     claim: str
     passed: bool
-    figures: dict[str, float] = field(default_factory=dict)
-    control: dict[str, float] = field(default_factory=dict)
-    budget: str = ""
+    figures: dict[str, float]
+    control: dict[str, float]
+    budget: str
 
 
 def accuracy(

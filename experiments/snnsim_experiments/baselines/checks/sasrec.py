@@ -13,6 +13,7 @@ from snnsim.training import set_seed
 from snnsim_experiments.baselines.checks.outcome import Outcome, optimise
 
 ITEMS, LAG, STEPS = 20, 3, 40
+RATE, FAR = 3e-3, 20.0  # learning rate; percent by which too short a reach misses
 
 
 def chains(samples: int, seed: int) -> torch.Tensor:
@@ -36,8 +37,8 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
     shares = influence(nets[10], test)
     return Outcome(
         f"hits come within 3 % of the best possible, {best:.0f}, if the reach covers the lag, and "
-        "no other item says as much",
-        good > best - 3 and bad < best - 20 and int(shares.argmax()) == LAG - 1,
+        f"no other item says as much; too short a reach misses them by {FAR:.0f} %",
+        good > best - 3 and bad < best - FAR and int(shares.argmax()) == LAG - 1,
         {
             "hits %, reach 10": good,
             "best possible": best,
@@ -47,6 +48,7 @@ def run(seed: int = 0, short: bool = False) -> Outcome:
             "hits %, reach 1": bad,
             "influence %, most of the others": 100 * float(np.delete(shares, LAG - 1).max()),
         },
+        f"{steps} steps of 64 sequences at a rate of {RATE:g} for both",
     )
 
 
@@ -70,7 +72,7 @@ def _train(reach: int, seed: int, steps: int) -> SASRec:
     def loss() -> torch.Tensor:
         return _loss(net, chains(64, next(seeds)))[0]
 
-    optimise(net, loss, steps, 3e-3)
+    optimise(net, loss, steps, RATE)
     return net.eval()
 
 
