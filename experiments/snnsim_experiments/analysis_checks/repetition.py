@@ -22,7 +22,7 @@ from snnsim_experiments.baselines.checks.outcome import Outcome
 
 TOKENS, LENGTH, SENTENCES = 32, 8, 10  # of the language, of a sentence, of a document
 SHOWN = (1, 2, 3, 5, 10)  # times in a row
-WEIGHT = 0.7  # of the loss
+WEIGHT = 0.6  # of the loss, chosen on seed 5
 
 
 @dataclass(frozen=True)
