@@ -22,6 +22,7 @@ AUDIO = (
     *(".rf64", ".snd"),
 )
 UNREADABLE = (".m4a", ".aac", ".wma", ".amr", ".webm", ".mka", ".3gp", ".ape", ".wv")  # but sound
+MOST_CHANNELS = 32  # of a recording that is mixed to one
 FASTEST = 768_000  # Hz, beyond which no recording is sampled
 WHOLE = ("PCM_S8", "PCM_U8", "PCM_16", "ULAW", "ALAW", "ALAC_16")  # exact as 16-bit numbers
 LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
@@ -58,6 +59,12 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
         DataError: for a file that is damaged, truncated, of several channels, empty, or has samples
             that are NaN, infinite or beyond full scale.
     """
+    samples, rate = _read(path, 1)
+    return samples[:, 0], rate
+
+
+def _read(path: Path, channels: int) -> tuple[np.ndarray, int]:
+    """Samples ``[n, channels]`` (int16) and rate of a recording of at most so many channels."""
     import soundfile
 
     if not path.is_file():
@@ -66,7 +73,7 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
     try:
         with soundfile.SoundFile(path) as file:
             rate, subtype, frames = file.samplerate, file.subtype, file.frames
-            _check_header(path, file, size)
+            _check_header(path, file, size, channels)
             kind = "int16" if subtype in WHOLE else "float64"
             samples = file.read(dtype=kind, always_2d=True)
     except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError) as error:
@@ -77,7 +84,32 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
         raise DataError(f"{path} holds no samples")
     if len(samples) < frames:
         raise DataError(f"{path} is cut short: {len(samples)} of {frames} samples are there")
-    return _sixteen_bits(path, samples[:, 0], subtype), rate
+    return _sixteen_bits(path, samples, subtype), rate
+
+
+def read_mixed(path: Path, rate: int) -> np.ndarray:
+    """Read a recording of any rate and number of channels.
+
+    Channels are mixed to their mean, and the rate is changed by a sinc filter (soxr).
+
+    Args:
+        path: the file.
+        rate: the rate of the result in Hz.
+
+    Returns:
+        Samples, int16, at least one.
+
+    Raises:
+        DataError: as :func:`read_audio` does, but not for several channels.
+    """
+    import soxr
+
+    samples, found = _read(path, MOST_CHANNELS)
+    mixed = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
+    if found != rate:
+        wide = soxr.resample(mixed.astype(np.float64), found, rate)
+        mixed = wide if len(wide) else np.zeros(1)
+    return np.clip(np.rint(mixed), -32768, 32767).astype(np.int16)
 
 
 def read_at(path: Path, rate: int) -> np.ndarray:
@@ -92,13 +124,14 @@ def read_at(path: Path, rate: int) -> np.ndarray:
     return samples
 
 
-def _check_header(path: Path, file: Any, size: int) -> None:
+def _check_header(path: Path, file: Any, size: int, channels: int) -> None:
     """What the header says must be there, and no more than a file of that size can hold."""
-    if file.channels != 1:
-        raise DataError(f"{path} has {file.channels} channels but mono was expected")
+    if file.channels > channels:
+        expected = "mono was" if channels == 1 else f"{channels} or fewer were"
+        raise DataError(f"{path} has {file.channels} channels but {expected} expected")
     if not 1 <= file.samplerate <= FASTEST:
         raise DataError(f"{path} says that it is sampled at {file.samplerate} Hz; it is damaged")
-    check_bytes(str(path), 8.0 * file.frames, size)
+    check_bytes(str(path), 8.0 * file.frames * file.channels, size)
     for promised, held in _SIZE.findall(file.extra_info):
         if int(promised) > int(held) + 1 and int(promised) != STREAMED:
             raise DataError(f"{path} is cut short: {held} of {promised} bytes are there")

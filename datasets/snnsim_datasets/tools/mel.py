@@ -21,6 +21,8 @@ from torch import Tensor
 
 from snnsim.errors import ConfigError
 
+LOW, HIGH = -60.0, 40.0  # dB, what scaled output is 0 and 1 at
+
 
 def mel_filters(n_mels: int, n_fft: int, rate: int, f_min: float, f_max: float) -> Tensor:
     """Return triangular filters ``[n_mels, n_fft // 2 + 1]`` with a peak of 1, not normalised.
@@ -73,6 +75,8 @@ class MelFrontEnd:
         f_min, f_max: range of the filters in Hz; ``None`` for the Nyquist frequency.
         n_fft: window length in samples.
         hop_ms: length of a step in ms.
+        scaled: whether the output is ``max(0, (y + 60) / 100)``, which is 0 in silence (and so in
+            padding) and about 1 in the loudest bands, in place of dB.
 
     >>> tuple(MelFrontEnd()(torch.zeros(2, 16000)).shape)
     (2, 101, 140)
@@ -85,6 +89,7 @@ class MelFrontEnd:
     f_max: float | None = None
     n_fft: int = 256
     hop_ms: float = 10.0
+    scaled: bool = False
 
     def __post_init__(self) -> None:
         if self.rate % self.target_rate:
@@ -128,7 +133,8 @@ class MelFrontEnd:
         )
         power = spectrum.real**2 + spectrum.imag**2
         mel = torch.matmul(self.filters, power[..., :steps])
-        return (10 * torch.log10(mel.clamp(min=1e-10))).transpose(1, 2)
+        decibels = (10 * torch.log10(mel.clamp(min=1e-10))).transpose(1, 2)
+        return ((decibels - LOW) / (HIGH - LOW)).clamp(min=0) if self.scaled else decibels
 
     def _resample(self, wave: Tensor) -> Tensor:
         factor = self.rate // self.target_rate

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from snnsim.errors import ConfigError, check_choice, check_seed
+from snnsim.errors import ConfigError, DataError, check_choice, check_number, check_seed
 
 Data = TypeVar("Data", bound=Any)
 
@@ -44,6 +44,88 @@ def held_out_speakers(speakers: np.ndarray, fraction: float = 0.2, seed: int = 0
 def by_speaker(speakers: np.ndarray) -> np.ndarray:
     """Return the mask ``[n]`` of the samples whose speakers are held out for validation."""
     return np.isin(speakers, held_out_speakers(speakers))
+
+
+def divide(
+    labels: np.ndarray,
+    speakers: np.ndarray,
+    given: Sequence[str],
+    validation: float = 0.2,
+    test: float = 0.2,
+    seed: int = 0,
+) -> np.ndarray:
+    """Divide samples into training, validation and test, where that is not given.
+
+    Test and validation are whole speakers if all are known and enough of them are left for
+    training (one); else they have equal fractions of every class.
+
+    Args:
+        labels: ``[n]``, the class of each sample.
+        speakers: ``[n]``, the speaker of each sample; -1 where unknown.
+        given: the part of each sample, ``"train"``, ``"validation"`` or ``"test"``; empty for all
+            if it is not given, or for none. Where only a part of validation or test is missing, it
+            is taken from training.
+        validation, test: about which fraction of the samples they have, above 0.
+        seed: of the choice.
+
+    Returns:
+        The part of each sample, ``[n]``.
+
+    Raises:
+        DataError: if only some samples have a part, none is for training, or a part has no sample.
+
+    >>> divide(np.array([0, 0, 0, 1, 1, 1]), np.full(6, -1), [""] * 6).tolist().count("test")
+    2
+    """
+    parts = np.asarray(given, dtype="<U10")
+    if (parts == "").any():
+        if (parts != "").any():
+            raise DataError(
+                f"{int((parts == '').sum())} of {len(parts)} recordings belong to no split; give "
+                "one to all, or to none"
+            )
+        parts[:] = "train"
+    missing = [part for part in ("test", "validation") if part not in parts]
+    known = bool((speakers >= 0).all())
+    whole = known and len(np.unique(speakers[parts == "train"])) > len(missing)
+    for part in missing:
+        fraction = {"test": test, "validation": validation}[part]
+        check_number(f"data.{part}", fraction, above=0, most=0.9)
+        mine = np.flatnonzero(parts == "train")
+        if whole:
+            chosen = np.isin(speakers[mine], held_out_speakers(speakers[mine], fraction, seed))
+        else:
+            chosen = held_out_of_classes(labels[mine], fraction, seed)
+        parts[mine[chosen]] = part
+    return parts
+
+
+def held_out_of_classes(labels: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:
+    """Choose about ``fraction`` of the samples of every class, at least one and never all.
+
+    Args:
+        labels: ``[n]``, the class of each sample.
+        fraction: fraction of the samples to hold out, between 0 and 1.
+        seed: seed of the choice.
+
+    Returns:
+        A mask ``[n]``, true for the chosen ones.
+
+    >>> held_out_of_classes(np.array([0, 1, 0, 1, 1]), 0.5).sum()
+    3
+    """
+    random = np.random.default_rng(check_seed(seed))
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        mine = random.permutation(np.flatnonzero(labels == label))
+        if len(mine) < 2:
+            raise DataError(
+                f"class number {label} has {len(mine)} recording left, of which none can be held "
+                "out; record more, or give the split of each"
+            )
+        count = min(max(round(fraction * len(mine)), 1), len(mine) - 1)
+        chosen[mine[:count]] = True
+    return chosen
 
 
 def hash_fraction(name: str, salt: str) -> float:

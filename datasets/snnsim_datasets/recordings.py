@@ -1,0 +1,115 @@
+"""Recordings of your own: a folder of sounds for each class, or a table that lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snnsim.errors import DataError
+from snnsim_datasets.tools import files
+from snnsim_datasets.tools.audio import Recordings, read_mixed
+from snnsim_datasets.tools.catalogue import INFOS
+from snnsim_datasets.tools.listing import Listing, listed
+from snnsim_datasets.tools.mel import MelFrontEnd
+from snnsim_datasets.tools.splits import check_split, divide
+
+INFO = INFOS["recordings"]
+VERSION = 1  # of what is cached of clips
+WINDOW_MS = 32.0  # of the Fourier transform
+
+
+def load(
+    split: str,
+    root: Path | str | None = None,
+    *,
+    n_mels: int = 80,
+    rate: int = 16000,
+    speaker: str = "",
+    validation: float = 0.2,
+    test: float = 0.2,
+    split_seed: int = 0,
+    download: bool = True,
+    progress: Any = None,
+) -> Recordings:
+    """Load a split.
+
+    Args:
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        root: the folder or table, see :func:`snnsim_datasets.tools.listing.listed`.
+        n_mels: number of mel bands.
+        rate: rate in Hz to which recordings are resampled.
+        speaker: regular expression whose first group is the speaker in the place of a file, such
+            as ``"_(.+)_"``; empty for what folders or table say.
+        validation, test: about which fraction of the recordings they have, where it is not given.
+        split_seed: of the choice of these.
+        download: has no effect; there is nothing to download.
+        progress: optional function of (recordings read, recordings in all).
+
+    Raises:
+        DataError: if there are no recordings, or one of them cannot be read.
+    """
+    check_split(INFO.name, split, INFO.splits)
+    if root is None:
+        raise DataError("recordings of your own need their folder or table; give it with --root")
+    found = listed(Path(root), speaker)
+    parts = divide(found.labels, found.speakers, found.parts, validation, test, split_seed)
+    _check_trained(found, parts)
+    chosen = parts == split
+    samples, offsets = _clips(found.folder, found.where(chosen), rate, progress)
+    n_fft = round(rate * WINDOW_MS / 1000)
+    front_end = MelFrontEnd(rate, rate, n_mels, n_fft=n_fft, scaled=True)
+    return Recordings(
+        samples=samples,
+        offsets=offsets,
+        labels=found.labels[chosen],
+        speakers=found.speakers[chosen],
+        channels=n_mels,
+        classes=found.classes,
+        dt=front_end.hop_ms,
+        front_end=front_end,
+        one_length=False,
+        checksums=_checksums(Path(root), found),
+    )
+
+
+def _check_trained(found: Listing, parts: np.ndarray) -> None:
+    trained = np.unique(found.labels[parts == "train"])
+    for number, name in enumerate(found.classes):
+        if number not in trained:
+            raise DataError(
+                f"no recording of {name!r} is left for training; give another data.split_seed, or "
+                "say which split each recording belongs to"
+            )
+
+
+def _checksums(root: Path, found: Listing) -> dict[str, str]:
+    """Of all recordings, and of the table that lists them."""
+    inside = all(path.is_relative_to(found.folder) for path in found.paths)
+    total = {f"{found.folder.name}/": files.digest_all(found.folder, found.paths)} if inside else {
+        str(path): files.digest(path) for path in found.paths
+    }
+    return total | ({root.name: files.digest(root)} if root.is_file() else {})
+
+
+def _clips(
+    folder: Path, paths: list[Path], rate: int, progress: Callable[[int, int], Any] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of all clips one after another, and where each begins; kept in the cache."""
+    inside = all(path.is_relative_to(folder) for path in paths)
+    key = files.place_key(folder if inside else Path("/"), [p.resolve() if not inside else p for p in paths])
+
+    def read() -> dict[str, np.ndarray]:
+        clips = []
+        for number, path in enumerate(paths, 1):
+            clips.append(read_mixed(path, rate))
+            if progress is not None:
+                progress(number, len(paths))
+        sizes = np.cumsum([0, *(len(clip) for clip in clips)])
+        return {"samples": np.concatenate(clips), "offsets": sizes.astype(np.int64)}
+
+    name = f"recordings-{key[:24]}-{rate}-v{VERSION}.npz"
+    stored = files.cached_arrays(name, ("samples", "offsets"), read)
+    return stored["samples"], stored["offsets"]
