@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("float64")
 N, LATENT, SLOTS = 4, 3, 5
 
 
-def make(seed=0):
-    options = {"latent": LATENT, "classes": 2, "slots": SLOTS}
+def make(seed=0, decoder=6):
+    options = {"latent": LATENT, "classes": 2, "slots": SLOTS, "decoder": decoder}
     return randomised(NeuralProcess(3, N, **options), seed=seed).eval()
 
 
@@ -56,7 +56,10 @@ def by_hand(p, x, utterances, labels):
             weights = np.exp([q @ (p["key.weight"] @ code) / np.sqrt(N) for code in codes])
             values = [p["value.weight"] @ code for code in codes]
             read = sum(w * v for w, v in zip(weights, values, strict=True)) / weights.sum()
-        outputs.append(p["out.weight"] @ np.concatenate([c, read, z]) + p["out.bias"])
+        joined = np.concatenate([c, read, z])
+        if "hidden.weight" in p:
+            joined = np.maximum(p["hidden.weight"] @ joined + p["hidden.bias"], 0)
+        outputs.append(p["out.weight"] @ joined + p["out.bias"])
     return np.stack(outputs), z, 1 / precision
 
 
@@ -67,9 +70,10 @@ def observed(net, count, seed=5):
     return utterances, labels, net.observe(state, utterances, labels) if count else state
 
 
+@pytest.mark.parametrize("decoder", [0, 6])
 @pytest.mark.parametrize("count", [0, 1, 3, SLOTS])
-def test_a_neural_process_is_its_equations(count):
-    net, x = make(), normal(7, 1, 3)
+def test_a_neural_process_is_its_equations(count, decoder):
+    net, x = make(decoder=decoder), normal(7, 1, 3)
     utterances, labels, state = observed(net, count)
     context = [utterances[:, i].numpy() for i in range(count)]
     y, mean, variance = by_hand(arrays(net), x[:, 0].numpy(), context, labels.tolist())
@@ -86,14 +90,14 @@ def test_the_context_speaks_through_the_latent_alone_where_attention_reads_nothi
     empty, full = net(x)[0], net(x, observed(net, 3)[2])[0]
     assert float((full - empty).detach().abs().max()) > 0.01
     with torch.no_grad():
-        net.out.weight[:, 2 * N :] = 0  # the columns of z
+        net.hidden.weight[:, 2 * N :] = 0  # the columns of z
     assert torch.equal(net(x)[0], net(x, observed(net, 3)[2])[0])
 
 
 def test_the_context_speaks_through_attention_alone_where_the_latent_is_not_read():
     net, x = make(), normal(7, 1, 3)
     with torch.no_grad():
-        net.out.weight[:, 2 * N :] = 0
+        net.hidden.weight[:, 2 * N :] = 0
     change = net(x, observed(net, 3)[2])[0] - net(x)[0]
     assert float(change.detach().abs().max()) > 0.01
     assert float(change.std(0).max()) > 1e-4  # it depends on the query of each step
@@ -128,7 +132,7 @@ def test_training_draws_the_latent_and_pays_for_what_the_context_says():
 
 
 def test_a_draw_of_the_latent_is_kept_and_all_answers_are_given_it():
-    net, x = make(), normal(7, 1, 3)
+    net, x = make(decoder=0), normal(7, 1, 3)
     utterances, labels, state = observed(net, 3)
     torch.manual_seed(0)
     drawn = net.sample(state)

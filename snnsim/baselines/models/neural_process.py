@@ -2,7 +2,7 @@
 
     c = GRU(x),  r = attention(query c, context codes),  z ~ N(mean, 1 / precision)
     precision = prior + sum_i e_i,  mean = (prior m_0 + sum_i e_i m_i) / precision
-    y = W [c, r, z]
+    y = W relu(V [c, r, z] + b) + d
 
 with a mean ``m_i`` and evidence ``e_i > 0`` from the code of each context utterance, so every
 utterance makes ``z`` surer and their order does not matter. The context is a state: it starts
@@ -18,6 +18,7 @@ attentive form; Volpp et al. 2021 (ICLR) for the sums of evidence.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,8 @@ class NeuralProcess(Baseline):
         latent: number of channels of ``z``.
         classes: number of classes of the labels in a context.
         slots: largest number of utterances in the context; more are refused.
+        decoder: number of hidden units of the decoder; 0 for a linear one, ``y = W [c, r, z] + d``,
+            which cannot apply what the context says of a speaker to what is asked.
         cued: whether the last ``classes`` input channels are no input but say the class of a
             labelled utterance, one of them being above 0 while it lasts and all 0 otherwise.
 
@@ -52,6 +55,8 @@ class NeuralProcess(Baseline):
     tables = ("label", "prior")
     source = "Du et al. 2023, arXiv:2208.04600"
     conditional = ("label", "code")
+    may_be_none = ("decoder",)
+    formerly: ClassVar[dict[str, Any]] = {"decoder": 0}
     left_out = (
         "items and dilated convolutions at several scales (a GRU encodes utterances); the "
         "divergence is that of the context from the prior; on data without labelled utterances "
@@ -66,6 +71,7 @@ class NeuralProcess(Baseline):
         latent: int = 8,
         classes: int = 10,
         slots: int = 8,
+        decoder: int = 64,
         cued: bool = False,
     ):
         super().__init__(n_in, n_out)
@@ -82,7 +88,9 @@ class NeuralProcess(Baseline):
         self.query, self.key, self.value = (linear(n_out, n_out, bias=False) for _ in range(3))
         self.summary = linear(n_out, 2 * latent)
         self.prior = nn.Parameter(torch.zeros(2, latent))
-        self.out = linear(2 * n_out + latent, n_out)
+        joined = 2 * n_out + latent
+        self.hidden = linear(joined, decoder) if decoder else None
+        self.out = linear(decoder or joined, n_out)
 
     def initial_state(self, batch: int) -> State:
         cue = {"cue": self.zeros(batch, self.classes)} if self.cued else {}
@@ -184,8 +192,10 @@ class NeuralProcess(Baseline):
             z = mean + deviation * torch.randn_like(mean)
             if whole:
                 self._add_divergence(mean, deviation)
-        y = self.out(torch.cat([c, read, z.expand(len(x), *z.shape)], -1))[0]
-        return y, {**state, "h": h["h"]}
+        y = torch.cat([c, read, z.expand(len(x), *z.shape)], -1)
+        if self.hidden is not None:
+            y = torch.relu(self.hidden(y)[0])
+        return self.out(y)[0], {**state, "h": h["h"]}
 
     def _add_divergence(self, mean: Tensor, deviation: Tensor) -> None:
         """KL from the prior, so that an empty context says nothing."""

@@ -53,7 +53,7 @@ class _Model(nn.Module):
         super().__init__()
         self.draws = draws
         self.body = NeuralProcess(CHANNELS, 48, classes=CLASSES, slots=CONTEXT)
-        self.head = nn.Sequential(nn.ReLU(), nn.Linear(48, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+        self.head = nn.Linear(48, CLASSES)
 
     def forward(self, context: tuple[Tensor, Tensor], query: Tensor, draws: int) -> Tensor:
         """Log-probabilities of classes, ``[draws, Q, 4]``, one latent for all of a draw."""
