@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from snnsim.errors import DataError
+from snnsim.errors import DataError, check_size
 from snnsim_datasets.tools import files
 from snnsim_datasets.tools.audio import Recordings, read_mixed
 from snnsim_datasets.tools.catalogue import INFOS
@@ -19,12 +18,15 @@ from snnsim_datasets.tools.splits import check_split, divide
 INFO = INFOS["recordings"]
 VERSION = 1  # of what is cached of clips
 WINDOW_MS = 32.0  # of the Fourier transform
+MOST_BANDS = 1024
+RATES = (1000, 192_000)  # the lowest and the highest to which recordings are resampled
 
 
 def load(
     split: str,
     root: Path | str | None = None,
     *,
+    table: str = "",
     n_mels: int = 80,
     rate: int = 16000,
     speaker: str = "",
@@ -38,27 +40,32 @@ def load(
 
     Args:
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        root: the folder or table, see :func:`snnsim_datasets.tools.listing.listed`.
-        n_mels: number of mel bands.
-        rate: rate in Hz to which recordings are resampled.
+        root: a folder with a folder for each class, or that of the table.
+        table: the name of a table in it that lists the recordings; empty for folders. See
+            :func:`snnsim_datasets.tools.listing.listed`.
+        n_mels: number of mel bands, up to 1024.
+        rate: rate in Hz to which recordings are resampled, 1000 .. 192000.
         speaker: regular expression whose first group is the speaker in the place of a file, such
             as ``"_(.+)_"``; empty for what folders or table say.
         validation, test: about which fraction of the recordings they have, where it is not given.
         split_seed: of the choice of these.
-        download: has no effect; there is nothing to download.
-        progress: optional function of (recordings read, recordings in all).
+        download, progress: have no effect; there is nothing to download.
 
     Raises:
         DataError: if there are no recordings, or one of them cannot be read.
     """
     check_split(INFO.name, split, INFO.splits)
-    if root is None:
-        raise DataError("recordings of your own need their folder or table; give it with --root")
-    found = listed(Path(root), speaker)
+    check_size("data.n_mels", n_mels, 1, MOST_BANDS)
+    check_size("data.rate", rate, *RATES)
+    folder = files.folder_of(INFO.name, root)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; give that of your recordings with --root")
+    place = folder / table if table else folder
+    found = listed(place, speaker)
     parts = divide(found.labels, found.speakers, found.parts, validation, test, split_seed)
     _check_trained(found, parts)
     chosen = parts == split
-    samples, offsets = _clips(found.folder, found.where(chosen), rate, progress)
+    samples, offsets = _clips(found.folder, found.where(chosen), rate)
     n_fft = round(rate * WINDOW_MS / 1000)
     front_end = MelFrontEnd(rate, rate, n_mels, n_fft=n_fft, scaled=True)
     return Recordings(
@@ -71,7 +78,7 @@ def load(
         dt=front_end.hop_ms,
         front_end=front_end,
         one_length=False,
-        checksums=_checksums(Path(root), found),
+        checksums=_checksums(place, found),
     )
 
 
@@ -85,28 +92,18 @@ def _check_trained(found: Listing, parts: np.ndarray) -> None:
             )
 
 
-def _checksums(root: Path, found: Listing) -> dict[str, str]:
+def _checksums(place: Path, found: Listing) -> dict[str, str]:
     """Of all recordings, and of the table that lists them."""
-    inside = all(path.is_relative_to(found.folder) for path in found.paths)
-    total = {f"{found.folder.name}/": files.digest_all(found.folder, found.paths)} if inside else {
-        str(path): files.digest(path) for path in found.paths
-    }
-    return total | ({root.name: files.digest(root)} if root.is_file() else {})
+    total = {f"{found.folder.name}/": files.digest_all(found.folder, found.paths)}
+    return total | ({place.name: files.digest(place)} if place.is_file() else {})
 
 
-def _clips(
-    folder: Path, paths: list[Path], rate: int, progress: Callable[[int, int], Any] | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _clips(folder: Path, paths: list[Path], rate: int) -> tuple[np.ndarray, np.ndarray]:
     """Samples of all clips one after another, and where each begins; kept in the cache."""
-    inside = all(path.is_relative_to(folder) for path in paths)
-    key = files.place_key(folder if inside else Path("/"), [p.resolve() if not inside else p for p in paths])
+    key = files.place_key(folder, paths)
 
     def read() -> dict[str, np.ndarray]:
-        clips = []
-        for number, path in enumerate(paths, 1):
-            clips.append(read_mixed(path, rate))
-            if progress is not None:
-                progress(number, len(paths))
+        clips = [read_mixed(path, rate) for path in paths]
         sizes = np.cumsum([0, *(len(clip) for clip in clips)])
         return {"samples": np.concatenate(clips), "offsets": sizes.astype(np.int64)}
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from snnsim_datasets.tools import heidelberg
-from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio
+from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio, read_mixed
 from snnsim_datasets.tools.files import DAMAGE
 from snnsim_datasets.tools.mel import MelFrontEnd
 
@@ -133,7 +133,11 @@ def _recording(file: Path, trained: Trained) -> Recordings:
             "into spikes with the cochlea model of the data set first, and give the spike file"
         )
     fixed = encoder.pop("one_length")
-    samples, rate = read_audio(file)
+    if encoder.get("scaled"):  # recordings of one's own, of any rate and number of channels
+        rate = encoder["rate"]
+        samples = read_mixed(file, rate)
+    else:
+        samples, rate = read_audio(file)
     front_end = MelFrontEnd(**{**encoder, "rate": rate})
     if fixed:  # a second, as in training
         samples = np.pad(samples[:rate], (0, max(0, rate - len(samples))))

@@ -171,7 +171,7 @@ def test_a_long_unknown_key_is_shown_in_part():
 
 @pytest.mark.parametrize("dataset", snnsim_datasets.names())
 def test_a_step_is_a_setting_of_the_data_sets_that_are_binned(dataset):
-    if dataset == "gsc":
+    if dataset in ("gsc", "recordings"):
         assert refusal(check_data, dataset, {"dt": 5.0}).startswith("unknown key data.dt")
     else:
         assert check_data(dataset, {"dt": 5.0})["dt"] == 5.0

@@ -124,7 +124,7 @@ def read_at(path: Path, rate: int) -> np.ndarray:
     return samples
 
 
-def _check_header(path: Path, file: Any, size: int, channels: int) -> None:
+def _check_header(path: Path, file: Any, size: int, channels: int = 1) -> None:
     """What the header says must be there, and no more than a file of that size can hold."""
     if file.channels > channels:
         expected = "mono was" if channels == 1 else f"{channels} or fewer were"

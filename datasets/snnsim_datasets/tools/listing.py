@@ -219,6 +219,11 @@ def _row(table: Path, number: int, given: dict[str, str]) -> _Row:
             "or test"
         )
     path = table.parent / given["file"]
+    if ".." in path.parts or not path.is_relative_to(table.parent):
+        raise DataError(
+            f"line {number} of {table} names {given['file']}, which is outside of the folder of "
+            "the table; put the table into a folder that holds all recordings"
+        )
     return _Row(path, given["label"], given.get("speaker", ""), _part(part))
 
 

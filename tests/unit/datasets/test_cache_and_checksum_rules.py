@@ -264,6 +264,7 @@ HOW = {  # channels, number of classes, splits with train_all or not
     "fsdd": (700, 10, True),
     "gsc": (140, 35, False),
     "nmnist": (2312, 10, True),
+    "recordings": (80, 0, False),
     "shd": (700, 20, True),
     "spoken-digits": (700, 20, True),
     "ssc": (700, 35, False),
