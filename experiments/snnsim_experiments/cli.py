@@ -158,7 +158,9 @@ def _dataset_app(name: str) -> typer.Typer:
             if name in generated.names():
                 facts["options"] = ", ".join(f"data.{k}={v}" for k, v in config.data.items())
             for split in info.splits:
-                facts[f"samples in {split}"] = len(load_split(config, split, root))
+                part = load_split(config, split, root)
+                facts[f"samples in {split}"] = len(part)
+                facts["classes"] = ", ".join(part.classes) or facts["classes"]
         options.answer(facts, as_json, lambda facts: options.print_summary(name, facts))
 
     return sub

@@ -274,6 +274,8 @@ def test_a_network_learns_from_a_folder_and_reads_other_rates(snnsim, own, tmp_p
         "--set", "network.hidden=[4]", "--set", "data.n_mels=10",
     )  # fmt: skip
     assert done.code == 0, done.err
+    told = json.loads(snnsim("recordings", "info", "--root", own, "--json").out)
+    assert (told["classes"], told["samples in train"]) == ("no, yes", 6)
     soundfile.write(tmp_path / "x.wav", np.stack([tone(44100), tone(44100)], 1), 44100)
     answer = snnsim("predict", out, tmp_path / "x.wav", "--json")
     assert answer.code == 0 and {"yes", "no"} == set(json.loads(answer.out)[0]["classes"])
