@@ -111,7 +111,7 @@ def held_out_of_classes(labels: np.ndarray, fraction: float, seed: int = 0) -> n
     Returns:
         A mask ``[n]``, true for the chosen ones.
 
-    >>> held_out_of_classes(np.array([0, 1, 0, 1, 1]), 0.5).sum()
+    >>> int(held_out_of_classes(np.array([0, 1, 0, 1, 1]), 0.5).sum())
     3
     """
     random = np.random.default_rng(check_seed(seed))
