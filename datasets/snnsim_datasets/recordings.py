@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from snnsim.errors import DataError, check_size
 from snnsim_datasets.tools import files
 from snnsim_datasets.tools.audio import Recordings, read_mixed
 from snnsim_datasets.tools.catalogue import INFOS
-from snnsim_datasets.tools.listing import Listing, listed
+from snnsim_datasets.tools.listing import TABLES, Listing, listed
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import check_split, divide
 
@@ -22,47 +22,51 @@ MOST_BANDS = 1024
 RATES = (1000, 192_000)  # the lowest and the highest to which recordings are resampled
 
 
+class Fetching(TypedDict, total=False):
+    """Every loader takes these options; here they have no effect, as nothing is downloaded."""
+
+    download: bool
+    progress: Any
+
+
 def load(
     split: str,
     root: Path | str | None = None,
     *,
-    table: str = "",
     n_mels: int = 80,
     rate: int = 16000,
     speaker: str = "",
-    validation: float = 0.2,
-    test: float = 0.2,
+    held_out: float = 0.2,
     split_seed: int = 0,
-    download: bool = True,
-    progress: Any = None,
+    **fetching: Unpack[Fetching],
 ) -> Recordings:
     """Load a split.
 
     Args:
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        root: a folder with a folder for each class, or that of the table.
-        table: the name of a table in it that lists the recordings; empty for folders. See
+        root: a folder with a folder for each class, or a table (``.csv``, ``.tsv``) that lists the
+            recordings, or the folder of a table called ``recordings``; see
             :func:`snnsim_datasets.tools.listing.listed`.
         n_mels: number of mel bands, up to 1024.
         rate: rate in Hz to which recordings are resampled, 1000 .. 192000.
         speaker: regular expression whose first group is the speaker in the place of a file, such
             as ``"_(.+)_"``; empty for what folders or table say.
-        validation, test: about which fraction of the recordings they have, where it is not given.
+        held_out: about which fraction of the recordings validation and test have each, where the
+            parts are not given.
         split_seed: of the choice of these.
-        download, progress: have no effect; there is nothing to download.
+        fetching: see :class:`Fetching`.
 
     Raises:
         DataError: if there are no recordings, or one of them cannot be read.
     """
+    for name in fetching.keys() - Fetching.__annotations__.keys():
+        raise TypeError(f"load() got an unexpected keyword argument {name!r}")
     check_split(INFO.name, split, INFO.splits)
     check_size("data.n_mels", n_mels, 1, MOST_BANDS)
     check_size("data.rate", rate, *RATES)
-    folder = files.folder_of(INFO.name, root)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; give that of your recordings with --root")
-    place = folder / table if table else folder
+    place = _place(files.folder_of(INFO.name, root))
     found = listed(place, speaker)
-    parts = divide(found.labels, found.speakers, found.parts, validation, test, split_seed)
+    parts = divide(found.labels, found.speakers, found.parts, held_out, split_seed)
     _check_trained(found, parts)
     chosen = parts == split
     samples, offsets = _clips(found.folder, found.where(chosen), rate)
@@ -80,6 +84,14 @@ def load(
         one_length=False,
         checksums=_checksums(place, found),
     )
+
+
+def _place(root: Path) -> Path:
+    """What lists the recordings: the table in a folder, or else the folder or table itself."""
+    if not root.exists():
+        raise DataError(f"{root} does not exist; give the folder of your recordings with --root")
+    table = files.find(root, [f"recordings{ending}" for ending in TABLES])
+    return root if table is None else table
 
 
 def _check_trained(found: Listing, parts: np.ndarray) -> None:

@@ -22,12 +22,10 @@ DATA = {
     "gsc": {"protocol": "official", "n_mels": 140, "f_max": None},
     "nmnist": {"dt": 10.0, "binning": "grid"},
     "recordings": {
-        "table": "",
         "n_mels": 80,
         "rate": 16000,
         "speaker": "",
-        "validation": 0.2,
-        "test": 0.2,
+        "held_out": 0.2,
         "split_seed": 0,
     },
     "shd": SPIKES,

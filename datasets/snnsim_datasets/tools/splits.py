@@ -50,8 +50,7 @@ def divide(
     labels: np.ndarray,
     speakers: np.ndarray,
     given: Sequence[str],
-    validation: float = 0.2,
-    test: float = 0.2,
+    fraction: float = 0.2,
     seed: int = 0,
 ) -> np.ndarray:
     """Divide samples into training, validation and test, where that is not given.
@@ -65,7 +64,8 @@ def divide(
         given: the part of each sample, ``"train"``, ``"validation"`` or ``"test"``; empty for all
             if it is not given, or for none. Where only a part of validation or test is missing, it
             is taken from training.
-        validation, test: about which fraction of the samples they have, above 0.
+        fraction: about which fraction of the samples validation and test have each: of all for
+            test, and of the rest for validation; above 0, at most 0.9.
         seed: of the choice.
 
     Returns:
@@ -89,8 +89,7 @@ def divide(
     known = bool((speakers >= 0).all())
     whole = known and len(np.unique(speakers[parts == "train"])) > len(missing)
     for part in missing:
-        fraction = {"test": test, "validation": validation}[part]
-        check_number(f"data.{part}", fraction, above=0, most=0.9)
+        check_number("data.held_out", fraction, above=0, most=0.9)
         mine = np.flatnonzero(parts == "train")
         if whole:
             chosen = np.isin(speakers[mine], held_out_speakers(speakers[mine], fraction, seed))

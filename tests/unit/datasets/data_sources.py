@@ -86,8 +86,8 @@ def own_table(folder):
         size += 160
         write_clip(folder / "clips" / f"{label}{speaker}{clip}.wav", size)
         lines.append(f"clips/{label}{speaker}{clip}.wav\t{label}\t{speaker}")
-    (folder / "list.tsv").write_text("\n".join(lines) + "\n")
-    return {"n_mels": 20, "table": "list.tsv"}, 18
+    (folder / "recordings.tsv").write_text("\n".join(lines) + "\n")
+    return {"n_mels": 20}, 18
 
 
 FILES = {

@@ -173,8 +173,8 @@ def test_a_class_of_one_recording_cannot_be_divided():
     with pytest.raises(DataError, match="class number 1 has 1 recording"):
         held_out_of_classes(np.array([0, 0, 1]), 0.2)
     for fraction in (0.0, 0.95, float("nan")):
-        with pytest.raises(ConfigError, match=r"data\.test"):
-            parts_of([0, 1] * 9, [-1] * 18, test=fraction)
+        with pytest.raises(ConfigError, match=r"data\.held_out"):
+            parts_of([0, 1] * 9, [-1] * 18, fraction=fraction)
 
 
 def test_every_class_must_be_left_for_training(tmp_path):
@@ -256,6 +256,18 @@ def test_a_recording_that_is_damaged_is_named(own):
         (own / "no" / f"{n}.wav").write_bytes(b"RIFF")
     with pytest.raises(DataError, match=r"no/\d\.wav is not a readable"):
         load_all("recordings", own)
+
+
+def test_a_table_in_the_folder_or_as_root_takes_the_place_of_folders(own):
+    lines = [f"{c}/{n}.wav,{c}" for c in ("yes", "no") for n in range(4)]
+    lines += ["yes/4.wav,perhaps", "no/4.wav,perhaps", "no/3.wav,perhaps"]
+    text = "file,label\n" + "\n".join(lines[:7] + lines[8:]) + "\n"
+    for name, root in (("recordings.csv", own), ("other.csv", own / "other.csv")):
+        (own / name).write_text(text)
+        data = load_all("recordings", root)
+        assert data["train"].classes == ("no", "perhaps", "yes")
+        assert name in data["train"].checksums and sum(map(len, data.values())) == 10
+        (own / name).unlink()
 
 
 def test_clips_are_read_once(own, monkeypatch):
