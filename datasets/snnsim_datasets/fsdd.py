@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from snnsim.errors import DataError, check_choice
 from snnsim_datasets.tools.audio import Recordings, is_audio, read_at, warn_passed_over
 from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.cochlear_sets import ENDINGS, CochlearSet
-from snnsim_datasets.tools.files import digest_all, find, folder_of
+from snnsim_datasets.tools.files import Fetching, check_fetching, digest_all, find, folder_of
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import by_speaker, check_split
 
@@ -22,13 +22,6 @@ RATE = 8000
 FORMS = ("auto", "spikes", "audio")
 SPIKES = CochlearSet(INFO)
 _CLIP = re.compile(r"(\d)_(.+)_(\d+)")
-
-
-class Fetching(TypedDict, total=False):
-    """Every loader takes these options; here they have no effect, as nothing is downloaded."""
-
-    download: bool
-    progress: Any
 
 
 def load(
@@ -50,10 +43,9 @@ def load(
         form: ``"spikes"``, ``"audio"``, or ``"auto"`` for whichever the root holds.
         dt, pool, binning: as in :func:`snnsim_datasets.shd.load`; for spikes only.
         n_mels: number of mel bands; for audio only.
-        fetching: see :class:`Fetching`.
+        fetching: see :class:`snnsim_datasets.tools.files.Fetching`.
     """
-    for name in fetching.keys() - Fetching.__annotations__.keys():
-        raise TypeError(f"load() got an unexpected keyword argument {name!r}")
+    check_fetching(fetching)
     check_split(INFO.name, split, INFO.splits)
     check_choice("form", form, FORMS)
     folder = folder_of(INFO.name, root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from snnsim.errors import DataError, check_size
 from snnsim_datasets.tools import files
 from snnsim_datasets.tools.audio import Recordings, read_mixed
 from snnsim_datasets.tools.catalogue import INFOS
+from snnsim_datasets.tools.files import Fetching, check_fetching
 from snnsim_datasets.tools.listing import TABLES, Listing, listed
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import check_split, divide
@@ -20,13 +21,6 @@ VERSION = 1  # of what is cached of clips
 WINDOW_MS = 32.0  # of the Fourier transform
 MOST_BANDS = 1024
 RATES = (1000, 192_000)  # the lowest and the highest to which recordings are resampled
-
-
-class Fetching(TypedDict, total=False):
-    """Every loader takes these options; here they have no effect, as nothing is downloaded."""
-
-    download: bool
-    progress: Any
 
 
 def load(
@@ -54,13 +48,12 @@ def load(
         held_out: about which fraction of the recordings validation and test have each, where the
             parts are not given.
         split_seed: of the choice of these.
-        fetching: see :class:`Fetching`.
+        fetching: see :class:`snnsim_datasets.tools.files.Fetching`.
 
     Raises:
         DataError: if there are no recordings, or one of them cannot be read.
     """
-    for name in fetching.keys() - Fetching.__annotations__.keys():
-        raise TypeError(f"load() got an unexpected keyword argument {name!r}")
+    check_fetching(fetching)
     check_split(INFO.name, split, INFO.splits)
     check_size("data.n_mels", n_mels, 1, MOST_BANDS)
     check_size("data.rate", rate, *RATES)

@@ -7,7 +7,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from small_training import CHANNELS, CLASSES, TRAIN, VALIDATION, Tiny, deep_network, network
+from small_training import (
+    CHANNELS,
+    CLASSES,
+    TRAIN,
+    VALIDATION,
+    Tiny,
+    deep_network,
+    network,
+    trained_deep_network,
+)
 from toolbox import random
 
 import snnsim as sn
@@ -19,7 +28,7 @@ from snnsim.analysis.stack import stack_of
 from snnsim.baselines import RateNetwork
 from snnsim.data import Arrays
 from snnsim.errors import ConfigError
-from snnsim.training import Recipe, Trainer, evaluate
+from snnsim.training import evaluate
 
 
 def recording(values, lengths):
@@ -28,10 +37,7 @@ def recording(values, lengths):
 
 @pytest.fixture(scope="module")
 def trained():
-    net = deep_network()
-    recipe = Recipe(epochs=8, batch_size=16, lr=0.02)
-    Trainer(net, Tiny(120, seed=1), VALIDATION, recipe, seed=0).run()
-    return net.eval()
+    return trained_deep_network()
 
 
 # --- similarity and phases ------------------------------------------------------------------------

@@ -7,22 +7,18 @@ import copy
 import numpy as np
 import pytest
 import torch
-from small_training import TRAIN, VALIDATION, Tiny, deep_network
+from small_training import TRAIN, deep_network, trained_deep_network
 from toolbox import random
 
 import snnsim as sn
 from snnsim.analysis.stack import stack_of
 from snnsim.analysis.tying import KERNEL, NORMS, applications, tie, tied_loss
 from snnsim.errors import ConfigError
-from snnsim.training import Recipe, Trainer
 
 
 @pytest.fixture(scope="module")
 def trained():
-    net = deep_network()
-    recipe = Recipe(epochs=8, batch_size=16, lr=0.02)
-    Trainer(net, Tiny(120, seed=1), VALIDATION, recipe, seed=0).run()
-    return net.eval()
+    return trained_deep_network()
 
 
 def test_the_loss_is_that_of_each_block_by_itself_or_of_all_in_a_row():

@@ -68,6 +68,13 @@ def deep_network(padding="causal", seed=0, **options) -> Sequential:
     return delay_network((CHANNELS, 12, 12, 12, 12, CLASSES), **given)
 
 
+def trained_deep_network() -> Sequential:
+    net = deep_network()
+    recipe = Recipe(epochs=8, batch_size=16, lr=0.02)
+    Trainer(net, Tiny(120, seed=1), VALIDATION, recipe, seed=0).run()
+    return net.eval()
+
+
 def plain_network(seed: int = 0) -> Sequential:
     """Without batch normalisation and dropout, so that samples do not meet; double precision."""
     layers = network(seed)

@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 import numpy as np
 
@@ -39,6 +39,19 @@ DAMAGE = (
     SyntaxError, tokenize.TokenError, struct.error, zlib.error, lzma.LZMAError,
     zipfile.BadZipFile, tarfile.TarError, pickle.UnpicklingError,
 )  # fmt: skip
+
+
+class Fetching(TypedDict, total=False):
+    """Every loader takes these options; they have no effect where nothing is downloaded."""
+
+    download: bool
+    progress: Any
+
+
+def check_fetching(given: Fetching) -> None:
+    """Raise :class:`TypeError` for an option that no loader takes."""
+    for name in given.keys() - Fetching.__annotations__.keys():
+        raise TypeError(f"load() got an unexpected keyword argument {name!r}")
 
 
 def default_root(name: str) -> Path:
