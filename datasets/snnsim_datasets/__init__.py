@@ -13,10 +13,12 @@ from typing import Any
 
 from snnsim.errors import check_choice
 from snnsim_datasets import generated
+from snnsim_datasets.tools import places
 from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.info import Info
+from snnsim_datasets.tools.places import Place
 
-__all__ = ["generated", "get", "info", "load", "names"]
+__all__ = ["Place", "generated", "get", "info", "load", "names", "recognise"]
 
 
 def names() -> list[str]:
@@ -48,6 +50,19 @@ def info(name: str) -> Info:
         return generated.info(name)
     found: Info = INFOS[name] if name in INFOS else get(name).INFO
     return found
+
+
+def recognise(data: str, root: str | None = None) -> Place:
+    """Tell which data set a name, folder, file or ``module:function`` is, and how it is read.
+
+    Args:
+        data: what :func:`snnsim_datasets.tools.places.recognise` describes.
+        root: the folder of a data set that is given by its name.
+
+    >>> recognise("spoken-digits").name, recognise("my_data:words").options
+    ('spoken-digits', {'function': 'my_data:words'})
+    """
+    return places.recognise(data, root, [*names(), *generated.names()])
 
 
 def load(name: str, split: str, root: Any = None, **options: Any) -> Any:

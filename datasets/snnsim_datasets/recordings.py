@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from snnsim.errors import DataError, check_size
 from snnsim_datasets.tools import files
-from snnsim_datasets.tools.audio import Recordings, read_mixed
+from snnsim_datasets.tools.audio import Recordings, oddities, read_mixed
 from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.files import Fetching, check_fetching
 from snnsim_datasets.tools.listing import TABLES, Listing, listed
 from snnsim_datasets.tools.mel import MelFrontEnd
+from snnsim_datasets.tools.rows import Finding, Row, findings_of_all, relative
 from snnsim_datasets.tools.splits import check_split, divide
 
 INFO = INFOS["recordings"]
@@ -32,6 +34,7 @@ def load(
     speaker: str = "",
     held_out: float = 0.2,
     split_seed: int = 0,
+    split_by: str = "auto",
     **fetching: Unpack[Fetching],
 ) -> Recordings:
     """Load a split.
@@ -48,6 +51,8 @@ def load(
         held_out: about which fraction of the recordings validation and test have each, where the
             parts are not given.
         split_seed: of the choice of these.
+        split_by: ``"speaker"``, ``"class"`` or ``"auto"``, see
+            :func:`snnsim_datasets.tools.splits.divide`.
         fetching: see :class:`snnsim_datasets.tools.files.Fetching`.
 
     Raises:
@@ -57,10 +62,7 @@ def load(
     check_split(INFO.name, split, INFO.splits)
     check_size("data.n_mels", n_mels, 1, MOST_BANDS)
     check_size("data.rate", rate, *RATES)
-    place = _place(files.folder_of(INFO.name, root))
-    found = listed(place, speaker)
-    parts = divide(found.labels, found.speakers, found.parts, held_out, split_seed)
-    _check_trained(found, parts)
+    place, found, parts = _divided(root, speaker, held_out, split_seed, split_by)
     chosen = parts == split
     samples, offsets = _clips(found.folder, found.where(chosen), rate)
     n_fft = round(rate * WINDOW_MS / 1000)
@@ -77,6 +79,65 @@ def load(
         one_length=False,
         checksums=_checksums(place, found),
     )
+
+
+def rows(root: Path | str | None = None, **options: Any) -> list[Row]:
+    """Return what is in which split, without reading a recording.
+
+    Args:
+        root: as in :func:`load`.
+        options: those of :func:`load`.
+    """
+    _, found, parts = _divided(root, **_of_division(options))
+    return _rows(found, parts)
+
+
+def findings(
+    root: Path | str | None = None, progress: Any = None, **options: Any
+) -> Iterator[Finding]:
+    """Read every recording and tell what is wrong with which.
+
+    Args:
+        root: as in :func:`load`.
+        progress: function of (recordings so far, recordings in all).
+        options: those of :func:`load`.
+    """
+    _, found, parts = _divided(root, **_of_division(options))
+    told, digests = _rows(found, parts), []
+    for number, (path, row) in enumerate(zip(found.paths, told, strict=True), 1):
+        try:
+            yield from (Finding(row.file, text) for text in oddities(path))
+            digests.append(files.digest(path))
+        except DataError as error:
+            digests.append("")
+            yield Finding(row.file, str(error), bad=True)
+        if progress is not None:
+            progress(number, len(told))
+    yield from findings_of_all(told, digests)
+
+
+def _rows(found: Listing, parts: np.ndarray) -> list[Row]:
+    return [
+        Row(relative(path, found.folder), found.classes[label], found.speaker_of(i), str(parts[i]))
+        for i, (path, label) in enumerate(zip(found.paths, found.labels, strict=True))
+    ]
+
+
+def _of_division(options: dict[str, Any]) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"speaker": "", "held_out": 0.2, "split_seed": 0}
+    defaults["split_by"] = "auto"
+    return {name: options.get(name, default) for name, default in defaults.items()}
+
+
+def _divided(
+    root: Path | str | None, speaker: str, held_out: float, split_seed: int, split_by: str
+) -> tuple[Path, Listing, np.ndarray]:
+    """What lists the recordings, which there are, and the split of each."""
+    place = _place(files.folder_of(INFO.name, root))
+    found = listed(place, speaker)
+    parts = divide(found.labels, found.speakers, found.parts, held_out, split_seed, split_by)
+    _check_trained(found, parts)
+    return place, found, parts
 
 
 def _place(root: Path) -> Path:

@@ -68,11 +68,17 @@ def build_network(experiment: Experiment, channels: int, classes: int, dt: float
     set_seed(experiment.seed)
     if experiment.model != SPIKING:
         return _rate_coded(experiment, channels, classes)
-    options = dict(experiment.network)
+    options = _in_ms(experiment.network, dt)
     sizes = (channels, *options.pop("hidden"), classes)
     alpha = options.pop("recode", 0.0)
     net = delay_network(sizes, dt=dt, backend=experiment.backend, **options)
     return recoded(net, alpha) if alpha else net
+
+
+def _in_ms(network: dict[str, Any], dt: float) -> dict[str, Any]:
+    """The options of a network with times for those that are left to the length of a step."""
+    given = {name: value for name, value in network.items() if value is not None}
+    return {"tau_mem": 10.05 * dt, "max_delay_ms": 24 * dt} | given
 
 
 def _rate_coded(experiment: Experiment, channels: int, classes: int) -> RateNetwork:

@@ -1,6 +1,7 @@
 """The ``snnsim`` command."""
 
-# no postponed annotations here: those of the commands below depend on the data set
+from __future__ import annotations
+
 import logging
 import sys
 import warnings
@@ -11,169 +12,32 @@ import snnsim_datasets
 import typer
 from snnsim_datasets import generated
 
-from snnsim.errors import ConfigError, SnnsimError
-from snnsim_experiments import options
+from snnsim.errors import SnnsimError
+from snnsim_experiments import on_data, options
 from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
-from snnsim_experiments.shipped import config_names
-
-NOT_HERE = ("fsdd", "recordings", "series")  # data of which nothing is here until a user names them
+from snnsim_experiments.own_data import app as data_app
 
 app = typer.Typer(
     help="Spiking networks with learnable delays, continual learning, and baselines.\n\n"
-    "Start with: snnsim spoken-digits train --epochs 20",
+    "Start with: snnsim spoken-digits train --epochs 20\n\n"
+    "Or with recordings of your own, a folder for each class: snnsim train FOLDER",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-def _dataset_app(name: str) -> typer.Typer:
-    info = snnsim_datasets.info(name)
-    sub = typer.Typer(help=f"{info.title}: {info.kind}.", no_args_is_help=True)
-
-    @sub.command()
-    def train(
-        root: options.Root = None,
-        out: options.Run = None,
-        config: Annotated[
-            str | None, typer.Option(help="TOML file, or one of: " + ", ".join(config_names(name)))
-        ] = None,
-        set_: options.Set = None,
-        seed: options.Seed = 0,
-        epochs: options.Epochs = None,
-        device: options.Device = "cpu",
-        backend: Annotated[str, typer.Option(help="auto, reference, cpu or cuda.")] = "auto",
-        resume: options.Resume = False,
-        quiet: options.Quiet = False,
-        tensorboard: Annotated[
-            bool, typer.Option("--tensorboard", help="Also log to TensorBoard.")
-        ] = False,
-        as_json: options.Json = False,
-    ) -> None:
-        """Train a network and test the best epoch by validation accuracy.
-
-        The run folder gets run.json (configuration, versions, checksums),
-        metrics.jsonl (a line per epoch), summary.json, checkpoints and plots.
-        An interrupted run continues, bit for bit, with --resume.
-
-        Examples:
-
-            snnsim spoken-digits train --epochs 20
-
-            snnsim fsdd train --root DATA --config none --seed 1
-
-            snnsim shd train --set network.delays=fixed --out runs/a
-        """
-        from snnsim_experiments import resolve
-        from snnsim_experiments import run as run_experiment
-
-        place = options.place_of(root, out, device, resume, quiet, tensorboard=tensorboard)
-        chosen = resolve(
-            name, config=config, changes=set_ or (), seed=seed, epochs=epochs, backend=backend
-        )
-        summary = run_experiment(chosen, place)
-        if summary:  # which only the first process has
-            options.answer(summary, as_json, options.print_run)
-
-    @sub.command()
-    def evaluate(
-        run: options.RunFolder,
-        root: options.Root = None,
-        split: Annotated[
-            str, typer.Option(help="Split of the data: " + ", ".join(info.splits))
-        ] = "test",
-        checkpoint: Annotated[str, typer.Option(help="best, last or initial.")] = "best",
-        every: Annotated[
-            int,
-            typer.Option(
-                "--over-time", min=0, max=10**9, help="Also the accuracy after every N steps."
-            ),
-        ] = 0,
-        set_: Annotated[
-            list[str] | None,
-            typer.Option("--set", help="Change the data: data.key=value. Repeatable."),
-        ] = None,
-        device: options.Device = "cpu",
-        as_json: options.Json = False,
-    ) -> None:
-        """Evaluate a checkpoint of a run on a split of the data.
-
-        With --over-time 10 it also shows how soon the network knows the answer: its accuracy if
-        the answer were taken after 10, 20, ... steps, as a table and a plot in the run folder.
-        With --set the network is shown other data than it was trained for, such as longer ones.
-        """
-
-        from snnsim_experiments.build import load_split
-        from snnsim_experiments.configuration import with_data
-        from snnsim_experiments.run_folder import check_fits, load_network
-        from snnsim_experiments.run_folder import device as device_of
-        from snnsim_experiments.train import figures_of, score, score_over_time
-
-        net, config, facts = load_network(run, checkpoint)
-        if config.source != name:
-            raise ConfigError(
-                f"{run} is a run on {config.source}; evaluate it with: "
-                f"snnsim {config.source} evaluate"
-            )
-        place = device_of(device)
-        config = with_data(config, set_ or ())
-        data = load_split(config, split, facts.get("root") if root is None else root)
-        check_fits(run, facts, data)
-        found_scores = score(net.to(place), config, data, facts["steps"])
-        scores = found_scores.by_name()
-        scores |= figures_of(found_scores.metric, found_scores.score, data)
-        found: dict[str, Any] = {"split": split, **scores}
-        if every:
-            file = run / "plots" / f"accuracy_over_time-{split}.png"
-            found["over_time"] = score_over_time(net, config, data, facts["steps"], every, file)
-
-        def show(found: dict[str, Any]) -> None:
-            options.print_summary(f"{run} on {split}", scores)
-            if over_time := found.get("over_time"):
-                options.print_values({f"after {ms} ms": a for ms, a in over_time.items()})
-
-        options.answer(found, as_json, show)
-
-    @sub.command(name="info")
-    def info_command(root: options.Root = None, as_json: options.Json = False) -> None:
-        """Show what the data set is, and with --root (or embedded data) how many samples it has."""
-        facts: dict[str, Any] = {
-            "title": info.title,
-            "kind": info.kind,
-            "channels": info.channels,
-            "classes": ", ".join(info.classes),
-            "splits": ", ".join(info.splits),
-            "licence": info.licence,
-            "citation": info.citation,
-            "files": ", ".join(r.name for r in info.remotes) or "none to download",
-            "configurations": ", ".join(config_names(name)),
-            "note": info.note,
-        }
-        if root is not None or not (info.remotes or name in NOT_HERE):
-            from snnsim_experiments import resolve
-            from snnsim_experiments.build import load_split
-
-            config = resolve(name)
-            if name in generated.names():
-                facts["options"] = ", ".join(f"data.{k}={v}" for k, v in config.data.items())
-            for split in info.splits:
-                part = load_split(config, split, root)
-                facts[f"samples in {split}"] = len(part)
-                facts["classes"] = ", ".join(part.classes) or facts["classes"]
-        options.answer(facts, as_json, lambda facts: options.print_summary(name, facts))
-
-    return sub
-
-
-for _name in snnsim_datasets.names():
-    app.add_typer(_dataset_app(_name), name=_name)
-
+app.command()(on_data.train)
+app.command()(on_data.evaluate)
+app.add_typer(data_app, name="data")
 app.add_typer(continual_app, name="continual")
 app.add_typer(baselines_app, name="baselines")
 
+for _name in snnsim_datasets.names():
+    app.add_typer(on_data.of_data_set(_name), name=_name, rich_help_panel="Data sets")
 for _name in generated.names():
-    app.add_typer(_dataset_app(_name), name=_name, rich_help_panel="Generated data")
+    app.add_typer(on_data.of_data_set(_name), name=_name, rich_help_panel="Generated data")
 
 
 @app.command()

@@ -49,6 +49,8 @@ OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline'
 NOT_ON_STREAMS = ("readout", "mask_padding", *OF_ONE_TASK, *GENERATING)
 NOT_ON_DATA = ("later_lr", "keep_weights")
 NOT_ON_SPIKING = (*NOT_ON_DATA, *GENERATING)
+# of a network, in ms; without a value, 10 and 24 steps of the data
+OF_STEPS = dict.fromkeys(("tau_mem", "max_delay_ms"), (float | None, None))
 
 
 class Family(NamedTuple):
@@ -182,7 +184,7 @@ def _spiking(
     values = family.merged(family.layers(config, changes), "")
     with given_by(config, changes):
         own: dict[str, Any] = {"hidden": (list[int], [256, 256]), "layers": (int | None, None)}
-        known = own | {"recode": (float, 0.0)} | fields(delay_network)
+        known = own | {"recode": (float, 0.0)} | fields(delay_network) | OF_STEPS
         return {
             "source": dataset,
             "data": check_data(dataset, values["data"]),
@@ -305,6 +307,21 @@ def with_data(experiment: Experiment, changes: Changes) -> Experiment:
     given = parse_changes(changes, ("data",)).get("data", {})
     with given_by(None, changes):
         return replace(experiment, data=check_data(experiment.source, experiment.data | given))
+
+
+def on_other_data(experiment: Experiment, place: snnsim_datasets.Place) -> Experiment:
+    """Return an experiment on the data of a place, read by the options that both data sets have.
+
+    Args:
+        experiment: one on a data set.
+        place: what :func:`snnsim_datasets.recognise` returns.
+    """
+    known = fields(snnsim_datasets.get(place.name).load)
+    given = {key: value for key, value in experiment.data.items() if key in known}
+    if place.name != experiment.source and "split_seed" in known:
+        given = {k: v for k, v in given.items() if k not in ("speaker", "function")}
+    data = check_data(place.name, given | place.options)
+    return replace(experiment, source=place.name, data=data)
 
 
 def check_data(dataset: str, data: dict[str, Any]) -> dict[str, Any]:

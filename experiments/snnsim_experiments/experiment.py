@@ -75,7 +75,9 @@ class Experiment:
             if not isinstance(section, dict):
                 raise TypeError(f"{name} is not a section")
         if found["method"]:
-            found["data"] = {"blur": 0.0} | found["data"]  # earlier versions had no such option
+            found["data"] = {"blur": 0.0, "data": {}} | found[
+                "data"
+            ]  # earlier versions had no such options
             method = methods.get(found["method"])
             former, options = method.former, found["method_options"].items()
             given = {former.get(name, name): value for name, value in options}

@@ -49,6 +49,11 @@ def place_of(
     return Place(root, out, device, resume, quiet, messages, **more)
 
 
+def with_data(found: Any, changes: list[str] | None) -> list[Any]:
+    """Return changes, those first that a place (:class:`snnsim_datasets.Place`) determines."""
+    return [*((f"data.{name}", value) for name, value in found.options.items()), *(changes or ())]
+
+
 def run_folder_of(out: Path | None, resume: bool, *parts: str, name: str) -> Path:
     """Return the folder that was named, or a new one: ``runs/<parts>/<time>-<name>-<digits>``."""
     check_resume(out, resume)

@@ -40,6 +40,24 @@ class _Bar:
         self.bar.stop()
 
 
+class CountBar(_Bar):
+    """A bar over things that are done one by one; it is called with how many are, and of how many.
+
+    Args:
+        what: what is done, shown before the bar.
+    """
+
+    def __init__(self, console: Console, what: str, quiet: bool = False):
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None))
+        super().__init__(console, quiet, *columns, MofNCompleteColumn())
+        self.what = what
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.task is None:
+            self.task = self.bar.add_task(self.what, total=total)
+        self.bar.update(self.task, completed=done)
+
+
 class _StepsBar(_Bar):
     """A bar over steps of training, with a line of text at times, for a run in its folder."""
 

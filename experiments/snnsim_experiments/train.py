@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import snnsim_datasets
 import torch
 from snnsim_datasets.tools.audio import Recordings
+from snnsim_datasets.tools.rows import write_rows
 from torch import nn
 
 from snnsim.baselines import RateNetwork
@@ -127,6 +129,7 @@ def _train(
             checkpoint.save(held.folder / "initial.safetensors", initial, {})
         facts = facts_for_later(parts[0]) | {"delay_rungs": _rungs(net, experiment, parts[0])}
         run_folder.note_start(held.folder, experiment, place, _checksums(parts), facts)
+        _keep_splits(held.folder, experiment, place)
     distributed.barrier()
     if place.resume and trainer.resume() and not quiet:
         place.console.print(f"continuing at epoch {trainer.position.epoch + 1}")
@@ -140,6 +143,13 @@ def _train(
         run_folder.write_json(held.folder / "summary.json", summary)
     distributed.barrier()  # nobody leaves the group while another still works in it
     return summary
+
+
+def _keep_splits(folder: Path, experiment: Experiment, place: Place) -> None:
+    """Write which of a user's own samples is in which split, beside what it was trained on."""
+    listed = getattr(snnsim_datasets.get(experiment.source), "rows", None)
+    if listed is not None and not (folder / "splits.csv").exists():
+        write_rows(folder / "splits.csv", listed(place.root, **experiment.data))
 
 
 def _load(experiment: Experiment, place: Place, quiet: bool) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ MOST_CHANNELS = 32  # of a recording that is mixed to one
 FASTEST = 768_000  # Hz, beyond which no recording is sampled
 WHOLE = ("PCM_S8", "PCM_U8", "PCM_16", "ULAW", "ALAW", "ALAC_16")  # exact as 16-bit numbers
 LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
+SILENT = 33  # of 32768, -60 dB
+CLIPPED = 1e-3
+SHORT_S, LONG_S = 0.05, 30.0
 STREAMED = 0xFFFFFFFF  # the size that a header has whose writer could not go back
 _SIZE = re.compile(r"(?i)\b(?:riff|data|ssnd|form)[a-z ]*:\s*(\d+)\s*\(should be (\d+)\)")
 
@@ -110,6 +113,26 @@ def read_mixed(path: Path, rate: int) -> np.ndarray:
         wide = soxr.resample(mixed.astype(np.float64), found, rate)
         mixed = wide if len(wide) else np.zeros(1)
     return np.clip(np.rint(mixed), -32768, 32767).astype(np.int16)
+
+
+def oddities(path: Path) -> Iterator[str]:
+    """Read a recording and tell what a network would not learn from.
+
+    Raises:
+        DataError: as :func:`read_mixed` does.
+    """
+    samples, rate = _read(path, MOST_CHANNELS)
+    seconds = len(samples) / rate
+    loudest = int(np.abs(samples.astype(np.int32)).max())
+    if loudest < SILENT:
+        yield "is silent; record it again or remove it"
+    cut = np.abs(samples.astype(np.int32)) >= 32767
+    if cut.mean() > CLIPPED:
+        yield f"is clipped in {cut.mean():.1%} of its samples; record it with a lower gain"
+    if seconds < SHORT_S:
+        yield f"lasts {1000 * seconds:.0f} ms only"
+    if seconds > LONG_S:
+        yield f"lasts {seconds:.0f} s; cut it into single sounds"
 
 
 def read_at(path: Path, rate: int) -> np.ndarray:

@@ -344,6 +344,19 @@ def read_arrays(path: Path, names: Sequence[str], kind: str) -> list[np.ndarray]
         raise DataError(f"{path} is not a readable {kind} ({error})") from error
 
 
+def read_known(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return those arrays of an ``.npz`` file that it has, by name.
+
+    Raises:
+        DataError: for a file that is damaged.
+    """
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in names if name in stored}
+    except DAMAGE as error:
+        raise DataError(f"{path} is not a readable .npz file ({error})") from error
+
+
 def _open_packed(path: Path):
     if path.suffix == ".gz":
         return gzip.open(path, "rb")

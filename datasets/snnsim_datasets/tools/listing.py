@@ -38,6 +38,7 @@ class Listing(NamedTuple):
         classes: the names of the classes.
         speakers: ``[n]`` int64, the speaker of each; -1 where unknown.
         parts: ``"train"``, ``"validation"`` or ``"test"`` for each; empty where that is not said.
+        names: the names of the speakers.
     """
 
     folder: Path
@@ -46,6 +47,12 @@ class Listing(NamedTuple):
     classes: tuple[str, ...]
     speakers: np.ndarray
     parts: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+    def speaker_of(self, number: int) -> str:
+        """Return the name of the speaker of a recording; empty where unknown."""
+        speaker = int(self.speakers[number])
+        return "" if speaker < 0 else self.names[speaker]
 
     def where(self, chosen: np.ndarray) -> list[Path]:
         """Return the files of a mask ``[n]``."""
@@ -103,6 +110,7 @@ def _listing(root: Path, folder: Path, rows: Sequence[_Row]) -> Listing:
         classes,
         np.asarray([known[row.speaker] for row in rows], np.int64),
         tuple(row.part for row in rows),
+        tuple(names),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from snnsim.errors import ConfigError, DataError, check_choice, check_number, check_seed
 
+WAYS = ("auto", "speaker", "class")  # to divide samples
 Data = TypeVar("Data", bound=Any)
 
 
@@ -52,11 +53,12 @@ def divide(
     given: Sequence[str],
     fraction: float = 0.2,
     seed: int = 0,
+    by: str = "auto",
 ) -> np.ndarray:
     """Divide samples into training, validation and test, where that is not given.
 
-    Test and validation are whole speakers if all are known and enough of them are left for
-    training (one); else they have equal fractions of every class.
+    Unless ``by`` says otherwise, test and validation are whole speakers if all are known and enough
+    of them are left for training (one); else they have equal fractions of every class.
 
     Args:
         labels: ``[n]``, the class of each sample.
@@ -67,12 +69,15 @@ def divide(
         fraction: about which fraction of the samples validation and test have each: of all for
             test, and of the rest for validation; above 0, at most 0.9.
         seed: of the choice.
+        by: ``"speaker"`` for whole speakers, ``"class"`` for equal fractions of every class, or
+            ``"auto"``.
 
     Returns:
         The part of each sample, ``[n]``.
 
     Raises:
         DataError: if only some samples have a part, none is for training, or a part has no sample.
+        ConfigError: if there are too few speakers to divide by.
 
     >>> divide(np.array([0, 0, 0, 1, 1, 1]), np.full(6, -1), [""] * 6).tolist().count("test")
     2
@@ -86,8 +91,9 @@ def divide(
             )
         parts[:] = "train"
     missing = [part for part in ("test", "validation") if part not in parts]
-    known = bool((speakers >= 0).all())
-    whole = known and len(np.unique(speakers[parts == "train"])) > len(missing)
+    whole = _by_speakers(
+        check_choice("data.split_by", by, WAYS), speakers[parts == "train"], missing
+    )
     for part in missing:
         check_number("data.held_out", fraction, above=0, most=0.9)
         mine = np.flatnonzero(parts == "train")
@@ -97,6 +103,18 @@ def divide(
             chosen = held_out_of_classes(labels[mine], fraction, seed)
         parts[mine[chosen]] = part
     return parts
+
+
+def _by_speakers(by: str, speakers: np.ndarray, missing: Sequence[str]) -> bool:
+    """Whether whole speakers are held out of those for training."""
+    known = len(np.unique(speakers)) if (speakers >= 0).all() else 0
+    if by == "speaker" and missing and known <= len(missing):
+        raise ConfigError(
+            f"data.split_by is 'speaker', but {known} speakers are known of those that are not "
+            f"given a split, and {len(missing) + 1} or more are needed; say who speaks, or set it "
+            "to 'class'"
+        )
+    return by != "class" and known > len(missing)
 
 
 def held_out_of_classes(labels: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:

@@ -22,7 +22,7 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option(help="Model; see: snnsim baselines list.")]
 Data = Annotated[
-    str | None, typer.Option(help="Data set, recorded or generated; see: snnsim --help.")
+    str | None, typer.Option(help="Data set, or a place as for snnsim train; see: snnsim --help.")
 ]
 Stream = Annotated[
     str | None,
@@ -179,9 +179,9 @@ def train(
     from snnsim_experiments.budget import with_width
     from snnsim_experiments.lists import parse_budget
 
+    source, on, root, needed = _named(data, stream, method, root)
     place = options.place_of(root, out, device, resume, quiet)
-    source, on = _named(data, stream, method)
-    changes = [*(set_ or ()), *([] if target is None else [f"training.target={target}"])]
+    changes = [*needed, *(set_ or ()), *([] if target is None else [f"training.target={target}"])]
     choice = Choice(source, on, config, changes, epochs)
     chosen = replace(choice.network(model), seed=seed)
     if width:
@@ -193,14 +193,22 @@ def train(
         options.answer(summary, as_json, print_run_on_stream if on else options.print_run)
 
 
-def _named(data: str | None, stream: str | None, method: str | None) -> tuple[str, str]:
-    """What to train on: a data set and no method, or a stream and its method."""
+def _named(
+    data: str | None, stream: str | None, method: str | None, root: str | None
+) -> tuple[str, str, str | None, list[Any]]:
+    """What to train on: a data set and no method, or a stream and its method; root and changes."""
+    from snnsim_experiments.continual.streams import placed
+
     if (data is None) == (stream is None) or (method is not None and stream is None):
         raise ConfigError(
             "name a data set with --data, or a stream of tasks with --stream (and its --method): "
             f"got --data {data}, --stream {stream}, --method {method}"
         )
-    return (data, "") if data is not None else (str(stream), method or "fine-tuning")
+    if data is not None:
+        found = snnsim_datasets.recognise(data, root)
+        return found.name, "", found.root, options.with_data(found, None)
+    name, root, needed = placed(str(stream), root)
+    return name, method or "fine-tuning", root, needed
 
 
 @app.command()
@@ -303,13 +311,13 @@ def compare(
     from snnsim_experiments.candidates import ON_DATA, ON_STREAMS
     from snnsim_experiments.lists import parse_budget, parse_rates, seeds_of, split_names
 
-    source, on = _named(data, stream, method)
+    source, on, root, needed = _named(data, stream, method, root)
     chosen = split_names(models, [*(ON_STREAMS if on else ON_DATA), *names()], "model")
     parts = ("continual", source) if on else (source,)
     folder = options.run_folder_of(out, resume, *parts, name="compare")
     rows = compare_networks(
         chosen,
-        Choice(source, on, config, set_ or (), epochs),
+        Choice(source, on, config, [*needed, *(set_ or ())], epochs),
         Budget(parse_budget(budget), by),
         seeds_of(seeds),
         options.place_of(root, folder, device, resume, quiet),

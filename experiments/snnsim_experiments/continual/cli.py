@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import snnsim_datasets
 import typer
 
 from snnsim_experiments import options
@@ -12,7 +13,10 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Stream = Annotated[str, typer.Option(help="Tasks; see: snnsim continual list.")]
+Stream = Annotated[
+    str,
+    typer.Option(help="Tasks; see: snnsim continual list. Or split-PLACE, with data of your own."),
+]
 Training = Annotated[
     str | None, typer.Option(help="bptt, dsr or ottt, in place of that of the configuration.")
 ]
@@ -56,13 +60,17 @@ def run(
         snnsim continual run --stream pmnist --method hlop --training bptt --root MNIST
 
         snnsim continual run --stream split-fsdd --method ewc --set stream.scenario=class
+
+        snnsim continual run --stream split-my_sounds --method replay
     """
     from snnsim_experiments import resolve
     from snnsim_experiments import run as run_experiment
+    from snnsim_experiments.continual.streams import placed
     from snnsim_experiments.lists import seeds_of
 
+    stream, root, needed = placed(stream, root)
     place = options.place_of(root, out, device, resume, quiet)
-    changes = _changes(set_, training, keep_weights)
+    changes = [*needed, *_changes(set_, training, keep_weights)]
     chosen = resolve(stream, method=method, config=config, changes=changes)
     summary = run_experiment(chosen, place, seeds_of(seeds))
     if summary:  # which only the first process has
@@ -102,10 +110,13 @@ def compare(
     from snnsim_experiments import Choice
     from snnsim_experiments import compare as compare_experiments
     from snnsim_experiments.candidates import methods_on
+    from snnsim_experiments.continual.streams import placed
     from snnsim_experiments.lists import methods_of, seeds_of
 
+    stream, root, needed = placed(stream, root)
     folder = options.run_folder_of(out, resume, "continual", stream, name="compare")
-    choice = Choice(stream, config=config, changes=_changes(set_, training, keep_weights))
+    changes = [*needed, *_changes(set_, training, keep_weights)]
+    choice = Choice(stream, config=config, changes=changes)
     chosen = methods_on(choice, methods_of(methods))
     place = options.place_of(root, folder, device, resume, quiet)
     rows = compare_experiments(chosen, seeds_of(seeds), place)
@@ -127,7 +138,9 @@ def repeat(
             "--fraction", "--share", min=0, max=1, help="Fraction of an epoch that they fill."
         ),
     ] = 0.5,
-    data: Annotated[str, typer.Option(help="Data set; see: snnsim --help.")] = "spoken-digits",
+    data: Annotated[
+        str, typer.Option(help="Data set, or a place as for snnsim train.")
+    ] = "spoken-digits",
     model: Annotated[
         str, typer.Option(help="spiking, or a model of: snnsim baselines list.")
     ] = "spiking",
@@ -178,9 +191,11 @@ def repeat(
     from snnsim_experiments.experiment import SPIKING
     from snnsim_experiments.lists import seeds_of, sizes_of
 
-    folder = options.run_folder_of(out, resume, "continual", data, name="repeat")
-    place = options.place_of(root, folder, device, resume, quiet)
-    chosen = resolve(data, model, config=config, changes=set_ or (), epochs=epochs)
+    found = snnsim_datasets.recognise(data, root)
+    folder = options.run_folder_of(out, resume, "continual", found.name, name="repeat")
+    place = options.place_of(found.root, folder, device, resume, quiet)
+    changes = options.with_data(found, set_)
+    chosen = resolve(found.name, model, config=config, changes=changes, epochs=epochs)
     if width is not None or model != SPIKING:
         chosen = with_width(chosen, width or 64)
     rows = sweep(chosen, sizes_of(sizes), fraction, seeds_of(seeds), place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from snnsim.continual import (
 from snnsim.continual.stream import every_fifth
 from snnsim.data import describe
 from snnsim.errors import ConfigError, check_choice, check_number, check_seed
+from snnsim_experiments.settings import check_section, fields
 
 ALIASES = {"pmnist": "permuted-mnist", "spoken-digits": "split-spoken-digits"}
 FIVE = ("cifar10", "mnist", "svhn", "fashion-mnist", "notmnist")
-SPOKEN = ("spoken-digits", "fsdd", "shd", "ssc")  # with known speakers
+SPOKEN = ("spoken-digits", "fsdd", "recordings", "shd", "spikes", "ssc")  # with known speakers
 CURRICULA = {"parity": parity, "match-to-sample": match_to_sample}
 CANVAS = (3, 32, 32)  # of five image sets of different sizes
 EVALUATED = ("test", "validation")
@@ -41,7 +42,7 @@ USED = {  # options by kind of stream, beside those of all
     "curriculum": {"scenario", "tasks", "samples", "seed"},
     "collection": {"scenario"},
 }
-OF_ALL = {"validation", "evaluate", "blur"}
+OF_ALL = {"validation", "evaluate", "blur", "data"}
 
 
 def names() -> list[str]:
@@ -71,6 +72,27 @@ def parse(stream: str) -> tuple[str, str]:
         return "collection", "cifar10"
     kind, _, data = ALIASES.get(stream, stream).partition("-")
     return kind, data
+
+
+def placed(stream: str, root: str | None) -> tuple[str, str | None, list[tuple[str, Any]]]:
+    """Return a stream of the data of a place by its name, its root, and changes that it needs.
+
+    Args:
+        stream: a name of :func:`names`, or ``split-PLACE``, ``speakers-PLACE``, ... with what
+            :func:`snnsim_datasets.recognise` knows.
+        root: the folder of a data set that is given by its name.
+
+    >>> placed("split-my_data:words", None)
+    ('split-python', '.', [('stream.data', {'function': 'my_data:words'})])
+    >>> placed("pmnist", "data")
+    ('pmnist', 'data', [])
+    """
+    kind, _, data = stream.partition("-")
+    if stream in names() or kind not in USED or not data:
+        return stream, root, []
+    found = snnsim_datasets.recognise(data, root)
+    changes = [("stream.data", found.options)] if found.options else []
+    return f"{kind}-{found.name}", found.root, changes
 
 
 def check_used(stream: str, given: Iterable[str]) -> None:
@@ -112,6 +134,7 @@ class StreamOptions:
             every fifth recording of each), which is how the options of a method are chosen.
         protocol: the split of data sets that have several: ``"speaker"`` for GSC without the
             lists of its official split.
+        data: options of the data set, as its section ``data`` has them.
         blur: the fraction of a task's training samples that come in each task next to it, from 0
             to 0.5; not in the scenario ``"task"``.
     """
@@ -127,6 +150,7 @@ class StreamOptions:
     evaluate: str = "test"
     protocol: str = ""
     blur: float = 0.0
+    data: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -184,11 +208,21 @@ def _parts(
                 f"stream.protocol is {told.protocol!r}, but {name} has only one split; remove it"
             )
         options = options | {"protocol": told.protocol}
+    options = _given(kind, module.load, told.data) | options
     whole = kind == "speakers" or not told.validation
     trained = "train_all" if whole and "train_all" in module.INFO.splits else "train"
     train = load(name, trained, root, **options)
     held = None if whole else load(name, "validation", root, **options)
     return train, held, load(name, "test", root, **options)
+
+
+def _given(kind: str, load: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a data set; a stream by speaker needs every speaker in all parts."""
+    known = fields(load)
+    if kind == "speakers" and "split_by" in known:
+        given = {"split_by": "class"} | given
+    checked = check_section("stream.data", known, given, ("dt",))
+    return {name: checked[name] for name in given}
 
 
 def _on_held_out(task: Task, number: int) -> Task:
