@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from snnsim import checkpoint
+from snnsim import checkpoint, encoders
 from snnsim.baselines import models
 from snnsim.errors import CheckpointError, ConfigError, ShapeError, short
 from snnsim.layer import Layer
@@ -316,8 +316,9 @@ def _below(cls: type) -> Iterator[type]:
 
 def _known() -> dict[str, type]:
     """All layers of the library by name, and the modules of torch that may be in a network."""
-    for module in pkgutil.iter_modules(models.__path__, f"{models.__name__}."):
-        importlib.import_module(module.name)
+    for package in (encoders, models):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     every = (*_below(Layer), *_below(Surrogate), Parameter, Tau, Reset)
     own = {cls.__name__: cls for cls in every if cls.__module__.startswith("snnsim.")}
     return own | {f"torch.{cls.__name__}": cls for cls in TORCH}

@@ -24,7 +24,9 @@ BLOCK = 1000  # samples read at a time
 MANY_SAMPLES, MANY_SPIKES = 50, 1000  # from which it shows which channels a file has
 
 
-def read(path: Path, classes: Sequence[str], channels: int = CHANNELS) -> tuple[Events, str]:
+def read(
+    path: Path, classes: Sequence[str], channels: int = CHANNELS, declared: bool = False
+) -> tuple[Events, str]:
     """Read a file (``.h5``, ``.h5.gz`` or ``.h5.zip``) and return its events and SHA-256.
 
     The flat arrays are cached under the checksum of the file, so that the slow reading of
@@ -35,6 +37,8 @@ def read(path: Path, classes: Sequence[str], channels: int = CHANNELS) -> tuple[
         path: path of the file.
         classes: names of the classes, in the order of their labels.
         channels: number of channels; units must be below it.
+        declared: whether the file itself says how many channels it has; otherwise one whose spikes
+            lie in the lowest quarter of them is taken for a file of another data set.
 
     Raises:
         DataError: naming the file and what is wrong with it.
@@ -53,7 +57,7 @@ def read(path: Path, classes: Sequence[str], channels: int = CHANNELS) -> tuple[
     try:
         name = f"{path.name.split('.')[0]}-{checksum[:24]}-v{VERSION}.npz"
         arrays = cached_arrays(name, ARRAYS, convert)
-        return _events(arrays, classes, channels), checksum
+        return _events(arrays, classes, channels, declared), checksum
     except DataError as error:
         text = " ".join(str(error).split())
         raise DataError(text if str(path) in text else f"{path}: {text}") from error
@@ -65,12 +69,12 @@ def _read_hdf5(plain: Path, size: int) -> dict[str, np.ndarray]:
 
     try:
         with h5py.File(plain, "r") as file:
-            missing = [name for name in LAYOUT.split(", ") if not _there(file, name)]
+            missing = [name for name in LAYOUT.split(", ") if not there(file, name)]
             if missing:
                 raise DataError(f"it has no {', '.join(missing)}; expected {LAYOUT}")
             times, units = (_ragged(file, f"spikes/{name}", size) for name in ("times", "units"))
             labels = _flat(file, "labels", size)
-            speakers = _flat(file, SPEAKER, size) if _there(file, SPEAKER) else None
+            speakers = _flat(file, SPEAKER, size) if there(file, SPEAKER) else None
     except DataError:
         raise
     except BlockingIOError as error:
@@ -103,8 +107,12 @@ def _read_hdf5(plain: Path, size: int) -> dict[str, np.ndarray]:
     }
 
 
-def _there(file: Any, name: str) -> bool:
-    """Whether a part is in the file itself; a link that leads elsewhere is an error."""
+def there(file: Any, name: str) -> bool:
+    """Return whether an open file has an array of this name in itself.
+
+    Raises:
+        DataError: if the name is a link that leads elsewhere, or no array.
+    """
     import h5py
 
     place = file
@@ -122,8 +130,12 @@ def _there(file: Any, name: str) -> bool:
     return name in file
 
 
-def _array(file: Any, name: str, size: int) -> Any:
-    """A dataset with one axis that does not declare more than the file can hold."""
+def array_of(file: Any, name: str, size: int) -> Any:
+    """Return a dataset of an open file of ``size`` bytes, not yet read.
+
+    Raises:
+        DataError: if it has not one axis, or declares more than such a file can hold.
+    """
     found = file[name]
     check_bytes(name, found.size * max(found.dtype.itemsize, 1), size)
     if found.ndim != 1:
@@ -132,13 +144,13 @@ def _array(file: Any, name: str, size: int) -> Any:
 
 
 def _flat(file: Any, name: str, size: int) -> np.ndarray:
-    values = _array(file, name, size)[:]
+    values = array_of(file, name, size)[:]
     return whole_numbers(name.split("/")[-1].rstrip("s") + "s", values)
 
 
 def _ragged(file: Any, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     """All values of a dataset of rows one after another, and the length of each row."""
-    dataset, rows, held = _array(file, name, size), [], 0
+    dataset, rows, held = array_of(file, name, size), [], 0
     for first in range(0, len(dataset), BLOCK):
         for row in dataset[first : first + BLOCK]:
             if np.ndim(row) != 1:
@@ -156,10 +168,13 @@ def _ragged(file: Any, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     return flat.astype(np.float32) if flat.dtype.itemsize <= 4 else flat, lengths
 
 
-def _events(arrays: dict[str, np.ndarray], classes: Sequence[str], channels: int) -> Events:
+def _events(
+    arrays: dict[str, np.ndarray], classes: Sequence[str], channels: int, declared: bool = False
+) -> Events:
     units = in_range("units", whole_numbers("units", arrays["units"]), channels)
     labels = arrays["labels"]
-    if len(labels) >= MANY_SAMPLES and len(units) >= MANY_SPIKES and units.max() < channels // 4:
+    many = len(labels) >= MANY_SAMPLES and len(units) >= MANY_SPIKES
+    if many and not declared and units.max() < channels // 4:
         raise DataError(
             f"no spike of its {len(labels)} samples is above unit {units.max()} of {channels}, so "
             "it is probably a file of another data set, with fewer channels"
@@ -182,12 +197,25 @@ def write(path: Path, events: Events) -> None:
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         with h5py.File(beside, "w") as file:
-            for name, kind in (("times", np.float64), ("units", np.uint32)):
-                rows = file.create_dataset(f"spikes/{name}", len(events), h5py.vlen_dtype(kind))
-                for i in range(len(events)):
-                    rows[i] = events.sample(i)[name == "units"].astype(kind)
-            file["labels"] = events.labels
-            file[SPEAKER] = events.speakers
+            put(file, events, np.float64, np.uint32)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def put(file: Any, events: Events, times: type, units: type) -> None:
+    """Write events into an open file.
+
+    Args:
+        file: the open HDF5 file.
+        events: the events.
+        times, units: the types of the numbers that the file has.
+    """
+    import h5py
+
+    for place, (name, kind) in enumerate((("times", times), ("units", units))):
+        rows = file.create_dataset(f"spikes/{name}", len(events), h5py.vlen_dtype(kind))
+        for i in range(len(events)):
+            rows[i] = events.sample(i)[place].astype(kind)
+    file["labels"] = events.labels
+    file[SPEAKER] = events.speakers
