@@ -12,7 +12,7 @@ import numpy as np
 
 from snnsim.data.events import BinnedEvents, Events, bin_all, offsets_of, whole_numbers
 from snnsim.errors import DataError, check_number
-from snnsim_datasets.tools import files, heidelberg, spike_files
+from snnsim_datasets.tools import files, spike_files
 from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.files import Fetching, check_fetching
 from snnsim_datasets.tools.places import SPIKES
@@ -181,23 +181,11 @@ def _paths(place: Path) -> dict[str, Path]:
 def _read(path: Path) -> _Found:
     if path.name.lower().endswith(".npz"):
         return _arrays(path)
-    told = spike_files.about(path)
-    arrays, checksum = heidelberg.arrays(path)
-    channels = _channels(told.channels, arrays["units"])
-    try:
-        events = heidelberg.events_of(arrays, told.keys, channels, checked=True)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    sums = {path.name: checksum}
-    return _Found(events, told.splits, told.files, told.speaker_names, told.encoder, sums)
-
-
-def _channels(told: int | None, units: np.ndarray) -> int:
-    if told is not None:
-        return told
-    largest = int(np.max(units, initial=0))
-    usual = heidelberg.CHANNELS
-    return usual if usual // 2 <= largest < usual else largest + 1
+    told = spike_files.read(path, channels=0)
+    sums = {path.name: files.digest(path)}
+    return _Found(
+        told.events, told.splits, told.files, told.speaker_names, dict(told.encoder), sums
+    )
 
 
 def _arrays(path: Path) -> _Found:
@@ -219,7 +207,7 @@ def _of_arrays(given: dict[str, np.ndarray], checksums: dict[str, str]) -> _Foun
         offsets=given["offsets"],
         labels=labels,
         speakers=given.get("speakers", np.full(len(labels), -1)),
-        channels=_channels(told, units),
+        channels=spike_files.channels_of(units) if told is None else told,
         classes=tuple(map(str, given.get("classes", np.zeros(0, str)).tolist())),
     )
     splits = tuple(str(each) for each in given.get("splits", np.zeros(0, str)).tolist())

@@ -382,10 +382,10 @@ def load_trained(folder: Path, name: str = "best") -> Trained:
 def _of_command(folder: Path, name: str) -> Trained:
     net, experiment, facts = load_network(folder, name)
     recipe, data, audio = experiment.recipe, experiment.data, facts.get("audio")
-    encoder: dict[str, Any] = {}
-    if audio:  # one second of speech commands, as in training
+    encoder: dict[str, Any] = facts.get("encoder", {})
+    if not encoder and audio:  # one second of speech commands, as in training
         encoder = {"kind": "mel", "one_length": experiment.source == "gsc", **audio}
-    elif "pool" in data:
+    elif not encoder and "pool" in data:
         encoder = {"kind": "events", "pool": data["pool"], "binning": data["binning"]}
     return Trained(
         net, facts["classes"], facts["channels"], facts["dt"], facts["steps"], encoder,

@@ -16,6 +16,7 @@ from torch import nn
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
+from snnsim.data import describe
 from snnsim.errors import CheckpointError, ConfigError
 from snnsim.synapses import Delayed
 from snnsim.training import (
@@ -219,6 +220,7 @@ def facts_for_later(data: Any) -> dict[str, Any]:
     values = {} if data.classes else {"outputs": outputs_of(data)}
     return {
         "audio": audio,
+        "encoder": describe(data).encoder,
         "channels": data.channels,
         "classes": list(data.classes),
         "dt": data.dt,

@@ -288,6 +288,7 @@ class BinnedEvents(DataSet):
         offsets: ``[n + 1]``, as in :class:`Events`.
         lengths: ``[n]``, number of steps of each sample.
         pool, binning: how they were binned.
+        source: how the events were made of recordings, as plain values; empty for unknown.
     """
 
     cells: np.ndarray
@@ -302,6 +303,7 @@ class BinnedEvents(DataSet):
     checksums: dict[str, str] = field(default_factory=dict)
     pool: int = 1
     binning: str = "grid"
+    source: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -309,7 +311,8 @@ class BinnedEvents(DataSet):
     @property
     def encoder(self) -> dict[str, Any]:
         """Say how events become input."""
-        return {"kind": "events", "pool": self.pool, "binning": self.binning}
+        found = {"kind": "events", "pool": self.pool, "binning": self.binning}
+        return found | ({"source": dict(self.source)} if self.source else {})
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
         """Return dense counts of some samples, padded to the longest or brought to ``steps``."""

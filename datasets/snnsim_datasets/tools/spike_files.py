@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,21 +142,23 @@ def write(path: Path, content: SpikeFile) -> str:
     return found
 
 
-def read(path: Path) -> SpikeFile:
+def read(path: Path, channels: int = heidelberg.CHANNELS) -> SpikeFile:
     """Read a spike file (``.h5``, ``.h5.gz`` or ``.h5.zip``) and check it against its checksum.
-
-    A file that does not say how many channels it has is taken to have 700, as the Heidelberg data
-    sets do.
 
     Args:
         path: path of the file.
+        channels: number of channels of a file that does not say it; 0 for :func:`channels_of` its
+            units.
 
     Raises:
         DataError: naming the file and what is wrong with it.
     """
     told = about(path)
-    channels = heidelberg.CHANNELS if told.channels is None else told.channels
-    events, _ = heidelberg.read(path, told.keys, channels, told.channels is not None)
+    known = (told.channels or channels) > 0
+    most = (told.channels or channels) if known else MOST_CHANNELS
+    events, _ = heidelberg.read(path, told.keys, most, told.channels is not None or not known)
+    if not known:
+        events = replace(events, channels=channels_of(events.units))
     if told.checksum and checksum(events, told.splits) != told.checksum:
         raise DataError(
             f"{path} does not have the checksum that it states: it was damaged or changed after it "
@@ -167,6 +169,19 @@ def read(path: Path) -> SpikeFile:
             f"{path} has speaker {events.speakers.max()} but names only {len(told.speaker_names)}"
         )
     return SpikeFile(events, told.encoder, told.speaker_names, told.splits, told.files)
+
+
+def channels_of(units: np.ndarray) -> int:
+    """Return how many channels spikes are taken to have of which nothing says it.
+
+    These are 700, as in the Heidelberg data sets, if the largest unit is from 350 to 699; else one
+    more than the largest unit.
+
+    >>> channels_of(np.array([3, 127])), channels_of(np.array([699]))
+    (128, 700)
+    """
+    largest, usual = int(np.max(units, initial=0)), heidelberg.CHANNELS
+    return usual if usual // 2 <= largest < usual else largest + 1
 
 
 def about(path: Path) -> About:
