@@ -67,6 +67,8 @@ def load(
     check_split(INFO.name, split, INFO.splits)
     if dt is not None:
         check_dt(dt)
+    if root is not None and not Path(root).is_dir():
+        raise DataError(f"{root} does not exist; give the folder of your module with --root")
     parts = _parts(function, str(Path(root or ".").absolute()), (held_out, split_seed, split_by))
     return Own(parts[split], _classes(parts), dt, function)
 

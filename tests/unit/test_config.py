@@ -45,9 +45,9 @@ def test_every_data_set_has_a_default_configuration(dataset):
 def test_shipped_configuration_resolves_and_its_network_builds(dataset, config):
     chosen = resolve(dataset, config=config)
     info = snnsim_datasets.get(dataset).INFO
-    channels = info.channels // chosen.data.get("pool", 1)
+    channels = info.channels // (chosen.data.get("pool") or 1)
     classes = len(info.classes) or 7  # of recordings of one's own
-    net = build_network(chosen, channels, classes, dt=chosen.data.get("dt", 10.0))
+    net = build_network(chosen, channels, classes, dt=chosen.data.get("dt") or 10.0)
     hidden = chosen.network["hidden"]
     weights = [p for n, p in net.named_parameters() if n.endswith("weight") and p.dim() > 1]
     sizes = [channels, *hidden, classes]

@@ -218,6 +218,8 @@ def _parts(
 
 def _given(kind: str, load: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
     """The options of a data set; a stream by speaker needs every speaker in all parts."""
+    if not given and kind != "speakers":
+        return {}
     known = fields(load)
     if kind == "speakers" and "split_by" in known:
         given = {"split_by": "class"} | given

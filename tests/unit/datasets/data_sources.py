@@ -90,7 +90,31 @@ def own_table(folder):
     return {"n_mels": 20}, 18
 
 
+def own_spikes(folder):
+    write_heidelberg(folder / "words_train.h5", np.arange(20) % 10, np.arange(20) % 5)
+    write_shifted(folder / "words_test.h5", np.arange(10), np.arange(10) % 5, 20)
+    return {}, 30
+
+
+def own_texts(folder):
+    head = "@problemName x\n@timeStamps false\n@classLabel true a b\n@data\n"
+    for part, first, size in (("TRAIN", 0, 20), ("TEST", 20, 6)):
+        lines = (f"{i},1,2:0,{i},1:{'ab'[i % 2]}" for i in range(first, first + size))
+        (folder / f"X_{part}.ts").write_text(head + "\n".join(lines) + "\n")
+    return {"scaled": False}, 26
+
+
+def own_function(folder):
+    lines = ("import numpy as np", "from snnsim.data import Arrays", "def made():")
+    made = "Arrays(np.arange(120.0).reshape(20, 3, 2), np.arange(20) % 4, classes=tuple('abcd'))"
+    (folder / "own.py").write_text("\n".join(lines) + f"\n    return {made}\n")
+    return {"function": "own.py:made"}, 20
+
+
 FILES = {
+    "spikes of one's own": ("spikes", own_spikes),
+    "sequences of one's own": ("sequences", own_texts),
+    "a function": ("python", own_function),
     "recordings in a table": ("recordings", own_table),
     "shd": ("shd", shd_files),
     "ssc": ("ssc", ssc_files),

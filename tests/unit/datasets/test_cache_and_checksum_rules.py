@@ -264,8 +264,11 @@ HOW = {  # channels, number of classes, splits with train_all or not
     "fsdd": (700, 10, True),
     "gsc": (140, 35, False),
     "nmnist": (2312, 10, True),
+    "python": (1, 0, False),
     "recordings": (80, 0, False),
+    "sequences": (1, 0, False),
     "shd": (700, 20, True),
+    "spikes": (700, 0, False),
     "spoken-digits": (700, 20, True),
     "ssc": (700, 35, False),
 }
