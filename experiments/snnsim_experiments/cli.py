@@ -43,26 +43,51 @@ for _name in generated.names():
 @app.command()
 def predict(
     run: options.RunFolder,
-    file: Annotated[Path, typer.Argument(help="Spike file (.h5, .h5.gz, .npz) or recording.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Spike files (.h5, .h5.gz, .npz), recordings, folders of them, or tables."
+        ),
+    ],
     index: Annotated[int | None, typer.Option(help="Only this sample of the file.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    split: Annotated[
+        str, typer.Option(help="Only this part of a folder or table: train, validation or test.")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write: .csv, a table of all probabilities, or .json, all."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of the confusion matrix to write, such as a.png.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Classify the sample(s) of a spike file, or a recording, with a trained network.
+    """Classify the samples of spike files, or recordings, with a trained network.
 
-    Recordings need a network trained on audio: gsc, or fsdd from recordings.
+    Where classes are known (a spike file with labels, a folder for each class, or a table with the
+    columns file,label), it also says how often the network is right, with a 95 % interval, and
+    which classes it takes for which. Percentages are probabilities, calibrated on the validation
+    data of the run. Recordings need a network trained on audio: recordings, gsc, or fsdd.
+
+    Examples:
+
+        snnsim predict runs/a SPIKES.h5
+
+        snnsim predict runs/own RECORDING.wav FOLDER --out answers.csv --plot confusion.png
     """
-    from snnsim_experiments.predict import predict as run_predict
+    from snnsim_experiments.predict import predict_files
+    from snnsim_experiments.predicted import check_ending
+    from snnsim_experiments.show import draw_confusion, show_predicted
 
-    options.answer(run_predict(run, file, index, top), as_json, _print_classes)
-
-
-def _print_classes(rows: list[dict[str, Any]]) -> None:
-    cells = []
-    for row in rows:
-        named = zip(row["classes"], row["scores"], strict=True)
-        cells.append((str(row["index"]), ", ".join(f"{c} {s:.1%}" for c, s in named)))
-    options.print_table(cells, "sample", "classes, best first")
+    if out is not None:
+        check_ending(out)
+    found = predict_files(run, files, index, top, split)
+    if out is not None:
+        found.write(out)
+    if plot is not None:
+        draw_confusion(found, plot)
+    options.answer(found.rows, as_json, lambda _: show_predicted(found))
 
 
 @app.command()

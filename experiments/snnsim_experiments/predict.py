@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,79 +15,140 @@ from snnsim_datasets.tools.files import DAMAGE
 from snnsim_datasets.tools.mel import MelFrontEnd
 
 from snnsim.data.events import BinnedEvents, Events, bin_all
-from snnsim.errors import ConfigError, DataError
-from snnsim.training import predict as predict_scores
-from snnsim.training.evaluate import equally_padded
+from snnsim.errors import ConfigError, DataError, nearest, short
+from snnsim.functional.readouts import fractions
+from snnsim.training import Classification, answers
 from snnsim.training.recipe import CLASS
+from snnsim_experiments.given import SPIKES, Given, expanded
+from snnsim_experiments.predicted import Predicted, Sample
 from snnsim_experiments.run_folder import Trained, load_trained
 
-SPIKES = (".h5", ".gz", ".zip", ".npz")
+LABELLED = (".h5", ".gz", ".zip")  # spike files that say the class of each sample
 
 
-def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> list[dict[str, Any]]:
-    """Classify the sample(s) in a file.
+def predict(
+    run: Path, file: Path | Sequence[Path], index: int | None = None, top: int = 3
+) -> list[dict[str, Any]]:
+    """Classify the sample(s) of files.
 
     Args:
         run: the folder of a finished or interrupted run.
         file: a Heidelberg-layout HDF5 file, a ``.npz`` with ``times`` (seconds) and ``units``
-            (or one array ``[times, units]``), or a recording for a network trained on audio.
+            (or one array ``[times, units]``), a recording for a network trained on audio, a folder
+            or table of recordings, or several of these; see
+            :func:`snnsim_experiments.given.expanded`.
         index: the number of one sample of a file with several; ``None`` for all.
         top: the number of classes to name, at least 1.
 
     Returns:
-        For each sample ``{"index", "classes", "scores"}``, best first; scores sum to 1 over all.
+        The rows of :class:`snnsim_experiments.predicted.Predicted`.
+    """
+    return predict_files(run, file, index, top).rows
+
+
+def predict_files(
+    run: Path,
+    file: Path | Sequence[Path],
+    index: int | None = None,
+    top: int = 3,
+    split: str = "",
+) -> Predicted:
+    """Classify the sample(s) of files, and compare the answers with what is known.
+
+    Args:
+        run, file, index, top: as for :func:`predict`.
+        split: the part of a folder or table whose recordings are taken; empty for all.
     """
     if top < 1:
         raise ConfigError(f"--top is {top} but must be 1 or more")
     trained = load_trained(run)
+    _check_classes(run, trained)
+    files = expanded([file] if isinstance(file, Path) else file, split)
+    _check_files(run, files, index, trained)
+    return _predicted(run, trained, files, index, top)
+
+
+def _predicted(
+    run: Path, trained: Trained, files: Sequence[Given], index: int | None, top: int
+) -> Predicted:
+    objective = Classification(trained.readout, trained.mask_padding)
+    asked: list[Sample] = []
+    scores = []
+    for given in files:
+        data = _input(given.path, index, trained)
+        found = answers(
+            trained.net, data, objective=objective, batch_size=trained.batch_size,
+            steps=trained.steps,
+        )  # fmt: skip
+        labels = _labels(given, data, trained)
+        for number, (each, label) in enumerate(zip(found, labels, strict=True), index or 0):
+            asked.append(Sample(str(given.path), number, label))
+            scores.append(each.found)
+    shares = fractions(trained.readout, torch.stack(scores))
+    return Predicted(str(run), trained.classes, asked, shares, trained.temperature, top)
+
+
+def _check_classes(run: Path, trained: Trained) -> None:
+    """Refuse a network that does not answer with a class for each sample."""
     if trained.target != CLASS:
         raise ConfigError(
             f"the target of {run} is {trained.target}, so that it names no classes; generate "
             "spikes with: snnsim baselines generate"
         )
-    data = _input(file, index, trained)
-    scores = torch.zeros(len(data), len(trained.classes))
-    for chosen, steps in equally_padded(data.lengths, trained.steps, trained.batch_size):
-        batch = data.batch(chosen, steps)  # as evaluation makes it of the test part
-        scores[torch.from_numpy(chosen)] = predict_scores(
-            trained.net, batch.x, trained.readout, batch.lengths, trained.mask_padding
+
+
+def _check_files(run: Path, files: Sequence[Given], index: int | None, trained: Trained) -> None:
+    """Refuse files that do not belong together, or classes that the network does not know."""
+    if index is not None and len(files) > 1:
+        raise ConfigError(
+            f"--index is {index}, a sample of one file, but {len(files)} files are given; give one "
+            "file, or remove --index"
         )
-    # summed softmaxes are a distribution once normalised; other read-outs need a softmax
-    summed = trained.readout == "sum_softmax"
-    shares = scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)
-    ranked, first = shares.sort(dim=1, descending=True), index or 0
-    return [
-        {
-            "index": first + i,
-            "classes": [trained.classes[int(c)] for c in ranked.indices[i, :top]],
-            "scores": [float(s) for s in ranked.values[i, :top]],
-        }
-        for i in range(len(shares))
-    ]
+    kinds = {is_audio(given.path): given.path for given in files if given.path.is_file()}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"{kinds[True]} is a recording and {kinds[False]} is none; give files of one kind, "
+            "like the training data"
+        )
+    for given in files:
+        _check_kind(given.path, trained)
+        if given.label and given.label not in trained.classes:
+            raise ConfigError(
+                f"{given.path} is of the class {short(given.label, 60)}, which {run} does not know"
+                f"{nearest(given.label, trained.classes)}; its classes are "
+                f"{short(', '.join(trained.classes))}"
+            )
+
+
+def _labels(given: Given, data: Any, trained: Trained) -> list[int | None]:
+    """The class of each sample of a file, ``None`` where it is not known."""
+    if given.label:
+        return [trained.classes.index(given.label)] * len(data)
+    if given.path.suffix.lower() not in LABELLED:
+        return [None] * len(data)
+    labels: list[int] = data.labels.tolist()
+    if max(labels) >= len(trained.classes):
+        warnings.warn(
+            f"{given.path} has labels up to {max(labels)}, but the network has "
+            f"{len(trained.classes)} classes; they are of other classes, and are ignored",
+            stacklevel=2,
+        )
+        return [None] * len(labels)
+    return [None if label < 0 else label for label in labels]
 
 
 def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Recordings:
     """The sample(s) of a file as the data that the network was trained on have them."""
-    if not file.is_file():
-        raise DataError(f"{file} does not exist")
+    _check_kind(file, trained)
     if is_audio(file):
         return _recording(file, trained)
-    if file.suffix.lower() not in SPIKES:
-        raise ConfigError(
-            f"{file.name} is not a spike file or recording: its name must end in one of "
-            f"{', '.join((*SPIKES, *AUDIO))}"
-        )
     encoder = trained.encoder
-    if encoder.get("kind") != "events" or trained.dt is None:
-        raise ConfigError(
-            f"this network was trained on {trained.source}, not on cochlea spikes; give a file "
-            "like its training data"
-        )
+    assert trained.dt is not None
     channels = trained.channels * encoder["pool"]
     if file.suffix.lower() == ".npz":
         events = _npz(file, channels)
     else:
-        events, _ = heidelberg.read(file, (), channels)  # labels do not matter
+        events, _ = heidelberg.read(file, (), channels)
     if index is not None:
         if not 0 <= index < len(events):
             raise ConfigError(
@@ -94,6 +157,30 @@ def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Re
             )
         events = events.subset([index])
     return bin_all(events, trained.dt, encoder["pool"], encoder["binning"])
+
+
+def _check_kind(file: Path, trained: Trained) -> None:
+    """Refuse a file that is not like the training data."""
+    if not file.is_file():
+        raise DataError(f"{file} does not exist")
+    kind = trained.encoder.get("kind")
+    if is_audio(file):
+        if kind != "mel" or trained.dt is None:
+            raise ConfigError(
+                f"this network was trained on cochlea spikes, and {file.name} is a recording; turn "
+                "it into spikes with the cochlea model of the data set first, and give the spike "
+                "file"
+            )
+    elif file.suffix.lower() not in SPIKES:
+        raise ConfigError(
+            f"{file.name} is not a spike file or recording: its name must end in one of "
+            f"{', '.join((*SPIKES, *AUDIO))}"
+        )
+    elif kind != "events" or trained.dt is None:
+        raise ConfigError(
+            f"this network was trained on {trained.source}, not on cochlea spikes; give a file "
+            "like its training data"
+        )
 
 
 def _npz(file: Path, channels: int) -> Events:
@@ -127,11 +214,8 @@ def _alone(size: int) -> dict[str, Any]:
 def _recording(file: Path, trained: Trained) -> Recordings:
     """A clip as a data set of one, made as the others of its kind are."""
     encoder = dict(trained.encoder)
-    if encoder.pop("kind", "") != "mel" or trained.dt is None:
-        raise ConfigError(
-            f"this network was trained on cochlea spikes, and {file.name} is a recording; turn it "
-            "into spikes with the cochlea model of the data set first, and give the spike file"
-        )
+    assert trained.dt is not None
+    del encoder["kind"]
     fixed = encoder.pop("one_length")
     if encoder.get("scaled"):  # recordings of one's own, of any rate and number of channels
         rate = encoder["rate"]

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from snnsim.errors import BackendError, CheckpointError, ConfigError, short
+from snnsim.errors import BackendError, CheckpointError, ConfigError, is_number, short
 from snnsim.layer import Layer
 from snnsim.saving import load
 from snnsim.sparsity import add_masks, masked_in
@@ -349,6 +349,9 @@ class Trained:
         readout, mask_padding, batch_size: the values of the :class:`snnsim.training.Recipe`.
         source: the data set it was trained on, for messages.
         target: what it answers, see :class:`snnsim.training.Recipe`.
+        kind: what it answers, see :class:`snnsim.training.Objective`.
+        temperature: that of its probabilities, see :func:`snnsim.training.calibrate`; ``None``
+            where none was fitted.
     """
 
     net: Any
@@ -362,6 +365,12 @@ class Trained:
     batch_size: int
     source: str = "your own data"
     target: str = CLASS
+    kind: str = CLASS
+    temperature: float | None = None
+
+
+# which earlier versions did not store, or which are no values of a network's file
+_OPTIONAL = {"net", "source", "target", "kind", "temperature"}
 
 
 def load_trained(folder: Path, name: str = "best") -> Trained:
@@ -369,14 +378,28 @@ def load_trained(folder: Path, name: str = "best") -> Trained:
     if (folder / "run.json").exists() or not (folder / f"{name}.safetensors").exists():
         return _of_command(folder, name)
     net = load(folder / f"{name}.safetensors")
-    known = {each.name for each in fields(Trained)} - {"net", "source", "target"}
+    known = {each.name for each in fields(Trained)} - _OPTIONAL
     if not known <= net.about.keys():
         raise CheckpointError(
             f"{folder / name}.safetensors has no {', '.join(sorted(known - net.about.keys()))}; "
             "save the network with them in its about"
         )
-    target = net.about.get("target", CLASS)  # which earlier versions did not store
-    return Trained(net, **{key: net.about[key] for key in known}, target=target)
+    path = folder / f"{name}.safetensors"
+    return Trained(
+        net,
+        **{key: net.about[key] for key in known},
+        target=net.about.get("target", CLASS),
+        kind=net.about.get("kind", CLASS),
+        temperature=_temperature(path, net.about),
+    )
+
+
+def _temperature(path: Path, about: Any) -> float | None:
+    """The temperature that a network's file has, if it has one."""
+    found = about.get("temperature") if isinstance(about, dict) else None
+    if found is not None and not (is_number(found) and found > 0):
+        raise CheckpointError(f"{path} is damaged: its temperature is {short(found)}")
+    return found
 
 
 def _of_command(folder: Path, name: str) -> Trained:
@@ -387,7 +410,10 @@ def _of_command(folder: Path, name: str) -> Trained:
         encoder = {"kind": "mel", "one_length": experiment.source == "gsc", **audio}
     elif not encoder and "pool" in data:
         encoder = {"kind": "events", "pool": data["pool"], "binning": data["binning"]}
+    path = folder / f"{name}.safetensors"
+    about = checkpoint.load(path)[1].get("about") if path.is_file() else {}
     return Trained(
         net, facts["classes"], facts["channels"], facts["dt"], facts["steps"], encoder,
         recipe.readout, recipe.mask_padding, recipe.batch_size, experiment.source, recipe.target,
+        facts.get("kind", CLASS), _temperature(path, about),
     )  # fmt: skip

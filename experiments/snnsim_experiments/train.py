@@ -18,11 +18,15 @@ from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
 from snnsim.data import describe
 from snnsim.errors import CheckpointError, ConfigError
+from snnsim.functional.readouts import fractions
 from snnsim.synapses import Delayed
 from snnsim.training import (
     Scores,
     Trainer,
     accuracy_over_time,
+    answers,
+    calibrated,
+    calibration_error,
     checkpoint,
     distributed,
     evaluate,
@@ -128,7 +132,10 @@ def _train(
     if first:
         if not (held.folder / "run.json").exists():
             checkpoint.save(held.folder / "initial.safetensors", initial, {})
-        facts = facts_for_later(parts[0]) | {"delay_rungs": _rungs(net, experiment, parts[0])}
+        facts = facts_for_later(parts[0]) | {
+            "delay_rungs": _rungs(net, experiment, parts[0]),
+            "kind": trainer.objective.kind,
+        }
         run_folder.note_start(held.folder, experiment, place, _checksums(parts), facts)
         _keep_splits(held.folder, experiment, place)
     distributed.barrier()
@@ -190,6 +197,30 @@ def _tested(experiment: Experiment, trainer: Trainer, parts: list[Any]) -> dict[
         "best_epoch": trainer.position.best_epoch,
         "epochs": trainer.position.epoch,
         "seed": experiment.seed,
+        **(_calibration(trainer, test_set) if distributed.rank() == 0 else {}),
+    }
+
+
+def _calibration(trainer: Trainer, test_set: Any) -> dict[str, float]:
+    """The temperature of the best weights, and what it does on test data; nothing without one."""
+    temperature = trainer.calibrate()
+    if temperature is None:
+        return {}
+    recipe = trainer.recipe
+    found = answers(
+        trainer.net,
+        test_set,
+        objective=trainer.objective,
+        batch_size=recipe.batch_size,
+        check_finite=recipe.check_finite,
+        steps=trainer.steps,
+    )
+    shares = fractions(recipe.readout, torch.stack([each.found for each in found]))
+    labels = torch.stack([each.target for each in found])
+    return {
+        "temperature": temperature,
+        "test_calibration_error": calibration_error(calibrated(shares, temperature), labels),
+        "test_calibration_error_uncalibrated": calibration_error(shares, labels),
     }
 
 

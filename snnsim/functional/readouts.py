@@ -99,3 +99,20 @@ def get_readout(name: str) -> Callable[..., Tensor]:
     """
     check_choice("readout", name, READOUTS)
     return READOUTS[name]
+
+
+def fractions(readout: str, scores: Tensor) -> Tensor:
+    """Return the scores of a read-out as fractions that add up to 1 for each sample, ``[B, C]``.
+
+    Summed softmaxes are divided by their sum; the scores of other read-outs need a softmax.
+
+    Args:
+        readout: the name of the read-out that the scores are of.
+        scores: the class scores, ``[B, C]``.
+
+    >>> fractions("sum_softmax", torch.tensor([[1.5, 0.5]])).tolist()
+    [[0.75, 0.25]]
+    """
+    check_choice("readout", readout, READOUTS)
+    summed = readout == "sum_softmax"
+    return scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)

@@ -1,6 +1,7 @@
 """Plots of training, spikes, delays and tasks. Needs matplotlib: ``pip install 'snnsim[viz]'``."""
 
 from snnsim.plotting.analysis import report
+from snnsim.plotting.answers import confusion_matrix
 from snnsim.plotting.figures import (
     accuracy_by_cost,
     accuracy_curves,
@@ -18,6 +19,7 @@ __all__ = [
     "accuracy_curves",
     "accuracy_matrix",
     "accuracy_over_time",
+    "confusion_matrix",
     "curves",
     "delay_histogram",
     "raster",

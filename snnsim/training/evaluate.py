@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -169,6 +169,57 @@ def predict(
     with evaluating(net):
         y, ends = run_padded(net, x, lengths, masked)
     return get_readout(readout)(y, ends if masked else None)
+
+
+class Answer(NamedTuple):
+    """An ``Answer`` is what a network answers for one sample, beside what it should answer.
+
+    Attributes:
+        found: the read-out's values ``[C]``, or the outputs of every step ``[T, C]``.
+        target: the target of the sample, a class, ``[C]``, or either for every step, ``[T, ...]``.
+    """
+
+    found: Tensor
+    target: Tensor
+
+
+@torch.no_grad()
+def answers(
+    net: nn.Module,
+    data: Sequences,
+    *,
+    objective: Any = None,
+    readout: str = "sum_softmax",
+    mask_padding: bool = False,
+    batch_size: int = 256,
+    steps: int = 0,
+    check_finite: bool = True,
+) -> list[Answer]:
+    """Return what a network answers for each sample of a data set, in evaluation mode.
+
+    Args:
+        net, data, objective, readout, mask_padding, batch_size, steps, check_finite: as in
+            :func:`evaluate`; samples are padded as they are there.
+
+    Raises:
+        NonFiniteError: if an input is NaN or infinite.
+    """
+    device = device_of(net)
+    aim = as_objective(objective, readout, mask_padding)
+    by_sample: dict[int, Answer] = {}
+    padded_to = steps or int(np.max(data.lengths))
+    for chosen, padded in equally_padded(data.lengths, padded_to, batch_size):
+        batch = aim.posed(fetch(data, chosen, padded))
+        x = batch.x.to(device)
+        if check_finite:
+            check_input(x)
+        with evaluating(net):
+            y, ends = run_padded(net, x, batch.lengths, aim.mask_padding)
+        found = aim.answer(y, ends).cpu()
+        for b, (sample, n) in enumerate(zip(chosen.tolist(), batch.lengths.tolist(), strict=True)):
+            target = batch.target[:n, b] if batch.per_step else batch.target[b]
+            by_sample[sample] = Answer(found[:n, b] if aim.per_step else found[b], target)
+    return [by_sample[sample] for sample in range(len(data))]
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from snnsim.layer import start_training
 from snnsim.sparsity import add_masks, masked_in
 from snnsim.training import distributed
 from snnsim.training.finite import first_culprit
-from snnsim.training.objectives import Classification, Objective
+from snnsim.training.objectives import FRACTIONS, Classification, Objective
 from snnsim.training.optimizers import Optimizers
 from snnsim.training.recipe import Recipe, complete
 from snnsim.training.step import JointStep, Part
@@ -208,9 +208,10 @@ class Loop:
         self.position = replace(self.position, epoch=self.position.epoch + 1, **none, **judged)
 
     def _check_until(self) -> None:
-        """Refuse percent where the score is a share."""
-        if self.objective.metric == "accuracy":
-            check_number("until, which is compared with accuracy,", self.recipe.until, 0, 1)
+        """Refuse percent where the score is a fraction."""
+        metric = self.objective.metric
+        if metric in FRACTIONS:
+            check_number(f"until, which is compared with {metric},", self.recipe.until, 0, 1)
 
     def _judge(self, score: float, loss: float) -> dict[str, Any]:
         """What a validation changes of the position: the best, and whether to stop."""

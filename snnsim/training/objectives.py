@@ -11,11 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snnsim.data import Batch
-from snnsim.errors import ConfigError, ShapeError, check_choice, short
+from snnsim.errors import ConfigError, ShapeError, check_choice, check_number, short
 from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import READOUTS, get_readout
 
 LOSSES = ("cross_entropy", "mse")
+FRACTIONS = ("accuracy", "f1")  # scores from 0 to 1
+CLASS, LABELS, VALUES = "class", "labels", "values"
+CLASS_PER_STEP, VALUES_PER_STEP = "class per step", "values per step"
+KINDS = (CLASS, LABELS, VALUES, CLASS_PER_STEP, VALUES_PER_STEP)
 
 
 class Measured(NamedTuple):
@@ -37,11 +41,15 @@ class Objective:
         metric: the name of the mean score in the metrics of a run.
         larger_is_better: whether a larger score is better.
         mask_padding: whether the loss ignores the steps after the end of each sample.
+        kind: what the network answers, one of ``KINDS``; empty for anything else.
+        per_step: whether it answers every time step, and not every sample once.
     """
 
     metric = "accuracy"
     larger_is_better = True
     mask_padding = True
+    kind = ""
+    per_step = True
 
     def posed(self, batch: Batch) -> Batch:
         """Return the batch as the network is asked, with its input and targets.
@@ -58,6 +66,15 @@ class Objective:
             batch: the batch as :meth:`posed` returns it.
         """
         return None
+
+    def answer(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return what the network answers: ``[B, ...]``, or ``[T', B, ...]`` for every step.
+
+        Args:
+            y: the outputs of the network, ``[T', B, ...]``.
+            lengths: the number of output steps that belong to each sample, ``[B]``.
+        """
+        return in_full(y)
 
     def measure(self, y: Tensor, batch: Batch, lengths: Tensor) -> Measured:
         """Return the loss and the score of a batch, summed over its samples.
@@ -89,11 +106,31 @@ class Objective:
 
     def possible(self, score: float, samples: int) -> bool:
         """Return whether the scores of this number of samples can add up to ``score``."""
-        return 0 <= score <= samples if self.metric == "accuracy" else 0 <= score < float("inf")
+        return 0 <= score <= samples if self.metric in FRACTIONS else 0 <= score < float("inf")
 
 
 @dataclass(frozen=True)
-class Classification(Objective):
+class OfReadout(Objective):
+    """An objective of a read-out looks at one answer for each sample.
+
+    Args:
+        readout: the name of the read-out, see :mod:`snnsim.functional.readouts`.
+        mask_padding: whether the read-out ignores the steps after the end of a sample.
+    """
+
+    readout: str = "mean"
+    mask_padding: bool = True
+    per_step = False
+
+    def __post_init__(self) -> None:
+        check_choice("readout", self.readout, READOUTS)
+
+    def answer(self, y: Tensor, lengths: Tensor) -> Tensor:
+        return get_readout(self.readout)(in_full(y), lengths if self.mask_padding else None)
+
+
+@dataclass(frozen=True)
+class Classification(OfReadout):
     """The loss is the cross-entropy of a read-out's scores; the score is the accuracy.
 
     Args:
@@ -103,12 +140,10 @@ class Classification(Objective):
 
     readout: str = "sum_softmax"
     mask_padding: bool = False
-
-    def __post_init__(self) -> None:
-        check_choice("readout", self.readout, READOUTS)
+    kind = CLASS
 
     def measure(self, y: Tensor, batch: Batch, lengths: Tensor) -> Measured:
-        scores = get_readout(self.readout)(in_full(y), lengths if self.mask_padding else None)
+        scores = self.answer(y, lengths)
         target = batch.target.to(y.device)
         _check_classes(target, scores.shape[-1], (len(scores),))
         right = float((scores.argmax(1) == target).sum())
@@ -116,7 +151,69 @@ class Classification(Objective):
 
 
 @dataclass(frozen=True)
-class Regression(Objective):
+class MultiLabel(OfReadout):
+    """The loss is the binary cross-entropy of every label, averaged over them; the score is F1.
+
+    A sample has any number of labels, also none: its target is a row of 0 and 1, and the network
+    has an output for each label. The score is a mean over samples, of
+
+        F1 = 2 |found and true| / (|found| + |true|),  1 where both are empty
+
+    because, unlike the mean average precision over labels
+    (:func:`snnsim.functional.metrics.average_precision`), it is a sum over samples and judges what
+    is answered, not only an order.
+
+    Args:
+        readout: the name of the read-out, whose values are the logits of the labels; not
+            ``"sum_softmax"``, in which labels would exclude one another.
+        mask_padding: whether the read-out ignores the steps after the end of a sample.
+        threshold: the probability from which a label is found, above 0 and below 1.
+    """
+
+    threshold: float = 0.5
+    kind = LABELS
+    metric = "f1"
+
+    def __post_init__(self) -> None:
+        check_choice("readout of several labels", self.readout, set(READOUTS) - {"sum_softmax"})
+        check_number("threshold", self.threshold, most=1 - 1e-9, above=0)
+
+    def measure(self, y: Tensor, batch: Batch, lengths: Tensor) -> Measured:
+        logits = self.answer(y, lengths)
+        wanted = batch.target.to(logits)
+        if wanted.shape != logits.shape:
+            raise ShapeError(
+                f"the network gives {list(logits.shape)} but targets are {list(wanted.shape)}; "
+                "several labels need an output for each of them"
+            )
+        if bool(((wanted != 0) & (wanted != 1)).any()):
+            raise ShapeError(
+                "targets of several labels must be 0 or 1 for each label, but they have other "
+                "values; for values take objective=Regression()"
+            )
+        each = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        loss = each.mean(1).sum() if logits.shape[1] else logits.sum()
+        return Measured(loss, float(f1(self.found(logits), wanted > 0).sum()))
+
+    def found(self, logits: Tensor) -> Tensor:
+        """Return which labels are found, truth values ``[B, C]``, by their logits."""
+        return logits.sigmoid() >= self.threshold
+
+
+def f1(found: Tensor, true: Tensor) -> Tensor:
+    """Return the F1 score of each row of truth values ``[B, C]``, in float64.
+
+    >>> found = torch.tensor([[True, False], [True, True], [False, False]])
+    >>> f1(found, torch.tensor([[True, True], [True, True], [False, False]]))
+    tensor([0.6667, 1.0000, 1.0000], dtype=torch.float64)
+    """
+    both = (found & true).sum(-1).double()
+    all_of_them = (found.sum(-1) + true.sum(-1)).double()
+    return torch.where(all_of_them > 0, 2 * both / all_of_them.clamp(min=1), 1.0)
+
+
+@dataclass(frozen=True)
+class Regression(OfReadout):
     """The loss is the squared error of a read-out, averaged over the values; it is also the score.
 
     A smaller score is better.
@@ -127,16 +224,12 @@ class Regression(Objective):
         mask_padding: whether the read-out ignores the steps after the end of a sample.
     """
 
-    readout: str = "mean"
-    mask_padding: bool = True
     metric = "mse"
     larger_is_better = False
-
-    def __post_init__(self) -> None:
-        check_choice("readout", self.readout, READOUTS)
+    kind = VALUES
 
     def measure(self, y: Tensor, batch: Batch, lengths: Tensor) -> Measured:
-        found = get_readout(self.readout)(in_full(y), lengths if self.mask_padding else None)
+        found = self.answer(y, lengths)
         wanted = batch.target.to(found)
         wanted = wanted.flatten(1) if wanted.ndim > 1 else wanted.unsqueeze(1)
         if found.shape != wanted.shape:
@@ -164,6 +257,11 @@ class PerStep(Objective):
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, LOSSES)
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """Return ``"class per step"`` or ``"values per step"``."""
+        return CLASS_PER_STEP if self.loss == "cross_entropy" else VALUES_PER_STEP
 
     @property
     def metric(self) -> str:  # type: ignore[override]

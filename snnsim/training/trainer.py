@@ -19,13 +19,15 @@ from torch import Tensor, nn
 from snnsim import checkpoint
 from snnsim.data import Batch, Sequences, describe
 from snnsim.errors import CheckpointError, ConfigError, short
+from snnsim.functional.readouts import fractions
 from snnsim.saving import Spec
 from snnsim.sparsity import add_masks, check_synapses, masked_in, sparsify
 from snnsim.training import distributed
-from snnsim.training.evaluate import evaluate, run_padded
+from snnsim.training.calibration import calibrate
+from snnsim.training.evaluate import answers, evaluate, run_padded
 from snnsim.training.loop import Loop, set_seed
 from snnsim.training.next_step import objective_of
-from snnsim.training.objectives import Objective, as_objective
+from snnsim.training.objectives import Classification, Objective, as_objective
 from snnsim.training.optimizers import Optimizers
 from snnsim.training.recipe import CLASS, Recipe
 from snnsim.training.repeated import repeated
@@ -230,6 +232,7 @@ class Trainer(Loop):
             "readout": recipe.readout,
             "mask_padding": self.objective.mask_padding,
             "target": recipe.target,
+            "kind": self.objective.kind,
             "batch_size": recipe.batch_size,
         }
 
@@ -291,6 +294,44 @@ class Trainer(Loop):
                 "the others are lost, the weights are not",
                 stacklevel=4,
             )
+
+    def calibrate(self) -> float | None:
+        """Fit the temperature of the network's probabilities to the validation data.
+
+        Call it after :meth:`load_best`. With an output folder, the temperature is also written to
+        ``best.safetensors``, as ``about["temperature"]``; weights stay as they are.
+
+        Returns:
+            The temperature, see :func:`snnsim.training.calibrate`; ``None`` where the network does
+            not answer with a class for each sample.
+        """
+        aim = self.objective
+        if not isinstance(aim, Classification):
+            return None
+        found = answers(
+            self.net,
+            self.validation,
+            objective=aim,
+            batch_size=self.recipe.batch_size,
+            steps=self.steps,
+            check_finite=self.recipe.check_finite,
+        )
+        scores = torch.stack([each.found for each in found])
+        labels = torch.stack([each.target for each in found])
+        temperature = calibrate(fractions(aim.readout, scores), labels)
+        self._keep(temperature)
+        return temperature
+
+    def _keep(self, temperature: float) -> None:
+        """Write the temperature beside the best weights, unless it is there already."""
+        if self.out is None or distributed.rank() != 0:
+            return
+        path = self.out / "best.safetensors"
+        tensors, values = checkpoint.load(path)
+        about = values.get("about", {})
+        if about.get("temperature") != temperature and self._announce_writing():
+            told = {"about": about | {"temperature": temperature}}
+            checkpoint.save(path, tensors, values | told)
 
     def load_best(self) -> None:
         """Load the best weights so far into the network."""

@@ -41,8 +41,8 @@ LONG = (
 STEPS = 25 * 12  # of LONG: 380 samples in batches of 32
 KILLS = 20
 # of SHORT: initial weights and run.json; at the end of each epoch best, metrics and last (the
-# second epoch is better than the first); the summary
-FILES = 2 + 2 * 3 + 1
+# second epoch is better than the first); best with its temperature, and the summary
+FILES = 2 + 2 * 3 + 2
 
 
 def without_seconds(values: dict) -> dict:

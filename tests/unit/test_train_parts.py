@@ -190,7 +190,9 @@ def test_a_summary_counts_the_epochs_that_were_run_and_their_seconds(tmp_path, m
     seconds = [json.loads(line)["seconds"] for line in lines]
     assert summary["epochs"] == len(seconds) < 9
     assert summary["seconds"] == pytest.approx(math.fsum(seconds)) and summary["seed"] == 3
-    assert sorted(summary) == sorted([*NUMBERS, "last_test_loss", "last_validation_loss"])
+    calibration = ["temperature", "test_calibration_error", "test_calibration_error_uncalibrated"]
+    further = ["last_test_loss", "last_validation_loss", *calibration]
+    assert sorted(summary) == sorted([*NUMBERS, *further])
     assert summary["last_validation_loss"] == json.loads(lines[-1])["validation_loss"]
 
 

@@ -66,7 +66,7 @@ class _Row(NamedTuple):
     part: str = ""
 
 
-def listed(root: Path, speaker: str = "") -> Listing:
+def listed(root: Path, speaker: str = "", least: int = 2) -> Listing:
     """List the recordings of a folder or table.
 
     Args:
@@ -76,6 +76,7 @@ def listed(root: Path, speaker: str = "") -> Listing:
             these are known.
         speaker: a regular expression that is searched in the place of each file below the folder,
             and whose first group is the speaker's name; empty for what folders or table say.
+        least: the smallest number of classes.
 
     Raises:
         DataError: if nothing is there, a class is empty, or the table cannot be used.
@@ -91,12 +92,12 @@ def listed(root: Path, speaker: str = "") -> Listing:
         raise DataError(f"{root} does not exist")
     if speaker:
         rows = _with_speakers(folder, rows, speaker)
-    return _listing(root, folder, rows)
+    return _listing(root, folder, rows, least)
 
 
-def _listing(root: Path, folder: Path, rows: Sequence[_Row]) -> Listing:
+def _listing(root: Path, folder: Path, rows: Sequence[_Row], least: int) -> Listing:
     classes = tuple(sorted({row.label for row in rows}, key=_by_number))
-    if len(classes) < 2:
+    if len(classes) < least:
         raise DataError(
             f"{root} has recordings of {len(classes)} class ({', '.join(classes)}); to tell "
             "anything apart, it needs two or more, each in a folder of its own or in the table"

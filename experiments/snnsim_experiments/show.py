@@ -1,0 +1,65 @@
+"""Answers of a network on the screen and as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from snnsim.errors import ConfigError
+from snnsim_experiments import options
+from snnsim_experiments.predicted import Predicted, matrix_lines
+
+
+def show_predicted(found: Predicted) -> None:
+    """Print a table of samples and, where classes are known, how often the answers are right."""
+    rows = found.rows
+    several = len({row["file"] for row in rows}) > 1
+    known = any(row["class"] is not None for row in rows)
+    titles = [
+        "file" if several else "sample",
+        *(("class", "") if known else ()),
+        "classes, best first",
+    ]
+    options.print_table((_cells(row, several, known) for row in rows), *titles)
+    if found.temperature is None:
+        options.messages.print(
+            f"{found.run} has no temperature, so that percentages are fractions of the scores, not "
+            "probabilities; runs that are trained now have one",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if known:
+        _show_figures(found)
+
+
+def _cells(row: dict[str, Any], several: bool, known: bool) -> list[str]:
+    """The cells of a sample: its name, its class with a mark for a wrong answer, and answers."""
+    sure = row.get("probabilities", row["scores"])
+    named = ", ".join(f"{c} {p:.1%}" for c, p in zip(row["classes"], sure, strict=True))
+    name = f"{Path(row['file']).name} {row['index']}" if several else str(row["index"])
+    mark = "wrong" if row["right"] is False else ""
+    return [name, *((row["class"] or "?", mark) if known else ()), named]
+
+
+def _show_figures(found: Predicted) -> None:
+    figures = found.figures()
+    low, high = figures["interval"]
+    options.print_line("")
+    options.print_line(
+        f"accuracy {figures['accuracy']:.1%}: {figures['right']} of {figures['samples']} are right "
+        f"(95 % interval: {low:.1%} to {high:.1%})",
+        style="bold",
+    )
+    for line in matrix_lines(found.confusion.tolist(), found.classes):
+        options.print_line(line)
+
+
+def draw_confusion(found: Predicted, path: Path) -> None:
+    """Draw the confusion matrix of answers whose classes are known."""
+    from snnsim import plotting
+
+    if not found.figures():
+        raise ConfigError(
+            f"--plot is {path}, but the classes of these samples are not known; give a spike file "
+            "with labels, a folder for each class, or a table"
+        )
+    plotting.save(plotting.confusion_matrix(found.confusion.tolist(), found.classes), path)
