@@ -15,6 +15,7 @@ from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments import options
 from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
+from snnsim_experiments.encode.cli import encode
 from snnsim_experiments.shipped import config_names
 
 NOT_HERE = ("fsdd", "recordings", "series")  # data of which nothing is here until a user names them
@@ -174,6 +175,9 @@ app.add_typer(baselines_app, name="baselines")
 
 for _name in generated.names():
     app.add_typer(_dataset_app(_name), name=_name, rich_help_panel="Generated data")
+
+
+app.command()(encode)
 
 
 @app.command()
