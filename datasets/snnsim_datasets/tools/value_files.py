@@ -72,5 +72,5 @@ def write(path: Path, content: ValueFile) -> str:
     for name, array in arrays.items():
         state.update(f"{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
     with naming(path), atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
     return state.hexdigest()

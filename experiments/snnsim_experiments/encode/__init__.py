@@ -29,7 +29,7 @@ from snnsim_datasets.tools.value_files import ValueFile
 import snnsim
 from snnsim.data.events import Events, offsets_of
 from snnsim.data.limits import limit
-from snnsim.errors import ConfigError, DataError, check_seed, check_size, naming
+from snnsim.errors import ConfigError, DataError, SnnsimError, check_seed, check_size, naming
 from snnsim_experiments.encode import workers
 from snnsim_experiments.encode.kinds import Arrays, Encoder, Mel, complete, encoder_of
 from snnsim_experiments.encode.workers import Progress
@@ -101,10 +101,14 @@ class Task(NamedTuple):
     part: Path
 
     def run(self, encoder: Encoder) -> None:
-        """Encode the recording and keep the result."""
-        arrays = encoder(read_mixed(self.path, encoder.rate), self.seed)
+        """Encode the recording and keep the result; errors name the recording."""
+        samples = read_mixed(self.path, encoder.rate)
+        try:
+            arrays = encoder(samples, self.seed)
+        except SnnsimError as error:
+            raise DataError(f"{self.path} cannot be encoded: {error}") from error
         with naming(self.part), atomic(self.part) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
 
 
 def encode(
@@ -147,7 +151,7 @@ def encode(
     check_size("jobs", jobs, 1, workers.MOST)
     encoder = encoding.encoder()
     found = _listing(source, speaker)
-    seconds = _seconds(encoding, found)
+    seconds = _seconds(encoding, encoder, found)
     places = [path.relative_to(found.folder).as_posix() for path in found.paths]
     with claim(parts_of(out)) as held:
         tasks = [
@@ -218,8 +222,8 @@ def _listing(source: Path, speaker: str) -> Listing:
     return Listing(source.parent, (source,), np.zeros(1, np.int64), (), unknown, ("",))
 
 
-def _seconds(encoding: Encoding, found: Listing) -> float:
-    """The length of all recordings together, from their headers."""
+def _seconds(encoding: Encoding, encoder: Encoder, found: Listing) -> float:
+    """The length of all recordings together, from their headers, each of which is checked."""
     total, most = 0.0, limit("SNNSIM_MAX_SECONDS")
     for path in found.paths:
         seconds = seconds_of(path)
@@ -227,6 +231,11 @@ def _seconds(encoding: Encoding, found: Listing) -> float:
             raise DataError(
                 f"{path} lasts {seconds:.0f} s but spike recordings last at most {most:g} s; cut "
                 "it into pieces, or raise SNNSIM_MAX_SECONDS"
+            )
+        if seconds < encoder.shortest:
+            raise DataError(
+                f"{path} lasts {1000 * seconds:.1f} ms but {encoding.kind} needs at least "
+                f"{1000 * encoder.shortest:g} ms; remove it, or add silence"
             )
         total += seconds
     return round(total, 3)

@@ -43,10 +43,12 @@ class Encoder(Protocol):
     Attributes:
         rate: the rate in Hz of the samples that it takes.
         channels: the number of channels of what it makes.
+        shortest: the shortest recording that it takes, in seconds.
     """
 
     rate: int
     channels: int
+    shortest: float
 
     def __call__(self, samples: np.ndarray, seed: int) -> Arrays:
         """Return ``times`` (float32, seconds) and ``units``, or ``values`` ``[T, channels]``.
@@ -77,7 +79,9 @@ def complete(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _known(kind: str) -> dict[str, tuple[Any, Any]]:
     if kind == "cochlea":
-        return fields(CochleaSpikes.__init__)
+        from snnsim.encoders.cochlea import Cochlea
+
+        return fields(Cochlea.__init__, keyword_only=False)
     bands = fields(Mel.__init__)
     if kind == "mel":
         return bands
@@ -98,7 +102,7 @@ def encoder_of(kind: str, options: Mapping[str, Any]) -> Encoder:
         ConfigError: if an option is out of range.
     """
     if kind == "cochlea":
-        return CochleaSpikes(**options)
+        return CochleaSpikes(options)
     bands = {name: options[name] for name in fields(Mel.__init__)}
     if kind == "mel":
         return Mel(**bands)
@@ -110,16 +114,16 @@ class CochleaSpikes:
     """The model of the inner ear with which the Heidelberg data sets were made sends spikes.
 
     Args:
-        channels: the number of channels.
-        rate: the rate in Hz at which the model runs and to which recordings are resampled.
+        options: the arguments of :class:`snnsim.encoders.cochlea.Cochlea`; recordings are resampled
+            to its ``rate``.
     """
 
-    def __init__(self, *, channels: int = 700, rate: int = 48_000):
-        from snnsim.encoders.cochlea import Cochlea
+    def __init__(self, options: Mapping[str, Any]):
+        from snnsim.encoders.cochlea import SHORTEST, Cochlea
 
-        self.rate = check_size("rate", rate, *RATES)
-        self.channels = check_size("channels", channels)
-        self.model = Cochlea(rate, channels)
+        self.model = Cochlea(**options)
+        self.rate, self.channels = self.model.rate, self.model.channels
+        self.shortest = SHORTEST
 
     def __call__(self, samples: np.ndarray, seed: int) -> Arrays:
         """Return the spikes of a recording."""
@@ -130,11 +134,15 @@ class CochleaSpikes:
 class Mel:
     """The values of mel bands over time are the input, without spikes.
 
+    Recordings of any length are taken.
+
     Args:
         n_mels: the number of bands, up to 1024.
         rate: the rate in Hz to which recordings are resampled.
         hop_ms: the length of a step in ms.
     """
+
+    shortest = 0.0
 
     def __init__(self, *, n_mels: int = 80, rate: int = 16_000, hop_ms: float = 10.0):
         self.channels = check_size("n_mels", n_mels, 1, MOST_BANDS)
@@ -172,6 +180,8 @@ class MelSpikes:
         layer: the class of the layer.
         options: its arguments, without a seed.
     """
+
+    shortest = 0.0
 
     def __init__(self, mel: Mel, layer: type[Layer], options: dict[str, Any]):
         self.mel, self.layer, self.options = mel, layer, options
