@@ -16,6 +16,7 @@ from snnsim.errors import SnnsimError
 from snnsim_experiments import on_data, options
 from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
+from snnsim_experiments.encode.cli import encode
 from snnsim_experiments.own_data import app as data_app
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(on_data.train)
 app.command()(on_data.evaluate)
 app.add_typer(data_app, name="data")
+app.command()(encode)
 app.add_typer(continual_app, name="continual")
 app.add_typer(baselines_app, name="baselines")
 

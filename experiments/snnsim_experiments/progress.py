@@ -148,6 +148,19 @@ class DownloadBar(_Bar):
         self.bar.update(self.task, completed=done, total=total or None)
 
 
+class RecordingsBar(_Bar):
+    """Show a bar over recordings: ``bar(done, total)``."""
+
+    def __init__(self, console: Console, quiet: bool = False):
+        columns = (TextColumn("encoding"), BarColumn(bar_width=None), MofNCompleteColumn())
+        super().__init__(console, quiet, *columns)
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.task is None:
+            self.task = self.bar.add_task("", total=total)
+        self.bar.update(self.task, completed=done)
+
+
 class TensorBoardWatcher(Watcher):
     """Pass everything on to another watcher, and write the numbers of epochs to TensorBoard."""
 

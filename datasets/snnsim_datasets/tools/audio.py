@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,38 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
     return samples[:, 0], rate
 
 
+def seconds_of(path: Path) -> float:
+    """Return how long a recording of any rate and number of channels lasts, in seconds.
+
+    Only its header is read.
+
+    Raises:
+        DataError: for a file that is no recording, or whose header is damaged or says that it holds
+            no samples.
+    """
+    with _opened(path, MOST_CHANNELS) as file:
+        frames, rate = file.frames, file.samplerate
+    if frames == 0:
+        raise DataError(f"{path} holds no samples")
+    return frames / rate
+
+
 def _read(path: Path, channels: int) -> tuple[np.ndarray, int]:
     """Samples ``[n, channels]`` (int16) and rate of a recording of at most so many channels."""
+    with _opened(path, channels) as file:
+        rate, subtype, frames = file.samplerate, file.subtype, file.frames
+        kind = "int16" if subtype in WHOLE else "float64"
+        samples = file.read(dtype=kind, always_2d=True)
+    if len(samples) == 0:
+        raise DataError(f"{path} holds no samples")
+    if len(samples) < frames:
+        raise DataError(f"{path} is cut short: {len(samples)} of {frames} samples are there")
+    return _sixteen_bits(path, samples, subtype), rate
+
+
+@contextmanager
+def _opened(path: Path, channels: int) -> Iterator[Any]:
+    """An open recording of at most so many channels, whose header has been checked."""
     import soundfile
 
     if not path.is_file():
@@ -75,19 +106,12 @@ def _read(path: Path, channels: int) -> tuple[np.ndarray, int]:
     size = path.stat().st_size
     try:
         with soundfile.SoundFile(path) as file:
-            rate, subtype, frames = file.samplerate, file.subtype, file.frames
             _check_header(path, file, size, channels)
-            kind = "int16" if subtype in WHOLE else "float64"
-            samples = file.read(dtype=kind, always_2d=True)
+            yield file
     except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError) as error:
         raise DataError(f"{path} is not a readable recording ({error})") from error
     except MemoryError as error:
         raise DataError(f"{path} needs more memory than there is") from error
-    if len(samples) == 0:
-        raise DataError(f"{path} holds no samples")
-    if len(samples) < frames:
-        raise DataError(f"{path} is cut short: {len(samples)} of {frames} samples are there")
-    return _sixteen_bits(path, samples, subtype), rate
 
 
 def read_mixed(path: Path, rate: int) -> np.ndarray:

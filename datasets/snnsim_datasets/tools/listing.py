@@ -38,7 +38,7 @@ class Listing(NamedTuple):
         classes: the names of the classes.
         speakers: ``[n]`` int64, the speaker of each; -1 where unknown.
         parts: ``"train"``, ``"validation"`` or ``"test"`` for each; empty where that is not said.
-        names: the names of the speakers.
+        speaker_names: the names of the speakers, in the order of their numbers.
     """
 
     folder: Path
@@ -47,12 +47,12 @@ class Listing(NamedTuple):
     classes: tuple[str, ...]
     speakers: np.ndarray
     parts: tuple[str, ...]
-    names: tuple[str, ...] = ()
+    speaker_names: tuple[str, ...] = ()
 
     def speaker_of(self, number: int) -> str:
         """Return the name of the speaker of a recording; empty where unknown."""
         speaker = int(self.speakers[number])
-        return "" if speaker < 0 else self.names[speaker]
+        return "" if speaker < 0 else self.speaker_names[speaker]
 
     def where(self, chosen: np.ndarray) -> list[Path]:
         """Return the files of a mask ``[n]``."""
@@ -258,18 +258,20 @@ def _with_speakers(folder: Path, rows: Sequence[_Row], pattern: str) -> list[_Ro
         searched = re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f"data.speaker is {pattern!r}, which is no regular expression ({error})"
+            f"the expression for speakers is {pattern!r}, which is no regular expression ({error})"
         ) from error
     if searched.groups < 1:
         raise ConfigError(
-            f"data.speaker is {pattern!r} but needs a group, such as '_(.+)_', that is the "
-            "speaker's name"
+            f"the expression for speakers is {pattern!r} but needs a group, such as '_(.+)_', that "
+            "is the speaker's name"
         )
     found = []
     for row in rows:
         place = row.path.relative_to(folder) if row.path.is_relative_to(folder) else row.path
         match = searched.search(place.as_posix())
         if match is None or not match.group(1):
-            raise ConfigError(f"data.speaker is {pattern!r}, which finds no speaker in {place}")
+            raise ConfigError(
+                f"the expression for speakers is {pattern!r}, which finds no speaker in {place}"
+            )
         found.append(row._replace(speaker=match.group(1)))
     return found

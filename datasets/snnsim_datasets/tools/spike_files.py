@@ -15,6 +15,7 @@ optional:
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ import numpy as np
 
 from snnsim.data.events import Events
 from snnsim.data.limits import read_seconds
-from snnsim.errors import DataError, short
+from snnsim.errors import DataError, naming, short
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.apart import run_apart
 from snnsim_datasets.tools.files import atomic, unpacked
@@ -125,20 +126,18 @@ def write(path: Path, content: SpikeFile) -> str:
         FILES: content.files,
         SPEAKER_NAMES: content.speaker_names,
     }
-    with atomic(path) as temporary:
-        try:
-            with h5py.File(temporary, "w") as file:
-                heidelberg.put(file, events, np.float32, units)
-                for name, texts in named.items():
-                    if texts:
-                        file.create_dataset(name, data=list(texts), dtype=h5py.string_dtype())
-                file.attrs["channels"] = events.channels
-                file.attrs["checksum"] = found
-                if content.encoder:
-                    file.attrs["encoder"] = json.dumps(dict(content.encoder), sort_keys=True)
-        except (OSError, RuntimeError) as error:  # what the library makes of a full disk
-            text = f"{path} cannot be written ({error}); is there space on the disk?"
-            raise OSError(text) from error
+    memory = io.BytesIO()  # the library itself reports a full disk several times, in tracebacks
+    with h5py.File(memory, "w") as file:
+        heidelberg.put(file, events, np.float32, units)
+        for name, texts in named.items():
+            if texts:
+                file.create_dataset(name, data=list(texts), dtype=h5py.string_dtype())
+        file.attrs["channels"] = events.channels
+        file.attrs["checksum"] = found
+        if content.encoder:
+            file.attrs["encoder"] = json.dumps(dict(content.encoder), sort_keys=True)
+    with naming(path), atomic(path) as temporary:
+        temporary.write_bytes(memory.getbuffer())
     return found
 
 

@@ -137,11 +137,11 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
     path.write_bytes(b"before")
 
     def fail(*_):
-        raise RuntimeError("unable to extend file")
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(heidelberg, "put", fail)
-        with pytest.raises(OSError, match=r"a\.h5 cannot be written .*is there space"):
+        patch.setattr(Path, "write_bytes", fail)
+        with pytest.raises(OSError, match=r"No space left on device: .*a\.h5"):
             spike_files.write(path, full())
     assert path.read_bytes() == b"before" and len(list(tmp_path.iterdir())) == 1
     spike_files.write(path, full())
