@@ -98,7 +98,8 @@ class Choice:
         own = resolve(self.source, changes=own_changes)
         network = own.network | {"dropout": like.network["dropout"]}
         same = {key: getattr(like.recipe, key) for key in SHARED}
-        return replace(own, data=like.data, network=network).trained(**same)
+        own = replace(own, data=like.data, network=network, augmentation=like.augmentation)
+        return own.trained(**same)
 
     def _on_stream(self, name: str) -> Experiment:
         if name in ON_STREAMS:
@@ -112,7 +113,13 @@ class Choice:
         if self.method:
             shared = self._of((*OF_ALL, "encoder."))
             return replace(self, changes=shared).network("gru")
-        kept = ("data.", "encoder.", "network.", *(f"training.{key}" for key in SHARED))
+        kept = (
+            "data.",
+            "encoder.",
+            "network.",
+            "augmentation.",
+            *(f"training.{key}" for key in SHARED),
+        )
         return self._resolve("gru", self._of(kept), self.config)
 
     def _of(self, wanted: tuple[str, ...]) -> list[Change]:
@@ -141,6 +148,7 @@ class Choice:
             "dataset": base.source,
             "data": base.data,
             "encoder": base.network["encoder"],
+            "augmentation": base.augmentation.as_json(),
             "training": {key: base.training[key] for key in SHARED},
             "network": {key: value for key, value in base.network.items() if key not in own},
         }
@@ -156,8 +164,9 @@ class Choice:
             sections = read_toml(given_file(self.config), of_baselines(self.source).allowed())
         for name, section in sections.items():
             kind, _, model = name.partition("-")
-            wrong = [k for k in section if kind in ("data", "encoder") or k in (*SHARED, "dropout")]
-            if model and kind in ("data", "encoder", "network", "training") and wrong:
+            whole = kind in ("data", "encoder", "augmentation")
+            wrong = [k for k in section if whole or k in (*SHARED, "dropout")]
+            if model and (whole or kind in ("network", "training")) and wrong:
                 raise ConfigError(
                     f"[{name}] of {self.config} gives {model} its own {wrong[0]}, which must "
                     f"be the same for all in a comparison; move it to [{kind}]"

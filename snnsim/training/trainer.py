@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim import checkpoint
-from snnsim.data import Batch, Sequences, describe
+from snnsim.data import Augmentation, Batch, Sequences, describe
 from snnsim.errors import CheckpointError, ConfigError, short
 from snnsim.saving import Spec
 from snnsim.sparsity import add_masks, check_synapses, masked_in, sparsify
@@ -69,6 +69,8 @@ class Trainer(Loop):
         seed: the seed of the order of samples, 0 or more; it also seeds dropout at the start.
         device: the device on which to compute.
         watcher: an object that is told of every step and epoch.
+        augmentation: how training samples are changed at random in every epoch; ``None`` leaves
+            them as they are. Validation samples are never changed.
 
     >>> from snnsim_datasets import load
     >>> from snnsim.networks import shd_network
@@ -95,14 +97,16 @@ class Trainer(Loop):
         seed: int = 0,
         device: torch.device | str = "cpu",
         watcher: Watcher | None = None,
+        augmentation: Augmentation | None = None,
     ):
         super().__init__(
-            net, recipe, out=out, seed=seed, device=device, watcher=watcher or Watcher()
-        )
+            net, recipe, out=out, seed=seed, device=device, watcher=watcher or Watcher(),
+            augmentation=augmentation,
+        )  # fmt: skip
         self.train, self.validation = train, validation
         self.objective = self._chosen(objective)
         self._check_until()
-        self._shown()  # refuses a subset that is too large before anything is trained
+        self._augmented(self._shown())  # refuses what the data do not allow before training
         if recipe.prunes:
             check_synapses(net)
         self.optimizers = Optimizers(net, recipe)
@@ -236,7 +240,7 @@ class Trainer(Loop):
     # --- going on --------------------------------------------------------------------------------
 
     def _identity(self) -> dict[str, Any]:
-        return {"objective": self.objective.name}
+        return {"objective": self.objective.name, "augmentation": self.augmentation.as_json()}
 
     def _memory(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {}, {"steps": self.steps}
