@@ -332,11 +332,13 @@ class Loop:
     def _check_identity(self, path: Path, values: dict[str, Any]) -> None:
         base = self.recipe.as_json()
         told = {"recipe": complete(values["recipe"], type(self).defaults), "seed": values["seed"]}
-        once = {
+        once: dict[str, Any] = {
             "objective": Classification(self.recipe.readout, self.recipe.mask_padding).name,
             "augmentation": Augmentation().as_json(),
         }
         told |= {name: values.get(name, once.get(name)) for name in self._identity()}
+        if "augmentation" in told:  # of which earlier versions had fewer options
+            told["augmentation"] = once["augmentation"] | told["augmentation"]
         mine = {"recipe": base, "seed": self.seed, **self._identity()}
         self._allow_longer(told["recipe"], base)
         for what, value in mine.items():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from snnsim import checkpoint
 from snnsim.data import Augmentation, Batch, Sequences, describe
+from snnsim.data.augmentation.options import CUTMIX
 from snnsim.errors import CheckpointError, ConfigError, short
 from snnsim.saving import Spec
 from snnsim.sparsity import add_masks, check_synapses, masked_in, sparsify
@@ -25,7 +26,7 @@ from snnsim.training import distributed
 from snnsim.training.evaluate import evaluate, run_padded
 from snnsim.training.loop import Loop, set_seed
 from snnsim.training.next_step import objective_of
-from snnsim.training.objectives import Objective, as_objective
+from snnsim.training.objectives import Classification, Custom, Objective, as_objective
 from snnsim.training.optimizers import Optimizers
 from snnsim.training.recipe import CLASS, Recipe
 from snnsim.training.repeated import repeated
@@ -106,6 +107,7 @@ class Trainer(Loop):
         self.train, self.validation = train, validation
         self.objective = self._chosen(objective)
         self._check_until()
+        self._check_mixed()
         self._augmented(self._shown())  # refuses what the data do not allow before training
         if recipe.prunes:
             check_synapses(net)
@@ -125,6 +127,16 @@ class Trainer(Loop):
                 "give one of them"
             )
         return as_objective(given, self.recipe.readout, self.recipe.mask_padding)
+
+    def _check_mixed(self) -> None:
+        """Refuse mixed classes where the objective compares with something else."""
+        if self.augmentation.mix == CUTMIX and not isinstance(
+            self.objective, Classification | Custom
+        ):
+            raise ConfigError(
+                f"augmentation.mix is {CUTMIX!r}, which mixes classes, but the objective is "
+                f"{self.objective.name}; leave it out, or take mix='same'"
+            )
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end and return the rows of the metrics, one per epoch.

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from toolbox import refusal
 
-from snnsim.data import Arrays, Augmentation, Augmented
+from snnsim.data import Arrays, Augmentation, Augmented, BinnedEvents
 from snnsim.data.augmentation import draws
+from snnsim.data.events import offsets_of
 from snnsim.errors import ConfigError
 
 KEY = (3, 7)
 CHANNELS = 9
-ALL = Augmentation(
-    time_stretch=0.4, time_shift_ms=6, channel_stretch=0.3, channel_shift=2.5, gain=0.5, level=0.2,
-    noise=0.1, time_masks=2, time_mask_ms=8, channel_masks=1, channel_mask=3,
+BOTH = Augmentation(
+    time_stretch=0.4, time_shift_ms=6, channel_stretch=0.3, channel_shift=2.5, noise=0.1,
+    time_masks=2, time_mask_ms=8, channel_masks=1, channel_mask=3, mix="same",
 )  # fmt: skip
+OF_VALUES = replace(BOTH, gain=0.5, level=0.2)
+OF_COUNTS = replace(BOTH, jitter_ms=3, drop=0.3)
+NAMES = [n for n in vars(BOTH) if not n.endswith(("mask_ms", "el_mask", "probability"))]
 
 
 def values(samples: int = 12, seed: int = 0, longest: int = 15) -> Arrays:
@@ -27,6 +32,20 @@ def values(samples: int = 12, seed: int = 0, longest: int = 15) -> Arrays:
     lengths = [1, longest, *random.integers(1, longest + 1, samples - 2)]
     x = [0.5 + random.random((n, CHANNELS)) for n in lengths]
     return Arrays(x, random.integers(0, 3, samples), classes=("a", "b", "c"), dt=2.0)
+
+
+def counts(samples: int = 12, seed: int = 0, longest: int = 15, mean: float = 0.8) -> BinnedEvents:
+    """Numbers of events of samples of 1 .. longest steps of 2 ms each."""
+    random = np.random.default_rng(seed)
+    lengths = [1, longest, *random.integers(1, longest + 1, samples - 2)]
+    x = [random.poisson(mean, (n, CHANNELS)) for n in lengths]
+    cells = [np.flatnonzero(each) for each in x]
+    return BinnedEvents(
+        np.concatenate(cells).astype(np.uint32),
+        np.concatenate([e.reshape(-1)[c] for e, c in zip(x, cells, strict=True)]).astype(np.uint16),
+        offsets_of([len(c) for c in cells]), np.asarray(lengths), random.integers(0, 3, samples),
+        np.full(samples, -1), CHANNELS, ("a", "b", "c"), 2.0,
+    )  # fmt: skip
 
 
 def shown(data, key=KEY, **options) -> Augmented:
@@ -138,8 +157,8 @@ def test_level_moves_values_of_both_signs_freely():
 
 
 def test_noise_is_gaussian_and_independent():
-    x = np.zeros((4, 400, 50), np.float32)
-    found = shown(Arrays(x, [0, 1, 2, 3]), noise=0.5).batch(range(4)).x.double() / 0.5
+    x = np.full((4, 400, 50), 0.25, np.float32)
+    found = (shown(Arrays(x, [0, 1, 2, 3]), noise=0.5).batch(range(4)).x.double() - 0.25) / 0.5
     count = found.numel()
     assert abs(float(found.mean())) < 5 * count**-0.5
     assert abs(float(found.square().mean()) - 1) < 5 * (2 / count) ** 0.5
@@ -198,15 +217,262 @@ def test_silence_of_mel_bands_in_decibels_is_no_sound():
     assert set(x.unique().tolist()) == {-100.0, 20.0}
 
 
+# --- events ---------------------------------------------------------------------------------------
+
+
+def events_of(x: torch.Tensor) -> np.ndarray:
+    """The events of a sample ``[T, C]``, as ``[n, 2]`` steps and channels in order."""
+    found = [(t, c) for t in range(len(x)) for c in range(x.shape[1]) for _ in range(int(x[t, c]))]
+    return np.asarray(found).reshape(-1, 2)
+
+
+def again(places, length: int) -> np.ndarray:
+    """Counts of events at (step, channel), without those that are elsewhere."""
+    found = np.zeros((length, CHANNELS))
+    for step, channel in places:
+        if 0 <= step < length and 0 <= channel < CHANNELS:
+            found[step, channel] += 1
+    return found
+
+
+def test_events_are_moved_in_time_one_by_one():
+    data = counts()
+
+    def expected(i):
+        before, samples = int(data.lengths[i]), len(data)
+        after = max(round(before * (1 + between("time_stretch", 0.4, i, samples))), 1)
+        events = events_of(data.batch([i]).x[:, 0])
+        within = draws.generator(KEY, "time", i).random(len(events))
+        moved = draws.generator(KEY, "jitter_ms", i).standard_normal(len(events)) * 3 / 2
+        shift = between("time_shift_ms", 6, i, samples) / 2
+        places = [
+            (math.floor((t + u) * after / before + shift + jitter), c)
+            for (t, c), u, jitter in zip(events, within, moved, strict=True)
+        ]
+        return again(places, after)
+
+    assert_samples(shown(data, time_stretch=0.4, time_shift_ms=6, jitter_ms=3), expected)
+
+
+def test_events_are_moved_across_channels_one_by_one():
+    data = counts()
+
+    def expected(i):
+        events, samples = events_of(data.batch([i]).x[:, 0]), len(data)
+        factor = 1 + between("channel_stretch", 0.3, i, samples)
+        shift = round(between("channel_shift", 2.5, i, samples))
+        within = draws.generator(KEY, "channel", i).random(len(events))
+        middle = CHANNELS / 2
+        places = [
+            (t, math.floor((c + v - middle) * factor + middle) + shift)
+            for (t, c), v in zip(events, within, strict=True)
+        ]
+        return again(places, int(data.lengths[i]))
+
+    assert_samples(shown(data, channel_stretch=0.3, channel_shift=2.5), expected)
+
+
+def test_a_shift_of_channels_keeps_events_together():
+    data = counts()
+    batch, moved = data.batch(range(12)), shown(data, channel_shift=3).batch(range(12))
+    for i in range(12):
+        shift = round(between("channel_shift", 3, i, 12))
+        there = slice(max(shift, 0), CHANNELS + min(shift, 0))
+        here = slice(max(-shift, 0), CHANNELS + min(-shift, 0))
+        assert torch.equal(moved.x[:, i, there], batch.x[:, i, here])
+
+
+def test_dropped_events_are_a_binomial_part():
+    data = Arrays(np.full((50, 40, 5), 4), np.zeros(50, int))
+    x = shown(data, drop=0.3).batch(range(50)).x.double()
+    count = x.numel()
+    for kept in range(5):
+        share = math.comb(4, kept) * 0.7**kept * 0.3 ** (4 - kept)
+        found = float((x == kept).double().mean())
+        assert abs(found - share) < 5.5 * (share * (1 - share) / count) ** 0.5
+    assert not shown(data, drop=1).batch(range(50)).x.any()
+
+
+def test_added_events_are_a_poisson_process():
+    data = Arrays(np.zeros((50, 40, 5)), np.zeros(50, int), lengths=np.r_[np.full(49, 40), 20])
+    batch = shown(data, noise=0.5).batch(range(50))
+    assert not batch.x[20:, 49].any()
+    x = batch.x[:, :49].double()
+    for number in range(4):
+        share = math.exp(-0.5) * 0.5**number / math.factorial(number)
+        found = float((x == number).double().mean())
+        assert abs(found - share) < 5.5 * (share * (1 - share) / x.numel()) ** 0.5
+    for other in (x.roll(1, 0), x.roll(1, 1), x.roll(1, 2)):
+        both = float(((x - 0.5) * (other - 0.5)).mean())
+        assert abs(both) < 5.5 * 0.5 * x.numel() ** -0.5
+
+
+def test_stretched_events_are_spread_evenly():
+    """Steps that become longer have no gaps, and none is lost."""
+    data = Arrays(np.full((200, 20, 4), 3), np.zeros(200, int))
+    augmented = shown(data, time_stretch=0.9)
+    batch = augmented.batch(range(200))
+    assert (batch.x.sum((0, 2)) == 20 * 4 * 3).all()
+    longer = augmented.lengths > 25
+    rate = 20 * 4 * 3 / augmented.lengths[longer]
+    found = batch.x.sum(2)[:25].double()[:, longer] / torch.from_numpy(rate)
+    error = (1 / rate / longer.sum()).mean() ** 0.5  # of a mean over samples
+    assert (found.mean(1) - 1).abs().max() < 5.5 * error
+    assert (augmented.lengths < 10).any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_counts_stay_whole_numbers_and_are_zero_beyond_the_end(seed):
+    data = counts(20, seed)
+    batch = Augmented(data, OF_COUNTS, (seed, 0)).batch(range(20))
+    assert torch.equal(batch.x, batch.x.round().clamp(min=0))
+    assert batch.x.dtype == torch.float32
+    for i, length in enumerate(batch.lengths):
+        assert not batch.x[length:, i].any()
+
+
+def test_samples_without_events_stay_empty():
+    data = Arrays(np.zeros((3, 4, CHANNELS)), [0, 1, 1], classes=("a", "b"))
+    given = replace(OF_COUNTS, noise=0)
+    batch = Augmented(data, given, KEY).batch([0, 1, 2])
+    assert not batch.x.any()
+
+
+def test_what_is_numbers_of_events_is_found_out():
+    whole = np.arange(24.0).reshape(2, 4, 3)
+    for x, events in ((whole, True), (whole - 1, False), (whole + 0.5, False)):
+        data = Arrays(x, [0, 1])
+        wrong = {"gain": 0.1} if events else {"drop": 0.1}
+        said = refusal(ConfigError, lambda data=data, wrong=wrong: shown(data, **wrong))
+        assert ("is numbers of events" in said) == events
+
+
+# --- mixing ---------------------------------------------------------------------------------------
+
+
+def partner_of(data, name: str, probability: float, i: int) -> int | None:
+    """The sample that one is mixed with: one of the others, each as likely."""
+    drawn = draws.of_samples(KEY, "mix", len(data), 4)[i]
+    if drawn[0] >= probability:
+        return None
+    among = [j for j in range(len(data)) if name == "cutmix" or data.labels[j] == data.labels[i]]
+    if len(among) < 2:
+        return None
+    place = among.index(i)
+    return among[(place + 1 + math.floor(drawn[1] * (len(among) - 1))) % len(among)]
+
+
+def padded(sample: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([sample, np.zeros((length - len(sample), *sample.shape[1:]))])
+
+
+def test_values_are_mixed_within_a_class():
+    data = values()
+    drawn = draws.of_samples(KEY, "mix", len(data), 4)
+    samples = [data.x[i, :n].astype(np.float64) for i, n in enumerate(data.lengths)]
+
+    def expected(i):
+        j = partner_of(data, "same", 0.8, i)
+        if j is None:
+            return samples[i]
+        length, weight = max(len(samples[i]), len(samples[j])), drawn[i, 2]
+        return weight * padded(samples[i], length) + (1 - weight) * padded(samples[j], length)
+
+    augmented = shown(data, mix="same", mix_probability=0.8)
+    assert_samples(augmented, expected)
+    assert torch.equal(augmented.batch(range(12)).target, torch.from_numpy(data.labels))
+    assert sum(partner_of(data, "same", 0.8, i) is not None for i in range(12)) > 5
+
+
+def test_events_are_mixed_by_keeping_a_part_of_each():
+    count = 400
+    x = np.zeros((count, 30, 4), int)
+    x[:, :, :2], x[1::2, :, :2], x[1::2, :, 2:] = 5, 0, 5  # every other sample is of other channels
+    data = Arrays(x, np.zeros(count, int), classes=("a",))
+    batch = shown(data, mix="same", mix_probability=1).batch(range(count))
+    weight = draws.of_samples(KEY, "mix", count, 4)[:, 2]
+    share = batch.x.double().sum((0, 2)) / (30 * 2 * 5)
+    for i in range(count):
+        own, other = (batch.x[:, i, :2], batch.x[:, i, 2:])
+        own, other = (own, other) if i % 2 == 0 else (other, own)
+        j = partner_of(data, "same", 1, i)
+        wanted = [(own, weight[i]), (other, 1 - weight[i])] if (i + j) % 2 else [(own, 1.0)]
+        for part, mean in wanted:
+            found = float(part.double().mean()) / 5
+            # two binomial parts of the same cells add up to 1 in the mean
+            spread = (2 * max(mean * (1 - mean), 0.02) / 300) ** 0.5
+            spread = spread if (i + j) % 2 else (2 * 0.25 / 300) ** 0.5
+            assert abs(found - mean) < 6 * spread
+    assert 0.9 < float(share.mean()) < 1.1
+
+
+def test_steps_are_cut_out_of_another_sample_and_targets_shared():
+    data = values(40)
+    drawn = draws.of_samples(KEY, "mix", len(data), 4)
+    samples = [data.x[i, :n] for i, n in enumerate(data.lengths)]
+    augmented = shown(data, mix="cutmix", mix_probability=0.8)
+    targets = augmented.batch(range(40)).target
+    assert targets.shape == (40, 3)
+
+    def expected(i):
+        j, found, share = partner_of(data, "cutmix", 0.8, i), samples[i].copy(), np.zeros(3)
+        share[data.labels[i]] = 1
+        if j is not None:
+            shorter = min(len(samples[i]), len(samples[j]))
+            width = math.floor(drawn[i, 2] * (shorter + 1))
+            start = math.floor(drawn[i, 3] * (shorter - width + 1))
+            found[start : start + width] = samples[j][start : start + width]
+            share *= 1 - width / len(found)
+            share[data.labels[j]] += width / len(found)
+        np.testing.assert_allclose(targets[i].numpy(), share, atol=1e-6)
+        return found
+
+    assert_samples(augmented, expected)
+    assert (targets.max(1).values < 1).sum() > 3
+
+
+def test_a_sample_that_is_alone_in_its_class_is_not_mixed_within_it():
+    data = Arrays(np.full((3, 4, 2), 0.5) + np.arange(3)[:, None, None], [0, 1, 1],
+                  classes=("a", "b"))  # fmt: skip
+    batch = shown(data, mix="same", mix_probability=1).batch([0, 1, 2])
+    assert torch.equal(batch.x[:, 0], data.batch([0]).x[:, 0])
+    assert not torch.equal(batch.x[:, 1], data.batch([1]).x[:, 0])
+
+
+def test_partners_are_all_others_equally_often():
+    data = Arrays(np.full((7, 3, 2), 0.5), [0, 0, 0, 0, 0, 1, 1], classes=("a", "b"))
+    found = np.zeros((7, 7))
+    for epoch in range(2000):
+        partner = shown(data, (0, epoch), mix="same", mix_probability=0.5)._partners
+        for i in np.flatnonzero(partner >= 0):
+            found[i, partner[i]] += 1
+    assert not found[:5, 5:].any() and not found[5:, :5].any() and not np.diag(found).any()
+    among = found[:5, :5][~np.eye(5, dtype=bool)] / 2000
+    assert np.abs(among - 1 / 8).max() < 5.5 * (1 / 8 * 7 / 8 / 2000) ** 0.5
+    assert abs(found[5, 6] / 2000 - 0.5) < 5.5 * (0.25 / 2000) ** 0.5
+
+
+def test_mixing_needs_classes():
+    for data in (
+        Arrays(np.full((2, 4, 2), 0.5), np.ones((2, 3))),
+        Arrays(np.full((2, 4, 2), 0.5), [0, 1]),
+    ):
+        said = refusal(ConfigError, lambda data=data: shown(data, mix="same"))
+        assert "augmentation.mix is 'same', but the data do not say the classes" in said
+
+
 # --- where random numbers come from ---------------------------------------------------------------
 
 
-def test_a_sample_is_the_same_in_every_batch():
-    data = values(30)
-    augmented = Augmented(data, ALL, KEY)
+@pytest.mark.parametrize("mix", ["", "same", "cutmix"])
+@pytest.mark.parametrize(("data", "given"), [(values(30), OF_VALUES), (counts(30), OF_COUNTS)])
+def test_a_sample_is_the_same_in_every_batch(data, given, mix):
+    given = replace(given, mix=mix)
+    augmented = Augmented(data, given, KEY)
     whole = augmented.batch(np.arange(30))
     for rows in ([4], [29, 4, 0], [4, 4], list(range(29, -1, -1))):
-        batch = Augmented(data, ALL, KEY).batch(rows)
+        batch = Augmented(data, given, KEY).batch(rows)
+        assert torch.equal(batch.target, whole.target[rows])
         for place, i in enumerate(rows):
             length = whole.lengths[i]
             assert batch.lengths[place] == length
@@ -215,7 +481,7 @@ def test_a_sample_is_the_same_in_every_batch():
 
 @pytest.mark.parametrize("steps", [1, 5, 40])
 def test_batches_are_padded_or_cut(steps):
-    augmented = Augmented(values(), ALL, KEY)
+    augmented = Augmented(values(), OF_VALUES, KEY)
     whole, batch = augmented.batch([0, 5, 1]), augmented.batch([0, 5, 1], steps)
     assert len(batch.x) == steps
     same = min(steps, len(whole.x))
@@ -225,10 +491,10 @@ def test_batches_are_padded_or_cut(steps):
 
 
 @pytest.mark.parametrize("other", [(4, 7), (3, 8), (3, 0, 7)])
-@pytest.mark.parametrize("name", [n for n in vars(ALL) if not n.endswith(("mask_ms", "el_mask"))])
+@pytest.mark.parametrize("name", NAMES)
 def test_other_seeds_and_epochs_give_other_samples(name, other):
-    kept = {n: v for n, v in vars(ALL).items() if n.startswith(name.rstrip("s"))}
-    data = values()
+    data, whole = (counts(), OF_COUNTS) if vars(OF_COUNTS)[name] else (values(), OF_VALUES)
+    kept = {n: v for n, v in vars(whole).items() if n.startswith(name.rstrip("s"))}
     one, two = (Augmented(data, Augmentation(**kept), key) for key in (KEY, other))
     x, y = one.batch(range(12)), two.batch(range(12))
     assert x.x.shape != y.x.shape or not torch.equal(x.x, y.x)
@@ -255,7 +521,7 @@ def test_nothing_is_changed_by_default():
 # --- what is refused ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(vars(ALL)))
+@pytest.mark.parametrize("name", list(vars(BOTH)))
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, "much", 1e300, None])
 def test_values_out_of_range_are_refused_by_name(name, value):
     assert refusal(ConfigError, lambda: Augmentation(**{name: value})).startswith(
@@ -272,10 +538,10 @@ def test_masks_need_a_number_and_a_width():
 
 
 def test_options_that_cannot_act_on_the_data_are_refused():
-    images = Arrays(np.ones((2, 5, 3, 4)), [0, 1])
+    images = Arrays(np.full((2, 5, 3, 4), 0.5), [0, 1])
     said = refusal(ConfigError, lambda: shown(images, channel_shift=1))
     assert "augmentation.channel_shift is 1, but a step has the shape [3, 4]" in said
-    per_step = Arrays(np.ones((2, 5, 3)), np.zeros((2, 5), int), per_step=True)
+    per_step = Arrays(np.full((2, 5, 3), 0.5), np.zeros((2, 5), int), per_step=True)
     said = refusal(ConfigError, lambda: shown(per_step, time_stretch=0.1))
     assert "augmentation.time_stretch is 0.1, but every step has its own target" in said
     assert shown(images, time_stretch=0.5).batch([0, 1]).x.shape[2:] == (3, 4)

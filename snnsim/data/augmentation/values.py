@@ -1,9 +1,70 @@
-"""Transforms of values ``x [T, B, ...]``; in none does a sample depend on its neighbours."""
+"""Transforms of values ``x [T, B, ...]``; in none does a sample depend on its neighbours.
+
+    stretched and shifted time       x'[t] = x((t + 1/2 - shift) T / T' - 1/2)
+    stretched and shifted channels   x'[c] = x((c - m - shift) / factor + m),   m = (C - 1) / 2
+
+where ``x(p)`` between two steps or channels is interpolated linearly.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from snnsim.data.augmentation.draws import OfBatch
+
+
+def augmented_values(
+    x: Tensor, before: Tensor, after: Tensor, drawn: OfBatch, silence: float
+) -> Tensor:
+    """Return a batch of values with all transforms but masks.
+
+    Args:
+        x: the input, ``[T, B, ...]``.
+        before: the number of steps of each sample, ``[B]``.
+        after: the number of steps that each has afterwards, ``[B]``.
+        drawn: the random numbers.
+        silence: the value of what lies before or after a sample.
+    """
+    given = drawn.given
+    if given.time_stretch or given.time_shift_ms:
+        position = _places_in_time(before, after, drawn.in_steps("time_shift_ms").T)
+        flat = moved_in_time(x.flatten(2), position, before, silence)
+        x = flat.view(len(flat), *x.shape[1:])
+    if given.channel_stretch or given.channel_shift:
+        middle = (x.shape[2] - 1) / 2
+        channel = torch.arange(x.shape[2], dtype=torch.float64) - middle
+        factor = 1 + drawn.between("channel_stretch")
+        x = moved_in_channels(x, (channel - drawn.between("channel_shift")) / factor + middle)
+    return _changed(x, after, drawn)
+
+
+def _places_in_time(before: Tensor, after: Tensor, shift: Tensor) -> Tensor:
+    step = torch.arange(int(after.max()), dtype=torch.float64).view(-1, 1)
+    return (step + 0.5 - shift) * (before.double() / after) - 0.5
+
+
+def _changed(x: Tensor, lengths: Tensor, drawn: OfBatch) -> Tensor:
+    """The input with other values, everything being where it was."""
+    given, alike = drawn.given, (1, x.shape[1], *(1,) * (x.ndim - 2))
+    if given.gain:
+        x = x * drawn.factor("gain").to(x).view(alike)
+    if given.level:
+        louder = x + drawn.between("level").to(x).view(alike)
+        negative = (x < 0).any(0, keepdim=True).flatten(2).any(2).view(alike)
+        x = torch.where(x == 0, x, torch.where(negative, louder, louder.clamp(min=0)))
+    return x + given.noise * _gaussian(x, lengths, drawn) if given.noise else x
+
+
+def _gaussian(x: Tensor, lengths: Tensor, drawn: OfBatch) -> Tensor:
+    """Standard normal numbers within each sample, 0 beyond."""
+    found = np.zeros(x.shape, np.float32)
+    for b, (own, length) in enumerate(
+        zip(drawn.generators("noise"), lengths.tolist(), strict=True)
+    ):
+        found[:length, b] = own.standard_normal((length, *x.shape[2:]), np.float32)
+    return torch.from_numpy(found).to(x)
 
 
 def moved_in_time(x: Tensor, position: Tensor, lengths: Tensor, silence: float) -> Tensor:
@@ -21,8 +82,13 @@ def moved_in_time(x: Tensor, position: Tensor, lengths: Tensor, silence: float) 
     early = inside.floor().long()
     late = torch.minimum(early + 1, last)
     weight = (inside - early).to(x.dtype).unsqueeze(2)
-    found = torch.lerp(_steps_of(x, early), _steps_of(x, late), weight)
+    found = _between(_steps_of(x, early), _steps_of(x, late), weight)
     return found.masked_fill(outside.unsqueeze(2), silence)
+
+
+def _between(low: Tensor, high: Tensor, weight: Tensor) -> Tensor:
+    """Not torch.lerp, whose last bit may depend on the place in memory, and so on the batch."""
+    return low + weight * (high - low)
 
 
 def _steps_of(x: Tensor, step: Tensor) -> Tensor:
@@ -42,19 +108,8 @@ def moved_in_channels(x: Tensor, position: Tensor) -> Tensor:
     low = inside.floor().long()
     high = (low + 1).clamp(max=last)
     weight = (inside - low).to(x.dtype)
-    return torch.lerp(_channels_of(x, low), _channels_of(x, high), weight)
+    return _between(_channels_of(x, low), _channels_of(x, high), weight)
 
 
 def _channels_of(x: Tensor, channel: Tensor) -> Tensor:
     return x.gather(2, channel.unsqueeze(0).expand(len(x), -1, -1))
-
-
-def in_masks(start: Tensor, width: Tensor, size: int) -> Tensor:
-    """Return which of ``size`` places lie in one of the masks of each sample, ``[size, B]``.
-
-    Args:
-        start, width: the first place of each mask and how many it has, ``[B, masks]``.
-        size: the number of places.
-    """
-    place = torch.arange(size).view(-1, 1, 1)
-    return ((place >= start) & (place < start + width)).any(2)
