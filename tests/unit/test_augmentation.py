@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from snnsim_datasets.tools.audio import Recordings
+from snnsim_datasets.tools.mel import MelFrontEnd
 from toolbox import refusal
 
 from snnsim.data import Arrays, Augmentation, Augmented, BinnedEvents
@@ -21,8 +23,9 @@ BOTH = Augmentation(
     time_stretch=0.4, time_shift_ms=6, channel_stretch=0.3, channel_shift=2.5, noise=0.1,
     time_masks=2, time_mask_ms=8, channel_masks=1, channel_mask=3, mix="same",
 )  # fmt: skip
-OF_VALUES = replace(BOTH, gain=0.5, level=0.2)
+OF_VALUES = replace(BOTH, gain=0.5, level=0.2, tilt=0.1)
 OF_COUNTS = replace(BOTH, jitter_ms=3, drop=0.3)
+OF_SOUNDS = Augmentation(speed=0.2, audio_noise=0.3)
 NAMES = [n for n in vars(BOTH) if not n.endswith(("mask_ms", "el_mask", "probability"))]
 
 
@@ -45,6 +48,20 @@ def counts(samples: int = 12, seed: int = 0, longest: int = 15, mean: float = 0.
         np.concatenate([e.reshape(-1)[c] for e, c in zip(x, cells, strict=True)]).astype(np.uint16),
         offsets_of([len(c) for c in cells]), np.asarray(lengths), random.integers(0, 3, samples),
         np.full(samples, -1), CHANNELS, ("a", "b", "c"), 2.0,
+    )  # fmt: skip
+
+
+RATE = 8000
+
+
+def sounds(sizes=(4000, 1, 1600, 900, 2), one_length=None) -> Recordings:
+    """Tones of 440 Hz, of some numbers of samples."""
+    tone = [12_000 * np.sin(2 * np.pi * 440 / RATE * np.arange(n)) for n in sizes]
+    front_end = MelFrontEnd(RATE, RATE, 20, scaled=True)
+    labels = np.arange(len(sizes)) % 2
+    return Recordings(
+        np.rint(np.concatenate(tone)).astype(np.int16), np.cumsum([0, *sizes]), labels,
+        np.full(len(sizes), -1), 20, ("a", "b"), front_end.hop_ms, front_end, one_length,
     )  # fmt: skip
 
 
@@ -144,6 +161,22 @@ def test_level_moves_all_but_zeros_and_none_below_zero():
         return np.where(sample == 0, 0, np.maximum(sample + level, 0))
 
     assert_samples(shown(data, level=0.2), expected)
+
+
+def test_tilt_is_a_level_that_rises_with_the_channel():
+    data = values()
+    data.x[:, :, 2] = 0
+    data.x[:, :, 1] = 0.05
+
+    def expected(i):
+        sample, found = data.x[i, : data.lengths[i]], []
+        tilt = between("tilt", 0.2, i, len(data))
+        for c in range(CHANNELS):
+            more = tilt * (2 * c / (CHANNELS - 1) - 1)
+            found.append(np.where(sample[:, c] == 0, 0, np.maximum(sample[:, c] + more, 0)))
+        return np.stack(found, 1)
+
+    assert_samples(shown(data, tilt=0.2), expected)
 
 
 def test_level_moves_values_of_both_signs_freely():
@@ -347,6 +380,100 @@ def test_what_is_numbers_of_events_is_found_out():
         assert ("is numbers of events" in said) == events
 
 
+# --- sounds ---------------------------------------------------------------------------------------
+
+
+def heard(monkeypatch, augmented: Augmented) -> list[np.ndarray]:
+    """The waves of all clips as they become features."""
+    found = []
+
+    def listen(self, waves, steps=None):
+        found.extend(waves)
+        return features(self, waves, steps)
+
+    features = Recordings.features
+    monkeypatch.setattr(Recordings, "features", listen)
+    augmented.batch(range(len(augmented)))
+    monkeypatch.undo()
+    return found
+
+
+def test_a_sound_that_is_played_faster_is_shorter_and_higher(monkeypatch):
+    data = sounds((4000,) * 20 + (3000,))
+    augmented = shown(data, speed=0.2)
+    waves = heard(monkeypatch, augmented)
+    for i, wave in enumerate(waves[:20]):
+        factor = 1 + between("speed", 0.2, i, 21)
+        assert len(wave) == round(4000 / factor)
+        assert augmented.lengths[i] == len(wave) // 80 + 1
+        exact = 4000 / len(wave)
+        time = np.arange(200, len(wave) - 200) / RATE
+        tone = 12_000 / 2**15 * np.sin(2 * np.pi * 440 * exact * time)
+        np.testing.assert_allclose(wave[200:-200], tone, rtol=0, atol=0.004)
+    assert min(map(len, waves[:20])) < 3600 and max(map(len, waves[:20])) > 4400
+    batch = augmented.batch(range(21))
+    assert torch.equal(batch.lengths, torch.from_numpy(augmented.lengths))
+    assert torch.equal(batch.target, torch.from_numpy(data.labels))
+
+
+def test_sounds_of_one_length_keep_it(monkeypatch):
+    data = sounds((800,) * 12)
+    augmented = shown(data, speed=0.4)
+    waves = heard(monkeypatch, augmented)
+    assert {len(wave) for wave in waves} == {800}
+    assert np.array_equal(augmented.lengths, data.lengths)
+    for i, wave in enumerate(waves):
+        size = round(800 / (1 + between("speed", 0.4, i, 12)))
+        assert (wave[size:] == 0).all() and (size <= 0 or wave[: size // 2].any())
+
+
+def test_noise_of_a_sound_is_relative_to_its_loudness(monkeypatch):
+    data = sounds((4000,) * 30)
+    data.samples[4000:8000] //= 10
+    data.samples[8000:12000] = 0
+    noise = [w - p for w, p in zip(heard(monkeypatch, shown(data, audio_noise=0.5)),
+                                   data.waves(range(30)), strict=True)]  # fmt: skip
+    assert not noise[2].any()
+    for i in (*range(2), *range(3, 30)):
+        level = 0.5 * draws.of_samples(KEY, "audio_noise", 30)[i, 0]
+        loud = level * np.sqrt(np.mean(data.waves([i])[0].astype(float) ** 2))
+        found = noise[i].std() / loud
+        assert abs(found - 1) < 5.5 / 8000**0.5
+        for lag in (1, 2, 40):
+            own = float(np.mean(noise[i][lag:] * noise[i][:-lag])) / loud**2
+            assert abs(own) < 5.5 / (4000 - lag) ** 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_short_sounds_stay_sounds(seed):
+    data = sounds((1, 2, 3, 5, 80, 81))
+    augmented = Augmented(data, replace(OF_SOUNDS, speed=0.9, time_stretch=0.9), (seed, 0))
+    batch = augmented.batch(range(6))
+    assert torch.equal(batch.lengths, torch.from_numpy(augmented.lengths))
+    assert int(batch.lengths.min()) >= 1 and bool(batch.x.isfinite().all())
+
+
+def test_a_sound_is_the_same_in_every_batch():
+    data = sounds()
+    given = replace(OF_VALUES, speed=0.2, audio_noise=0.3, mix="cutmix", noise=0, channel_mask=5)
+    whole = Augmented(data, given, KEY).batch(range(5))
+    for rows in ([2], [4, 0], [3, 1]):
+        batch = Augmented(data, given, KEY).batch(rows)
+        for place, i in enumerate(rows):
+            length = whole.lengths[i]
+            assert batch.lengths[place] == length
+            torch.testing.assert_close(
+                batch.x[:length, place], whole.x[:length, i], rtol=0, atol=1e-4
+            )
+
+
+def test_only_sounds_can_be_played_otherwise():
+    for data in (values(), counts()):
+        for name in ("speed", "audio_noise"):
+            said = refusal(ConfigError, lambda d=data, n=name: shown(d, **{n: 0.1}))
+            assert f"augmentation.{name} is 0.1, but the data are not sounds" in said
+
+
 # --- mixing ---------------------------------------------------------------------------------------
 
 
@@ -493,10 +620,11 @@ def test_batches_are_padded_or_cut(steps):
 @pytest.mark.parametrize("other", [(4, 7), (3, 8), (3, 0, 7)])
 @pytest.mark.parametrize("name", NAMES)
 def test_other_seeds_and_epochs_give_other_samples(name, other):
-    data, whole = (counts(), OF_COUNTS) if vars(OF_COUNTS)[name] else (values(), OF_VALUES)
+    among = ((counts(), OF_COUNTS), (values(), OF_VALUES), (sounds(), OF_SOUNDS))
+    data, whole = next((each, given) for each, given in among if vars(given)[name])
     kept = {n: v for n, v in vars(whole).items() if n.startswith(name.rstrip("s"))}
     one, two = (Augmented(data, Augmentation(**kept), key) for key in (KEY, other))
-    x, y = one.batch(range(12)), two.batch(range(12))
+    x, y = (each.batch(range(len(data))) for each in (one, two))
     assert x.x.shape != y.x.shape or not torch.equal(x.x, y.x)
 
 

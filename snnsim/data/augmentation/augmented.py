@@ -16,17 +16,19 @@ from snnsim.data.augmentation.draws import Draws, OfBatch
 from snnsim.data.augmentation.masks import masked
 from snnsim.data.augmentation.mixing import blended, cut, mixed_lengths, partners
 from snnsim.data.augmentation.options import CUTMIX, SAME, Augmentation
+from snnsim.data.augmentation.sounds import Sounds, augmented_sounds, played_steps
 from snnsim.data.augmentation.values import augmented_values
 from snnsim.data.protocol import About, Batch, DataSet, Sequences, chosen, describe, fetch, resized
 from snnsim.errors import ConfigError
 
 QUIETEST = -100.0  # dB, the silence of mel bands that are not scaled
 LOOKED_AT = 16  # samples, to see whether input is numbers of events
-OF_CHANNELS = ("channel_stretch", "channel_shift", "channel_masks")
+OF_CHANNELS = ("channel_stretch", "channel_shift", "tilt", "channel_masks")
 OF_TIME = ("time_stretch", "time_shift_ms", "jitter_ms", "mix")
 IN_MS = ("time_shift_ms", "jitter_ms", "time_masks")
 OF_EVENTS = ("jitter_ms", "drop")
-OF_VALUES = ("gain", "level")
+OF_VALUES = ("gain", "level", "tilt")
+OF_SOUNDS = ("speed", "audio_noise")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Augmented(DataSet):
         return describe(self.data)
 
     @cached_property
-    def lengths(self) -> np.ndarray:  # type: ignore[override]
+    def lengths(self) -> np.ndarray:
         """Return the number of steps of each sample."""
         return mixed_lengths(self._draws, self._stretched, self._partners)
 
@@ -91,6 +93,8 @@ class Augmented(DataSet):
             self._refuse(OF_CHANNELS, f"a step has the shape {list(batch.x.shape[2:])}", "[C]")
         if batch.per_step:
             self._refuse(OF_TIME, "every step has its own target", "one for a sample")
+        if not isinstance(self.data, Sounds):
+            self._refuse(OF_SOUNDS, "the data are not sounds", "a data set of recordings")
         if about.dt is None:
             self._refuse(IN_MS, "the data do not say how long a step is", "dt in ms")
         if self._counts:
@@ -116,9 +120,9 @@ class Augmented(DataSet):
     @cached_property
     def _counts(self) -> bool:
         """Whether the input is numbers of events."""
-        kind = self.about.encoder.get("kind")
         x = self._some.x
-        return kind == "events" or (kind is None and bool(((x >= 0) & (x == x.round())).all()))
+        is_mel = self.about.encoder.get("kind") == "mel"
+        return not is_mel and bool(((x >= 0) & (x == x.round())).all())
 
     @property
     def _silence(self) -> float:
@@ -139,6 +143,8 @@ class Augmented(DataSet):
     def _stretched(self) -> np.ndarray:
         """The number of steps of each sample before it is mixed with another."""
         before = np.asarray(self.data.lengths)
+        if isinstance(self.data, Sounds) and self.augmentation.speed:
+            before = played_steps(self.data, self._draws)
         if not self.augmentation.time_stretch:
             return before
         after = np.rint(before * (1 + self._draws.between("time_stretch"))).astype(before.dtype)
@@ -152,14 +158,22 @@ class Augmented(DataSet):
 
     def _alone(self, rows: np.ndarray) -> Batch:
         """Samples that are changed, but not mixed; silence follows the shorter ones."""
-        x, target, before = fetch(self.data, rows)
-        after, drawn = torch.from_numpy(self._stretched[rows]), self._of(rows)
+        drawn, after = self._of(rows), torch.from_numpy(self._stretched[rows])
+        x, target, before = self._fetched(rows, drawn)
         if self._counts:
             x = augmented_counts(x, before, after, drawn)
         else:
             x = augmented_values(x, before, after, drawn, self._silence)
         x = masked(x, after, drawn, self._silence)
         return Batch(_ended(x, after, self._silence), target, after)
+
+    def _fetched(self, rows: np.ndarray, drawn: OfBatch) -> Batch:
+        """Samples of which at most the sound is changed."""
+        given = self.augmentation
+        if not (isinstance(self.data, Sounds) and (given.speed or given.audio_noise)):
+            return fetch(self.data, rows)
+        x, lengths = augmented_sounds(self.data, drawn)
+        return Batch(x, torch.from_numpy(np.asarray(self.about.labels)[rows]), lengths)
 
     def _mixed(self, rows: np.ndarray) -> Batch:
         partner, size = self._partners[rows], len(rows)

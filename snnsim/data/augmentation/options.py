@@ -22,6 +22,12 @@ class Augmentation:
     made by binning them, or if it has whole numbers of 0 or more only.
 
     Attributes:
+        speed: the largest change of the speed at which a sound is played, a fraction from 0 to 0.9:
+            by a factor between ``1 - speed`` and ``1 + speed``. Faster is also higher. Only of
+            recordings; those of one length are cut, or followed by silence.
+        audio_noise: the largest amplitude of the white noise that is added to a sound, as a
+            fraction of its own amplitude (root mean square), 0 or more; 0.1 is 20 dB below it.
+            Amplitudes are uniform from 0. Only of recordings.
         time_stretch: the largest change of the duration, a fraction from 0 to 0.9: a sample becomes
             longer or shorter by a factor between ``1 - time_stretch`` and ``1 + time_stretch``.
         time_shift_ms: the largest shift of a sample within its own duration, in ms, 0 or more. What
@@ -39,6 +45,9 @@ class Augmentation:
         level: the largest number that is added to all values of a sample that are not 0, 0 or more.
             It changes the loudness where values are logarithms, as mel bands are. Where no value
             is negative, none becomes so. Not of events.
+        tilt: the largest number that is added like ``level`` to the last channel, and subtracted
+            from the first, 0 or more; in between it is proportional to the distance from the
+            middle. It is like another microphone. Not of events.
         noise: the standard deviation of the Gaussian noise that is added to every value, 0 or more;
             of events, the mean number of random events that are added in every channel and step.
         time_masks: the number of time masks of each sample, from 0 to 1000. Within a mask, a sample
@@ -60,6 +69,8 @@ class Augmentation:
     (False, True)
     """
 
+    speed: float = 0.0
+    audio_noise: float = 0.0
     time_stretch: float = 0.0
     time_shift_ms: float = 0.0
     jitter_ms: float = 0.0
@@ -68,6 +79,7 @@ class Augmentation:
     drop: float = 0.0
     gain: float = 0.0
     level: float = 0.0
+    tilt: float = 0.0
     noise: float = 0.0
     time_masks: int = 0
     time_mask_ms: float = 0.0
@@ -77,10 +89,11 @@ class Augmentation:
     mix_probability: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("time_stretch", "channel_stretch"):
+        for name in ("speed", "time_stretch", "channel_stretch"):
             check_number(f"augmentation.{name}", getattr(self, name), 0, 0.9)
         for name in (
-            "time_shift_ms", "jitter_ms", "channel_shift", "gain", "level", "noise", "time_mask_ms",
+            "audio_noise", "time_shift_ms", "jitter_ms", "channel_shift", "gain", "level", "tilt",
+            "noise", "time_mask_ms",
         ):  # fmt: skip
             check_number(f"augmentation.{name}", getattr(self, name), 0, 1e6)
         for name in ("drop", "mix_probability"):

@@ -51,10 +51,17 @@ def _changed(x: Tensor, lengths: Tensor, drawn: OfBatch) -> Tensor:
     if given.gain:
         x = x * drawn.factor("gain").to(x).view(alike)
     if given.level:
-        louder = x + drawn.between("level").to(x).view(alike)
-        negative = (x < 0).any(0, keepdim=True).flatten(2).any(2).view(alike)
-        x = torch.where(x == 0, x, torch.where(negative, louder, louder.clamp(min=0)))
+        x = _louder(x, drawn.between("level").to(x).view(alike))
+    if given.tilt:
+        x = _louder(x, drawn.between("tilt").to(x) * torch.linspace(-1, 1, x.shape[2]).to(x))
     return x + given.noise * _gaussian(x, lengths, drawn) if given.noise else x
+
+
+def _louder(x: Tensor, more: Tensor) -> Tensor:
+    """All values but zeros plus something; of a sample without negative ones, none becomes so."""
+    negative = (x < 0).flatten(2).any(2).any(0).view(1, -1, *(1,) * (x.ndim - 2))
+    moved = x + more
+    return torch.where(x == 0, x, torch.where(negative, moved, moved.clamp(min=0)))
 
 
 def _gaussian(x: Tensor, lengths: Tensor, drawn: OfBatch) -> Tensor:
