@@ -51,7 +51,8 @@ SHARED = (
 OF_DELAYS = tuple(
     f"training.{key}" for key in ("lr_delay", "schedule_delay", "sigma_end", "sigma_fraction")
 )
-OF_ALL = ("stream.", "training.", "method.")  # of a stream: sections that spiking networks get too
+# of a stream: sections that spiking networks get too
+OF_ALL = ("stream.", "augmentation.", "training.", "method.")
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class Choice:
                 "stream": base.source,
                 "method": self.method,
                 "options": [base.data, base.method_options],
+                "augmentation": base.augmentation.as_json(),
                 "training": base.training,
                 "encoder": base.network["encoder"],
                 "network": [c for c in self._told() if c.startswith("network.")],

@@ -64,6 +64,8 @@ def _dataset_app(name: str) -> typer.Typer:
             snnsim fsdd train --root DATA --config none --seed 1
 
             snnsim shd train --set network.delays=fixed --out runs/a
+
+            snnsim shd train --set augmentation.channel_shift=4
         """
         from snnsim_experiments import resolve
         from snnsim_experiments import run as run_experiment

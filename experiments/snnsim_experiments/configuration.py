@@ -117,7 +117,7 @@ def _file_of(dataset: str) -> str:
 def of_streams(stream: str) -> Family:
     """Return the family of a stream."""
     folder = HERE / "continual"
-    sections = ("stream", "network", *OF_MODELS, "training", "method")
+    sections = ("stream", "network", *OF_MODELS, "augmentation", "training", "method")
     default = folder / f"{default_config(stream)}.toml"
     return Family(sections, tuple(methods.names()), (default,), folder)
 
@@ -266,9 +266,10 @@ def _on_stream(
         options = check_section("method", _of_method(cls), values["method"])
         cls(**options)  # refuses values out of range before any data is read
         recipe = recipe_of(values["training"], epochs, NOT_ON_STREAMS, TASKS)
+        augmentation = augmentation_of(values["augmentation"])
     return {
         "source": stream, "model": model, "method": method, "data": data, "network": network,
-        "recipe": recipe, "method_options": options,
+        "recipe": recipe, "method_options": options, "augmentation": augmentation,
     }  # fmt: skip
 
 

@@ -175,6 +175,24 @@ def test_what_a_network_is_stored_with_is_of_the_data_as_they_are(tmp_path):
 # --- settings -------------------------------------------------------------------------------------
 
 
+ON_A_STREAM = ("continual", "run", "--stream", "parity", "--method", "fine-tuning", "-q",
+               "--set", "stream.tasks=2", "--set", "stream.samples=16",
+               "--set", "training.epochs=2", "--set", "network.hidden=[4]")  # fmt: skip
+
+
+def test_a_stream_is_trained_with_its_augmentation(tmp_path, snnsim):
+    drop = ("--set", "augmentation.drop=0.3")
+    assert snnsim(*ON_A_STREAM, *drop, "--out", tmp_path / "a").code == 0
+    assert snnsim(*ON_A_STREAM, "--out", tmp_path / "b").code == 0
+    stored = json.loads((tmp_path / "a" / "run.json").read_text())["config"]
+    assert Experiment.from_json(stored).augmentation == Augmentation(drop=0.3)
+    assert snnsim(*ON_A_STREAM, *drop, "--out", tmp_path / "a", "--resume").code == 0
+    other = snnsim(*ON_A_STREAM, "--out", tmp_path / "a", "--resume")
+    assert_one_error(other, "differs in augmentation.drop")
+    mixed = snnsim(*ON_A_STREAM, "--set", "augmentation.mix=cutmix", "--out", tmp_path / "c")
+    assert_one_error(mixed, "augmentation.mix is 'cutmix', but methods of continual learning need")
+
+
 @pytest.mark.parametrize("model", ["spiking", "gru"])
 def test_settings_are_an_augmentation(tmp_path, model):
     file = tmp_path / "mine.toml"
