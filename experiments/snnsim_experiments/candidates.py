@@ -51,7 +51,8 @@ SHARED = (
 OF_DELAYS = tuple(
     f"training.{key}" for key in ("lr_delay", "schedule_delay", "sigma_end", "sigma_fraction")
 )
-OF_ALL = ("stream.", "training.", "method.")  # of a stream: sections that spiking networks get too
+# of a stream: sections that spiking networks get too
+OF_ALL = ("stream.", "augmentation.", "training.", "method.")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Choice:
         own = resolve(self.source, changes=own_changes)
         network = own.network | {"dropout": like.network["dropout"]}
         same = {key: getattr(like.recipe, key) for key in SHARED}
-        return replace(own, data=like.data, network=network).trained(**same)
+        own = replace(own, data=like.data, network=network, augmentation=like.augmentation)
+        return own.trained(**same)
 
     def _on_stream(self, name: str) -> Experiment:
         if name in ON_STREAMS:
@@ -112,7 +114,13 @@ class Choice:
         if self.method:
             shared = self._of((*OF_ALL, "encoder."))
             return replace(self, changes=shared).network("gru")
-        kept = ("data.", "encoder.", "network.", *(f"training.{key}" for key in SHARED))
+        kept = (
+            "data.",
+            "encoder.",
+            "network.",
+            "augmentation.",
+            *(f"training.{key}" for key in SHARED),
+        )
         return self._resolve("gru", self._of(kept), self.config)
 
     def _of(self, wanted: tuple[str, ...]) -> list[Change]:
@@ -132,6 +140,7 @@ class Choice:
                 "stream": base.source,
                 "method": self.method,
                 "options": [base.data, base.method_options],
+                "augmentation": base.augmentation.as_json(),
                 "training": base.training,
                 "encoder": base.network["encoder"],
                 "network": [c for c in self._told() if c.startswith("network.")],
@@ -141,6 +150,7 @@ class Choice:
             "dataset": base.source,
             "data": base.data,
             "encoder": base.network["encoder"],
+            "augmentation": base.augmentation.as_json(),
             "training": {key: base.training[key] for key in SHARED},
             "network": {key: value for key, value in base.network.items() if key not in own},
         }
@@ -156,8 +166,9 @@ class Choice:
             sections = read_toml(given_file(self.config), of_baselines(self.source).allowed())
         for name, section in sections.items():
             kind, _, model = name.partition("-")
-            wrong = [k for k in section if kind in ("data", "encoder") or k in (*SHARED, "dropout")]
-            if model and kind in ("data", "encoder", "network", "training") and wrong:
+            whole = kind in ("data", "encoder", "augmentation")
+            wrong = [k for k in section if whole or k in (*SHARED, "dropout")]
+            if model and (whole or kind in ("network", "training")) and wrong:
                 raise ConfigError(
                     f"[{name}] of {self.config} gives {model} its own {wrong[0]}, which must "
                     f"be the same for all in a comparison; move it to [{kind}]"

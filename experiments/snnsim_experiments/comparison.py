@@ -11,6 +11,7 @@ import numpy as np
 
 from snnsim.baselines import get
 from snnsim.continual import Stream, methods
+from snnsim.data import Augmentation
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.training import Recipe, distributed, set_seed
 from snnsim.training.recipe import CLASS, complete
@@ -238,6 +239,9 @@ class _Comparison:
             base = task_base() if "stream" in before else plain(Recipe().as_json())
             known = {key: base[key] for key in now.get("training", {})}
             before = before | {"training": complete(before["training"], known)}
+        if "augmentation" in now:
+            whole = Augmentation().as_json() | before.get("augmentation", {})
+            before = before | {"augmentation": whole}
         if isinstance(before.get("options"), list) and before.get("method") in methods.names():
             former, (data, options) = methods.get(before["method"]).former, before["options"]
             options = {former.get(key, key): value for key, value in options.items()}

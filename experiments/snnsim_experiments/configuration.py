@@ -4,7 +4,8 @@ A configuration has the sections ``data`` (options of the data set's ``load``), 
 of :func:`snnsim.networks.delay_network`, or of :class:`snnsim.baselines.RateNetwork`; of the
 former also ``hidden``, the widths, ``layers``, the number of hidden layers of one width, and
 ``recode``, the step of :func:`snnsim.networks.recoded`) and
-``training`` (the fields of :class:`snnsim.training.Recipe`); that of a baseline also ``encoder``
+``training`` (the fields of :class:`snnsim.training.Recipe`) and ``augmentation`` (those of
+:class:`snnsim.data.Augmentation`); that of a baseline also ``encoder``
 (:class:`snnsim.baselines.RateEncoder`) and ``options`` (of the model). One of a stream has
 ``stream`` in place of ``data``, and ``method``. Of a baseline or stream a file may also have
 sections that only one model or method takes: ``options-<model>``, ``training-<method>``, ...
@@ -25,6 +26,7 @@ from snnsim_datasets import generated
 from snnsim import baselines
 from snnsim.baselines import RateEncoder, RateNetwork
 from snnsim.continual import methods
+from snnsim.data import Augmentation
 from snnsim.errors import ConfigError, check_number
 from snnsim.networks import delay_network
 from snnsim.renamed import up_to_date
@@ -97,7 +99,7 @@ def of_spiking(dataset: str) -> Family:
     files = [folder / "default.toml"]
     if dataset in generated.names():
         files.append(folder / _file_of(dataset))
-    return Family(("data", "network", "training"), (), tuple(files), folder)
+    return Family(("data", "network", "augmentation", "training"), (), tuple(files), folder)
 
 
 def of_baselines(dataset: str) -> Family:
@@ -106,7 +108,7 @@ def of_baselines(dataset: str) -> Family:
     if dataset in generated.names():
         files.insert(1, "generated.toml")
     shipped = tuple(HERE / "baselines" / file for file in files)
-    sections = ("data", "network", *OF_MODELS, "training")
+    sections = ("data", "network", *OF_MODELS, "augmentation", "training")
     return Family(sections, tuple(baselines.names()), shipped, None)
 
 
@@ -117,7 +119,7 @@ def _file_of(dataset: str) -> str:
 def of_streams(stream: str) -> Family:
     """Return the family of a stream."""
     folder = HERE / "continual"
-    sections = ("stream", "network", *OF_MODELS, "training", "method")
+    sections = ("stream", "network", *OF_MODELS, "augmentation", "training", "method")
     default = folder / f"{default_config(stream)}.toml"
     return Family(sections, tuple(methods.names()), (default,), folder)
 
@@ -189,6 +191,7 @@ def _spiking(
             "source": dataset,
             "data": check_data(dataset, values["data"]),
             "recipe": recipe_of(values["training"], epochs, NOT_ON_SPIKING),
+            "augmentation": augmentation_of(values["augmentation"]),
             "network": _equal_layers(check_section("network", known, values["network"])),
         }
 
@@ -223,6 +226,7 @@ def _rate_coded(
         data = check_data(dataset, _events_for(recipe.target, dataset) | values["data"])
         network = check_section("network", known, values["network"])
         network |= {"width": 0, **_of_model(model, values)}
+        augmentation = augmentation_of(values["augmentation"])
     if recipe.readout == "last" and not recipe.mask_padding:
         raise ConfigError(
             "training.readout is 'last' with mask_padding=false, but a baseline's outputs are 0 "
@@ -230,6 +234,7 @@ def _rate_coded(
         )
     return {
         "source": dataset, "model": model, "data": data, "recipe": recipe, "network": network,
+        "augmentation": augmentation,
     }  # fmt: skip
 
 
@@ -263,9 +268,10 @@ def _on_stream(
         options = check_section("method", _of_method(cls), values["method"])
         cls(**options)  # refuses values out of range before any data is read
         recipe = recipe_of(values["training"], epochs, NOT_ON_STREAMS, TASKS)
+        augmentation = augmentation_of(values["augmentation"])
     return {
         "source": stream, "model": model, "method": method, "data": data, "network": network,
-        "recipe": recipe, "method_options": options,
+        "recipe": recipe, "method_options": options, "augmentation": augmentation,
     }  # fmt: skip
 
 
@@ -369,3 +375,9 @@ def recipe_of(
     if epochs is None:
         return found
     return Recipe(**check_section("training", known, given | {"epochs": epochs}))
+
+
+def augmentation_of(given: dict[str, Any]) -> Augmentation:
+    """Return the augmentation of a section, complete and checked."""
+    known = fields(Augmentation, keyword_only=False)
+    return Augmentation(**check_section("augmentation", known, given))

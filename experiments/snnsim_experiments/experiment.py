@@ -10,11 +10,12 @@ from snnsim.baselines import models
 from snnsim.baselines.options.additions import Additions
 from snnsim.continual import methods
 from snnsim.continual.method import default_options
+from snnsim.data import Augmentation
 from snnsim.training import Recipe, task_recipe
 from snnsim.training.recipe import complete
 
 SPIKING = "spiking"
-SECTIONS = ("data", "network", "training", "method_options")
+SECTIONS = ("data", "network", "augmentation", "training", "method_options")
 # sections of a configuration of a stream that have other names there
 OF_STREAMS = {"data": "stream", "method_options": "method"}
 
@@ -36,6 +37,8 @@ class Experiment:
         method_options: the options of the method.
         seed: the seed of weights, order and dropout.
         backend: the backend of the kernels: ``"auto"``, ``"reference"``, ``"cpu"`` or ``"cuda"``.
+        augmentation: how training samples are changed at random; those of validation and test never
+            are.
     """
 
     source: str
@@ -47,6 +50,7 @@ class Experiment:
     method_options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     backend: str = "auto"
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     @property
     def training(self) -> dict[str, Any]:
@@ -60,6 +64,7 @@ class Experiment:
     def as_json(self) -> dict[str, Any]:
         """Return plain values, from which :meth:`from_json` makes the experiment again."""
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "recipe"}
+        rest["augmentation"] = self.augmentation.as_json()
         return rest | {"training": self.training}
 
     @classmethod
@@ -69,7 +74,7 @@ class Experiment:
         Raises:
             KeyError, TypeError, ValueError: it is anything else.
         """
-        found = _of_before(stored)
+        found = {"augmentation": {}} | _of_before(stored)  # which earlier versions did not have
         sections = {name: found[name] for name in SECTIONS}
         for name, section in sections.items():
             if not isinstance(section, dict):
@@ -90,6 +95,7 @@ class Experiment:
         if found["model"] in models.names():
             found["network"] = _with_all_options(found["model"], found["network"])
         training = complete(found.pop("training"), task_base() if found["method"] else {})
+        found["augmentation"] = Augmentation(**found["augmentation"])
         return cls(**found, recipe=Recipe(**training))
 
     def differences(self, other: Experiment, but: tuple[str, ...] = ()) -> list[str]:

@@ -92,6 +92,8 @@ def train(
 
         snnsim train my_data:words --seed 1
 
+        snnsim shd train --set augmentation.channel_shift=4
+
         snnsim fsdd train --root DATA --config none --seed 1
     """
     from snnsim_experiments import resolve

@@ -126,7 +126,7 @@ def _train(
     trainer = Trainer(
         net, parts[0], parts[1], experiment.recipe,
         objective=objective_on(parts[0], experiment.recipe.target),
-        out=held.folder, seed=experiment.seed, device=device,
+        out=held.folder, seed=experiment.seed, device=device, augmentation=experiment.augmentation,
         watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
     )  # fmt: skip
     if first:

@@ -16,7 +16,8 @@ from snnsim.continual import metrics
 from snnsim.continual.learner import Learner
 from snnsim.continual.method import Method, options_of, under_todays_names
 from snnsim.continual.watcher import ContinualWatcher, WeightsOfTasks
-from snnsim.data import Batch
+from snnsim.data import Augmentation, Batch
+from snnsim.data.augmentation.options import CUTMIX
 from snnsim.errors import ConfigError
 from snnsim.layer import start_training
 from snnsim.synapses.delayed import delayed_layers
@@ -52,6 +53,9 @@ class ContinualTrainer(Loop):
         seed: seed of the order of samples.
         device: the device to compute on.
         watcher: an object that is told of every step and task.
+        augmentation: how training samples are changed at random in every epoch; ``None`` leaves
+            them as they are. What a method does with the training data by itself, such as replay,
+            it does with samples as they are.
     """
 
     part = "learner"
@@ -67,10 +71,11 @@ class ContinualTrainer(Loop):
         seed: int = 0,
         device: torch.device | str = "cpu",
         watcher: ContinualWatcher | None = None,
+        augmentation: Augmentation | None = None,
     ):
         super().__init__(
             learner.to(device), recipe, out=out, seed=seed, device=device,
-            watcher=watcher or ContinualWatcher(),
+            watcher=watcher or ContinualWatcher(), augmentation=augmentation,
         )  # fmt: skip
         self.learner, self.method, self.stream = learner, method, learner.stream
         count = len(self.stream)
@@ -84,9 +89,18 @@ class ContinualTrainer(Loop):
         try:
             method.attach(learner, recipe.plain)
             self._check_recipe()
+            self._check_augmentation()
         except BaseException:
             method.detach()
             raise
+
+    def _check_augmentation(self) -> None:
+        if self.augmentation.mix == CUTMIX:
+            raise ConfigError(
+                f"augmentation.mix is {CUTMIX!r}, but methods of continual learning need samples "
+                "of one class each; leave it out, or take mix='same'"
+            )
+        self._augmented(self.stream.tasks[0].train)  # refuses what the data do not allow
 
     def _check_recipe(self) -> None:
         recipe, plain = self.recipe, task_recipe()
@@ -259,7 +273,12 @@ class ContinualTrainer(Loop):
     def _identity(self) -> dict[str, Any]:
         stream = [self.stream.name, self.stream.scenario, *(t.name for t in self.stream.tasks)]
         options = options_of(self.method)
-        return {"method": type(self.method).__name__, "method's options": options, "stream": stream}
+        return {
+            "method": type(self.method).__name__,
+            "method's options": options,
+            "stream": stream,
+            "augmentation": self.augmentation.as_json(),
+        }
 
     def _check_identity(self, path: Path, values: dict[str, Any]) -> None:
         if "method's options" in values:

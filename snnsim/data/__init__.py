@@ -1,6 +1,7 @@
 """Data as training, evaluation and streams take them, and adapters for what people have."""
 
 from snnsim.data.arrays import Arrays
+from snnsim.data.augmentation import Augmentation, Augmented
 from snnsim.data.concatenated import Concatenated
 from snnsim.data.events import (
     BinnedEvents,
@@ -17,6 +18,8 @@ from snnsim.data.view import View
 __all__ = [
     "About",
     "Arrays",
+    "Augmentation",
+    "Augmented",
     "Batch",
     "BinnedEvents",
     "Concatenated",

@@ -18,8 +18,8 @@ class Batch(NamedTuple):
 
     Attributes:
         x: the input, ``[T, B, ...]``; a shorter sample is followed by zeros.
-        target: ``[B]`` int64 classes, ``[B, D]`` float32 values, or ``[T, B, ...]`` either for
-            every step.
+        target: ``[B]`` int64 classes, ``[B, D]`` float32 values (of mixed samples, the fraction of
+            each class), or ``[T, B, ...]`` either for every step.
         lengths: ``[B]`` int64, steps of each sample.
     """
 

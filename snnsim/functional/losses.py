@@ -16,7 +16,9 @@ def cross_entropy_sum(scores: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         scores: the class scores, ``[B, C]``.
-        labels: the classes, ``[B]``, whole numbers from 0 to ``C - 1``.
+        labels: the classes, ``[B]``, whole numbers from 0 to ``C - 1``; or of samples that are
+            mixed of several classes, the fraction of each, ``[B, C]``. The loss is then
+            ``- sum_c fraction_c log softmax(scores)_c``.
 
     >>> import torch
     >>> round(float(cross_entropy_sum(torch.zeros(2, 4), torch.tensor([0, 3]))), 4)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from snnsim import checkpoint
-from snnsim.data import Batch, Sequences
+from snnsim.data import Augmentation, Augmented, Batch, Sequences
 from snnsim.errors import CheckpointError, NonFiniteError, check_number, check_seed, short
 from snnsim.finite import first_not_finite
 from snnsim.layer import start_training
@@ -108,8 +108,10 @@ class Loop:
         seed: int,
         device: torch.device | str,
         watcher: Any,
+        augmentation: Augmentation | None = None,
     ):
         self.net, self.recipe, self.out = net, recipe, out
+        self.augmentation = augmentation or Augmentation()
         self.seed, self.device, self.watcher = check_seed(seed), torch.device(device), watcher
         self.position = Position()
         self.optimizers: Optimizers | None = None
@@ -119,6 +121,11 @@ class Loop:
     def _key(self) -> tuple[int, ...]:
         """Of the order of this epoch's samples."""
         return (self.seed, self.position.epoch)
+
+    def _augmented(self, data: Sequences) -> Sequences:
+        """The samples as this epoch shows them."""
+        acts = self.augmentation.acts
+        return Augmented(data, self.augmentation, self._key()) if acts else data
 
     def _begin_epoch(self, steps: int) -> None: ...
 
@@ -157,6 +164,7 @@ class Loop:
     def _run_epoch(self, data: Sequences) -> None:
         """All steps of the epoch that are left; the position is then behind its last."""
         optimizers = self._ready()
+        data = self._augmented(data)
         epoch, size, steps = self.position.epoch, self.recipe.batch_size, self._steps(data)
         optimizers.start_epoch(epoch)
         order = epoch_order(len(data), *self._key())
@@ -325,8 +333,13 @@ class Loop:
     def _check_identity(self, path: Path, values: dict[str, Any]) -> None:
         base = self.recipe.as_json()
         told = {"recipe": complete(values["recipe"], type(self).defaults), "seed": values["seed"]}
-        once = {"objective": Classification(self.recipe.readout, self.recipe.mask_padding).name}
+        once: dict[str, Any] = {
+            "objective": Classification(self.recipe.readout, self.recipe.mask_padding).name,
+            "augmentation": Augmentation().as_json(),
+        }
         told |= {name: values.get(name, once.get(name)) for name in self._identity()}
+        if "augmentation" in told:  # of which earlier versions had fewer options
+            told["augmentation"] = once["augmentation"] | told["augmentation"]
         mine = {"recipe": base, "seed": self.seed, **self._identity()}
         self._allow_longer(told["recipe"], base)
         for what, value in mine.items():

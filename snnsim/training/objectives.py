@@ -133,6 +133,9 @@ class OfReadout(Objective):
 class Classification(OfReadout):
     """The loss is the cross-entropy of a read-out's scores; the score is the accuracy.
 
+    Targets are classes ``[B]``. Where samples are mixed, they are the fraction of each class in a
+    sample, ``[B, C]``; the accuracy then counts the fraction of the class that is answered.
+
     Args:
         readout: the name of the read-out, see :mod:`snnsim.functional.readouts`.
         mask_padding: whether the read-out ignores the steps after the end of a sample.
@@ -143,11 +146,24 @@ class Classification(OfReadout):
     kind = CLASS
 
     def measure(self, y: Tensor, batch: Batch, lengths: Tensor) -> Measured:
+<<<<<<< HEAD
         scores = self.answer(y, lengths)
         target = batch.target.to(y.device)
         _check_classes(target, scores.shape[-1], (len(scores),))
         right = float((scores.argmax(1) == target).sum())
         return Measured(cross_entropy_sum(scores, target), right)
+=======
+        scores = get_readout(self.readout)(in_full(y), lengths if self.mask_padding else None)
+        target, answers = batch.target.to(y.device), scores.argmax(1)
+        if target.is_floating_point() and target.ndim == 2:
+            _check_fractions(target, scores)
+            right = target.gather(1, answers.unsqueeze(1)).clamp(max=1).sum()
+            target = target.to(scores)
+        else:
+            _check_classes(target, scores.shape[-1], (len(scores),))
+            right = (answers == target).sum()
+        return Measured(cross_entropy_sum(scores, target), float(right))
+>>>>>>> augment
 
 
 @dataclass(frozen=True)
@@ -379,4 +395,22 @@ def _check_classes(target: Tensor, count: int, shape: tuple[int, ...]) -> None:
         raise ShapeError(
             f"targets are {int(target.min())} .. {int(target.max())} but the network has "
             f"{count} outputs"
+        )
+
+
+def _check_fractions(target: Tensor, scores: Tensor) -> None:
+    """Fractions of the classes that the network has outputs for, which add up to 1."""
+    what = "for values take objective=Regression()"
+    if target.shape != scores.shape:
+        raise ShapeError(
+            f"targets are {target.dtype} {list(target.shape)} but a classification needs whole "
+            f"numbers {[len(scores)]}, or the fractions of classes {list(scores.shape)}; {what}"
+        )
+    total = target.sum(1)
+    wrong = (target < 0).any(1) | ((total - 1).abs() > 1e-4) | ~total.isfinite()
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ShapeError(
+            f"targets of sample {row} are {short(target[row].tolist(), 80)} but fractions of "
+            f"classes must be 0 or more and add up to 1; {what}"
         )

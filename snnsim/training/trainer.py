@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from snnsim import checkpoint
-from snnsim.data import Batch, Sequences, describe
+from snnsim.data import Augmentation, Batch, Sequences, describe
+from snnsim.data.augmentation.options import CUTMIX
 from snnsim.errors import CheckpointError, ConfigError, short
 from snnsim.functional.readouts import fractions
 from snnsim.saving import Spec
@@ -27,7 +28,11 @@ from snnsim.training.calibration import calibrate
 from snnsim.training.evaluate import answers, evaluate, run_padded
 from snnsim.training.loop import Loop, set_seed
 from snnsim.training.next_step import objective_of
+<<<<<<< HEAD
 from snnsim.training.objectives import Classification, Objective, as_objective
+=======
+from snnsim.training.objectives import Classification, Custom, Objective, as_objective
+>>>>>>> augment
 from snnsim.training.optimizers import Optimizers
 from snnsim.training.recipe import CLASS, Recipe
 from snnsim.training.repeated import repeated
@@ -71,6 +76,8 @@ class Trainer(Loop):
         seed: the seed of the order of samples, 0 or more; it also seeds dropout at the start.
         device: the device on which to compute.
         watcher: an object that is told of every step and epoch.
+        augmentation: how training samples are changed at random in every epoch; ``None`` leaves
+            them as they are. Validation samples are never changed.
 
     >>> from snnsim_datasets import load
     >>> from snnsim.networks import shd_network
@@ -97,14 +104,17 @@ class Trainer(Loop):
         seed: int = 0,
         device: torch.device | str = "cpu",
         watcher: Watcher | None = None,
+        augmentation: Augmentation | None = None,
     ):
         super().__init__(
-            net, recipe, out=out, seed=seed, device=device, watcher=watcher or Watcher()
-        )
+            net, recipe, out=out, seed=seed, device=device, watcher=watcher or Watcher(),
+            augmentation=augmentation,
+        )  # fmt: skip
         self.train, self.validation = train, validation
         self.objective = self._chosen(objective)
         self._check_until()
-        self._shown()  # refuses a subset that is too large before anything is trained
+        self._check_mixed()
+        self._augmented(self._shown())  # refuses what the data do not allow before training
         if recipe.prunes:
             check_synapses(net)
         self.optimizers = Optimizers(net, recipe)
@@ -123,6 +133,16 @@ class Trainer(Loop):
                 "give one of them"
             )
         return as_objective(given, self.recipe.readout, self.recipe.mask_padding)
+
+    def _check_mixed(self) -> None:
+        """Refuse mixed classes where the objective compares with something else."""
+        if self.augmentation.mix == CUTMIX and not isinstance(
+            self.objective, Classification | Custom
+        ):
+            raise ConfigError(
+                f"augmentation.mix is {CUTMIX!r}, which mixes classes, but the objective is "
+                f"{self.objective.name}; leave it out, or take mix='same'"
+            )
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end and return the rows of the metrics, one per epoch.
@@ -239,7 +259,7 @@ class Trainer(Loop):
     # --- going on --------------------------------------------------------------------------------
 
     def _identity(self) -> dict[str, Any]:
-        return {"objective": self.objective.name}
+        return {"objective": self.objective.name, "augmentation": self.augmentation.as_json()}
 
     def _memory(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {}, {"steps": self.steps}

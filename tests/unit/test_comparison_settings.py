@@ -81,7 +81,7 @@ def test_encoder_and_options_on_data_are_shipped_ones_with_what_is_given():
 
 def test_a_file_may_have_a_section_of_every_kind_for_every_model():
     found = of_baselines("gsc").allowed()
-    assert len(found) == len(set(found)) == 5 * (1 + len(names()))
+    assert len(found) == len(set(found)) == 6 * (1 + len(names()))
     for section in ("data", "network", "encoder", "options", "training"):
         assert section in found and f"{section}-quasi-lstm" in found
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from snnsim.data import Augmentation
 from snnsim.errors import ConfigError
 from snnsim.networks import delay_network
 from snnsim.training import Recipe, Trainer, Watcher, checkpoint, distributed, set_seed
@@ -64,7 +65,10 @@ def train(samples: int, out: Path) -> None:
     net = delay_network((6, 10, 8, 3), dt=1.0, tau_mem=2.0, max_delay_ms=4, dropout=0.4).double()
     watcher = Losses()
     recipe = Recipe(epochs=3, batch_size=6, lr=0.02, lr_delay=0.3, sigma_fraction=0.5)
-    trainer = Trainer(net, Tiny(samples, 1), Tiny(9, 2), recipe, seed=12, watcher=watcher)
+    trainer = Trainer(
+        net, Tiny(samples, 1), Tiny(9, 2), recipe, seed=12, watcher=watcher,
+        augmentation=AUGMENTED.get(samples),
+    )  # fmt: skip
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.run()]
     name = f"{distributed.rank()}-of-{distributed.size()}"
     checkpoint.save(out / name, net.state_dict(), {"losses": watcher.losses, "rows": rows})
@@ -85,7 +89,9 @@ def torchrun(folder: Path, *program: object) -> subprocess.CompletedProcess[str]
     )
 
 
-SIZES = (23, 19)  # in batches of 6: the last has 5 samples, shared as 3 and 2; or only one
+# in batches of 6: the last has 5 samples, shared as 3 and 2; or only one
+SIZES = (23, 19, 22)
+AUGMENTED = {22: Augmentation(time_stretch=0.4, channel_shift=2, drop=0.2, noise=0.1)}
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +109,7 @@ def pairs(tmp_path_factory) -> tuple[Path, str]:
     return folder, done.stderr
 
 
-@pytest.mark.parametrize("samples", SIZES, ids=["odd last batch", "last batch of one"])
+@pytest.mark.parametrize("samples", SIZES, ids=["odd last batch", "last batch of one", "augmented"])
 def test_two_processes_train_as_one(tmp_path, pairs, samples):
     train(samples, tmp_path)
     weights, alone = checkpoint.load(tmp_path / "0-of-1")

@@ -158,6 +158,18 @@ def test_sums_that_can_be():
     [
         (Classification(), [0.5, 1.0, 2.0], r"whole numbers \[3\]; for values take .*Regression"),
         (Classification(), [[0], [1], [2]], r"targets are torch.int64 \[3, 1\] but"),
+        (
+            Classification(),
+            [[0.5], [1.0], [2.0]],
+            r"float32 \[3, 1\] but .* fractions of classes \[3, 4\]; for values take .*Regression",
+        ),
+        (
+            Classification(),
+            [[1.0, 0, 0, 0], [0.5, 0, 0.4, 0], [0, 0, 0, 1]],
+            r"of sample 1 are \[0.5, 0.0, 0.4.*, 0.0\] but .* add up to 1; for values take",
+        ),
+        (Classification(), [[1.0, 0, 0, 0], [1, 0, 0, 0], [-0.5, 1.5, 0, 0]], "of sample 2 are"),
+        (Classification(), [[math.nan, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]], "of sample 0 are"),
         (Classification(), [0, 1, 4], "targets are 0 .. 4 but the network has 4 outputs"),
         (Classification(), [-1, 1, 2], "targets are -1 .. 2"),
         (Regression(), [[0.5], [1.0], [2.0]], r"gives \[3, 4\] but targets are \[3, 1\]"),
@@ -173,6 +185,30 @@ def test_sums_that_can_be():
 def test_targets_and_losses_that_do_not_fit(objective, target, reason):
     with pytest.raises(ShapeError, match=reason):
         objective.measure(Y, batch(target), LENGTHS)
+
+
+def test_fractions_of_classes_are_a_target():
+    """The cross-entropy with fractions, and as the score the fraction of the class answered."""
+    fractions = np.asarray([[0.75, 0, 0.25, 0], [0, 1, 0, 0], [0.1, 0.2, 0.3, 0.4]])
+    y = Y.double()
+    found = Classification("mean").measure(y, batch(fractions), LENGTHS)
+    loss, score = 0.0, 0.0
+    for b in range(3):
+        scores = y[:, b].mean(0).numpy()
+        shares = np.exp(scores - scores.max())
+        shares /= shares.sum()
+        loss -= sum(fractions[b, c] * math.log(shares[c]) for c in range(4))
+        score += fractions[b, scores.argmax()]
+    assert float(found.loss) == pytest.approx(loss, rel=1e-6)
+    assert found.score == pytest.approx(score, rel=1e-6)
+
+
+def test_fractions_of_one_class_are_that_class():
+    classes = [0, 3, 1]
+    plain = Classification().measure(Y, batch(classes), LENGTHS)
+    shared = Classification().measure(Y, batch(np.eye(4, dtype=np.float32)[classes]), LENGTHS)
+    assert plain.score == shared.score
+    torch.testing.assert_close(plain.loss, shared.loss, rtol=1e-6, atol=0)
 
 
 def test_options_and_objectives_that_are_none():

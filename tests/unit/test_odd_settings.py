@@ -25,14 +25,17 @@ from snnsim.errors import ConfigError, SnnsimError
 
 NOT_NUMBERS = ("nan", "inf", "-inf")
 EXTREMES = ("1e300", "-1e300", "1e-300", "1e19", "-1", "0", str(2**63), str(2**64), "9" * 400)
-SECTIONS = ("data", "network", "training", "stream", "method", "encoder", "options")
+SECTIONS = (
+    "data", "network", "augmentation", "training", "stream", "method", "encoder", "options",
+)  # fmt: skip
 
 
 def sections(experiment: Experiment) -> dict[str, Any]:
     """The sections of an experiment, by the names that a file has for them."""
     named = OF_STREAMS if experiment.method else {}
     kept = ("data", "network", "training", "method_options")
-    return {named.get(name, name): getattr(experiment, name) for name in kept}
+    found = {named.get(name, name): getattr(experiment, name) for name in kept}
+    return found | {"augmentation": experiment.augmentation.as_json()}
 
 
 def number_keys(config: dict[str, Any], sections=SECTIONS) -> list[str]:

@@ -277,7 +277,7 @@ def test_a_file_is_told_the_sections_it_may_have(tmp_path):
     path.write_text("[netwrk]\n")
     assert refusal(read_toml, path, SECTIONS) == (
         f"{path} has 'netwrk' at its top level; did you mean 'network'?; "
-        "it may have the sections data, network, training"
+        "it may have the sections data, network, augmentation, training"
     )
     sections = ("network", "training", "training-gru", "training-lmu")
     assert refusal(read_toml, path, sections).endswith(
@@ -314,5 +314,5 @@ def test_what_is_no_value_is_a_text_also_with_lines_of_its_own():
 def test_a_change_that_cannot_be_understood_is_told_how_and_where():
     assert refusal(parse_changes, ["dta.x=1"], SECTIONS) == (
         "cannot understand --set 'dta.x=1'; write section.key=value with a section of data, "
-        "network, training; did you mean 'data'?"
+        "network, augmentation, training; did you mean 'data'?"
     )

@@ -243,9 +243,21 @@ class Recordings(DataSet):
     @property
     def lengths(self) -> np.ndarray:
         """Return the number of steps of each clip."""
-        return np.asarray(
-            [self.front_end.steps(int(n)) for n in np.diff(self.offsets)], dtype=np.int64
-        )
+        return self.steps_of(self.sizes)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Return the number of samples of each clip."""
+        return np.diff(self.offsets)
+
+    @property
+    def keeps_sizes(self) -> bool:
+        """Return whether a clip that is played faster or slower keeps its length."""
+        return self._alike
+
+    def steps_of(self, sizes: np.ndarray) -> np.ndarray:
+        """Return the number of steps of clips of some numbers of samples, ``[n]``."""
+        return np.asarray([self.front_end.steps(int(n)) for n in sizes], dtype=np.int64)
 
     def _extent(self, longest: int, frames: int) -> int:
         """Samples to pad a batch to.
@@ -258,21 +270,44 @@ class Recordings(DataSet):
             return longest
         return max(longest, self.front_end.samples(frames)) + self.front_end.samples(8)
 
-    def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
-        """Return features of some clips, padded with zeros to the longest (or to ``steps``).
-
-        Within a clip's steps its features are those of the clip followed by silence.
-        """
+    def waves(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+        """Return some clips, each as float32 in -1 .. 1."""
         indices = chosen(indices, len(self))
-        clips = [self.samples[self.offsets[i] : self.offsets[i + 1]] for i in indices]
-        sizes = np.asarray([len(clip) for clip in clips])
+        clips = (self.samples[self.offsets[i] : self.offsets[i + 1]] for i in indices)
+        return [clip.astype(np.float32) / 32768.0 for clip in clips]
+
+    def played(self, wave: np.ndarray, size: int) -> np.ndarray:
+        """Return a clip that is played faster or slower, so that it has ``size`` samples."""
+        import soxr
+
+        found = soxr.resample(wave, len(wave), size, quality="MQ")[:size]
+        return np.pad(found, (0, size - len(found)))
+
+    def features(
+        self, waves: Sequence[np.ndarray], steps: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return features of clips, ``[T, B, channels]``, and how many steps each has.
+
+        They are padded with zeros to the longest (or to ``steps``). Within a clip's steps its
+        features are those of the clip followed by silence.
+
+        Args:
+            waves: the clips, each with float32 samples in -1 .. 1.
+            steps: the number of steps of the batch.
+        """
+        sizes = np.asarray([len(wave) for wave in waves])
         frames = self.front_end.steps(int(sizes.max())) if steps is None else steps
         extent = self._extent(int(sizes.max()), frames)
-        wave = torch.zeros(len(clips), extent, dtype=torch.float32)
-        for row, clip in zip(wave, clips, strict=True):
-            row[: len(clip)] = torch.from_numpy(clip.astype(np.float32) / 32768.0)
-        x = self.front_end(wave).transpose(0, 1)[:frames].contiguous()
-        lengths = torch.tensor([self.front_end.steps(int(n)) for n in sizes])
+        padded = torch.zeros(len(waves), extent, dtype=torch.float32)
+        for row, wave in zip(padded, waves, strict=True):
+            row[: len(wave)] = torch.from_numpy(wave)
+        x = self.front_end(padded).transpose(0, 1)[:frames].contiguous()
+        lengths = torch.from_numpy(self.steps_of(sizes))
         over = torch.arange(len(x)).view(-1, 1, 1) >= lengths.view(1, -1, 1)
-        x = x.masked_fill_(over, 0.0)
-        return Batch(x, torch.from_numpy(self.labels[indices]), lengths.clamp(max=x.shape[0]))
+        return x.masked_fill_(over, 0.0), lengths.clamp(max=len(x))
+
+    def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
+        """Return :meth:`features` of some clips with their labels."""
+        indices = chosen(indices, len(self))
+        x, lengths = self.features(self.waves(indices), steps)
+        return Batch(x, torch.from_numpy(self.labels[indices]), lengths)

@@ -96,7 +96,7 @@ def _run(experiment: Experiment, place: Place, held: Held, device: torch.device)
         try:
             trainer = ContinualTrainer(
                 learner, method, experiment.recipe, out=folder, seed=experiment.seed,
-                device=device, watcher=watcher,
+                device=device, watcher=watcher, augmentation=experiment.augmentation,
             )  # fmt: skip
         except ConfigError as error:
             raise Refused(str(error)) from error

@@ -1,0 +1,52 @@
+"""Ranges of steps or channels in which a sample is silent.
+
+Source: Park et al. 2019, SpecAugment (arXiv:1904.08779), without time warping.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snnsim.data.augmentation.draws import OfBatch
+
+
+def masked(x: Tensor, lengths: Tensor, drawn: OfBatch, silence: float) -> Tensor:
+    """Return a batch in which ranges of steps and of channels are silent.
+
+    Args:
+        x: the input, ``[T, B, ...]``; with masks of channels, ``[T, B, C]``.
+        lengths: the number of steps of each sample, ``[B]``.
+        drawn: the random numbers.
+        silence: the value of what is masked.
+    """
+    given = drawn.given
+    if given.time_masks:
+        assert drawn.dt is not None  # or the option would have been refused
+        masks = _masks("time_masks", int(given.time_mask_ms / drawn.dt), lengths, drawn)
+        over = in_masks(*masks, len(x))
+        x = x.masked_fill(over.view(*over.shape, *(1,) * (x.ndim - 2)), silence)
+    if given.channel_masks:
+        channels = torch.full_like(lengths, x.shape[2])
+        masks = _masks("channel_masks", given.channel_mask, channels, drawn)
+        x = x.masked_fill(in_masks(*masks, x.shape[2]).T, silence)
+    return x
+
+
+def _masks(name: str, widest: int, sizes: Tensor, drawn: OfBatch) -> tuple[Tensor, Tensor]:
+    """Start and width of each mask, ``[B, masks]``; none is wider than there are places."""
+    number = getattr(drawn.given, name)
+    wide, first = drawn.uniform(name, 2 * number).split(number, 1)
+    width = torch.minimum((wide * (widest + 1)).long(), sizes.view(-1, 1))
+    return (first * (sizes.view(-1, 1) - width + 1)).long(), width
+
+
+def in_masks(start: Tensor, width: Tensor, size: int) -> Tensor:
+    """Return which of ``size`` places lie in one of the masks of each sample, ``[size, B]``.
+
+    Args:
+        start, width: the first place of each mask and how many it has, ``[B, masks]``.
+        size: the number of places.
+    """
+    place = torch.arange(size).view(-1, 1, 1)
+    return ((place >= start) & (place < start + width)).any(2)
