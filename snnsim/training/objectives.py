@@ -146,14 +146,7 @@ class Classification(OfReadout):
     kind = CLASS
 
     def measure(self, y: Tensor, batch: Batch, lengths: Tensor) -> Measured:
-<<<<<<< HEAD
         scores = self.answer(y, lengths)
-        target = batch.target.to(y.device)
-        _check_classes(target, scores.shape[-1], (len(scores),))
-        right = float((scores.argmax(1) == target).sum())
-        return Measured(cross_entropy_sum(scores, target), right)
-=======
-        scores = get_readout(self.readout)(in_full(y), lengths if self.mask_padding else None)
         target, answers = batch.target.to(y.device), scores.argmax(1)
         if target.is_floating_point() and target.ndim == 2:
             _check_fractions(target, scores)
@@ -163,7 +156,6 @@ class Classification(OfReadout):
             _check_classes(target, scores.shape[-1], (len(scores),))
             right = (answers == target).sum()
         return Measured(cross_entropy_sum(scores, target), float(right))
->>>>>>> augment
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,7 @@ from snnsim.training.calibration import calibrate
 from snnsim.training.evaluate import answers, evaluate, run_padded
 from snnsim.training.loop import Loop, set_seed
 from snnsim.training.next_step import objective_of
-<<<<<<< HEAD
-from snnsim.training.objectives import Classification, Objective, as_objective
-=======
 from snnsim.training.objectives import Classification, Custom, Objective, as_objective
->>>>>>> augment
 from snnsim.training.optimizers import Optimizers
 from snnsim.training.recipe import CLASS, Recipe
 from snnsim.training.repeated import repeated
