@@ -15,6 +15,7 @@ from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments import options
 from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
+from snnsim_experiments.listening.cli import listen
 from snnsim_experiments.shipped import config_names
 
 NOT_HERE = ("fsdd", "recordings", "series")  # data of which nothing is here until a user names them
@@ -199,6 +200,9 @@ def _print_classes(rows: list[dict[str, Any]]) -> None:
         named = zip(row["classes"], row["scores"], strict=True)
         cells.append((str(row["index"]), ", ".join(f"{c} {s:.1%}" for c, s in named)))
     options.print_table(cells, "sample", "classes, best first")
+
+
+app.command()(listen)
 
 
 @app.command()

@@ -50,18 +50,23 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
         scores[torch.from_numpy(chosen)] = predict_scores(
             trained.net, batch.x, trained.readout, batch.lengths, trained.mask_padding
         )
-    # summed softmaxes are a distribution once normalised; other read-outs need a softmax
-    summed = trained.readout == "sum_softmax"
-    shares = scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)
-    ranked, first = shares.sort(dim=1, descending=True), index or 0
+    ranked = probabilities(scores, trained.readout).sort(dim=1, descending=True)
+    first = index or 0
     return [
         {
             "index": first + i,
             "classes": [trained.classes[int(c)] for c in ranked.indices[i, :top]],
             "scores": [float(s) for s in ranked.values[i, :top]],
         }
-        for i in range(len(shares))
+        for i in range(len(scores))
     ]
+
+
+def probabilities(scores: torch.Tensor, readout: str) -> torch.Tensor:
+    """Return what scores ``[B, C]`` of a read-out say of each class; each row sums to 1."""
+    # summed softmaxes are a distribution once normalised; other read-outs need a softmax
+    summed = readout == "sum_softmax"
+    return scores / scores.sum(1, keepdim=True) if summed else scores.softmax(1)
 
 
 def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Recordings:
