@@ -12,7 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # What Python programs need; imported when it is first asked for, so that the command line is quick.
 _WHERE = {
-    "Budget": "budget", "Choice": "candidates", "Experiment": "experiment", "Place": "place",
+    "Budget": "budget", "Choice": "candidates", "Experiment": "experiment",
+    "Listener": "listening.listener", "Place": "place",
     "compare": "comparison", "compare_networks": "comparison", "fit": "budget",
     "look_at": "build", "resolve": "configuration", "run": "runs",
 }  # fmt: skip

@@ -17,6 +17,7 @@ from snnsim_experiments import on_data, options
 from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
 from snnsim_experiments.encode.cli import encode
+from snnsim_experiments.listening.cli import listen
 from snnsim_experiments.own_data import app as data_app
 
 app = typer.Typer(
@@ -90,6 +91,9 @@ def predict(
     if plot is not None:
         draw_confusion(found, plot)
     options.answer(found.rows, as_json, lambda _: show_predicted(found))
+
+
+app.command()(listen)
 
 
 @app.command()

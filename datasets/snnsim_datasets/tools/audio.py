@@ -93,7 +93,7 @@ def _read(path: Path, channels: int) -> tuple[np.ndarray, int]:
         raise DataError(f"{path} holds no samples")
     if len(samples) < frames:
         raise DataError(f"{path} is cut short: {len(samples)} of {frames} samples are there")
-    return _sixteen_bits(path, samples, subtype), rate
+    return sixteen_bits(path, samples, subtype), rate
 
 
 @contextmanager
@@ -131,12 +131,35 @@ def read_mixed(path: Path, rate: int) -> np.ndarray:
     """
     import soxr
 
-    samples, found = _read(path, MOST_CHANNELS)
-    mixed = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
+    samples, found = read_channels(path)
+    wave = mixed(samples)
     if found != rate:
-        wide = soxr.resample(mixed.astype(np.float64), found, rate)
-        mixed = wide if len(wide) else np.zeros(1)
-    return np.clip(np.rint(mixed), -32768, 32767).astype(np.int16)
+        wide = soxr.resample(wave, found, rate)
+        wave = wide if len(wide) else np.zeros(1)
+    return rounded(wave)
+
+
+def read_channels(path: Path) -> tuple[np.ndarray, int]:
+    """Read a recording of any rate and up to 32 channels.
+
+    Returns:
+        Samples ``[n, channels]`` (int16) and the sampling rate in Hz.
+
+    Raises:
+        DataError: as :func:`read_audio` does, but not for several channels.
+    """
+    return _read(path, MOST_CHANNELS)
+
+
+def mixed(samples: np.ndarray) -> np.ndarray:
+    """Return the mean ``[n]`` (float64) of the channels of samples ``[n, channels]``."""
+    wave = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
+    return wave.astype(np.float64)
+
+
+def rounded(wave: np.ndarray) -> np.ndarray:
+    """Return a waveform rounded and clipped to 16-bit samples (int16)."""
+    return np.clip(np.rint(wave), -32768, 32767).astype(np.int16)
 
 
 def oddities(path: Path) -> Iterator[str]:
@@ -184,17 +207,27 @@ def _check_header(path: Path, file: Any, size: int, channels: int = 1) -> None:
             raise DataError(f"{path} is cut short: {held} of {promised} bytes are there")
 
 
-def _sixteen_bits(path: Path, samples: np.ndarray, subtype: str) -> np.ndarray:
+def sixteen_bits(path: object, samples: np.ndarray, subtype: str) -> np.ndarray:
+    """Return samples, int16 or floats in -1 .. 1, rounded to 16 bits (int16).
+
+    Args:
+        path: where they are from, for messages.
+        samples: the samples, of any shape.
+        subtype: how they were stored, as soundfile names it; lossy codecs may exceed full scale.
+
+    Raises:
+        DataError: if samples are NaN, infinite or beyond full scale.
+    """
     if samples.dtype == np.int16:
         return samples
     if not np.isfinite(samples).all():
         raise DataError(f"{path} has samples that are NaN or infinite")
-    loudest = float(np.abs(samples).max())
+    loudest = float(np.abs(samples).max(initial=0))
     if loudest > 1 and subtype not in LOSSY:
         raise DataError(
             f"{path} has samples up to {loudest:g}, beyond full scale (1); lower its volume"
         )
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    return rounded(samples * 32768.0)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv1d, pad
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, ShapeError
 
 LOW, HIGH = -60.0, 40.0  # dB, what scaled output is 0 and 1 at
 
@@ -64,9 +66,29 @@ def resample_kernel(rate: int, new_rate: int, zeros: int = 6, rolloff: float = 0
     return (2 * cutoff * torch.sinc(2 * cutoff * n) * window).float()
 
 
+class Heard(NamedTuple):
+    """``Heard`` is the state of a front end in the middle of a recording.
+
+    Attributes:
+        raw: the samples ``[n]`` that later samples are still needed with for resampling.
+        wave: the resampled waveform ``[n]`` from the beginning of the next window on.
+        samples: the number of samples so far.
+        steps: the number of steps returned so far.
+    """
+
+    raw: Tensor
+    wave: Tensor
+    samples: int
+    steps: int
+
+
 @dataclass(frozen=True)
 class MelFrontEnd:
     """The front end turns waveforms ``[B, samples]`` into mel dB ``[B, T, n_mels]`` when called.
+
+    A recording may also arrive in pieces of any size; the steps are the same, up to rounding:
+    ``state = front_end.start()``, ``steps, state = front_end.push(piece, state)`` for each piece,
+    and ``steps = front_end.finish(state)`` at the end.
 
     Args:
         rate: sampling rate of the waveforms in Hz.
@@ -119,16 +141,87 @@ class MelFrontEnd:
 
     def __call__(self, wave: Tensor) -> Tensor:
         steps = self.steps(wave.shape[1])
-        wave = self._resample(wave)
-        short = self.n_fft // 2 + 1 - wave.shape[1]  # reflection needs this many samples
-        if short > 0:
-            wave = torch.nn.functional.pad(wave, (0, short))
+        wave = self._long_enough(self._resample(wave))
+        return self._features(pad(wave, (self.reach, self.reach), mode="reflect"), steps)
+
+    @property
+    def reach(self) -> int:
+        """Return how many samples a window reaches to either side of its centre."""
+        return self.n_fft // 2
+
+    def start(self) -> Heard:
+        """Return the state before the first sample of a recording that arrives in pieces.
+
+        Raises:
+            ConfigError: the hops are longer than half a window, so that some samples are skipped.
+        """
+        if self.hop > self.n_fft - self.reach - 1:
+            raise ConfigError(
+                f"a hop of {self.hop} samples is more than half a window of {self.n_fft}, so a "
+                "recording cannot arrive in pieces; take a shorter hop_ms or a larger n_fft"
+            )
+        silence = torch.zeros(len(self._kernel) // 2)
+        return Heard(silence, torch.zeros(0), 0, 0)
+
+    def push(self, piece: Tensor, state: Heard) -> tuple[Tensor, Heard]:
+        """Return the steps that are complete once a piece of a recording has arrived.
+
+        Args:
+            piece: the next samples ``[n]``, float32 in -1 .. 1.
+            state: the state that :meth:`start` or the last call returned.
+
+        Returns:
+            The steps ``[T, n_mels]``, also none, and the next state.
+        """
+        if piece.ndim != 1 or piece.dtype != torch.float32:
+            raise ShapeError(
+                f"the piece is {piece.dtype} {tuple(piece.shape)} but must be float32 [samples]"
+            )
+        raw, wave = self._lowered(torch.cat([state.raw, piece]))
+        wave = torch.cat([state.wave, wave])
+        if state.steps == 0 and len(wave) > self.reach:
+            wave = torch.cat([wave[1 : self.reach + 1].flip(0), wave])
+        elif state.steps == 0:
+            return self._none(), Heard(raw, wave, state.samples + len(piece), 0)
+        steps = max(0, (len(wave) - self.n_fft) // self.hop + 1)
+        features = self._features(wave[None], steps)[0] if steps else self._none()
+        left = wave[steps * self.hop :]
+        return features, Heard(raw, left, state.samples + len(piece), state.steps + steps)
+
+    def finish(self, state: Heard, *, reflected: bool = False) -> Tensor:
+        """Return the steps ``[T, n_mels]`` of a recording that :meth:`push` has not returned yet.
+
+        Args:
+            state: the state that the last :meth:`push` returned.
+            reflected: whether the end of the recording is reflected, as by a call of the front
+                end; otherwise silence follows it.
+        """
+        missing = self.steps(state.samples) - state.steps
+        silence = torch.zeros(2 * (self.n_fft + len(self._kernel)) * self.factor)
+        if not reflected:
+            return self.push(silence, state)[0][:missing]
+        whole = -(-state.samples // self.factor)  # samples of the resampled waveform
+        before = state.steps * self.hop - self.reach if state.steps else 0  # in state.wave
+        wave = torch.cat([state.wave, self._lowered(torch.cat([state.raw, silence]))[1]])
+        wave = self._long_enough(wave[None, : whole - before])
+        start = 0 if state.steps else self.reach
+        return self._features(pad(wave, (start, self.reach), mode="reflect"), missing)[0]
+
+    def _long_enough(self, wave: Tensor) -> Tensor:
+        """A waveform ``[B, n]`` with silence after it, if it is too short to be reflected."""
+        return pad(wave, (0, max(0, self.reach + 1 - wave.shape[1])))
+
+    def _none(self) -> Tensor:
+        return torch.zeros(0, self.n_mels)
+
+    def _features(self, wave: Tensor, steps: int) -> Tensor:
+        """The first steps ``[B, T, n_mels]`` of a waveform that begins with the first window."""
         spectrum = torch.stft(
             wave,
             self.n_fft,
             self.hop,
             window=torch.hann_window(self.n_fft, dtype=wave.dtype),
-            center=True,
+            center=False,
             return_complex=True,
         )
         power = spectrum.real**2 + spectrum.imag**2
@@ -136,12 +229,31 @@ class MelFrontEnd:
         decibels = (10 * torch.log10(mel.clamp(min=1e-10))).transpose(1, 2)
         return ((decibels - LOW) / (HIGH - LOW)).clamp(min=0) if self.scaled else decibels
 
+    @property
+    def factor(self) -> int:
+        """Return how many samples become one by resampling."""
+        return self.rate // self.target_rate
+
+    @cached_property
+    def _kernel(self) -> Tensor:
+        """The filter that lowers the rate; a single one where the rate stays."""
+        return resample_kernel(self.rate, self.target_rate) if self.factor > 1 else torch.ones(1)
+
     def _resample(self, wave: Tensor) -> Tensor:
-        factor = self.rate // self.target_rate
-        if factor == 1:
+        if self.factor == 1:
             return wave
-        kernel = resample_kernel(self.rate, self.target_rate)
-        reach = len(kernel) // 2
-        padded = torch.nn.functional.pad(wave.unsqueeze(1), (reach, reach + factor))
-        resampled = torch.nn.functional.conv1d(padded, kernel.view(1, 1, -1), stride=factor)
-        return resampled[:, 0, : -(-wave.shape[1] // factor)]
+        reach = len(self._kernel) // 2
+        resampled = self._filtered(pad(wave, (reach, reach + self.factor)))
+        return resampled[:, : -(-wave.shape[1] // self.factor)]
+
+    def _lowered(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """What of samples ``[n]`` is needed again, and the resampled waveform so far ``[m]``."""
+        count = max(0, (len(raw) - len(self._kernel)) // self.factor + 1)
+        wave = self._filtered(raw[None])[0] if count else raw[:0]
+        return raw[count * self.factor :], wave
+
+    def _filtered(self, wave: Tensor) -> Tensor:
+        if self.factor == 1:
+            return wave
+        kernel = self._kernel.view(1, 1, -1)
+        return conv1d(wave.unsqueeze(1), kernel, stride=self.factor)[:, 0]

@@ -1,0 +1,1 @@
+"""``snnsim listen``: a trained network that hears."""
