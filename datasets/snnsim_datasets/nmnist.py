@@ -48,7 +48,7 @@ def load(
     checksum = files.digest(path)
     events = _read(path, checksum)
     events = part_of(events, split, lambda: held_out_numbers(len(events), "snnsim-nmnist"))
-    return bin_all(events, dt, 1, binning, {path.name: checksum})
+    return bin_all(events, dt, 1, binning, {path.name: checksum}, SHAPE)
 
 
 def read_bin(content: bytes, name: str = "recording") -> tuple[np.ndarray, np.ndarray]:

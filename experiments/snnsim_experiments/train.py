@@ -14,8 +14,9 @@ from torch import nn
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
+from snnsim.data.protocol import describe
 from snnsim.errors import CheckpointError, ConfigError
-from snnsim.synapses import Delayed
+from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import (
     Scores,
     Trainer,
@@ -196,10 +197,9 @@ def _named(part: str, figures: dict[str, float]) -> dict[str, float]:
 def _rungs(net: nn.Module, experiment: Experiment, data: Any) -> list[str]:
     """The kernel of every delayed connection in training."""
     steps, found = int(np.max(data.lengths)), []
-    for layer in net.modules():
-        if isinstance(layer, Delayed):
-            found.append(layer.rung(steps, experiment.recipe.batch_size))
-            steps += layer.tail
+    for layer in delayed_layers(net):
+        found.append(layer.rung(steps, experiment.recipe.batch_size))
+        steps += layer.tail
     return found
 
 
@@ -212,6 +212,7 @@ def facts_for_later(data: Any) -> dict[str, Any]:
         "channels": data.channels,
         "classes": list(data.classes),
         "dt": data.dt,
+        "shape": list(describe(data).shape),
         "steps": int(np.max(data.lengths)),
         **values,
     }

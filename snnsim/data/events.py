@@ -288,6 +288,8 @@ class BinnedEvents(DataSet):
         offsets: ``[n + 1]``, as in :class:`Events`.
         lengths: ``[n]``, number of steps of each sample.
         pool, binning: how they were binned.
+        shape: the shape of one step, of a camera ``(polarities, rows, columns)``; ``None`` if the
+            channels are a row. Batches have them as a row in either case.
     """
 
     cells: np.ndarray
@@ -302,6 +304,7 @@ class BinnedEvents(DataSet):
     checksums: dict[str, str] = field(default_factory=dict)
     pool: int = 1
     binning: str = "grid"
+    shape: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -332,9 +335,14 @@ class BinnedEvents(DataSet):
 
 
 def bin_all(
-    events: Events, dt: float, pool: int = 1, binning: str = "grid", checksums: dict | None = None
+    events: Events,
+    dt: float,
+    pool: int = 1,
+    binning: str = "grid",
+    checksums: dict | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> BinnedEvents:
-    """Bin every sample, with the arguments of :func:`bin_events`."""
+    """Bin every sample, with the arguments of :func:`bin_events` and of :class:`BinnedEvents`."""
     check_dt(dt)
     check_choice("binning", binning, BINNINGS)
     if pool < 1 or events.channels % pool:
@@ -369,6 +377,7 @@ def bin_all(
         checksums=dict(checksums or {}),
         pool=pool,
         binning=binning,
+        shape=shape,
     )
 
 
