@@ -7,12 +7,12 @@ from typing import Unpack
 
 import numpy as np
 
-from snnsim.errors import DataError, check_size
+from snnsim.errors import check_size
 from snnsim_datasets.tools import files
 from snnsim_datasets.tools.audio import Recordings, read_mixed
 from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.files import Fetching, check_fetching
-from snnsim_datasets.tools.listing import TABLES, Listing, listed
+from snnsim_datasets.tools.listing import listed, place_of
 from snnsim_datasets.tools.mel import MelFrontEnd
 from snnsim_datasets.tools.splits import check_split, divide
 
@@ -57,10 +57,10 @@ def load(
     check_split(INFO.name, split, INFO.splits)
     check_size("data.n_mels", n_mels, 1, MOST_BANDS)
     check_size("data.rate", rate, *RATES)
-    place = _place(files.folder_of(INFO.name, root))
+    place = place_of(files.folder_of(INFO.name, root))
     found = listed(place, speaker)
     parts = divide(found.labels, found.speakers, found.parts, held_out, split_seed)
-    _check_trained(found, parts)
+    found.check_trained(parts)
     chosen = parts == split
     samples, offsets = _clips(found.folder, found.where(chosen), rate)
     n_fft = round(rate * WINDOW_MS / 1000)
@@ -75,32 +75,8 @@ def load(
         dt=front_end.hop_ms,
         front_end=front_end,
         one_length=False,
-        checksums=_checksums(place, found),
+        checksums=found.checksums(place),
     )
-
-
-def _place(root: Path) -> Path:
-    """What lists the recordings: the table in a folder, or else the folder or table itself."""
-    if not root.exists():
-        raise DataError(f"{root} does not exist; give the folder of your recordings with --root")
-    table = files.find(root, [f"recordings{ending}" for ending in TABLES])
-    return root if table is None else table
-
-
-def _check_trained(found: Listing, parts: np.ndarray) -> None:
-    trained = np.unique(found.labels[parts == "train"])
-    for number, name in enumerate(found.classes):
-        if number not in trained:
-            raise DataError(
-                f"no recording of {name!r} is left for training; give another data.split_seed, or "
-                "say which split each recording belongs to"
-            )
-
-
-def _checksums(place: Path, found: Listing) -> dict[str, str]:
-    """Of all recordings, and of the table that lists them."""
-    total = {f"{found.folder.name}/": files.digest_all(found.folder, found.paths)}
-    return total | ({place.name: files.digest(place)} if place.is_file() else {})
 
 
 def _clips(folder: Path, paths: list[Path], rate: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,8 @@ from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
 from snnsim_experiments.shipped import config_names
 
-NOT_HERE = ("fsdd", "recordings", "series")  # data of which nothing is here until a user names them
+# data of which nothing is here until a user names them
+NOT_HERE = ("cameras", "fsdd", "recordings", "series")
 
 app = typer.Typer(
     help="Spiking networks with learnable delays, continual learning, and baselines.\n\n"

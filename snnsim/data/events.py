@@ -335,14 +335,9 @@ class BinnedEvents(DataSet):
 
 
 def bin_all(
-    events: Events,
-    dt: float,
-    pool: int = 1,
-    binning: str = "grid",
-    checksums: dict | None = None,
-    shape: tuple[int, ...] | None = None,
+    events: Events, dt: float, pool: int = 1, binning: str = "grid", checksums: dict | None = None
 ) -> BinnedEvents:
-    """Bin every sample, with the arguments of :func:`bin_events` and of :class:`BinnedEvents`."""
+    """Bin every sample, with the arguments of :func:`bin_events`."""
     check_dt(dt)
     check_choice("binning", binning, BINNINGS)
     if pool < 1 or events.channels % pool:
@@ -377,7 +372,6 @@ def bin_all(
         checksums=dict(checksums or {}),
         pool=pool,
         binning=binning,
-        shape=shape,
     )
 
 
