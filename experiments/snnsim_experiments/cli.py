@@ -180,14 +180,17 @@ for _name in generated.names():
 @app.command()
 def predict(
     run: options.RunFolder,
-    file: Annotated[Path, typer.Argument(help="Spike file (.h5, .h5.gz, .npz) or recording.")],
+    file: Annotated[
+        Path, typer.Argument(help="Spike file (.h5, .h5.gz, .npz), recording or camera file.")
+    ],
     index: Annotated[int | None, typer.Option(help="Only this sample of the file.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     as_json: options.Json = False,
 ) -> None:
     """Classify the sample(s) of a spike file, or a recording, with a trained network.
 
-    Recordings need a network trained on audio: gsc, or fsdd from recordings.
+    Recordings need a network trained on audio: gsc, or fsdd from recordings. Recordings of event
+    cameras (.raw, .dat, .aedat4, .bin, .npz, .npy, .csv) need one trained on cameras or nmnist.
     """
     from snnsim_experiments.predict import predict as run_predict
 

@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio, read_mixed
+from snnsim_datasets.tools.camera_events import KIND as CAMERA
+from snnsim_datasets.tools.camera_events import Camera
+from snnsim_datasets.tools.cameras import read as read_shot
 from snnsim_datasets.tools.files import DAMAGE
 from snnsim_datasets.tools.mel import MelFrontEnd
 
@@ -28,7 +31,8 @@ def predict(run: Path, file: Path, index: int | None = None, top: int = 3) -> li
     Args:
         run: the folder of a finished or interrupted run.
         file: a Heidelberg-layout HDF5 file, a ``.npz`` with ``times`` (seconds) and ``units``
-            (or one array ``[times, units]``), or a recording for a network trained on audio.
+            (or one array ``[times, units]``), a recording for a network trained on audio, or one
+            of an event camera for a network trained on those.
         index: the number of one sample of a file with several; ``None`` for all.
         top: the number of classes to name, at least 1.
 
@@ -70,6 +74,8 @@ def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Re
         raise DataError(f"{file} does not exist")
     if is_audio(file):
         return _recording(file, trained)
+    if trained.encoder.get("kind") == CAMERA and trained.dt is not None:
+        return _of_camera(file, trained.encoder, trained.dt)
     if file.suffix.lower() not in SPIKES:
         raise ConfigError(
             f"{file.name} is not a spike file or recording: its name must end in one of "
@@ -94,6 +100,19 @@ def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Re
             )
         events = events.subset([index])
     return bin_all(events, trained.dt, encoder["pool"], encoder["binning"])
+
+
+def _of_camera(file: Path, encoder: dict[str, Any], dt: float) -> BinnedEvents:
+    """A recording of an event camera as a data set of one."""
+    camera = Camera.of(encoder)
+    try:
+        times, units = camera.events(read_shot(file))
+        events = Events(
+            times=times, units=units, channels=camera.channels, classes=(), **_alone(len(times))
+        )
+        return camera.binned(events, dt, encoder.get("binning", "grid"))
+    except DataError as error:
+        raise DataError(str(error) if str(file) in str(error) else f"{file}: {error}") from error
 
 
 def _npz(file: Path, channels: int) -> Events:

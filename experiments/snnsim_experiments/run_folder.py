@@ -386,6 +386,8 @@ def _of_command(folder: Path, name: str) -> Trained:
     encoder: dict[str, Any] = {}
     if audio:  # one second of speech commands, as in training
         encoder = {"kind": "mel", "one_length": experiment.source == "gsc", **audio}
+    elif isinstance(facts.get("camera"), dict):
+        encoder = facts["camera"]
     elif "pool" in data:
         encoder = {"kind": "events", "pool": data["pool"], "binning": data["binning"]}
     return Trained(

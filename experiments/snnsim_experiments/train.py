@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from snnsim_datasets.tools.audio import Recordings
+from snnsim_datasets.tools.camera_events import KIND as CAMERA
 from torch import nn
 
 from snnsim.baselines import RateNetwork
@@ -206,13 +207,16 @@ def _rungs(net: nn.Module, experiment: Experiment, data: Any) -> list[str]:
 def facts_for_later(data: Any) -> dict[str, Any]:
     """Return what a later evaluation or prediction has to know of the training data."""
     audio = asdict(data.front_end) if isinstance(data, Recordings) else None
-    values = {} if data.classes else {"outputs": outputs_of(data)}
+    about = describe(data)
+    values: dict[str, Any] = {} if data.classes else {"outputs": outputs_of(data)}
+    if about.encoder.get("kind") == CAMERA:
+        values["camera"] = about.encoder
     return {
         "audio": audio,
         "channels": data.channels,
         "classes": list(data.classes),
         "dt": data.dt,
-        "shape": list(describe(data).shape),
+        "shape": list(about.shape),
         "steps": int(np.max(data.lengths)),
         **values,
     }

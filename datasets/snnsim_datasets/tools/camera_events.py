@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnsim.data.events import BinnedEvents, Events, bin_all, seconds
-from snnsim.errors import DataError
-from snnsim_datasets.tools.cameras import Shot, read
+from snnsim.errors import DataError, short
+from snnsim_datasets.tools.cameras import LARGEST, Shot, read
 
 KIND = "camera"  # of an encoder
 
@@ -27,6 +27,21 @@ class Camera(NamedTuple):
     height: int
     width: int
     size: int
+
+    @classmethod
+    def of(cls, encoder: dict[str, Any]) -> Camera:
+        """Return the camera of an encoder, see :attr:`CameraEvents.encoder`.
+
+        Raises:
+            DataError: if it is not one.
+        """
+        found = [encoder.get(name) for name in cls._fields]
+        if not all(type(value) is int and 0 < value <= LARGEST for value in found):
+            raise DataError(
+                f"the camera of a network is {short(encoder)}, but its height, width and size must "
+                f"be 1 .. {LARGEST}"
+            )
+        return cls(*found)
 
     @property
     def factor(self) -> int:
@@ -51,13 +66,20 @@ class Camera(NamedTuple):
         """Return the events of a recording: their times in seconds, and their channels.
 
         Raises:
-            DataError: if it was made with a larger camera.
+            DataError: if it was made with another camera, or has events outside of this one.
         """
-        if len(shot.t) and (shot.x.max() >= self.width or shot.y.max() >= self.height):
+        pixels = f"{self.width} x {self.height} pixels"
+        if shot.height and (shot.height, shot.width) != (self.height, self.width):
             raise DataError(
-                f"it has an event at x, y = {shot.x.max()}, {shot.y.max()}, outside of the "
-                f"{self.width} x {self.height} pixels of the camera"
+                f"it was made with a camera of {shot.width} x {shot.height} pixels, but those of "
+                f"one of {pixels} are needed"
             )
+        for name, values, most in (("x", shot.x, self.width), ("y", shot.y, self.height)):
+            if len(values) and values.max() >= most:
+                raise DataError(
+                    f"it has an event at {name} = {values.max()}, but those of a camera of "
+                    f"{pixels} are needed"
+                )
         _, rows, columns = self.shape
         row, column = shot.y // self.factor, shot.x // self.factor
         return seconds(shot.t), (shot.p * rows + row) * columns + column

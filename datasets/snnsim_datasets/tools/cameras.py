@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -342,7 +343,9 @@ def _csv(path: Path) -> Shot:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = next(csv.reader(file), [])
     named = any(re.search("[A-Za-z]", cell) for cell in first)
-    values = np.loadtxt(path, delimiter=",", skiprows=int(named), ndmin=2, encoding="utf-8-sig")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # a silent recording
+        values = np.loadtxt(path, delimiter=",", skiprows=int(named), ndmin=2, encoding="utf-8-sig")
     titles = [cell.strip().lower().partition("@") for cell in first]  # as x@640, of faery
     names = [name for name, _, _ in titles] if named else list(FIELDS)
     sizes = {name: size for name, _, size in titles if size}
