@@ -34,8 +34,8 @@ KIND = "network"
 SMALL = 2**20  # values of a tensor that any file may make
 TORCH = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity, nn.ReLU, nn.GELU, nn.SiLU,
-    nn.Sigmoid, nn.Tanh, nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Unflatten, nn.Identity, nn.ReLU,
+    nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout,
 )  # fmt: skip
 _PLAIN = (bool, int, float, str, type(None))
 

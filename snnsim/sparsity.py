@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snnsim.errors import ConfigError, check_choice, check_number
-from snnsim.synapses import Delayed, Dense, Recurrent
+from snnsim.synapses import Dense, Recurrent
+from snnsim.synapses.delayed import DelayedConnection
 
 WAYS = ("random", "magnitude")
 WHATS = ("input", "recurrent", "both")
 PERS = ("layer", "network")
-CONNECTIONS = (Dense, Delayed, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONNECTIONS = (Dense, DelayedConnection, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 RECURRENT = {"w_rec", "w_context"}  # what our layers call their recurrent weights
 
 

@@ -9,14 +9,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from snnsim.data.events import BinnedEvents, Events, bin_all, in_range, seconds, whole_numbers
+from snnsim.data.events import Events, in_range, seconds, whole_numbers
 from snnsim.errors import DataError
 from snnsim_datasets.tools import files
+from snnsim_datasets.tools.camera_events import Camera, CameraEvents
+from snnsim_datasets.tools.cameras import read_addresses
 from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.splits import check_split, held_out_numbers, part_of
 
 INFO = INFOS["nmnist"]
-SHAPE = (2, 34, 34)  # polarity, y, x
+CAMERA = Camera(34, 34, 34)
 CHANNELS = INFO.channels
 ARRAYS = ("times", "units", "offsets", "labels")
 VERSION = 2  # of what this reader makes of an archive, and so of what is cached
@@ -30,7 +32,7 @@ def load(
     binning: str = "grid",
     download: bool = True,
     progress=None,
-) -> BinnedEvents:
+) -> CameraEvents:
     """Load a split.
 
     Args:
@@ -48,14 +50,11 @@ def load(
     checksum = files.digest(path)
     events = _read(path, checksum)
     events = part_of(events, split, lambda: held_out_numbers(len(events), "snnsim-nmnist"))
-    return bin_all(events, dt, 1, binning, {path.name: checksum})
+    return CAMERA.binned(events, dt, binning, {path.name: checksum})
 
 
 def read_bin(content: bytes, name: str = "recording") -> tuple[np.ndarray, np.ndarray]:
     """Decode one recording in the 40-bit format of N-MNIST.
-
-    An event has five bytes: x, y, and 24 bits of polarity (highest) and microseconds. One with
-    y = 240 is no event but says that the clock overflowed.
 
     Args:
         content: the bytes of the recording.
@@ -64,19 +63,12 @@ def read_bin(content: bytes, name: str = "recording") -> tuple[np.ndarray, np.nd
     Returns:
         Times in seconds, ascending, and channels ``0 .. 2311`` of the events.
     """
-    if len(content) % 5:
-        raise DataError(f"{name} has {len(content)} bytes, not a multiple of 5: it is truncated")
-    raw = np.frombuffer(content, dtype=np.uint8).reshape(-1, 5).astype(np.int64)
-    x, y, polarity = raw[:, 0], raw[:, 1], raw[:, 2] >> 7
-    microseconds = ((raw[:, 2] & 127) << 16) | (raw[:, 3] << 8) | raw[:, 4]
-    overflow = y == 240
-    microseconds = microseconds + np.cumsum(overflow) * (1 << 13)
-    keep = ~overflow
-    if keep.any() and (x[keep].max() >= 34 or y[keep].max() >= 34):
+    shot = read_addresses(content, name)
+    if len(shot.t) and max(shot.x.max(), shot.y.max()) >= 34:
         raise DataError(f"{name} has events outside 34 x 34 pixels; it is not an N-MNIST recording")
-    units = polarity * 1156 + y * 34 + x
-    order = np.argsort(microseconds[keep], kind="stable")
-    return seconds(microseconds[keep][order]), units[keep][order]
+    units = shot.p * 1156 + shot.y * 34 + shot.x
+    order = np.argsort(shot.t, kind="stable")
+    return seconds(shot.t[order]), units[order]
 
 
 def _locate(root: Path | str | None, part: str, download: bool, progress) -> Path:

@@ -8,15 +8,15 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from snnsim.errors import DataError, check_size
+from snnsim.errors import check_size
 from snnsim_datasets.tools import files
 from snnsim_datasets.tools.audio import Recordings, oddities, read_mixed
 from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.files import Fetching, check_fetching
-from snnsim_datasets.tools.listing import TABLES, Listing, listed
 from snnsim_datasets.tools.mel import MelFrontEnd
-from snnsim_datasets.tools.rows import Finding, Row, findings_of_all, relative
-from snnsim_datasets.tools.splits import check_split, divide
+from snnsim_datasets.tools.own_files import divided
+from snnsim_datasets.tools.rows import Finding, Row
+from snnsim_datasets.tools.splits import check_split
 
 INFO = INFOS["recordings"]
 VERSION = 1  # of what is cached of clips
@@ -62,7 +62,9 @@ def load(
     check_split(INFO.name, split, INFO.splits)
     check_size("data.n_mels", n_mels, 1, MOST_BANDS)
     check_size("data.rate", rate, *RATES)
-    place, found, parts = _divided(root, speaker, held_out, split_seed, split_by)
+    how: dict[str, Any] = {"held_out": held_out, "split_seed": split_seed, "split_by": split_by}
+    all_of_them = divided(INFO.name, root, speaker=speaker, **how)
+    found, parts = all_of_them.found, all_of_them.parts
     chosen = parts == split
     samples, offsets = _clips(found.folder, found.where(chosen), rate)
     n_fft = round(rate * WINDOW_MS / 1000)
@@ -77,7 +79,7 @@ def load(
         dt=front_end.hop_ms,
         front_end=front_end,
         one_length=False,
-        checksums=_checksums(place, found),
+        checksums=all_of_them.checksums,
     )
 
 
@@ -88,8 +90,7 @@ def rows(root: Path | str | None = None, **options: Any) -> list[Row]:
         root: as in :func:`load`.
         options: those of :func:`load`.
     """
-    _, found, parts = _divided(root, **_of_division(options))
-    return _rows(found, parts)
+    return divided(INFO.name, root, **options).rows()
 
 
 def findings(
@@ -102,66 +103,7 @@ def findings(
         progress: function of (recordings so far, recordings in all).
         options: those of :func:`load`.
     """
-    _, found, parts = _divided(root, **_of_division(options))
-    told, digests = _rows(found, parts), []
-    for number, (path, row) in enumerate(zip(found.paths, told, strict=True), 1):
-        try:
-            yield from (Finding(row.file, text) for text in oddities(path))
-            digests.append(files.digest(path))
-        except DataError as error:
-            digests.append("")
-            yield Finding(row.file, str(error), bad=True)
-        if progress is not None:
-            progress(number, len(told))
-    yield from findings_of_all(told, digests)
-
-
-def _rows(found: Listing, parts: np.ndarray) -> list[Row]:
-    return [
-        Row(relative(path, found.folder), found.classes[label], found.speaker_of(i), str(parts[i]))
-        for i, (path, label) in enumerate(zip(found.paths, found.labels, strict=True))
-    ]
-
-
-def _of_division(options: dict[str, Any]) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"speaker": "", "held_out": 0.2, "split_seed": 0}
-    defaults["split_by"] = "auto"
-    return {name: options.get(name, default) for name, default in defaults.items()}
-
-
-def _divided(
-    root: Path | str | None, speaker: str, held_out: float, split_seed: int, split_by: str
-) -> tuple[Path, Listing, np.ndarray]:
-    """What lists the recordings, which there are, and the split of each."""
-    place = _place(files.folder_of(INFO.name, root))
-    found = listed(place, speaker)
-    parts = divide(found.labels, found.speakers, found.parts, held_out, split_seed, split_by)
-    _check_trained(found, parts)
-    return place, found, parts
-
-
-def _place(root: Path) -> Path:
-    """What lists the recordings: the table in a folder, or else the folder or table itself."""
-    if not root.exists():
-        raise DataError(f"{root} does not exist; give the folder of your recordings with --root")
-    table = files.find(root, [f"recordings{ending}" for ending in TABLES])
-    return root if table is None else table
-
-
-def _check_trained(found: Listing, parts: np.ndarray) -> None:
-    trained = np.unique(found.labels[parts == "train"])
-    for number, name in enumerate(found.classes):
-        if number not in trained:
-            raise DataError(
-                f"no recording of {name!r} is left for training; give another data.split_seed, or "
-                "say which split each recording belongs to"
-            )
-
-
-def _checksums(place: Path, found: Listing) -> dict[str, str]:
-    """Of all recordings, and of the table that lists them."""
-    total = {f"{found.folder.name}/": files.digest_all(found.folder, found.paths)}
-    return total | ({place.name: files.digest(place)} if place.is_file() else {})
+    return divided(INFO.name, root, **options).findings(oddities, progress)
 
 
 def _clips(folder: Path, paths: list[Path], rate: int) -> tuple[np.ndarray, np.ndarray]:

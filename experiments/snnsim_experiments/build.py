@@ -9,15 +9,18 @@ from torch import Tensor
 
 from snnsim.baselines import RateNetwork
 from snnsim.continual import Stream
+from snnsim.data.protocol import describe
 from snnsim.errors import ConfigError
 from snnsim.layer import Layer
-from snnsim.networks import delay_network, recoded
+from snnsim.networks import conv_delay_network, delay_network, recoded
 from snnsim.training import set_seed
 from snnsim.training.recipe import CLASS
 from snnsim_experiments.continual import streams
 from snnsim_experiments.experiment import SPIKING, Experiment
 from snnsim_experiments.place import Place
 from snnsim_experiments.progress import DownloadBar
+
+OF_CONV = ("kernel_size", "pool")  # options of a network that only convolutions have
 
 
 class Facts(NamedTuple):
@@ -27,16 +30,18 @@ class Facts(NamedTuple):
         channels: the number of values per step.
         classes: the number of classes, or of values to be forecast.
         dt: the length of a step in ms.
+        shape: the shape of a step, of images ``(C, H, W)``; empty for unknown.
     """
 
     channels: int
     classes: int
     dt: float
+    shape: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, data: Any) -> Facts:
         """Return the facts of a split."""
-        return cls(data.channels, outputs_of(data), data.dt)
+        return cls(data.channels, outputs_of(data), data.dt, describe(data).shape)
 
 
 def outputs_of(data: Any) -> int:
@@ -63,22 +68,34 @@ def look_at(experiment: Experiment, place: Place) -> Facts | Stream:
     return Facts.of(load_split(experiment, "validation", place.root))
 
 
-def build_network(experiment: Experiment, channels: int, classes: int, dt: float) -> Layer:
-    """Build the network of an experiment on a data set, with weights drawn from its seed."""
+def build_network(
+    experiment: Experiment, channels: int, classes: int, dt: float, shape: tuple[int, ...] = ()
+) -> Layer:
+    """Build the network of an experiment on a data set, with weights drawn from its seed.
+
+    Args:
+        experiment: what is trained.
+        channels, classes, dt, shape: what it has to know of the data, see :class:`Facts`.
+    """
     set_seed(experiment.seed)
     if experiment.model != SPIKING:
         return _rate_coded(experiment, channels, classes)
-    options = _in_ms(experiment.network, dt)
-    sizes = (channels, *options.pop("hidden"), classes)
-    alpha = options.pop("recode", 0.0)
-    net = delay_network(sizes, dt=dt, backend=experiment.backend, **options)
+    options = _in_ms(experiment.network, dt) | {"dt": dt, "backend": experiment.backend}
+    hidden, alpha = options.pop("hidden"), options.pop("recode", 0.0)
+    conv = options.pop("conv", [])
+    of_conv = {name: options.pop(name) for name in OF_CONV if name in options}
+    if conv:
+        net = conv_delay_network(shape, conv, classes, hidden=hidden, **of_conv, **options)
+    else:
+        net = delay_network((channels, *hidden, classes), **options)
     return recoded(net, alpha) if alpha else net
 
 
 def _in_ms(network: dict[str, Any], dt: float) -> dict[str, Any]:
     """The options of a network with times for those that are left to the length of a step."""
-    given = {name: value for name, value in network.items() if value is not None}
-    return {"tau_mem": 10.05 * dt, "max_delay_ms": 24 * dt} | given
+    left = {"tau_mem": 10.05 * dt, "max_delay_ms": 24 * dt}
+    given = {k: v for k, v in network.items() if v is not None or k not in left}
+    return left | given
 
 
 def _rate_coded(experiment: Experiment, channels: int, classes: int) -> RateNetwork:

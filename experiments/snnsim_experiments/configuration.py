@@ -2,8 +2,10 @@
 
 A configuration has the sections ``data`` (options of the data set's ``load``), ``network`` (those
 of :func:`snnsim.networks.delay_network`, or of :class:`snnsim.baselines.RateNetwork`; of the
-former also ``hidden``, the widths, ``layers``, the number of hidden layers of one width, and
-``recode``, the step of :func:`snnsim.networks.recoded`) and
+former also ``hidden``, the widths, ``layers``, the number of hidden layers of one width,
+``recode``, the step of :func:`snnsim.networks.recoded`, and of data whose steps are images
+``conv``, the channels of convolutions before the hidden layers, with ``kernel_size`` and ``pool``
+of :func:`snnsim.networks.conv_delay_network`),
 ``training`` (the fields of :class:`snnsim.training.Recipe`) and ``augmentation`` (those of
 :class:`snnsim.data.Augmentation`); that of a baseline also ``encoder``
 (:class:`snnsim.baselines.RateEncoder`) and ``options`` (of the model). One of a stream has
@@ -28,10 +30,11 @@ from snnsim.baselines import RateEncoder, RateNetwork
 from snnsim.continual import methods
 from snnsim.data import Augmentation
 from snnsim.errors import ConfigError, check_number
-from snnsim.networks import delay_network
+from snnsim.networks import conv_delay_network, delay_network
 from snnsim.renamed import up_to_date
 from snnsim.training import Recipe
 from snnsim.training.recipe import CLASS, GENERATING, OF_ONE_TASK, RENAMED, TASKS
+from snnsim_experiments.build import OF_CONV
 from snnsim_experiments.continual import networks, streams
 from snnsim_experiments.experiment import SPIKING, Experiment
 from snnsim_experiments.settings import (
@@ -186,14 +189,33 @@ def _spiking(
     values = family.merged(family.layers(config, changes), "")
     with given_by(config, changes):
         own: dict[str, Any] = {"hidden": (list[int], [256, 256]), "layers": (int | None, None)}
-        known = own | {"recode": (float, 0.0)} | fields(delay_network) | OF_STEPS
+        known = (
+            own | {"recode": (float, 0.0)} | fields(delay_network) | OF_STEPS | _of_convolutions()
+        )
+        network = check_section("network", known, values["network"])
+        _check_convolutions(network, values["network"])
         return {
             "source": dataset,
             "data": check_data(dataset, values["data"]),
             "recipe": recipe_of(values["training"], epochs, NOT_ON_SPIKING),
             "augmentation": augmentation_of(values["augmentation"]),
-            "network": _equal_layers(check_section("network", known, values["network"])),
+            "network": _equal_layers(network),
         }
+
+
+def _of_convolutions() -> dict[str, tuple[Any, Any]]:
+    """The options of convolutions, of which a network has none unless they are asked for."""
+    own = fields(conv_delay_network)
+    return {"conv": (list[int], []), **{name: own[name] for name in OF_CONV}}
+
+
+def _check_convolutions(network: dict[str, Any], given: Iterable[str]) -> None:
+    for name in OF_CONV:
+        if name in given and not network["conv"]:
+            raise ConfigError(
+                f"network.{name} has no effect without convolutions; remove it, or give their "
+                "numbers of channels, for example network.conv=[8,16]"
+            )
 
 
 def _equal_layers(network: dict[str, Any]) -> dict[str, Any]:

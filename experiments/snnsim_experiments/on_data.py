@@ -17,9 +17,10 @@ from snnsim_experiments import options
 from snnsim_experiments.shipped import config_names
 
 # data of which nothing is here until a user names them
-NOT_HERE = ("fsdd", "python", "recordings", "sequences", "series", "spikes")
+NOT_HERE = ("cameras", "fsdd", "python", "recordings", "sequences", "series", "spikes")
 DATA = (
-    "Folder with a folder of recordings for each class, table of recordings (.csv, .tsv), spikes "
+    "Folder with a folder of recordings (sound, event cameras) for each class, table of recordings "
+    "(.csv, .tsv), spikes "
     "(.h5, .npz), sequences (.ts, .npz), series (.csv, .npy), module:function, or the name of a "
     "data set."
 )

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio, read_mixed
+from snnsim_datasets.tools.camera_events import KIND as CAMERA
+from snnsim_datasets.tools.camera_events import Camera
+from snnsim_datasets.tools.cameras import read as read_shot
 from snnsim_datasets.tools.files import DAMAGE
 from snnsim_datasets.tools.mel import MelFrontEnd
 
@@ -142,6 +145,8 @@ def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Re
     _check_kind(file, trained)
     if is_audio(file):
         return _recording(file, trained)
+    if trained.encoder.get("kind") == CAMERA:
+        return _of_camera(file, trained)
     encoder = trained.encoder
     assert trained.dt is not None
     channels = trained.channels * encoder["pool"]
@@ -171,6 +176,8 @@ def _check_kind(file: Path, trained: Trained) -> None:
                 "it into spikes with the cochlea model of the data set first, and give the spike "
                 "file"
             )
+    elif kind == CAMERA:
+        return  # its reader knows which formats there are
     elif file.suffix.lower() not in SPIKES:
         raise ConfigError(
             f"{file.name} is not a spike file or recording: its name must end in one of "
@@ -181,6 +188,20 @@ def _check_kind(file: Path, trained: Trained) -> None:
             f"this network was trained on {trained.source}, not on cochlea spikes; give a file "
             "like its training data"
         )
+
+
+def _of_camera(file: Path, trained: Trained) -> BinnedEvents:
+    """A recording of an event camera as a data set of one."""
+    camera, encoder = Camera.of(trained.encoder), trained.encoder
+    assert trained.dt is not None
+    try:
+        times, units = camera.events(read_shot(file))
+        events = Events(
+            times=times, units=units, channels=camera.channels, classes=(), **_alone(len(times))
+        )
+        return camera.binned(events, trained.dt, encoder.get("binning", "grid"))
+    except DataError as error:
+        raise DataError(str(error) if str(file) in str(error) else f"{file}: {error}") from error
 
 
 def _npz(file: Path, channels: int) -> Events:

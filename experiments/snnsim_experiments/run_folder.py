@@ -311,7 +311,8 @@ def load_network(folder: Path, name: str = "best") -> tuple[Layer, Experiment, d
     experiment = _experiment(folder, facts)
     _check_facts(folder, facts)
     try:
-        net = build_network(experiment, facts["channels"], _outputs(facts), facts["dt"])
+        shape = tuple(facts.get("shape", ()))  # which earlier versions did not store
+        net = build_network(experiment, facts["channels"], _outputs(facts), facts["dt"], shape)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{folder / 'run.json'} describes no network that can be built ({error!r})"

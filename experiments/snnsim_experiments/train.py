@@ -19,7 +19,7 @@ from snnsim.baselines.size import parameters_of
 from snnsim.data import describe
 from snnsim.errors import CheckpointError, ConfigError
 from snnsim.functional.readouts import fractions
-from snnsim.synapses import Delayed
+from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import (
     Scores,
     Trainer,
@@ -238,23 +238,24 @@ def _named(part: str, figures: dict[str, float]) -> dict[str, float]:
 def _rungs(net: nn.Module, experiment: Experiment, data: Any) -> list[str]:
     """The kernel of every delayed connection in training."""
     steps, found = int(np.max(data.lengths)), []
-    for layer in net.modules():
-        if isinstance(layer, Delayed):
-            found.append(layer.rung(steps, experiment.recipe.batch_size))
-            steps += layer.tail
+    for layer in delayed_layers(net):
+        found.append(layer.rung(steps, experiment.recipe.batch_size))
+        steps += layer.tail
     return found
 
 
 def facts_for_later(data: Any) -> dict[str, Any]:
     """Return what a later evaluation or prediction has to know of the training data."""
     audio = asdict(data.front_end) if isinstance(data, Recordings) else None
-    values = {} if data.classes else {"outputs": outputs_of(data)}
+    about = describe(data)
+    values: dict[str, Any] = {} if data.classes else {"outputs": outputs_of(data)}
     return {
         "audio": audio,
-        "encoder": describe(data).encoder,
+        "encoder": about.encoder,
         "channels": data.channels,
         "classes": list(data.classes),
         "dt": data.dt,
+        "shape": list(about.shape),
         "steps": int(np.max(data.lengths)),
         **values,
     }

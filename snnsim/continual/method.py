@@ -26,7 +26,7 @@ from snnsim.data import Batch
 from snnsim.errors import ConfigError
 from snnsim.layer import Told, listening
 from snnsim.renamed import renamed, up_to_date
-from snnsim.synapses import Delayed
+from snnsim.synapses.delayed import DelayedConnection
 
 # what a method of one's own may still call its hooks, for one more release
 FORMER = {
@@ -272,7 +272,7 @@ def freeze_statistics(method: Method, task: int) -> None:
         if hasattr(module, "running_mean") and module.training:  # ours or torch's
             method.on_detach(_train_as, module, method.learner)
             module.eval()
-        if isinstance(module, Delayed) and module.profile != "one_tap":
+        if isinstance(module, DelayedConnection) and module.profile != "one_tap":
             method.on_detach(setattr, module, "profile", module.profile)
             module.round_()
             module.profile = "one_tap"  # as evaluation has it

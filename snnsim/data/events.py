@@ -289,6 +289,8 @@ class BinnedEvents(DataSet):
         lengths: ``[n]``, number of steps of each sample.
         pool, binning: how they were binned.
         source: how the events were made of recordings, as plain values; empty for unknown.
+        shape: the shape of one step, of a camera ``(polarities, rows, columns)``; ``None`` if the
+            channels are a row. Batches have them as a row in either case.
     """
 
     cells: np.ndarray
@@ -304,6 +306,7 @@ class BinnedEvents(DataSet):
     pool: int = 1
     binning: str = "grid"
     source: dict[str, Any] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

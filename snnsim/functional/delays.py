@@ -188,3 +188,34 @@ def delay_channels(x: Tensor, taps: Tensor, tail: int = 0) -> Tensor:
     padded = torch.nn.functional.pad(x.permute(1, 2, 0), (length - 1, tail))
     kernel = taps.flip(-1).unsqueeze(1)
     return torch.nn.functional.conv1d(padded, kernel, groups=x.shape[2]).permute(2, 0, 1)
+
+
+def delay_conv2d(
+    x: Tensor, kernel: Tensor, tail: int = 0, stride: int = 1, margin: int = 0
+) -> Tensor:
+    """Convolve images over space, each weight being spread over time.
+
+        y[t, b, o, h, w] = sum_{i, a, b', d} kernel[o, i, a, b', d]
+                           x[t - d, b, i, stride h + a - margin, stride w + b' - margin]
+
+    Args:
+        x: images ``[T, B, I, H, W]``.
+        kernel: weights ``[O, I, A, A', length]``, tap ``d`` being the weight ``d`` steps later.
+        tail: the number of further output steps after the last input.
+        stride: the distance of neighbouring patches in pixels, at least 1.
+        margin: the number of rows and columns of zeros around an image, 0 or more.
+
+    Returns:
+        ``[T + tail, B, O, H', W']``. Gradients flow to ``x`` and ``kernel``.
+
+    >>> x = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1, 1, 1)
+    >>> kernel = torch.tensor([0.0, 2.0, 0.0]).view(1, 1, 1, 1, 3)
+    >>> delay_conv2d(x, kernel).flatten().tolist()
+    [0.0, 2.0, 0.0]
+    """
+    depth = kernel.permute(0, 1, 4, 2, 3).flip(2)  # time as the first of three dimensions
+    ends = (kernel.shape[-1] - 1, max(tail, 1 - len(x)))  # at least one step, for torch
+    padded = torch.nn.functional.pad(x.permute(1, 2, 0, 3, 4), (0, 0, 0, 0, *ends))
+    steps = (1, stride, stride)
+    y = torch.nn.functional.conv3d(padded, depth, stride=steps, padding=(0, margin, margin))
+    return y.permute(2, 0, 1, 3, 4)[: len(x) + tail]

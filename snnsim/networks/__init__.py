@@ -1,6 +1,7 @@
 """Stacks of layers and builders of whole networks."""
 
 from snnsim.networks.checkpointed import run_checkpointed
+from snnsim.networks.conv_delay_network import conv_delay_network
 from snnsim.networks.delay_network import delay_network, gsc_network, shd_network, ssc_network
 from snnsim.networks.dropout import Dropout
 from snnsim.networks.normalization import BatchNorm
@@ -17,6 +18,7 @@ __all__ = [
     "Sequential",
     "Skip",
     "StochasticDepth",
+    "conv_delay_network",
     "delay_network",
     "gsc_network",
     "recoded",

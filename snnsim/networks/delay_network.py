@@ -92,8 +92,7 @@ def delay_network(
         return Delayed(n_in, n_out, **connection)
 
     def neurons(n: int) -> Layer:
-        adaptive = neuron == "adlif"
-        cell = _adaptive(n, tau_adapt, **common) if adaptive else _published(n, **common)
+        cell = hidden_neurons(n, neuron, tau_adapt, **common)
         return Recurrent(cell) if recurrent else cell
 
     layers: list[Layer] = []
@@ -123,11 +122,27 @@ def _around(block: Sequence[Layer], stochastic_depth: float) -> Skip:
     return Skip(StochasticDepth(inner, stochastic_depth) if stochastic_depth else inner)
 
 
-def _published(n: int, **common: Any) -> LIF:
+def hidden_neurons(
+    n: int | tuple[int, ...], neuron: str, tau_adapt: float, **common: Any
+) -> LIF | AdLIF:
+    """Return the neurons of a hidden layer.
+
+    Args:
+        n: the number of neurons, or their shape.
+        neuron, tau_adapt: as in :func:`delay_network`.
+        common: ``dt``, ``tau_mem`` and ``backend``, as there.
+    """
+    check_choice("neuron", neuron, NEURONS)
+    return _adaptive(n, tau_adapt, **common) if neuron == "adlif" else _published(n, **common)
+
+
+def _published(n: int | tuple[int, ...], **common: Any) -> LIF:
     return LIF(n, reset="zero", surrogate=ATan(alpha=5.0), discretization="euler", **common)
 
 
-def _adaptive(n: int, tau_adapt: float, *, tau_mem: float, **common: Any) -> AdLIF:
+def _adaptive(
+    n: int | tuple[int, ...], tau_adapt: float, *, tau_mem: float, **common: Any
+) -> AdLIF:
     """Adaptive neurons whose couplings start in the published ranges, drawn anew for each neuron.
 
     But ``a`` in 0 .. 1 and not in -1 .. 1: where it is negative, membrane and adaptation drive each

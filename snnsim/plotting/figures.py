@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snnsim.activity import neurons_of, record
 from snnsim.errors import ConfigError, SnnsimError, check_choice, naming
-from snnsim.synapses import Delayed
+from snnsim.synapses.delayed import DelayedConnection
 from snnsim.units import steps_to_ms
 
 
@@ -116,7 +116,7 @@ def delay_histogram(net: nn.Module, before: Mapping[str, Tensor]) -> Any | None:
         net: network with delays; without any there is no figure, and ``None`` is returned.
         before: its ``state_dict`` before training.
     """
-    layers = [(n, m) for n, m in net.named_modules() if isinstance(m, Delayed)]
+    layers = [(n, m) for n, m in net.named_modules() if isinstance(m, DelayedConnection)]
     if not layers:
         return None
     figure, axes = _figure(1, len(layers), 3.4 * len(layers), 3)

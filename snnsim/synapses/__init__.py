@@ -1,6 +1,7 @@
 """Connections between layers: dense, delayed, recurrent, convolutional."""
 
 from snnsim.synapses.delayed import Delayed, narrow_delays
+from snnsim.synapses.delayed_conv import DelayedConv2d
 from snnsim.synapses.dense import Dense
 from snnsim.synapses.over_time import (
     AvgPool1d,
@@ -22,6 +23,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Delayed",
+    "DelayedConv2d",
     "Dense",
     "Linear",
     "MaxPool1d",

@@ -37,7 +37,190 @@ CANNOT_CONTINUE = (
 )
 
 
-class Delayed(Layer):
+class DelayedConnection(Layer):
+    """A delayed connection multiplies its input by weights and delays what comes of it.
+
+    It is the base of :class:`Delayed`, which describes how delays are learned, and of
+    :class:`snnsim.synapses.DelayedConv2d`; they differ in where their weights lead.
+
+    Args:
+        shape: the shape of the weights.
+        fan_in: the number of weights that lead to one output, which scales their initial values.
+        delay_shape: the shape of the delays.
+        dt, max_delay_ms, profile, sigma, learn_sigma, learn_delay, padding: as in :class:`Delayed`.
+    """
+
+    sigma: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        fan_in: int,
+        delay_shape: tuple[int, ...],
+        *,
+        dt: float,
+        max_delay_ms: float,
+        profile: str,
+        sigma: float | None,
+        learn_sigma: bool,
+        learn_delay: bool,
+        padding: str,
+    ):
+        super().__init__()
+        check_choice("padding", padding, PADDINGS)
+        check_choice("profile", profile, delays.PROFILES)
+        self.dt, self.padding, self.learn_delay = dt, padding, learn_delay
+        self.length = _length(max_delay_ms, dt)
+        self.profile = profile if learn_delay else "one_tap"
+        self.weight = nn.Parameter(kaiming_uniform(shape, fan_in))
+        delay = delays.uniform_delay(delay_shape, self.length)
+        delay = delay if learn_delay else delays.round_delay(delay, self.length)
+        self.delay = nn.Parameter(delay, requires_grad=learn_delay)
+        self.initial_sigma = self._initial_sigma(sigma)
+        width = torch.tensor(self.initial_sigma)
+        self._width_is_managed = False  # by narrow_
+        self._has_trained = False
+        if learn_sigma and learn_delay:
+            self.sigma = nn.Parameter(width)
+        else:
+            self.register_buffer("sigma", width)
+
+    def _initial_sigma(self, sigma: float | None) -> float:
+        if not self.learn_delay:
+            return 0.0
+        if sigma is None:
+            return float(self.length // 2)
+        check_number("sigma", sigma, 0, LARGEST_SIZE)
+        return float(sigma)
+
+    def rung(self, steps: int, samples: int) -> str:
+        """Return the name of the kernel that runs a sequence of a given size in the present mode.
+
+        Args:
+            steps: the number of time steps.
+            samples: the number of samples of a batch.
+        """
+        raise NotImplementedError
+
+    @property
+    def tail(self) -> int:
+        """Return the number of time steps by which the output is longer than the input."""
+        return (self.length - 1) // 2 if self.padding == "lengthen" else 0
+
+    def delay_ms(self) -> Tensor:
+        """Return the delays in ms, in the shape of ``delay``, without gradient."""
+        return steps_to_ms(self.delay.detach(), self.dt)
+
+    @torch.no_grad()
+    def narrow_(self, sigma: float) -> None:
+        """Set the width of the kernels in time steps, unless it is learned or has no meaning."""
+        check_number("sigma", sigma, 0)
+        self._width_is_managed = True
+        if self.learn_delay and not self.sigma.requires_grad:
+            self.sigma.fill_(sigma)
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Bring the delays back into range, as a call in training mode does by itself."""
+        self.delay.copy_(delays.clamp_delay(self.delay, self.length))
+
+    def _bounded_delay(self) -> Tensor:
+        """The delays within their range, where those that an optimiser put outside are clamped.
+
+        The parameter itself is changed, so that training equals the published system's, which
+        clamps after every step. A tensor that stands for it (traced, or given by
+        ``functional_call``) is not changed: its values are clamped, and gradients pass.
+        """
+        if torch.compiler.is_compiling() or not isinstance(self.delay, nn.Parameter):
+            outside = delays.clamp_delay(self.delay, self.length) - self.delay
+            return self.delay + outside.detach()
+        low, high = (float(end) for end in torch.aminmax(self.delay.detach()))
+        if low < 0 or high > self.length - 1:  # never for NaN, which the kernels refuse
+            self.clamp_()
+        return self.delay
+
+    def warn_if_wide(self) -> None:
+        """Warn once if evaluation, with whole-step delays, does not match what was trained."""
+        if self._width_is_managed or not self._has_trained or not self.learn_delay:
+            return
+        if torch.compiler.is_compiling() or float(self.sigma.detach().abs()) <= 1:
+            return
+        self._width_is_managed = True  # said
+        warnings.warn(
+            f"evaluating a {type(self).__name__} whose kernels are "
+            f"{float(self.sigma.detach()):g} steps wide: they were trained spread over many steps "
+            "and are now rounded to one, which costs accuracy; call "
+            "snnsim.narrow_delays(net, epoch, epochs) at the start of each epoch",
+            stacklevel=4,
+        )
+
+    @torch.no_grad()
+    def round_(self) -> None:
+        """Round the delays to whole steps permanently; evaluation only does so temporarily."""
+        self.delay.copy_(delays.round_delay(self.delay, self.length))
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        self._check_shape(x)
+        x = as_input(x, self.weight, type(self).__name__)
+        if self.padding == "lengthen":
+            if state is not None:
+                raise ConfigError(CANNOT_CONTINUE)
+            return self._connect(x, self.tail), {}  # not None: it cannot be mistaken for a start
+        reach = self.length - 1
+        if state is None:
+            history = x.new_zeros((reach, *x.shape[1:]))
+            y = self._connect(x, 0)
+        else:
+            given = state.get("history") if isinstance(state, dict) else None
+            if not isinstance(given, Tensor):
+                raise ShapeError(
+                    f"the state of {type(self).__name__} is "
+                    f"{{'history': [max_delay_steps, B, {self._step()}]}}"
+                )
+            history = given
+            if history.shape != (reach, *x.shape[1:]):
+                raise ShapeError(
+                    f"history has shape {tuple(history.shape)} but x needs "
+                    f"{(reach, *x.shape[1:])}; pass state=None to start afresh"
+                )
+            if history.dtype != x.dtype or history.device != x.device:
+                raise ShapeError(
+                    f"history is {history.dtype} on {history.device} but x is {x.dtype} on "
+                    f"{x.device}; bring them together with .to(...)"
+                )
+            y = self._connect(torch.cat([history, x]), 0)[reach:]
+        together = x if x.shape[0] >= reach else torch.cat([history, x])
+        return y, {"history": together[together.shape[0] - reach :].clone()}
+
+    def _connect(self, x: Tensor, tail: int) -> Tensor:
+        """All of it in the weights' precision, also under autocast: delays need the digits."""
+        if autocasting(x):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._connect(x.to(self.weight.dtype), tail)
+        sigma: Tensor = self.sigma
+        profile = self.profile
+        if self.training:
+            delay = self._bounded_delay()
+            self._has_trained = self._has_trained or torch.is_grad_enabled()
+        else:
+            self.warn_if_wide()
+            delay, profile = delays.round_delay(self.delay, self.length), "one_tap"
+        return self._delayed(x, delay, sigma, profile, tail)
+
+    def _delayed(self, x: Tensor, delay: Tensor, sigma: Tensor, profile: str, tail: int) -> Tensor:
+        """What arrives of ``x`` through weights with these delays, ``tail`` steps longer."""
+        raise NotImplementedError
+
+    def _check_shape(self, x: Tensor) -> None:
+        """Raise :class:`ShapeError` unless the layer was built for ``x``."""
+        raise NotImplementedError
+
+    def _step(self) -> str:
+        """The axes of one step of the input, for errors."""
+        raise NotImplementedError
+
+
+class Delayed(DelayedConnection):
     """A delayed connection leads from every input to every output, through learnable delays.
 
     In training mode a delay is a real number, and its weight is spread over neighbouring time steps
@@ -92,46 +275,30 @@ class Delayed(Layer):
         padding: str = "causal",
         backend: str = "auto",
     ):
-        super().__init__()
         check_choice("granularity", granularity, GRANULARITIES)
-        check_choice("padding", padding, PADDINGS)
-        check_choice("profile", profile, delays.PROFILES)
         check_choice("backend", backend, BACKENDS)
-        check_size("kernel_count", kernel_count)
-        self.n_in, self.n_out, self.dt = check_size("n_in", n_in), check_size("n_out", n_out), dt
-        self.granularity, self.padding, self.backend = granularity, padding, backend
-        self.learn_delay = learn_delay
-        self.length = _length(max_delay_ms, dt)
-        self.profile = profile if learn_delay else "one_tap"
-        self.weight = nn.Parameter(
-            kaiming_uniform((n_out, n_in, kernel_count), n_in * kernel_count)
+        n_in, n_out = check_size("n_in", n_in), check_size("n_out", n_out)
+        kernel_count = check_size("kernel_count", kernel_count)
+        shape = (n_out, n_in, kernel_count)
+        delay_shape = {
+            "synaptic": shape,
+            "axonal": (n_in, kernel_count),
+            "dendritic": (n_out, kernel_count),
+        }[granularity]
+        super().__init__(
+            shape,
+            n_in * kernel_count,
+            delay_shape,
+            dt=dt,
+            max_delay_ms=max_delay_ms,
+            profile=profile,
+            sigma=sigma,
+            learn_sigma=learn_sigma,
+            learn_delay=learn_delay,
+            padding=padding,
         )
-        delay = delays.uniform_delay(self._delay_shape(kernel_count), self.length)
-        delay = delay if learn_delay else delays.round_delay(delay, self.length)
-        self.delay = nn.Parameter(delay, requires_grad=learn_delay)
-        self.initial_sigma = self._initial_sigma(sigma)
-        width = torch.tensor(self.initial_sigma)
-        self._width_is_managed = False  # by narrow_
-        self._has_trained = False
-        if learn_sigma and learn_delay:
-            self.sigma = nn.Parameter(width)
-        else:
-            self.register_buffer("sigma", width)
-
-    def _initial_sigma(self, sigma: float | None) -> float:
-        if not self.learn_delay:
-            return 0.0
-        if sigma is None:
-            return float(self.length // 2)
-        check_number("sigma", sigma, 0, LARGEST_SIZE)
-        return float(sigma)
-
-    def _delay_shape(self, kernel_count: int) -> tuple[int, ...]:
-        return {
-            "synaptic": (self.n_out, self.n_in, kernel_count),
-            "axonal": (self.n_in, kernel_count),
-            "dendritic": (self.n_out, kernel_count),
-        }[self.granularity]
+        self.n_in, self.n_out = n_in, n_out
+        self.granularity, self.backend = granularity, backend
 
     def rung(self, steps: int, samples: int) -> str:
         """Return the name of the kernel that runs a sequence of a given size in the present mode.
@@ -156,108 +323,16 @@ class Delayed(Layer):
             return f"{rung}, events below {most:.1%} of spikes once narrow"
         return rung
 
-    @property
-    def tail(self) -> int:
-        """Return the number of time steps by which the output is longer than the input."""
-        return (self.length - 1) // 2 if self.padding == "lengthen" else 0
-
-    def delay_ms(self) -> Tensor:
-        """Return the delays in ms, in the shape of ``delay``, without gradient."""
-        return steps_to_ms(self.delay.detach(), self.dt)
-
-    @torch.no_grad()
-    def narrow_(self, sigma: float) -> None:
-        """Set the width of the kernels in time steps, unless it is learned or has no meaning."""
-        check_number("sigma", sigma, 0)
-        self._width_is_managed = True
-        if self.learn_delay and not self.sigma.requires_grad:
-            self.sigma.fill_(sigma)
-
-    @torch.no_grad()
-    def clamp_(self) -> None:
-        """Bring the delays back into range, as a call in training mode does by itself."""
-        self.delay.copy_(delays.clamp_delay(self.delay, self.length))
-
-    def _bounded_delay(self) -> Tensor:
-        """The delays within their range, where those that an optimiser put outside are clamped.
-
-        The parameter itself is changed, so that training equals the published system's, which
-        clamps after every step. A tensor that stands for it (traced, or given by
-        ``functional_call``) is not changed: its values are clamped, and gradients pass.
-        """
-        if torch.compiler.is_compiling() or not isinstance(self.delay, nn.Parameter):
-            outside = delays.clamp_delay(self.delay, self.length) - self.delay
-            return self.delay + outside.detach()
-        low, high = (float(end) for end in torch.aminmax(self.delay.detach()))
-        if low < 0 or high > self.length - 1:  # never for NaN, which the kernels refuse
-            self.clamp_()
-        return self.delay
-
-    def warn_if_wide(self) -> None:
-        """Warn once if evaluation, with whole-step delays, does not match what was trained."""
-        if self._width_is_managed or not self._has_trained or not self.learn_delay:
-            return
-        if torch.compiler.is_compiling() or float(self.sigma.detach().abs()) <= 1:
-            return
-        self._width_is_managed = True  # said
-        warnings.warn(
-            f"evaluating a Delayed whose kernels are {float(self.sigma.detach()):g} steps wide: "
-            "they were trained spread over many steps and are now rounded to one, which costs "
-            "accuracy; call snnsim.narrow_delays(net, epoch, epochs) at the start of each epoch",
-            stacklevel=4,
-        )
-
-    @torch.no_grad()
-    def round_(self) -> None:
-        """Round the delays to whole steps permanently; evaluation only does so temporarily."""
-        self.delay.copy_(delays.round_delay(self.delay, self.length))
-
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    def _check_shape(self, x: Tensor) -> None:
         if x.dim() != 3 or x.shape[2] != self.n_in:
             raise ShapeError(
                 f"x has shape {tuple(x.shape)} but Delayed was built for [T, B, {self.n_in}]"
             )
-        x = as_input(x, self.weight, "Delayed")
-        if self.padding == "lengthen":
-            if state is not None:
-                raise ConfigError(CANNOT_CONTINUE)
-            return self._connect(x, self.tail), {}  # not None: it cannot be mistaken for a start
-        reach = self.length - 1
-        if state is None:
-            history = x.new_zeros((reach, *x.shape[1:]))
-            y = self._connect(x, 0)
-        else:
-            given = state.get("history") if isinstance(state, dict) else None
-            if not isinstance(given, Tensor):
-                raise ShapeError("the state of Delayed is {'history': [max_delay_steps, B, n_in]}")
-            history = given
-            if history.shape != (reach, *x.shape[1:]):
-                raise ShapeError(
-                    f"history has shape {tuple(history.shape)} but x needs "
-                    f"{(reach, *x.shape[1:])}; pass state=None to start afresh"
-                )
-            if history.dtype != x.dtype or history.device != x.device:
-                raise ShapeError(
-                    f"history is {history.dtype} on {history.device} but x is {x.dtype} on "
-                    f"{x.device}; bring them together with .to(...)"
-                )
-            y = self._connect(torch.cat([history, x]), 0)[reach:]
-        together = x if x.shape[0] >= reach else torch.cat([history, x])
-        return y, {"history": together[together.shape[0] - reach :].clone()}
 
-    def _connect(self, x: Tensor, tail: int) -> Tensor:
-        """All of it in the weights' precision, also under autocast: delays need the digits."""
-        if autocasting(x):
-            with torch.autocast(x.device.type, enabled=False):
-                return self._connect(x.to(self.weight.dtype), tail)
-        sigma: Tensor = self.sigma
-        profile = self.profile
-        if self.training:
-            delay = self._bounded_delay()
-            self._has_trained = self._has_trained or torch.is_grad_enabled()
-        else:
-            self.warn_if_wide()
-            delay, profile = delays.round_delay(self.delay, self.length), "one_tap"
+    def _step(self) -> str:
+        return "n_in"
+
+    def _delayed(self, x: Tensor, delay: Tensor, sigma: Tensor, profile: str, tail: int) -> Tensor:
         if self.granularity == "synaptic":
             return delay_conv(
                 x,
@@ -313,9 +388,9 @@ class Delayed(Layer):
         )
 
 
-def delayed_layers(net: nn.Module) -> Iterator[Delayed]:
+def delayed_layers(net: nn.Module) -> Iterator[DelayedConnection]:
     """Yield all delayed connections of a network."""
-    return (module for module in net.modules() if isinstance(module, Delayed))
+    return (module for module in net.modules() if isinstance(module, DelayedConnection))
 
 
 def narrow_delays(

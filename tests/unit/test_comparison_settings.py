@@ -229,6 +229,7 @@ def test_all_hidden_layers_of_a_spiking_network_are_as_wide_as_the_budget_allows
     network = dict(chosen.network)
     hidden = network.pop("hidden")
     assert network.pop("recode") == 0  # which is put around the network when it is built
+    assert [network.pop(name) for name in ("conv", "kernel_size", "pool")] == [[], 3, 2]
     assert len(hidden) == len(resolve("spoken-digits").network["hidden"])
     assert len(set(hidden)) == 1
     costs = [
@@ -277,9 +278,9 @@ def test_values_are_written_as_in_a_change(method):
 
 
 def test_the_facts_of_data_are_those_of_what_is_loaded():
-    assert look_at(resolve("spoken-digits", "gru"), HERE) == (140, 20, 10.0)
+    assert look_at(resolve("spoken-digits", "gru"), HERE) == (140, 20, 10.0, (140,))
     wide = resolve("spoken-digits", "gru", changes=["data.pool=50", "data.dt=20"])
-    assert look_at(wide, HERE) == (14, 20, 20.0)
+    assert look_at(wide, HERE) == (14, 20, 20.0, (14,))
 
 
 def test_the_settings_of_a_comparison_are_what_all_rows_share(tmp_path, trained):

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from snnsim.errors import ConfigError, DataError
-from snnsim_datasets.tools.audio import is_audio, warn_passed_over
+from snnsim_datasets.tools import files
+from snnsim_datasets.tools.audio import AUDIO, warn_passed_over
 
 TABLES = (".csv", ".tsv")
 COLUMNS = {
@@ -58,6 +59,29 @@ class Listing(NamedTuple):
         """Return the files of a mask ``[n]``."""
         return [self.paths[i] for i in np.flatnonzero(chosen)]
 
+    def checksums(self, place: Path) -> dict[str, str]:
+        """Return those of all recordings, and of the table ``place`` if it lists them."""
+        total = {f"{self.folder.name}/": files.digest_all(self.folder, self.paths)}
+        return total | ({place.name: files.digest(place)} if place.is_file() else {})
+
+    def check_trained(self, parts: np.ndarray) -> None:
+        """Raise :class:`DataError` unless every class has a recording in the part for training."""
+        trained = np.unique(self.labels[parts == "train"])
+        for number, name in enumerate(self.classes):
+            if number not in trained:
+                raise DataError(
+                    f"no recording of {name!r} is left for training; give another "
+                    "data.split_seed, or say which split each recording belongs to"
+                )
+
+
+def place_of(root: Path) -> Path:
+    """Return what lists recordings: the table in a folder, or else the folder or table itself."""
+    if not root.exists():
+        raise DataError(f"{root} does not exist; give the folder of your recordings with --root")
+    table = files.find(root, [f"recordings{ending}" for ending in TABLES])
+    return root if table is None else table
+
 
 class _Row(NamedTuple):
     path: Path
@@ -66,7 +90,9 @@ class _Row(NamedTuple):
     part: str = ""
 
 
-def listed(root: Path, speaker: str = "", least: int = 2) -> Listing:
+def listed(
+    root: Path, speaker: str = "", least: int = 2, endings: Sequence[str] = AUDIO
+) -> Listing:
     """List the recordings of a folder or table.
 
     Args:
@@ -77,13 +103,14 @@ def listed(root: Path, speaker: str = "", least: int = 2) -> Listing:
         speaker: a regular expression that is searched in the place of each file below the folder,
             and whose first group is the speaker's name; empty for what folders or table say.
         least: the smallest number of classes.
+        endings: those of the names of files that are recordings, in lower case; a table lists any.
 
     Raises:
         DataError: if nothing is there, a class is empty, or the table cannot be used.
         ConfigError: if the expression is none, has no group, or does not fit a file.
     """
     if root.is_dir():
-        folder, rows = root, _in_folders(root)
+        folder, rows = root, _in_folders(root, endings)
     elif root.is_file() and root.suffix.lower() in TABLES:
         folder, rows = root.parent, _in_table(root)
     elif root.exists():
@@ -125,7 +152,7 @@ def _by_number(name: str) -> tuple[tuple[int, str], ...]:
 # --- folders --------------------------------------------------------------------------------------
 
 
-def _in_folders(root: Path) -> list[_Row]:
+def _in_folders(root: Path, endings: Sequence[str]) -> list[_Row]:
     inner = _folders(root)
     parts = {folder: part for folder in inner if (part := _part(folder.name))}
     if parts and len(parts) < len(inner):
@@ -142,7 +169,7 @@ def _in_folders(root: Path) -> list[_Row]:
                 f"{place} has no folders of classes; put the recordings of each class into a "
                 "folder of its own, or list them in a table with the columns file,label"
             )
-        rows += [row._replace(part=part) for each in classes for row in _of_class(each)]
+        rows += [row._replace(part=part) for each in classes for row in _of_class(each, endings)]
     return rows
 
 
@@ -151,20 +178,20 @@ def _folders(place: Path) -> list[Path]:
     return sorted(p for p in found if not p.name.startswith("."))
 
 
-def _of_class(folder: Path) -> list[_Row]:
+def _of_class(folder: Path, endings: Sequence[str]) -> list[_Row]:
     found = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    sounds = [p for p in found if is_audio(p)]
-    warn_passed_over(folder, [p for p in found if not is_audio(p)], "recordings that can be read")
-    if not sounds:
+    read = [p for p in found if p.suffix.lower() in endings]
+    warn_passed_over(folder, [p for p in found if p not in read], "recordings that can be read")
+    if not read:
         raise DataError(
-            f"{folder} holds no recordings that can be read (wav, flac, ogg, mp3); remove it if it "
-            "is no class"
+            f"{folder} holds no recordings that can be read ({', '.join(endings)}); remove it if "
+            "it is no class"
         )
-    inner = [p.relative_to(folder).parts for p in sounds]
+    inner = [p.relative_to(folder).parts for p in read]
     speakers = all(len(each) == 2 for each in inner)
     return [
         _Row(path, folder.name, each[0] if speakers else "")
-        for path, each in zip(sounds, inner, strict=True)
+        for path, each in zip(read, inner, strict=True)
     ]
 
 

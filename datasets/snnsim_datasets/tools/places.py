@@ -14,6 +14,7 @@ from typing import Any
 
 from snnsim.errors import ConfigError, DataError, nearest, short
 from snnsim_datasets.tools.audio import AUDIO
+from snnsim_datasets.tools.cameras import READERS
 from snnsim_datasets.tools.listing import COLUMNS, TABLES
 
 FUNCTION = re.compile(r"(?P<place>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
@@ -25,7 +26,7 @@ LOOKED_AT = 10_000  # files of a folder, at most
 ROWS = 200  # of a table
 
 # what holds one recording of each kind; the first that fits wins
-FILES_OF = {"recordings": AUDIO}
+FILES_OF = {"recordings": AUDIO, "cameras": tuple(READERS)}
 
 
 @dataclass(frozen=True)

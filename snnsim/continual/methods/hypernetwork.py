@@ -25,7 +25,7 @@ from snnsim.continual.learner import Learner
 from snnsim.continual.method import Remembering, bytes_of, freeze_statistics
 from snnsim.data import Batch
 from snnsim.errors import ConfigError, check_number
-from snnsim.synapses import Delayed
+from snnsim.synapses.delayed import delayed_layers
 
 
 class Generator(nn.Module):
@@ -94,7 +94,7 @@ class Hypernetwork(Remembering):
                 "a hypernetwork generates the weights of a task it is told of, but in the scenario "
                 f"{learner.stream.scenario!r} the task is not known at test time; use 'task'"
             )
-        delays = {id(m.delay) for m in learner.body.modules() if isinstance(m, Delayed)}
+        delays = {id(layer.delay) for layer in delayed_layers(learner.body)}
         body = {name: p for name, p in learner.body.named_parameters() if id(p) not in delays}
         targets = {name: p.detach() for name, p in body.items() if p.dim() > 1}
         if not targets:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from snnsim.errors import ConfigError, check_choice
 from snnsim.networks import Sequential
-from snnsim.synapses import Delayed, Recurrent
+from snnsim.synapses import Recurrent
+from snnsim.synapses.delayed import DelayedConnection
 from snnsim.training.rules.feedback import FEEDBACKS
 from snnsim.training.rules.plastic import PlasticConnection, is_connection
 
@@ -52,7 +53,9 @@ def prepare(
     """
     check_choice("training", training, TRAININGS)
     check_choice("feedback", feedback, FEEDBACKS)
-    others = [type(m).__name__ for m in net.modules() if isinstance(m, Delayed | Recurrent)]
+    others = [
+        type(m).__name__ for m in net.modules() if isinstance(m, DelayedConnection | Recurrent)
+    ]
     if others and feedback != "backprop":
         raise ConfigError(
             f"feedback {feedback!r} is built for dense and convolutional connections, but the "

@@ -90,6 +90,17 @@ def own_table(folder):
     return {"n_mels": 20}, 18
 
 
+def own_cameras(folder):
+    for i, (label, part) in enumerate(itertools.product("ab", ("train", "val", "test"))):
+        for clip in range(3):
+            events = np.zeros((2 + 3 * i + clip, 4), np.int64)  # told apart by their number
+            events[:, 0] = 1000 * np.arange(len(events))
+            events[-1, 1:3] = 9, 7
+            (folder / part / label).mkdir(parents=True, exist_ok=True)
+            np.save(folder / part / label / f"{clip}.npy", events)
+    return {"size": 10}, 18
+
+
 def own_spikes(folder):
     write_heidelberg(folder / "words_train.h5", np.arange(20) % 10, np.arange(20) % 5)
     write_shifted(folder / "words_test.h5", np.arange(10), np.arange(10) % 5, 20)
@@ -115,6 +126,7 @@ FILES = {
     "spikes of one's own": ("spikes", own_spikes),
     "sequences of one's own": ("sequences", own_texts),
     "a function": ("python", own_function),
+    "recordings of cameras": ("cameras", own_cameras),
     "recordings in a table": ("recordings", own_table),
     "shd": ("shd", shd_files),
     "ssc": ("ssc", ssc_files),

@@ -13,7 +13,7 @@ from snnsim_datasets.tools.splits import hash_fraction, held_out_speakers
 from snnsim.errors import ConfigError, DataError
 
 NAMES = snnsim_datasets.names()
-OWN = ("python", "recordings", "sequences", "spikes")
+OWN = ("cameras", "python", "recordings", "sequences", "spikes")
 
 
 def test_the_known_data_sets_are_there():
