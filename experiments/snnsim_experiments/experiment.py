@@ -114,7 +114,7 @@ class Experiment:
 
 
 # options of delay_network that earlier versions did not store, with what they did
-LATER_OPTIONS = {"skip": False, "stochastic_depth": 0.0, "recode": 0.0}
+LATER_OPTIONS: dict[str, Any] = {"skip": False, "stochastic_depth": 0.0, "recode": 0.0}
 LATER_OPTIONS |= {"conv": [], "kernel_size": 3, "pool": 2}
 
 

@@ -41,7 +41,8 @@ class Camera(NamedTuple):
                 f"the camera of a network is {short(encoder)}, but its height, width and size must "
                 f"be 1 .. {LARGEST}"
             )
-        return cls(*found)
+        height, width, size = map(int, found)  # type: ignore[arg-type]
+        return cls(height, width, size)
 
     @property
     def factor(self) -> int:

@@ -149,7 +149,8 @@ def _raw(path: Path) -> Shot:
             f"it has {len(body)} bytes of events, not a multiple of {size}: it is truncated"
         )
     height, width = _geometry(header)
-    return Shot(*decode(np.frombuffer(body, kind)), height, width)
+    t, x, y, p = decode(np.frombuffer(body, kind))
+    return Shot(t, x, y, p, height, width)
 
 
 def _geometry(header: dict[str, str]) -> tuple[int, int]:
@@ -303,7 +304,7 @@ def _aedat4(path: Path) -> Shot:
             raise DataError(f"it has events of {len(streams)} cameras, but must have those of one")
         packets = [packet["events"] for packet in decoder if "events" in packet]
         (stream,) = streams.values()
-        empty = {"t": [], "x": [], "y": [], "on": []}
+        empty: dict[str, list[int]] = {"t": [], "x": [], "y": [], "on": []}
         columns = (
             np.concatenate([packet[name] for packet in packets] or [np.asarray(empty[name])])
             for name in empty
@@ -361,7 +362,7 @@ def _csv(path: Path) -> Shot:
 def _of_columns(given: dict[str, Any]) -> Shot:
     """Events by the names of their fields."""
     lower = {name.lower(): values for name, values in given.items()}
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for field, names in FIELDS.items():
         name = next((each for each in names if each in lower), None)
         if name is None:
@@ -374,7 +375,7 @@ def _of_columns(given: dict[str, Any]) -> Shot:
     odd = found["p"][(found["p"] < -1) | (found["p"] > 1)]
     if odd.size:
         raise DataError(f"it has the polarity {odd[0]}, but polarities are 0 (or -1) and 1")
-    return Shot(**{**found, "p": (found["p"] > 0).astype(np.int64)})
+    return Shot(found["t"], found["x"], found["y"], (found["p"] > 0).astype(np.int64))
 
 
 READERS: dict[str, Callable[[Path], Shot]] = {

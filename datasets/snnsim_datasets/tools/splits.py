@@ -91,9 +91,8 @@ def divide(
             )
         parts[:] = "train"
     missing = [part for part in ("test", "validation") if part not in parts]
-    whole = _by_speakers(
-        check_choice("data.split_by", by, WAYS), speakers[parts == "train"], missing
-    )
+    check_choice("data.split_by", by, WAYS)
+    whole = _by_speakers(by, speakers[parts == "train"], missing)
     for part in missing:
         check_number("data.held_out", fraction, above=0, most=0.9)
         mine = np.flatnonzero(parts == "train")

@@ -43,7 +43,8 @@ def read(path: Path) -> Series:
     lines = _lines(path)
     told = _header(path, lines)
     classes = _classes(path, told)
-    values, labels = [], []
+    values: list[np.ndarray] = []
+    labels: list[str] = []
     for number, line in lines:
         try:
             recording, label = _recording(line)
