@@ -114,7 +114,7 @@ class Cochlea:
 
     @property
     def frequencies(self) -> np.ndarray:
-        """Return the resonance ``[channels]`` in Hz of each place; its best frequency is 10 % lower.
+        """Return the resonances ``[channels]`` in Hz of the places; most answer best 10 % lower.
 
         >>> Cochlea(channels=3).frequencies.round().tolist()
         [22508.0, 1625.0, 110.0]
@@ -268,5 +268,9 @@ def _faded(samples: np.ndarray, edges: float | None, rate: int) -> np.ndarray:
 
 def _key(seed: int | tuple[int, ...]) -> int:
     """The key of the random numbers of one recording."""
-    numbers = [check_seed(each) for each in (seed if isinstance(seed, tuple | list) else (seed,))]
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+    numbers = seed if isinstance(seed, tuple | list) else (seed,)
+    if not numbers:
+        raise ConfigError("seed is an empty sequence but must be one or more whole numbers")
+    checked = [check_seed(number) for number in numbers]
+    halves = [half for number in checked for half in divmod(number, 2**32)]  # (1, 0) is not 1
+    return int(np.random.SeedSequence([len(checked), *halves]).generate_state(1, np.uint64)[0])
