@@ -27,17 +27,18 @@ SHORTEST = 0.01  # s, of a whole recording
 
 
 class Spikes(NamedTuple):
-    """Spikes in the order of their times: ``times [n]`` in seconds, ``units [n]`` from 0."""
+    """Spikes are in the order of their ``times [n]`` in seconds; ``units [n]`` are from 0."""
 
     times: np.ndarray
     units: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CochleaState:
-    """What a stream needs to know of the sound so far; see :meth:`Cochlea.push`.
+    """A state holds what a stream needs to know of the sound so far; see :meth:`Cochlea.push`.
 
     Attributes:
+        cochlea: whose state it is.
         key: of the random numbers.
         received: samples so far.
         computed: steps (of two samples) whose spikes were returned.
@@ -45,6 +46,7 @@ class CochleaState:
         cells: the state of hair cells, fibres and bushy cells.
     """
 
+    cochlea: Cochlea
     key: int
     received: int
     computed: int
@@ -107,8 +109,20 @@ class Cochlea:
     @property
     def latency(self) -> float:
         """Return how long after a sound, in seconds, a stream may return the spikes it causes."""
-        sizes = self._filters.blocks
+        sizes = self._filters
         return (sizes.count + sizes.after) * 2 / self.rate
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """Return the resonances ``[channels]`` in Hz of the places; most answer best 10 % lower.
+
+        >>> Cochlea(channels=3).frequencies.round().tolist()
+        [22508.0, 1625.0, 110.0]
+        """
+        from snnsim.kernels.cochlea.membrane import places, resonance
+        from snnsim.kernels.cochlea.parameters import Membrane
+
+        return resonance(places(self.channels, Membrane()), Membrane())
 
     @property
     def _filters(self) -> Filters:
@@ -162,7 +176,7 @@ class Cochlea:
         """Return the spikes up to the last sample of the stream, after which it is silent."""
         self._check_state(state)
         wanted = (state.received + 1) // 2 - state.computed
-        sizes = self._filters.blocks
+        sizes = self._filters
         silence = np.zeros(2 * (sizes.count * -(-wanted // sizes.count) + sizes.after))
         return self._push(silence, state, wanted)[0]
 
@@ -170,17 +184,16 @@ class Cochlea:
         from snnsim.kernels.cochlea.parameters import HairCell, Nerve
         from snnsim.kernels.cochlea.state import at_rest
 
-        past = np.zeros(2 * self._filters.blocks.before, dtype=np.float32)
+        past = np.zeros(2 * self._filters.before, dtype=np.float32)
         cells = at_rest(self.channels, self.rate // 2, HairCell(), Nerve())
-        return CochleaState(_key(seed), 0, 0, past, cells)
+        return CochleaState(self, _key(seed), 0, 0, past, cells)
 
     def _check_state(self, state: CochleaState) -> None:
         if not isinstance(state, CochleaState):
             raise ConfigError(f"state is {short(state)} but must come from start() or push()")
-        channels = len(state.cells.potential)
-        if channels != self.channels:
+        if state.cochlea != self:
             raise ConfigError(
-                f"state is of {channels} channels but this cochlea has {self.channels}; "
+                f"state belongs to {state.cochlea} but was given to {self}; "
                 "use a state of its own start()"
             )
 
@@ -190,22 +203,21 @@ class Cochlea:
         """Spikes of all whole blocks, or of the next ``wanted`` steps."""
         from snnsim.kernels.cochlea.cpu import respond
 
-        apply = self._filters
-        sizes = apply.blocks
+        sizes = self._filters
         waiting = np.concatenate([state.waiting, samples.astype(np.float32)])
         cells, computed, at = state.cells, state.computed, 0
         last = None if wanted is None else state.computed + wanted
         found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
         while at + 2 * sizes.period <= len(waiting) and (last is None or computed < last):
-            velocity = apply(waiting[at : at + 2 * sizes.period])
+            velocity = sizes(waiting[at : at + 2 * sizes.period])
             velocity = velocity[: None if last is None else last - computed]
             spikes, cells = respond(velocity, self.rate // 2, (state.key, computed), cells)
-            steps, units = np.nonzero(spikes)
+            steps, units = np.divmod(np.flatnonzero(spikes), self.channels)
             found.append((steps + computed, units))
             computed, at = computed + len(velocity), at + 2 * sizes.count
         steps, units = (np.concatenate(parts) for parts in zip(*found, strict=True))
         received = state.received + len(samples)
-        after = CochleaState(state.key, received, computed, waiting[at:].copy(), cells)
+        after = CochleaState(self, state.key, received, computed, waiting[at:].copy(), cells)
         return Spikes(steps / (self.rate // 2), units), after
 
 
@@ -256,5 +268,9 @@ def _faded(samples: np.ndarray, edges: float | None, rate: int) -> np.ndarray:
 
 def _key(seed: int | tuple[int, ...]) -> int:
     """The key of the random numbers of one recording."""
-    numbers = [check_seed(each) for each in (seed if isinstance(seed, tuple | list) else (seed,))]
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+    numbers = seed if isinstance(seed, tuple | list) else (seed,)
+    if not numbers:
+        raise ConfigError("seed is an empty sequence but must be one or more whole numbers")
+    checked = [check_seed(number) for number in numbers]
+    halves = [half for number in checked for half in divmod(number, 2**32)]  # (1, 0) is not 1
+    return int(np.random.SeedSequence([len(checked), *halves]).generate_state(1, np.uint64)[0])

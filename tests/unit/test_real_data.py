@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import snnsim_datasets
+import soundfile
 
 from snnsim.data.events import Events, bin_all
+from snnsim.encoders import Cochlea
 
 DATA = Path(os.environ.get("SNNSIM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 PARTS = ("train", "validation", "test")
@@ -189,3 +191,52 @@ def test_a_recording_of_the_original_cochlea_tool_can_be_binned():
     assert x.shape == (int(events.times[-1] * 100) + 1, 1, 140)
     assert x.sum() == 6096
     assert x.sum(0)[0].tolist() == np.bincount(units.astype(int) // 5, minlength=140).tolist()
+
+
+# The cochlea, on one of the Heidelberg Digits
+
+
+def heard() -> tuple[np.ndarray, np.ndarray]:
+    """The sound of one digit, and times and units of the published spikes."""
+    folder = needs("hd_sample")
+    wave, rate = soundfile.read(folder / "lang-english_speaker-00_trial-0_digit-2.flac")
+    assert rate == 48000
+    return wave, np.load(folder / "lauscher_700ch_digit-2.npz")["arr_0"]
+
+
+def counts(times: np.ndarray, units: np.ndarray, shape: tuple[int, int] = (58, 70)) -> np.ndarray:
+    """Spikes in pieces of 10 ms and 10 units, or as the shape says."""
+    return np.histogram2d(times, units, shape, [[0, 0.58], [0, 700]])[0]
+
+
+def test_the_cochlea_hears_what_the_published_one_heard():
+    wave, published = heard()
+    cochlea = Cochlea()
+    ours = [cochlea(wave, seed=seed) for seed in range(5)]
+    totals = np.array([len(spikes.times) for spikes in ours])
+    assert abs(totals.mean() - published.shape[1]) < 4 * 43  # standard deviation of the published
+    pictures = np.stack([counts(*published).ravel(), *(counts(*each).ravel() for each in ours)])
+    alike = np.corrcoef(pictures)
+    among_ours = alike[1:, 1:][np.triu_indices(5, 1)]
+    spread = among_ours.max() - among_ours.min()
+    assert alike[0, 1:].min() > among_ours.min() - spread
+    regions = np.stack([counts(*each, shape=(1, 7)).ravel() for each in ours]).mean(0)
+    expected = counts(*published, shape=(1, 7)).ravel()
+    assert np.all(np.abs(regions - expected) < 4 * np.sqrt(expected))
+
+
+def test_a_cochlea_of_the_wrong_order_does_not():
+    wave, published = heard()
+    times, units = Cochlea()(wave)
+    right = np.corrcoef(counts(*published).ravel(), counts(times, units).ravel())[0, 1]
+    wrong = np.corrcoef(counts(*published).ravel(), counts(times, 699 - units).ravel())[0, 1]
+    assert right > 0.9 and wrong < 0.3
+
+
+def test_the_published_filters_ring_before_a_sound():
+    wave, published = heard()
+    early = published[0, published[1] >= 600].mean()
+    backwards, forwards = (
+        times[units >= 600].mean() for times, units in (Cochlea()(wave), Cochlea(causal=True)(wave))
+    )
+    assert abs(backwards - early) < 0.003 < forwards - early - 0.01

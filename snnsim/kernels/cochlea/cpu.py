@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from snnsim.errors import ShapeError
 from snnsim.kernels.cochlea.parameters import HairCell, Nerve
 from snnsim.kernels.cochlea.state import Cells
 from snnsim.kernels.compile import jit
@@ -46,49 +47,74 @@ def uniform(key, counter):
 
 
 @jit
+def power(base, exponent):
+    """Return ``base`` to a whole power of less than 64, by repeated squaring."""
+    result = 1.0
+    for bit in range(6):
+        result *= base if exponent >> bit & 1 else 1.0
+        base *= base
+    return result
+
+
+@jit
 def binomial(count, p, chance):
     """Return how many of ``count`` fibres fire with probability ``p``: inversion of ``chance``."""
     if chance < 1.0 - count * p:  # no more than the probability that none fires
         return 0
     if p >= 1.0:
         return count
-    term = 1.0
-    for _ in range(count):
-        term *= 1.0 - p
+    term, odds = power(1.0 - p, count), p / (1.0 - p)
     total, fired = term, 0
     while chance >= total and fired < count:
-        term *= (count - fired) / (fired + 1.0) * p / (1.0 - p)
+        term *= odds * (count - fired) / (fired + 1.0)
         total += term
         fired += 1
     return fired
 
 
 @jit
+def fibres(probability, count, draw, cells, fired, first, last):
+    """Fill ``fired [C]`` with the fibres that fire in one step, and note them as tired."""
+    key, step = draw
+    blocked, counter = cells.recent.shape[0], np.uint64(step) * np.uint64(len(fired))
+    for c in range(first, last):
+        fired[c] = uniform(key, counter + np.uint64(c))
+    for c in range(first, last):
+        fired[c] = binomial(count - cells.tired[c], probability[c], fired[c])
+    if blocked:
+        recent = cells.recent[step % blocked]
+        for c in range(first, last):
+            now = np.int32(fired[c])
+            cells.tired[c] += now - recent[c]
+            recent[c] = now
+
+
+@jit
+def bushy_cells(fired, per_second, nerve, cells, spikes, first, last):
+    """Fill ``spikes [C]`` of one step from the fibres that fire."""
+    dt = 1.0 / per_second
+    keep_mem, keep_syn = np.exp(-dt / nerve.tau_mem), np.exp(-dt / nerve.tau_syn)
+    charge = nerve.weight / nerve.fibres * dt
+    rest = np.int32(np.ceil(np.round(nerve.refractory * per_second, 6)))
+    for c in range(first, last):
+        current = cells.current[c] * keep_syn + fired[c]
+        driven = cells.potential[c] * keep_mem + charge * current
+        potential = driven if cells.resting[c] == 0 else 0.0
+        spike = potential >= 1.0
+        cells.current[c] = current
+        cells.potential[c] = 0.0 if spike else potential
+        cells.resting[c] = rest if spike else max(cells.resting[c] - np.int32(1), np.int32(0))
+        spikes[c] = spike
+
+
+@jit
 def nerve_cells(probability, per_second, nerve, draw, cells, spikes, first, last):
     """Fill ``spikes [T, C]`` of the bushy cells; ``draw`` is the key and the first step."""
     key, step = draw
-    dt, blocked, channels = 1.0 / per_second, cells.recent.shape[0], np.uint64(spikes.shape[1])
-    keep_mem, keep_syn = np.exp(-dt / nerve.tau_mem), np.exp(-dt / nerve.tau_syn)
-    charge = nerve.weight / nerve.fibres * dt
-    rest = int(np.ceil(np.round(nerve.refractory * per_second, 6)))
+    fired = np.empty(spikes.shape[1])
     for t in range(probability.shape[0]):
-        row = (step + t) % max(blocked, 1)
-        counter = np.uint64(step + t) * channels
-        for c in range(first, last):
-            chance = uniform(key, counter + np.uint64(c))
-            fired = binomial(nerve.fibres - cells.tired[c], probability[t, c], chance)
-            if blocked:
-                cells.tired[c] += fired - cells.recent[row, c]
-                cells.recent[row, c] = fired
-            cells.current[c] = cells.current[c] * keep_syn + fired
-            if cells.resting[c] > 0:
-                cells.resting[c] -= 1
-                continue
-            cells.potential[c] = cells.potential[c] * keep_mem + charge * cells.current[c]
-            if cells.potential[c] >= 1.0:
-                spikes[t, c] = True
-                cells.potential[c] = 0.0
-                cells.resting[c] = rest
+        fibres(probability[t], nerve.fibres, (key, step + t), cells, fired, first, last)
+        bushy_cells(fired, per_second, nerve, cells, spikes[t], first, last)
 
 
 def respond(
@@ -99,7 +125,10 @@ def respond(
     cell: HairCell = HairCell(),  # noqa: B008 - a constant
     nerve: Nerve = Nerve(),  # noqa: B008 - a constant
 ) -> tuple[np.ndarray, Cells]:
-    """See README.md: spikes ``[T, C]`` and the state after them."""
+    """See README.md."""
+    channels = len(state.potential)
+    if velocity.ndim != 2 or velocity.shape[1] != channels:
+        raise ShapeError(f"velocity has shape {velocity.shape} but must be [T, {channels}]")
     spikes = np.zeros(velocity.shape, dtype=np.bool_)
     after, (key, step) = state.copy(), draw
     probability = np.empty((ROWS, velocity.shape[1]))

@@ -29,7 +29,7 @@ from snnsim.kernels.compile import jit
 
 EULER_GAMMA = 0.57721566490153286
 SMALL = 4.0  # modulus below which the power series is used
-GAUSSIAN = 5.1  # the Gaussian is below 1e-11 beyond
+GAUSSIAN = 5.8  # the Gaussian is below 1e-14 beyond
 NEGLIGIBLE = 1e-8  # fraction of a place's greatest response below which it is taken as 0
 
 
@@ -67,7 +67,7 @@ def _by_integral(z):
     ``exp(-(pi / d)^2)``: both are below 1e-11.
     """
     w = -1j * z
-    spacing = min(0.24 * np.sqrt(abs(w)), 0.62)
+    spacing = min(0.24 * np.sqrt(abs(w)), 0.56)
     total0, total1 = 0.5 + 0.0j, 0.0j
     for node in range(1, int(GAUSSIAN / spacing) + 1):
         square = (node * spacing) ** 2
@@ -165,3 +165,9 @@ def responses(places, spacing, membrane, factor, constant, out, first, last):
 def places(count: int, membrane: Membrane) -> np.ndarray:
     """Positions ``[count]`` in cm from the base, evenly spaced, the highest frequency first."""
     return np.linspace(0.0, membrane.length, count)
+
+
+def resonance(places: np.ndarray, membrane: Membrane) -> np.ndarray:
+    """Resonances of places in Hz; most are moved most by 10 % lower frequencies."""
+    stiffness = membrane.stiffness * np.exp(-membrane.decline * places)
+    return np.sqrt((stiffness - membrane.stiffness_offset) / membrane.mass) / (2 * np.pi)

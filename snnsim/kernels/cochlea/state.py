@@ -44,9 +44,9 @@ def at_rest(channels: int, per_second: int, cell: HairCell, nerve: Nerve) -> Cel
     blocked = max(steps_of(nerve.fibre_refractory, per_second) - 1, 0)
     return Cells(
         np.repeat(np.array(pools)[:, None], channels, axis=1),
-        np.zeros((blocked, channels), dtype=np.int64),
-        np.zeros(channels, dtype=np.int64),
+        np.zeros((blocked, channels), dtype=np.int32),
+        np.zeros(channels, dtype=np.int32),
         np.zeros(channels),
         np.zeros(channels),
-        np.zeros(channels, dtype=np.int64),
+        np.zeros(channels, dtype=np.int32),
     )
