@@ -103,7 +103,7 @@ def checksum(events: Events, splits: Sequence[str] = ()) -> str:
     return state.hexdigest()
 
 
-def write(path: Path, content: SpikeFile) -> str:
+def write(path: Path | str, content: SpikeFile) -> str:
     """Write a spike file and return its checksum; a file that is there is replaced at the end.
 
     Equal content gives equal bytes. Times are written as float32.
@@ -117,7 +117,7 @@ def write(path: Path, content: SpikeFile) -> str:
     """
     import h5py
 
-    events = content.events
+    path, events = Path(path), content.events
     found = checksum(events, content.splits)
     units = np.uint16 if events.channels <= 2**16 else np.uint32
     named = {
@@ -141,7 +141,7 @@ def write(path: Path, content: SpikeFile) -> str:
     return found
 
 
-def read(path: Path) -> SpikeFile:
+def read(path: Path | str) -> SpikeFile:
     """Read a spike file (``.h5``, ``.h5.gz`` or ``.h5.zip``) and check it against its checksum.
 
     A file that does not say how many channels it has is taken to have 700, as the Heidelberg data
@@ -153,6 +153,7 @@ def read(path: Path) -> SpikeFile:
     Raises:
         DataError: naming the file and what is wrong with it.
     """
+    path = Path(path)
     told = about(path)
     channels = heidelberg.CHANNELS if told.channels is None else told.channels
     events, _ = heidelberg.read(path, told.keys, channels, told.channels is not None)
@@ -168,7 +169,7 @@ def read(path: Path) -> SpikeFile:
     return SpikeFile(events, told.encoder, told.speaker_names, told.splits, told.files)
 
 
-def about(path: Path) -> About:
+def about(path: Path | str) -> About:
     """Read what a spike file says beside its spikes, without reading these.
 
     Args:
@@ -178,6 +179,7 @@ def about(path: Path) -> About:
         DataError: for a file that is no spike file, or entries that are damaged or contradict each
             other.
     """
+    path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist")
     try:
