@@ -516,7 +516,10 @@ def test_places_that_cannot_be_used_are_one_line(snnsim, folder, tmp_path):
 def test_two_jobs_on_one_output_are_refused(folder, tmp_path):
     def second(done: int, total: int) -> None:
         if done == 3:
-            with pytest.raises(ConfigError, match="is in use by another run"):
+            with pytest.raises(
+                ConfigError,
+                match="is in use by another run; wait until it ends, or choose another output",
+            ):
                 encode(Encoding("delta", BANDS), folder, tmp_path / "out.h5")
 
     encode(Encoding("delta", BANDS), folder, tmp_path / "out.h5", progress=second)
