@@ -12,6 +12,7 @@ from snnsim.errors import CheckpointError, ConfigError
 from snnsim.training import distributed
 
 LOCK = "run.lock"
+INSTEAD = "choose another --out"
 
 
 def ours_alone(folder: Path) -> list[Path]:
@@ -52,10 +53,14 @@ class Held:
 
 
 @contextmanager
-def claim(folder: Path) -> Iterator[Held]:
+def claim(folder: Path, instead: str = INSTEAD) -> Iterator[Held]:
     """Hold a run folder, so that no other run can write to it; a failed start leaves no folder.
 
     The lock is the operating system's and so ends with the process, however it ends.
+
+    Args:
+        folder: the run folder.
+        instead: what can be done about a folder that cannot be held, for the errors.
 
     Raises:
         ConfigError: another run holds the folder, or it cannot be made.
@@ -64,9 +69,9 @@ def claim(folder: Path) -> Iterator[Held]:
         yield Held(folder, None)
         return
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; choose another --out")
-    made = _make(folder)
-    handle = _lock(folder)
+        raise ConfigError(f"{folder} is a file; {instead}")
+    made = _make(folder, instead)
+    handle = _lock(folder, instead)
     held = Held(folder, handle)
     try:
         for left in folder.rglob("*.tmp"):
@@ -85,7 +90,7 @@ def claim(folder: Path) -> Iterator[Held]:
                 place.rmdir()
 
 
-def _make(folder: Path) -> list[Path]:
+def _make(folder: Path, instead: str) -> list[Path]:
     """Make a folder and those above it; returns the new ones, the innermost first."""
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
     try:
@@ -93,11 +98,11 @@ def _make(folder: Path) -> list[Path]:
     except (FileExistsError, NotADirectoryError):
         lost = [p for p in (folder, *folder.parents) if p.is_symlink() and not p.exists()]
         why = f"{lost[0]} is a broken link" if lost else f"{folder} lies below a file"
-        raise ConfigError(f"{why}; choose another --out") from None
+        raise ConfigError(f"{why}; {instead}") from None
     return missing
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path, instead: str = INSTEAD) -> int:
     import fcntl
 
     while True:
@@ -107,7 +112,7 @@ def _lock(folder: Path) -> int:
         except BlockingIOError:
             os.close(handle)
             raise ConfigError(
-                f"{folder} is in use by another run; wait until it ends, or choose another --out"
+                f"{folder} is in use by another run; wait until it ends, or {instead}"
             ) from None
         try:
             if os.fstat(handle).st_ino == (folder / LOCK).stat().st_ino:

@@ -6,11 +6,14 @@ import importlib
 import inspect
 import itertools
 import pkgutil
+import subprocess
+import sys
 
 import pytest
 import torch
 
 import snnsim as sn
+from snnsim.encoders import Delta
 from snnsim.errors import ConfigError, NonFiniteError, ShapeError
 from snnsim.layer import Layer
 
@@ -192,3 +195,13 @@ BAD = {
 def test_arguments_out_of_range_are_refused(cls, options):
     with pytest.raises(ConfigError, match=next(reversed(options)).split("_")[0].rstrip("s")):
         cls(**options)
+
+
+def test_a_saved_encoder_is_known_where_nothing_else_has_imported_it(tmp_path):
+    path = tmp_path / "net.safetensors"
+    sn.save(sn.Sequential(Delta(0.5), sn.Dense(4, 2)), path)
+    program = f"import snnsim as sn; print(type(sn.load({str(path)!r})[0]).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Delta\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from snnsim_datasets.tools import spike_files
 from snnsim_datasets.tools.audio import read_mixed
 from snnsim_experiments import encode as encoding_module
 from snnsim_experiments.encode import Encoding, Task, encode, parts_of
-from snnsim_experiments.encode.kinds import KINDS, LAYERS, encoder_of
+from snnsim_experiments.encode.kinds import KINDS, LAYERS, complete, encoder_of
 from test_full_disk import files_of_at_most
 
 import snnsim as sn
@@ -515,7 +516,10 @@ def test_places_that_cannot_be_used_are_one_line(snnsim, folder, tmp_path):
 def test_two_jobs_on_one_output_are_refused(folder, tmp_path):
     def second(done: int, total: int) -> None:
         if done == 3:
-            with pytest.raises(ConfigError, match="is in use by another run"):
+            with pytest.raises(
+                ConfigError,
+                match="is in use by another run; wait until it ends, or choose another output",
+            ):
                 encode(Encoding("delta", BANDS), folder, tmp_path / "out.h5")
 
     encode(Encoding("delta", BANDS), folder, tmp_path / "out.h5", progress=second)
@@ -563,6 +567,16 @@ def test_the_kinds_of_the_help_are_those_that_there_are():
     from snnsim_experiments.encode import cli
 
     assert cli.KINDS.replace(" or ", ", ").split(", ") == list(KINDS)
+
+
+def test_the_table_in_the_tutorial_lists_the_options_of_each_kind():
+    text = (Path(__file__).parents[2] / "docs" / "tutorials" / "data.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    table = {row[1].strip(" `"): re.findall("`([a-z_]+)`", row[3]) for row in rows}
+    assert tuple(table) == KINDS
+    for kind in ("mel", *LAYERS):
+        listed = [n for n in table[kind] if n != "mel"] + (table["mel"] if kind != "mel" else [])
+        assert listed == list(complete(kind, {})), kind
 
 
 def test_the_command_runs_in_a_process_of_its_own(folder, tmp_path):

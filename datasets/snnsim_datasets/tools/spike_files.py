@@ -103,7 +103,7 @@ def checksum(events: Events, splits: Sequence[str] = ()) -> str:
     return state.hexdigest()
 
 
-def write(path: Path, content: SpikeFile) -> str:
+def write(path: Path | str, content: SpikeFile) -> str:
     """Write a spike file and return its checksum; a file that is there is replaced at the end.
 
     Equal content gives equal bytes. Times are written as float32.
@@ -117,7 +117,7 @@ def write(path: Path, content: SpikeFile) -> str:
     """
     import h5py
 
-    events = content.events
+    path, events = Path(path), content.events
     found = checksum(events, content.splits)
     units = np.uint16 if events.channels <= 2**16 else np.uint32
     named = {
@@ -141,7 +141,7 @@ def write(path: Path, content: SpikeFile) -> str:
     return found
 
 
-def read(path: Path, channels: int = heidelberg.CHANNELS) -> SpikeFile:
+def read(path: Path | str, channels: int = heidelberg.CHANNELS) -> SpikeFile:
     """Read a spike file (``.h5``, ``.h5.gz`` or ``.h5.zip``) and check it against its checksum.
 
     Args:
@@ -152,6 +152,7 @@ def read(path: Path, channels: int = heidelberg.CHANNELS) -> SpikeFile:
     Raises:
         DataError: naming the file and what is wrong with it.
     """
+    path = Path(path)
     told = about(path)
     known = (told.channels or channels) > 0
     most = (told.channels or channels) if known else MOST_CHANNELS
@@ -183,7 +184,7 @@ def channels_of(units: np.ndarray) -> int:
     return usual if usual // 2 <= largest < usual else largest + 1
 
 
-def about(path: Path) -> About:
+def about(path: Path | str) -> About:
     """Read what a spike file says beside its spikes, without reading these.
 
     Args:
@@ -193,6 +194,7 @@ def about(path: Path) -> About:
         DataError: for a file that is no spike file, or entries that are damaged or contradict each
             other.
     """
+    path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist")
     try:

@@ -153,7 +153,7 @@ def encode(
     found = _listing(source, speaker)
     seconds = _seconds(encoding, encoder, found)
     places = [path.relative_to(found.folder).as_posix() for path in found.paths]
-    with claim(parts_of(out)) as held:
+    with claim(parts_of(out), "choose another output") as held:
         tasks = [
             Task(path, encoding.seed_of(place), held.folder / _part(encoding, path, place))
             for path, place in zip(found.paths, places, strict=True)
@@ -249,7 +249,7 @@ def _part(encoding: Encoding, path: Path, place: str) -> str:
     stamp = path.stat()
     facts = [VERSION, snnsim.__version__, encoding.about, place, stamp.st_size, stamp.st_mtime_ns]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return f"{key[:2]}/{key}.npz"
+    return f"{key}.npz"
 
 
 def _is_whole(part: Path) -> bool:

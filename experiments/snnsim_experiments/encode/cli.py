@@ -36,9 +36,9 @@ def encode(
     """Turn recordings into spikes, or into mel bands, and write them to one file.
 
     cochlea is the model of the inner ear of the Heidelberg data sets; mel are the values of mel
-    bands; delta, level, rate, latency and population send spikes in place of these values. The
-    options of a kind are named if one is not known. Spikes are written in the layout of the
-    Heidelberg data sets.
+    bands; delta, level, rate, latency and population send spikes in place of these values. Spikes
+    are written in the layout of the Heidelberg data sets. docs/tutorials/data.md lists the options
+    of each kind, and so does the error about an option that is not known.
 
     An interrupted job goes on if the same command is given again. What a recording becomes does
     not depend on --jobs.
