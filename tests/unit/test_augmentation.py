@@ -380,6 +380,12 @@ def test_what_is_numbers_of_events_is_found_out():
         assert ("is numbers of events" in said) == events
 
 
+def test_no_more_events_are_added_than_memory_holds():
+    said = refusal(ConfigError, lambda: shown(counts(), noise=1e6))
+    assert "augmentation.noise, of events, is 1000000.0 but must be" in said
+    assert shown(values(), noise=1e6).batch([0]).x.isfinite().all()
+
+
 # --- sounds ---------------------------------------------------------------------------------------
 
 

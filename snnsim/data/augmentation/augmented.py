@@ -19,9 +19,10 @@ from snnsim.data.augmentation.options import CUTMIX, SAME, Augmentation
 from snnsim.data.augmentation.sounds import Sounds, augmented_sounds, played_steps
 from snnsim.data.augmentation.values import augmented_values
 from snnsim.data.protocol import About, Batch, DataSet, Sequences, chosen, describe, fetch, resized
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_number
 
 QUIETEST = -100.0  # dB, the silence of mel bands that are not scaled
+MOST_ADDED = 100  # events in every channel and step
 LOOKED_AT = 16  # samples, to see whether input is numbers of events
 OF_CHANNELS = ("channel_stretch", "channel_shift", "tilt", "channel_masks")
 OF_TIME = ("time_stretch", "time_shift_ms", "jitter_ms", "mix")
@@ -99,6 +100,7 @@ class Augmented(DataSet):
             self._refuse(IN_MS, "the data do not say how long a step is", "dt in ms")
         if self._counts:
             self._refuse(OF_VALUES, "the input is numbers of events", "input of other values")
+            check_number("augmentation.noise, of events,", self.augmentation.noise, 0, MOST_ADDED)
         else:
             self._refuse(OF_EVENTS, "the input is not numbers of events", "input of events")
         if about.labels is None or not about.classes:

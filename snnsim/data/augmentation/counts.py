@@ -20,6 +20,12 @@ from torch import Tensor
 
 from snnsim.data.augmentation.draws import OfBatch
 
+# the options that need events one by one
+ON_EVENTS = (
+    "time_stretch", "time_shift_ms", "jitter_ms", "channel_stretch", "channel_shift", "drop",
+    "noise",
+)  # fmt: skip
+
 
 class _Events(NamedTuple):
     """All events of a batch, those of each sample one after another."""
@@ -27,9 +33,6 @@ class _Events(NamedTuple):
     sample: np.ndarray
     step: np.ndarray
     channel: np.ndarray
-
-    def where(self, kept: np.ndarray) -> _Events:
-        return _Events(self.sample[kept], self.step[kept], self.channel[kept])
 
 
 def augmented_counts(x: Tensor, before: Tensor, after: Tensor, drawn: OfBatch) -> Tensor:
@@ -42,27 +45,29 @@ def augmented_counts(x: Tensor, before: Tensor, after: Tensor, drawn: OfBatch) -
         drawn: the random numbers.
     """
     given = drawn.given
+    if not any(getattr(given, name) for name in ON_EVENTS):
+        return x
     events, channels = _events_of(x), int(np.prod(x.shape[2:]))
     events = _moved_in_time(events, before.numpy(), after.numpy(), drawn)
     events = _moved_in_channels(events, channels, drawn)
-    if given.drop:
-        events = events.where(_for_each(events, drawn, "drop", _uniform) >= given.drop)
-    inside = (events.step >= 0) & (events.step < after.numpy()[events.sample])
-    inside &= (events.channel >= 0) & (events.channel < channels)
-    events = events.where(inside)
     shape = (int(after.max()), *x.shape[1:])
+    kept = (events.step >= 0) & (events.step < shape[0])
+    kept &= (events.channel >= 0) & (events.channel < channels)
+    if given.drop:
+        kept &= _for_each(events, drawn, "drop", _uniform) >= given.drop
     place = (events.step * x.shape[1] + events.sample) * channels + events.channel
-    found = np.bincount(place, minlength=int(np.prod(shape)))
+    found = np.bincount(place[kept], minlength=int(np.prod(shape)))
     if given.noise:
         found += _noise(after.numpy(), channels, drawn)
     return torch.from_numpy(found).to(x.dtype).view(shape)
 
 
 def _events_of(x: Tensor) -> _Events:
-    flat = x.flatten(2).transpose(0, 1)
-    sample, step, channel = flat.nonzero(as_tuple=True)
-    counts = flat[sample, step, channel].long()
-    return _Events(*(each.repeat_interleave(counts).numpy() for each in (sample, step, channel)))
+    counts = x.flatten(2).transpose(0, 1).contiguous().numpy()
+    occupied = np.flatnonzero(counts)
+    place = np.repeat(occupied, counts.reshape(-1)[occupied].astype(np.int64))
+    sample, place = np.divmod(place, counts[0].size)
+    return _Events(sample, *np.divmod(place, counts.shape[2]))
 
 
 def _moved_in_time(

@@ -34,10 +34,10 @@ def masked(x: Tensor, lengths: Tensor, drawn: OfBatch, silence: float) -> Tensor
 
 
 def _masks(name: str, widest: int, sizes: Tensor, drawn: OfBatch) -> tuple[Tensor, Tensor]:
-    """Start and width of each mask, ``[B, masks]``; none is wider than there are places."""
+    """Start and width of each mask, ``[B, masks]``; a wider one than its sample covers it."""
     number = getattr(drawn.given, name)
     wide, first = drawn.uniform(name, 2 * number).split(number, 1)
-    width = torch.minimum((wide * (widest + 1)).long(), sizes.view(-1, 1))
+    width = (wide * (widest + 1)).long()
     return (first * (sizes.view(-1, 1) - width + 1)).long(), width
 
 

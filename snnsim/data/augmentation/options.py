@@ -49,7 +49,8 @@ class Augmentation:
             from the first, 0 or more; in between it is proportional to the distance from the
             middle. It is like another microphone. Not of events.
         noise: the standard deviation of the Gaussian noise that is added to every value, 0 or more;
-            of events, the mean number of random events that are added in every channel and step.
+            of events, the mean number of random events that are added in every channel and step, at
+            most 100.
         time_masks: the number of time masks of each sample, from 0 to 1000. Within a mask, a sample
             is silent.
         time_mask_ms: the largest duration of a time mask, in ms, 0 or more; durations are uniform
