@@ -73,14 +73,17 @@ def _values_per_step(found: Sequence[Answer], classes: Sequence[str], dt: float)
 
 
 def _classes_per_step(found: Sequence[Answer], classes: Sequence[str], dt: float) -> Any:
+    import matplotlib
+
     some = found[:SHOWN]
     figure, axes = _figure(len(some), 1, 8, 1 + 0.8 * len(some))
-    last = max(len(classes) or some[0].found.shape[-1], 2) - 1
+    count = len(classes) or some[0].found.shape[-1]
+    colours = matplotlib.colormaps["tab20"].resampled(count)
     for axis, each in zip(axes[:, 0], some, strict=True):
         rows = torch.stack([each.target, each.found.argmax(-1)]).numpy()
         extent = (0, rows.shape[1] * dt, 1.5, -0.5)
-        style = {"aspect": "auto", "interpolation": "nearest", "cmap": "tab20"}
-        image = axis.imshow(rows, extent=extent, vmin=0, vmax=last, **style)
+        style = {"aspect": "auto", "interpolation": "nearest", "cmap": colours}
+        image = axis.imshow(rows, extent=extent, vmin=-0.5, vmax=count - 0.5, **style)
         axis.set_yticks([0, 1], ["target", "answer"], fontsize=7)
     axes[-1, 0].set_xlabel("time in ms")
     bar = figure.colorbar(image, ax=list(axes[:, 0]))
