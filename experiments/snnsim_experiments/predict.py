@@ -128,6 +128,11 @@ def _check_classes(run: Path, trained: Trained) -> None:
             f"the target of {run} is {trained.target}, so that it names no classes; generate "
             "spikes with: snnsim baselines generate"
         )
+    if trained.kind not in (CLASS, ""):
+        raise ConfigError(
+            f"{run} answers with {trained.kind}, not with a class for each sample; ask about the "
+            "data of the run with --split, or in Python with snnsim.training.answers"
+        )
 
 
 def _check_files(run: Path, files: Sequence[Given], index: int | None, trained: Trained) -> None:
