@@ -66,8 +66,9 @@ def subject_of(
     chosen_samples = np.linspace(0, len(data) - 1, min(samples, len(data)))
     shown = np.unique(chosen_samples.round().astype(int))
     recipe = experiment.recipe
+    objective = objective_on(data, recipe.target, recipe.readout, recipe.mask_padding)
     known: dict[str, Any] = {"readout": recipe.readout, "mask_padding": recipe.mask_padding}
-    known |= {"target": recipe.target, "objective": objective_on(data, recipe.target)}
+    known |= {"target": recipe.target, "objective": objective}
     return Subject(net, View(data, shown), **known | {"steps": facts["steps"]} | chosen)
 
 

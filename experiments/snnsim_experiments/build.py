@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snnsim.baselines import RateNetwork
 from snnsim.continual import Stream
-from snnsim.data.protocol import describe
+from snnsim.data import describe, outputs_of
 from snnsim.errors import ConfigError
 from snnsim.layer import Layer
 from snnsim.networks import conv_delay_network, delay_network, recoded
@@ -28,7 +28,7 @@ class Facts(NamedTuple):
 
     Attributes:
         channels: the number of values per step.
-        classes: the number of classes, or of values to be forecast.
+        classes: the number of classes, or of other values that the network answers with.
         dt: the length of a step in ms.
         shape: the shape of a step, of images ``(C, H, W)``; empty for unknown.
     """
@@ -42,11 +42,6 @@ class Facts(NamedTuple):
     def of(cls, data: Any) -> Facts:
         """Return the facts of a split."""
         return cls(data.channels, outputs_of(data), data.dt, describe(data).shape)
-
-
-def outputs_of(data: Any) -> int:
-    """Return the number of outputs that data ask for: classes, or values of a later step."""
-    return len(data.classes) or int(data.target.shape[-1])
 
 
 def load_split(experiment: Experiment, split: str, root: str | None, progress: Any = None) -> Any:

@@ -47,50 +47,67 @@ for _name in generated.names():
 def predict(
     run: options.RunFolder,
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             help="Spike files (.h5, .h5.gz, .npz), recordings, folders of them, or tables."
         ),
-    ],
+    ] = None,
     index: Annotated[int | None, typer.Option(help="Only this sample of the file.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     split: Annotated[
-        str, typer.Option(help="Only this part of a folder or table: train, validation or test.")
+        str,
+        typer.Option(
+            help="Only train, validation or test: of a folder or table or, without FILES, of the "
+            "data of the run."
+        ),
     ] = "",
+    root: options.Root = None,
     out: Annotated[
         Path | None,
         typer.Option(help="File to write: .csv, a table of all probabilities, or .json, all."),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture of the confusion matrix to write, such as a.png.")
+        Path | None, typer.Option(help="Picture of answers and true classes, such as a.png.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Classify the samples of spike files, or recordings, with a trained network.
+    """Ask a trained network about spike files, recordings, or the data of its run.
 
     Where classes are known (a spike file with labels, a folder for each class, or a table with the
     columns file,label), it also says how often the network is right, with a 95 % interval, and
     which classes it takes for which. Percentages are probabilities, calibrated on the validation
-    data of the run. Recordings need a network trained on audio: recordings, gsc, or fsdd.
+    data of the run. Recordings need a network trained on audio: recordings, gsc, or fsdd. Without
+    files, --split test shows the answers to the test data of the run, also labels and values.
 
     Examples:
 
         snnsim predict runs/a SPIKES.h5
 
         snnsim predict runs/own RECORDING.wav FOLDER --out answers.csv --plot confusion.png
+
+        snnsim predict runs/a --split test
     """
-    from snnsim_experiments.predict import predict_files
+    if not files and not split:
+        raise typer.BadParameter("name FILES to ask about, or --split for the data of the run")
+    from snnsim_experiments.predict import predict_files, predict_split
     from snnsim_experiments.predicted import check_ending
-    from snnsim_experiments.show import draw_confusion, show_predicted
+    from snnsim_experiments.show import draw, show
 
     if out is not None:
         check_ending(out)
-    found = predict_files(run, files, index, top, split)
+    if files and root is not None:
+        raise ConfigError("--root is the folder of the data of the run; remove it, or FILES")
+    if not files and index is not None:
+        raise ConfigError(f"--index is {index}, a sample of a file; name the file, or remove it")
+    if files:
+        found: Any = predict_files(run, files, index, top, split)
+    else:
+        found = predict_split(run, split, root, top)
     if out is not None:
         found.write(out)
     if plot is not None:
-        draw_confusion(found, plot)
-    options.answer(found.rows, as_json, lambda _: show_predicted(found))
+        draw(found, plot)
+    options.answer(found.rows, as_json, lambda _: show(found))
 
 
 app.command()(listen)

@@ -13,7 +13,7 @@ from snnsim.baselines import get
 from snnsim.continual import Stream, methods
 from snnsim.data import Augmentation
 from snnsim.errors import ConfigError, NonFiniteError
-from snnsim.training import Recipe, distributed, set_seed
+from snnsim.training import MultiLabel, Recipe, distributed, set_seed
 from snnsim.training.recipe import CLASS, complete
 from snnsim_experiments import run_folder
 from snnsim_experiments.budget import Budget, cost, fit, width_of
@@ -301,17 +301,18 @@ def row_of_data(
 
 
 def score_of(summary: dict[str, Any], part: str) -> float:
-    """Return the accuracy of a run in percent, or the error of its forecasts in their spread."""
+    """Return the accuracy or F1 of a run in percent, or its error in units of the spread."""
     if (error := summary.get(f"{part}_{NRMSE}")) is not None:
         return float(error)
-    return 100 * float(summary[f"{part}_accuracy"])
+    metric = MultiLabel.metric if f"{part}_{MultiLabel.metric}" in summary else "accuracy"
+    return 100 * float(summary[f"{part}_{metric}"])
 
 
 def _of_forecasts(summary: dict[str, Any]) -> dict[str, Any]:
     """What a row of forecasts has beside its error, of which a smaller one is better."""
     if f"test_{NRMSE}" not in summary:
         return {}
-    return {"metric": NRMSE, "persistence": summary[f"test_{PERSISTENCE}"]}
+    return {"metric": NRMSE, "persistence": summary.get(f"test_{PERSISTENCE}")}
 
 
 def row_of_stream(

@@ -140,9 +140,10 @@ def evaluate(
     """
     from snnsim_experiments.build import load_split
     from snnsim_experiments.configuration import with_data
+    from snnsim_experiments.forecasts import figures_of
     from snnsim_experiments.run_folder import check_fits, load_network
     from snnsim_experiments.run_folder import device as device_of
-    from snnsim_experiments.train import figures_of, score, score_over_time
+    from snnsim_experiments.train import score, score_over_time
 
     net, config, facts = load_network(run, checkpoint)
     config, folder = _on(run, config, data, root)

@@ -1,4 +1,4 @@
-"""``snnsim predict``: classify spike files and recordings with a trained network."""
+"""``snnsim predict``: what a trained network answers to files, or to the data of its run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ from snnsim.errors import ConfigError, DataError, nearest, short
 from snnsim.functional.readouts import fractions
 from snnsim.training import Classification, answers
 from snnsim.training.recipe import CLASS
+from snnsim_experiments.answered import Answered
+from snnsim_experiments.build import load_split
+from snnsim_experiments.forecasts import figures_of, objective_for
 from snnsim_experiments.given import SPIKES, Given, expanded
 from snnsim_experiments.predicted import Predicted, Sample
-from snnsim_experiments.run_folder import Trained, load_trained
+from snnsim_experiments.run_folder import Trained, check_fits, load_network, load_trained
+from snnsim_experiments.train import score
 
 LABELLED = (".h5", ".gz", ".zip")  # spike files that say the class of each sample
 
@@ -71,6 +75,35 @@ def predict_files(
     return _predicted(run, trained, files, index, top)
 
 
+def predict_split(
+    run: Path, split: str, root: str | None = None, top: int = 3
+) -> Predicted | Answered:
+    """Return what the network of a run answers to a part of the data that the run is on.
+
+    Args:
+        run: the folder of a finished or interrupted run of the command line.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        root: the folder of the data; ``None`` for that of the run.
+        top: the number of classes to name, at least 1.
+    """
+    trained = load_trained(run)
+    net, experiment, facts = load_network(run)
+    data = load_split(experiment, split, facts.get("root") if root is None else root)
+    check_fits(run, facts, data)
+    aim = objective_for(data, experiment.recipe)
+    if not aim.kind:
+        _check_classes(run, trained)
+    steps, size = facts["steps"], experiment.recipe.batch_size
+    found = answers(net, data, objective=aim, batch_size=size, steps=steps)
+    if isinstance(aim, Classification):
+        asked = [Sample(split, i, int(each.target)) for i, each in enumerate(found)]
+        shares = fractions(aim.readout, torch.stack([each.found for each in found]))
+        return Predicted(str(run), data.classes, asked, shares, trained.temperature, top)
+    scores = score(net, experiment, data, steps)
+    figures = figures_of(scores.metric, scores.score, data)
+    return Answered(str(run), split, aim, data.classes, data.dt, found, figures)
+
+
 def _predicted(
     run: Path, trained: Trained, files: Sequence[Given], index: int | None, top: int
 ) -> Predicted:
@@ -97,6 +130,11 @@ def _check_classes(run: Path, trained: Trained) -> None:
         raise ConfigError(
             f"the target of {run} is {trained.target}, so that it names no classes; generate "
             "spikes with: snnsim baselines generate"
+        )
+    if trained.kind not in (CLASS, ""):
+        raise ConfigError(
+            f"{run} answers with {trained.kind}, not with a class for each sample; ask about the "
+            "data of the run with --split, or in Python with snnsim.training.answers"
         )
 
 

@@ -106,12 +106,10 @@ class TerminalWatcher(_StepsBar, Watcher):
 
 
 def _score(row: dict[str, Any], part: str) -> str:
-    """The score of an epoch: an accuracy, the error of forecasts, or nats per step."""
-    accuracy = row.get(f"{part}_accuracy")
-    if accuracy is not None:
-        return f"{accuracy:.1%}"
-    nats = row.get(f"{part}_nats")
-    return f"{row[f'{part}_mse']:.4f}" if nats is None else f"{nats:.3f}"
+    """The score of an epoch, in the format of its metric."""
+    formats = {"accuracy": ".1%", "f1": ".3f", "nats": ".3f", "mse": ".4f"}
+    name = next(name for name in formats if f"{part}_{name}" in row)
+    return format(row[f"{part}_{name}"], formats[name])
 
 
 class StreamWatcher(_StepsBar, ContinualWatcher):

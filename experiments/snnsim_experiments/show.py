@@ -7,11 +7,44 @@ from typing import Any
 
 from snnsim.errors import ConfigError
 from snnsim_experiments import options
+from snnsim_experiments.answered import Answered
 from snnsim_experiments.predicted import Predicted, matrix_lines
 
 
-def show_predicted(found: Predicted) -> None:
-    """Print a table of samples and, where classes are known, how often the answers are right."""
+def show(found: Predicted | Answered) -> None:
+    """Print a table of samples, and how good the answers are as far as that is known."""
+    if isinstance(found, Answered):
+        _show_answered(found)
+    else:
+        _show_predicted(found)
+
+
+def _show_answered(found: Answered) -> None:
+    good = "right" if "right" in found.rows[0] else "error"
+    several = found.objective.per_step  # whose answers would not fit on a line
+    titles = ["sample", good, *(() if several else ("answer", "target"))]
+    options.print_table((_answered_cells(row, good, several) for row in found.rows), *titles)
+    options.print_line("")
+    options.print_values(found.scores)
+
+
+def _answered_cells(row: dict[str, Any], good: str, several: bool) -> list[str]:
+    judged = row[good]
+    cells = [str(row["index"]), f"{judged:.4g}" if type(judged) is float else _yes_or_no(judged)]
+    if several:
+        return cells
+    return [*cells, *(", ".join(map(_short, row[name])) or "-" for name in ("answer", "target"))]
+
+
+def _yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _show_predicted(found: Predicted) -> None:
     rows = found.rows
     several = len({row["file"] for row in rows}) > 1
     known = any(row["class"] is not None for row in rows)
@@ -53,13 +86,18 @@ def _show_figures(found: Predicted) -> None:
         options.print_line(line)
 
 
-def draw_confusion(found: Predicted, path: Path) -> None:
-    """Draw the confusion matrix of answers whose classes are known."""
+def draw(found: Predicted | Answered, path: Path) -> None:
+    """Draw answers beside what is true: of classes, the confusion matrix."""
     from snnsim import plotting
 
-    if not found.figures():
+    if isinstance(found, Answered):
+        kind = found.objective.kind
+        figure = plotting.answers(kind, found.answers, found.classes, found.dt)
+    elif found.figures():
+        figure = plotting.confusion_matrix(found.confusion.tolist(), found.classes)
+    else:
         raise ConfigError(
             f"--plot is {path}, but the classes of these samples are not known; give a spike file "
             "with labels, a folder for each class, or a table"
         )
-    plotting.save(plotting.confusion_matrix(found.confusion.tolist(), found.classes), path)
+    plotting.save(figure, path)

@@ -12,15 +12,19 @@ import snnsim_datasets
 import torch
 from snnsim_datasets.tools.audio import Recordings
 from snnsim_datasets.tools.rows import write_rows
-from torch import nn
+from torch import Tensor, nn
 
 from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
-from snnsim.data import describe
+from snnsim.data import Sequences, View, describe, outputs_of
+from snnsim.data.targets import CLASS
 from snnsim.errors import CheckpointError, ConfigError
 from snnsim.functional.readouts import fractions
 from snnsim.synapses.delayed import delayed_layers
 from snnsim.training import (
+    Answer,
+    Classification,
+    MultiLabel,
     Scores,
     Trainer,
     accuracy_over_time,
@@ -30,26 +34,28 @@ from snnsim.training import (
     checkpoint,
     distributed,
     evaluate,
-    objective_of,
 )
 from snnsim.training.next_step import Next
-from snnsim.training.recipe import CLASS
+from snnsim.training.objectives import FRACTIONS
 from snnsim_experiments import run_folder
-from snnsim_experiments.build import Facts, build_network, load_split, outputs_of, some_of
+from snnsim_experiments.build import Facts, build_network, load_split, some_of
 from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.forecasts import (
     NRMSE,
     PERSISTENCE,
-    beside_persistence,
+    R2,
     check_causal,
-    is_forecast,
+    figures_of,
+    objective_for,
     objective_on,
+    of_labels,
 )
 from snnsim_experiments.lock import Held
 from snnsim_experiments.place import HERE, Place
 from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
 
 SPLITS = ("train", "validation", "test")
+DRAWN = 300  # test samples whose answers are drawn, at most
 SCORES = ("test", "validation", "last_test")  # of a summary, each with the name of its metric
 OTHERS = (
     "parameters", "mean_firing_rate", "seconds", "test_loss", "test_samples", "best_epoch",
@@ -97,13 +103,14 @@ def read_summary(path: Path) -> dict[str, Any]:
         CheckpointError: it is not one.
     """
     found = run_folder.read_object(path)
-    metrics = (Next.metric, NRMSE, "accuracy")
+    metrics = (Next.metric, NRMSE, MultiLabel.metric, "accuracy")
     metric = next((name for name in metrics if f"test_{name}" in found), "accuracy")
-    further = (f"test_{PERSISTENCE}",) if metric == NRMSE else ()
+    beside = R2 if f"test_{R2}" in found else PERSISTENCE
+    further = (f"test_{beside}",) if metric == NRMSE else ()
     for name in (*(f"{each}_{metric}" for each in SCORES), *further, *OTHERS):
         value: Any = found.get(name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or (name.endswith("accuracy") and not 0 <= value <= 1):
+        if not number or (name.endswith(FRACTIONS) and not 0 <= value <= 1):
             raise CheckpointError(
                 f"{path} is damaged: its {name} is {value!r}; delete it and run again with --resume"
             )
@@ -122,10 +129,10 @@ def _train(
         net.prepare(some_of(parts[0]).to(device))
     initial = checkpoint.prefixed("net", {k: v.clone() for k, v in net.state_dict().items()})
     terminal = TerminalWatcher(place.console, experiment.recipe.epochs, quiet, held)
-    logged = place.tensorboard and first
+    logged, recipe = place.tensorboard and first, experiment.recipe
     trainer = Trainer(
-        net, parts[0], parts[1], experiment.recipe,
-        objective=objective_on(parts[0], experiment.recipe.target),
+        net, parts[0], parts[1], recipe,
+        objective=objective_on(parts[0], recipe.target, recipe.readout, recipe.mask_padding),
         out=held.folder, seed=experiment.seed, device=device, augmentation=experiment.augmentation,
         watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
     )  # fmt: skip
@@ -191,44 +198,50 @@ def _tested(experiment: Experiment, trainer: Trainer, parts: list[Any]) -> dict[
         "seconds": sum(row["seconds"] for row in trainer.rows),
         "test_loss": test.loss,
         "test_samples": test.samples,
-        **_named("last_test", {k: v for k, v in before.items() if k != PERSISTENCE}),
+        **_named("last_test", {k: v for k, v in before.items() if k not in (PERSISTENCE, R2)}),
         "last_test_loss": last.loss,
         "last_validation_loss": held_out,
         "best_epoch": trainer.position.best_epoch,
         "epochs": trainer.position.epoch,
         "seed": experiment.seed,
-        **(_calibration(trainer, test_set) if distributed.rank() == 0 else {}),
+        **(_further(trainer, test_set) if distributed.rank() == 0 else {}),
     }
 
 
-def _calibration(trainer: Trainer, test_set: Any) -> dict[str, float]:
-    """The temperature of the best weights, and what it does on test data; nothing without one."""
-    temperature = trainer.calibrate()
-    if temperature is None:
+def _further(trainer: Trainer, test_set: Any) -> dict[str, float]:
+    """What else there is to say about classes or labels on test data."""
+    aim = trainer.objective
+    if not isinstance(aim, Classification | MultiLabel):
         return {}
+    found = _answers(trainer, test_set)
+    scores = torch.stack([each.found for each in found])
+    targets = torch.stack([each.target for each in found])
+    if isinstance(aim, MultiLabel):
+        return _named("test", of_labels(aim, scores, targets > 0))
+    temperature, shares = trainer.calibrate(), fractions(aim.readout, scores)
+    return _calibration(temperature, shares, targets) if temperature is not None else {}
+
+
+def _answers(trainer: Trainer, data: Sequences) -> list[Answer]:
+    """What the trained network answers to data."""
     recipe = trainer.recipe
-    found = answers(
+    return answers(
         trainer.net,
-        test_set,
+        data,
         objective=trainer.objective,
         batch_size=recipe.batch_size,
         check_finite=recipe.check_finite,
         steps=trainer.steps,
     )
-    shares = fractions(recipe.readout, torch.stack([each.found for each in found]))
-    labels = torch.stack([each.target for each in found])
+
+
+def _calibration(temperature: float, shares: Tensor, labels: Tensor) -> dict[str, float]:
+    """The temperature of the best weights, and what it does on test data."""
     return {
         "temperature": temperature,
         "test_calibration_error": calibration_error(calibrated(shares, temperature), labels),
         "test_calibration_error_uncalibrated": calibration_error(shares, labels),
     }
-
-
-def figures_of(metric: str, score: float, data: Any) -> dict[str, float]:
-    """Return how good a network is on data: its accuracy, or its error beside persistence's."""
-    if metric == "mse" and is_forecast(data):
-        return beside_persistence(score, data)
-    return {metric: score}
 
 
 def _named(part: str, figures: dict[str, float]) -> dict[str, float]:
@@ -263,8 +276,8 @@ def facts_for_later(data: Any) -> dict[str, Any]:
 
 def score(net, config: Experiment, data: Any, steps: int) -> Scores:
     """Evaluate a network on data by the rules of the recipe of an experiment."""
-    objective = objective_on(data, config.recipe.target) or objective_of(config.recipe)
     recipe = config.recipe
+    objective = objective_for(data, recipe)
     return evaluate(
         net,
         data,
@@ -279,10 +292,11 @@ def score_over_time(
     net, config: Experiment, data: Any, steps: int, every: int, plot: Path
 ) -> dict[str, float]:
     """Return the accuracy by the time seen, ``{"100": 0.3, ...}`` in ms, and draw it to a file."""
-    if config.recipe.target != CLASS or objective_on(data) is not None:
+    aim = objective_for(data, config.recipe)
+    if not isinstance(aim, Classification):
         raise ConfigError(
-            f"this run on {config.source} with the target {config.recipe.target} answers every "
-            "step, not once per sample, so that no answer could come early; remove --over-time"
+            f"this run on {config.source} answers with {aim.kind or config.recipe.target}, not "
+            "with a class for each sample, so that no answer could come early; remove --over-time"
         )
     names = ("readout", "mask_padding", "batch_size", "check_finite")
     rules: dict[str, Any] = {name: getattr(config.recipe, name) for name in names}
@@ -305,7 +319,12 @@ def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
     metric = trainer.objective.metric
     plotting.save(plotting.curves(trainer.rows, metric), folder / "curves.png")
     batch = data.batch([0])
-    title = "" if batch.per_step else f"class {data.classes[int(batch.target[0])]!r}"
+    kind = trainer.objective.kind
+    title = f"class {data.classes[int(batch.target[0])]!r}" if kind == CLASS else ""
+    if kind in plotting.ANSWERS:
+        found = _answers(trainer, View(data, np.arange(min(len(data), DRAWN))))
+        figure = plotting.answers(kind, found, data.classes, data.dt)
+        plotting.save(figure, folder / "answers.png")
     if not isinstance(net, RateNetwork):  # it has no spikes
         figure = plotting.raster(net, batch.x.to(trainer.device), data.dt, title)
         plotting.save(figure, folder / "raster.png")

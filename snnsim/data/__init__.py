@@ -12,6 +12,7 @@ from snnsim.data.events import (
     from_tonic,
 )
 from snnsim.data.protocol import About, Batch, DataSet, Sequences, describe, fetch
+from snnsim.data.targets import kind_of, outputs_of
 from snnsim.data.torch_data import collate, from_torch
 from snnsim.data.view import View
 
@@ -35,4 +36,6 @@ __all__ = [
     "from_events",
     "from_tonic",
     "from_torch",
+    "kind_of",
+    "outputs_of",
 ]

@@ -92,6 +92,42 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> 
     return float(gaps.abs().sum() / len(labels))
 
 
+def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return how well each label's samples are ranked before the others, ``[C]``, in float64.
+
+        AP = sum over thresholds of  (recall - recall before) precision
+
+    from the highest score to the lowest; samples with the same score pass a threshold together. It
+    is 1 where all samples of a label have higher scores than the others, and NaN for a label
+    without a sample.
+
+    Args:
+        scores: the scores of the labels, ``[n, C]``.
+        labels: which labels each sample has, truth values ``[n, C]``.
+
+    >>> average_precision(torch.tensor([[0.9], [0.5], [0.1]]), torch.tensor([[1], [0], [1]]) > 0)
+    tensor([0.8333], dtype=torch.float64)
+    """
+    if scores.shape != labels.shape or scores.ndim != 2 or labels.dtype != torch.bool:
+        raise ShapeError(
+            f"scores are {list(scores.shape)} and labels {labels.dtype} {list(labels.shape)}, but "
+            "both must be [samples, labels], and labels truth values"
+        )
+    found = [_one_precision(s, true) for s, true in zip(scores.t(), labels.t(), strict=True)]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _one_precision(scores: Tensor, true: Tensor) -> float:
+    ranked, order = scores.sort(descending=True)
+    hits = true[order].double().cumsum(0)
+    last = torch.ones_like(ranked, dtype=torch.bool)  # of the samples with the same score
+    last[:-1] = ranked[1:] != ranked[:-1]
+    places = last.nonzero()[:, 0]
+    hits_there = hits[places]
+    gained = hits_there.diff(prepend=hits_there.new_zeros(1))
+    return float((gained * hits_there / (places + 1)).sum() / true.sum())
+
+
 def check_probabilities(probabilities: Tensor) -> None:
     """Raise an error unless every row ``[n, C]`` has numbers from 0 to 1 that add up to 1."""
     if probabilities.ndim != 2 or not len(probabilities) or not probabilities.is_floating_point():

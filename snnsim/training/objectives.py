@@ -11,15 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snnsim.data import Batch
+from snnsim.data.targets import CLASS, CLASS_PER_STEP, LABELS, VALUES, VALUES_PER_STEP
 from snnsim.errors import ConfigError, ShapeError, check_choice, check_number, short
 from snnsim.functional.losses import cross_entropy_sum
 from snnsim.functional.readouts import READOUTS, get_readout
 
 LOSSES = ("cross_entropy", "mse")
 FRACTIONS = ("accuracy", "f1")  # scores from 0 to 1
-CLASS, LABELS, VALUES = "class", "labels", "values"
-CLASS_PER_STEP, VALUES_PER_STEP = "class per step", "values per step"
-KINDS = (CLASS, LABELS, VALUES, CLASS_PER_STEP, VALUES_PER_STEP)
 
 
 class Measured(NamedTuple):
@@ -41,7 +39,7 @@ class Objective:
         metric: the name of the mean score in the metrics of a run.
         larger_is_better: whether a larger score is better.
         mask_padding: whether the loss ignores the steps after the end of each sample.
-        kind: what the network answers, one of ``KINDS``; empty for anything else.
+        kind: what the network answers, see :mod:`snnsim.data.targets`; empty for anything else.
         per_step: whether it answers every time step, and not every sample once.
     """
 

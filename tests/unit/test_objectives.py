@@ -15,6 +15,7 @@ from snnsim.errors import CheckpointError, ConfigError, NonFiniteError, ShapeErr
 from snnsim.training import (
     Classification,
     Custom,
+    MultiLabel,
     Objective,
     PerStep,
     Recipe,
@@ -109,6 +110,7 @@ def test_a_loss_of_ones_own_of_each_sample_or_their_mean():
     [
         (Classification(), torch.zeros(0, dtype=torch.int64)),
         (Regression(), torch.zeros(0, 4)),
+        (MultiLabel(), torch.zeros(0, 4)),
         (PerStep(), torch.zeros(5, 0, dtype=torch.int64)),
         (PerStep("mse"), torch.zeros(5, 0, 4)),
         (Custom(lambda y, b: y.mean()), torch.zeros(0)),
@@ -126,6 +128,7 @@ def test_objectives_sum_in_full_precision():
     half = Y.bfloat16()
     for objective, target in (
         (Classification("mean"), [0, 1, 2]), (Regression(), RANDOM.random((3, 4))),
+        (MultiLabel(), RANDOM.integers(0, 2, (3, 4))),
         (PerStep("mse"), RANDOM.random((5, 3, 4))), (PerStep(), RANDOM.integers(0, 4, (5, 3))),
         (Custom(lambda y, b: y.mean()), [0, 1, 2]),
     ):  # fmt: skip
@@ -262,6 +265,7 @@ def sets(case: str, seed: int) -> d.Arrays:
             x, [(r[:, 0] > 0.25).astype(int) for r in running], per_step=True
         ),
         "values per step": lambda: d.Arrays(x, running, per_step=True),
+        "labels": lambda: d.Arrays(x, np.stack([rates > 0.4, rates < 0.7], 1)),
         "own": lambda: d.Arrays(x, np.stack([rates, 1 - rates], 1)),
     }[case]()
 
@@ -270,6 +274,7 @@ OBJECTIVES = {
     "values": (Regression(), 2),
     "classes per step": (PerStep(), 2),
     "values per step": (PerStep("mse"), 1),
+    "labels": (MultiLabel(), 2),
     "own": (lambda y, b: (y.mean(0) - b.target).abs().mean(1) - 5.0, 2),
 }
 RECIPE = Recipe(epochs=6, batch_size=8, lr=0.02)

@@ -13,6 +13,7 @@ from snnsim_datasets.synthetic.garden_path import garden_path
 from snnsim_datasets.synthetic.hidden_states import HiddenStates, hidden_states
 from snnsim_datasets.synthetic.lorenz96 import FastScale, level_crossings, lorenz96
 from snnsim_datasets.synthetic.moving_bar import moving_bar
+from snnsim_datasets.synthetic.patterns import patterns
 from snnsim_datasets.synthetic.reber import reber
 from snnsim_datasets.synthetic.recall import delayed_recall
 from snnsim_datasets.synthetic.series import series
@@ -40,6 +41,7 @@ __all__ = [
     "match_to_sample",
     "moving_bar",
     "parity",
+    "patterns",
     "reber",
     "series",
     "spoken_sums",

@@ -340,7 +340,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         (_cells(row, key, 4 if errors else 1) for row in done),
         "network", first, second, "params", "ops/step", "state", "s", "causal",
     )  # fmt: skip
-    if errors:
+    if errors and done[0]["persistence"] is not None:
         options.print_line(f"Persistence has an NRMSE of {done[0]['persistence']:.4f}.")
     options.print_without_result(rows)
     for row in rows:

@@ -41,6 +41,7 @@ MADE = {  # from a seed to samples that hardly ever are the same by chance
     "delayed_recall": lambda seed: fingerprints(
         synthetic.delayed_recall(9, 30, noise=0.2, seed=seed)
     ),
+    "patterns": lambda seed: fingerprints(synthetic.patterns(30, seed=seed)),
     "moving_bar": lambda seed: fingerprints(synthetic.moving_bar(30, noise=0.1, seed=seed)),
     "lorenz96": lambda seed: rows(synthetic.lorenz96(6, 4, dt=0.05, seed=seed)),
     "lorenz96, fast": lambda seed: rows(synthetic.lorenz96(6, 4, dt=0.01, fast=2, seed=seed)),
