@@ -12,7 +12,7 @@ import snnsim_datasets
 import typer
 from snnsim_datasets import generated
 
-from snnsim.errors import SnnsimError
+from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments import on_data, options
 from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app

@@ -159,7 +159,7 @@ def test_a_word_that_the_gate_finds_is_what_predict_answers_to_it_alone(
     assert len(found) == 2
     for each in found:
         first, last = (round(time * 16000) for time in (each.start, each.end))
-        alone = sound[first - 1600 : last + 1600]  # with what is kept around it
+        alone = sound[first - 800 : last + 800]  # with what is kept around it
         expected = predicted(monkeypatch, known, write(tmp_path / "x.wav", alone, 16000))
         assert by_class(each) == pytest.approx(expected, abs=1e-5)
 
@@ -206,7 +206,7 @@ def test_the_pieces_of_a_gate_are_the_sound_with_what_is_around_it():
         pieces = [p for i in range(0, len(sound), size) for p in gate.push(sound[i : i + size])]
         first, last = pieces[-1].sound
         kept = np.concatenate([piece.samples for piece in pieces])
-        assert np.array_equal(kept, sound[first - 1600 : last + 1600])
+        assert np.array_equal(kept, sound[first - 800 : last + 800])
 
 
 def test_what_follows_one_sound_may_also_come_before_the_next():
@@ -215,7 +215,7 @@ def test_what_follows_one_sound_may_also_come_before_the_next():
     ends = [number for number, piece in enumerate(found) if piece.sound]
     first, last = found[ends[1]].sound
     kept = np.concatenate([piece.samples for piece in found[ends[0] + 1 : ends[1] + 1]])
-    assert np.array_equal(kept, sound[first - 1600 : last + 1600])
+    assert np.array_equal(kept, sound[first - 800 : last + 800])
 
 
 # --- sliding decisions ----------------------------------------------------------------------------

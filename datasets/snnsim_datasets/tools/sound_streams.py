@@ -55,7 +55,9 @@ class RawSamples:
         if self._type.kind == "i" and self._type.itemsize == 2:
             return samples.astype(np.int16)
         scale = 2.0**31 if self._type.kind == "i" else 1.0
-        return sixteen_bits(source, samples.astype(np.float64) / scale, "FLOAT")
+        with np.errstate(invalid="ignore"):  # NaN is refused below, by an error and not a warning
+            wave = samples.astype(np.float64) / scale
+        return sixteen_bits(source, wave, "FLOAT")
 
 
 class Mixer:

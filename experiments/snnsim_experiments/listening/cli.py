@@ -13,8 +13,11 @@ import typer
 from snnsim.errors import ConfigError
 from snnsim_experiments import options
 
-LEVEL = -40.0  # dB, of the gate of a microphone, which never ends
-LOST = "{} pieces of sound were lost so far, because this machine is too slow or too busy"
+LEVEL = -45.0  # dB, of the gate of a microphone, which never ends
+LOST = (
+    "pieces of sound are lost, because this machine is too slow or too busy; the last line says "
+    "how many"
+)
 
 
 def listen(
@@ -114,13 +117,13 @@ def _check_place(source: str, is_it: bool, given: dict[str, bool]) -> None:
 
 def _hear(listener: Any, source: Any, seconds: float | None, top: int) -> None:
     """Print every decision until the sound ends or the user does, and then what was heard."""
-    lost = 0
+    warned = False
     try:
         for piece in source:
             _print_decisions(listener.push(piece), top)
-            if source.lost > lost:
-                lost = source.lost
-                warnings.warn(LOST.format(lost), stacklevel=2)
+            if source.lost and not warned:
+                warned = True
+                warnings.warn(LOST, stacklevel=2)
             if seconds is not None and listener.seconds >= seconds:
                 break
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from snnsim.errors import check_number, check_size
 FRAME_MS = 10
 LOUD = 3  # frames in a row that begin a sound; a click is shorter
 HYSTERESIS = 6.0  # dB
-ROLL = 10  # frames that are kept before and after a sound, so that its ends are not lost
+ROLL = 5  # frames that are kept before and after a sound, so that its ends are not lost
 LONGEST = 1000  # frames, after which a sound is ended, loud as it may be
 
 
@@ -58,10 +58,10 @@ class Gate:
         self._level, self._silence = level, round(silence_ms / FRAME_MS)
         self._rest = np.zeros(0, np.int16)
         self._frames = 0  # that were looked at
-        self._first: int | None = None  # frame of the sound that is heard now
-        self._last = 0  # loud frame of it
+        self._first: int | None = None  # frames before the sound that is heard now
+        self._last = 0  # frames up to the last loud one of it
         self._loud = 0  # frames in a row
-        self._kept: list[np.ndarray] = []  # before a sound, or since its last loud frame
+        self._kept: list[np.ndarray] = []  # frames before a sound, or not yet returned of it
 
     def push(self, samples: np.ndarray) -> list[Piece]:
         """Return the pieces of sounds that are complete once samples ``[n]`` (int16) arrived."""
@@ -70,42 +70,43 @@ class Gate:
         self._rest = data[whole:]
         for frame in data[:whole].reshape(-1, self.frame):
             self._frames += 1
-            piece = self._outside(frame) if self._first is None else self._inside(frame)
-            found += [] if piece is None else [piece]
+            self._kept.append(frame)
+            if self._first is None:
+                self._look_for_beginning(level(frame))
+            elif self._has_ended(level(frame)):
+                found.append(self._end())
+        if self._first is not None:
+            found.append(Piece(self._take(self._last)))
         return found
 
     def finish(self) -> list[Piece]:
         """Return the last piece of a sound that lasts until the end of the stream, if any."""
         return [] if self._first is None else [self._end()]
 
-    def _outside(self, frame: np.ndarray) -> Piece | None:
-        self._kept = [*self._kept[1 - ROLL - LOUD :], frame]
-        self._loud = self._loud + 1 if level(frame) >= self._level else 0
-        if self._loud < LOUD:
-            return None
-        self._first, self._last = self._frames - LOUD, self._frames
-        return Piece(self._take())
+    def _look_for_beginning(self, loudness: float) -> None:
+        self._kept = self._kept[-ROLL - LOUD :]
+        self._loud = self._loud + 1 if loudness >= self._level else 0
+        if self._loud == LOUD:
+            self._first, self._last = self._frames - LOUD, self._frames
 
-    def _inside(self, frame: np.ndarray) -> Piece | None:
-        self._kept.append(frame)
-        if level(frame) >= self._level - HYSTERESIS:
+    def _has_ended(self, loudness: float) -> bool:
+        if loudness >= self._level - HYSTERESIS:
             self._last = self._frames
         too_long = self._first is not None and self._frames - self._first >= LONGEST
-        if too_long or self._frames - self._last >= self._silence:
-            return self._end()
-        return Piece(self._take()) if self._last == self._frames else None
+        return too_long or self._frames - self._last >= self._silence
 
     def _end(self) -> Piece:
         sound = ((self._first or 0) * self.frame, self._last * self.frame)
-        kept = self._kept
-        self._kept, after = kept[:ROLL], kept[-ROLL:]
-        piece = Piece(self._take(), sound)
-        self._first, self._loud, self._kept = None, 0, after
+        before_next = self._kept[-ROLL:]
+        piece = Piece(self._take(self._last + ROLL), sound)
+        self._first, self._loud, self._kept = None, 0, before_next
         return piece
 
-    def _take(self) -> np.ndarray:
-        taken, self._kept = self._kept, []
-        return np.concatenate(taken) if taken else np.zeros(0, np.int16)
+    def _take(self, until: int) -> np.ndarray:
+        """The samples that are kept of the frames before a number; those after it stay."""
+        count = max(0, until - (self._frames - len(self._kept)))
+        taken, self._kept = self._kept[:count], self._kept[count:]
+        return np.concatenate([np.zeros(0, np.int16), *taken])
 
 
 def level(samples: np.ndarray) -> float:

@@ -180,4 +180,5 @@ def _piece(rate: int) -> int:
 
 def _no_device(device: Any, error: Exception) -> ConfigError:
     name = "the default microphone" if device is None else f"the microphone {device!r}"
-    return ConfigError(f"{name} cannot be used ({error}); see: snnsim listen --list-devices")
+    why = " ".join(str(error).split())
+    return ConfigError(f"{name} cannot be used ({why}); see: snnsim listen --list-devices")

@@ -150,6 +150,13 @@ def test_floats_that_are_no_sound_are_refused(value, text):
         RawSamples("f32le").push(np.array([0, value], "<f4").tobytes(), "a pipe")
 
 
+@pytest.mark.filterwarnings("error")
+def test_whole_numbers_that_are_read_as_floats_are_refused_without_a_warning():
+    signalling = np.array([0x7F800001], "<u4").tobytes()
+    with pytest.raises(DataError, match="a pipe has samples that are NaN"):
+        RawSamples("f32le").push(signalling, "a pipe")
+
+
 def test_formats_and_channels_that_are_unknown_are_refused():
     with pytest.raises(ConfigError, match="the format is 's24le' but must be one of s16le"):
         RawSamples("s24le")
