@@ -113,9 +113,10 @@ class Experiment:
         return sorted(found)
 
 
-# options of delay_network that earlier versions did not store, with what they did
-LATER_OPTIONS: dict[str, Any] = {"skip": False, "stochastic_depth": 0.0, "recode": 0.0}
-LATER_OPTIONS |= {"conv": [], "kernel_size": 3, "pool": 2}
+# options of networks that earlier versions did not store, with what they did
+LATER_OPTIONS: dict[str, Any] = {
+    "skip": False, "stochastic_depth": 0.0, "recode": 0.0, "conv": [], "kernel_size": 3, "pool": 2,
+}  # fmt: skip
 
 
 def plain(value: Any) -> Any:

@@ -20,14 +20,16 @@ from snnsim.baselines.looped import AdaptiveHalting
 from snnsim.baselines.newton import DiagonalCell
 from snnsim.baselines.options.chunks import ChunkRecurrent
 from snnsim.errors import ConfigError, check_choice
-from snnsim.layer import evaluating
+from snnsim.layer import evaluating, listening
 from snnsim.neurons.neuron import Neuron
 from snnsim.sparsity import Mask
-from snnsim.synapses import Delayed, Dense, Recurrent
+from snnsim.synapses import Delayed, DelayedConv2d, Dense, Recurrent
+from snnsim.synapses.delayed import DelayedConnection
 
 MEASURES = ("parameters", "state", "operations")
 PRODUCTS = ("mul", "addcmul", "div")
 WIDEST = 4096
+CONVOLUTIONS = (DelayedConv2d, nn.Conv1d, nn.Conv2d)
 
 
 def _of_attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
@@ -49,7 +51,7 @@ class Cost(NamedTuple):
             network that looks ahead, which keeps the whole sequence.
         operations: multiplications per step and sample, those of matrix products and elementwise
             ones. In networks with spiking neurons only the connections count, as if every input
-            spiked: one multiplication per synapse.
+            spiked: one multiplication per synapse, which a convolution has for every output pixel.
     """
 
     parameters: int
@@ -83,8 +85,8 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     chunks = [m.chunk for m in net.modules() if isinstance(m, ChunkRecurrent)]
     parts = [x[:bins]] * max(chunks, default=1) if streams else [x]
     with torch.no_grad(), evaluating(net), _plain_kernels(), _at_most(net), parametrize.cached():
-        _, state = net(x)
-        size = count(state) + _unseen_history(net)
+        shapes, (_, state) = _run(net, x)
+        size = count(state) + _unseen_history(shapes)
         counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
         with _Products() as products, counter as flops:
             for part in parts:
@@ -92,18 +94,50 @@ def cost_of(net: nn.Module, channels: int, steps: int = 50) -> Cost:
     seen = sum(map(len, parts))
     operations = (flops.get_total_flops() / 2 + products.count) / seen
     if any(isinstance(module, Neuron) for module in net.modules()):
-        operations = float(sum(w.numel() for w in synapses(net)))  # kernels count for nothing
+        operations = float(_synapses_used(net, shapes))  # kernels count for nothing
     return Cost(parameters_of(net), None if keeps_all else size, operations)
 
 
-def _unseen_history(net: nn.Module) -> int:
+class _Shapes(NamedTuple):
+    """The shapes of the input and of the output of a connection."""
+
+    module: Any
+    given: torch.Size
+    made: torch.Size
+
+
+def _run(net: nn.Module, x: Tensor) -> tuple[list[_Shapes], Any]:
+    """What goes through delayed connections and convolutions, and the answer of a network."""
+    found: dict[str, _Shapes] = {}
+
+    def note(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        y = output[0] if isinstance(output, tuple) else output
+        found[name] = _Shapes(module, inputs[0].shape, y.shape)
+
+    kinds = (DelayedConnection, *CONVOLUTIONS)
+    with listening({n: m for n, m in net.named_modules() if isinstance(m, kinds)}, note):
+        answer = net(x)
+    return list(found.values()), answer
+
+
+def _unseen_history(shapes: list[_Shapes]) -> int:
     """What a stream keeps of delays that run on beyond the input, and so return no state."""
-    delayed = [m for m in net.modules() if isinstance(m, Delayed) and m.padding == "lengthen"]
-    return sum((m.length - 1) * m.n_in for m in delayed)
+    delayed = [s for s in shapes if getattr(s.module, "padding", "") == "lengthen"]
+    return sum((s.module.length - 1) * math.prod(s.given[2:]) for s in delayed)
+
+
+def _synapses_used(net: nn.Module, shapes: list[_Shapes]) -> int:
+    """The synapses of a spiking network, those of a convolution once for every output pixel."""
+    found = sum(w.numel() for w in synapses(net))
+    for module, _, made in shapes:
+        if isinstance(module, CONVOLUTIONS):
+            weight = module.weight
+            found += weight.numel() * math.prod(made[-(weight.dim() - 2) :])
+    return found
 
 
 def synapses(net: nn.Module) -> list[Tensor]:
-    """Return the weights of all connections of a spiking network."""
+    """Return the weights of all fully connected synapses of a spiking network."""
     found: list[Any] = []
     for module in net.modules():
         if isinstance(module, Dense | Delayed):

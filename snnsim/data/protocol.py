@@ -64,7 +64,7 @@ class About:
         shape: shape of one step; of images ``(C, H, W)``, also where batches have them as one row.
         dt: length of a step in ms; ``None`` for unknown.
         encoder: how a recording becomes input, as plain values, with its ``kind``: ``"events"``
-            (``pool`` and ``binning``) or ``"mel"``; empty for unknown.
+            (``pool`` and ``binning``), ``"camera"`` or ``"mel"``; empty for unknown.
         checksums: checksums of the files that it was read from, by name.
     """
 

@@ -12,6 +12,7 @@ from snnsim_experiments.experiment import Experiment
 from torch import nn
 
 import snnsim as sn
+from snnsim.baselines import cost_of
 from snnsim.data import Arrays
 from snnsim.errors import ConfigError
 from snnsim.networks import conv_delay_network, delay_network
@@ -186,3 +187,19 @@ def test_a_module_of_torch_that_makes_images_of_rows_can_be_saved(tmp_path):
     sn.save(net, tmp_path / "net.safetensors")
     x = torch.rand(3, 1, 4)
     assert torch.equal(sn.load(tmp_path / "net.safetensors")(x)[0], net(x)[0])
+
+
+# --- cost -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delays", ["learned", "none"])
+def test_a_weight_of_a_convolution_is_used_for_every_pixel(delays):
+    cost = cost_of(network(hidden=(7,), delays=delays), 2 * 9 * 12)
+    pixels = 3 * 2 * 9 * (9 * 12) + 4 * 3 * 9 * (4 * 6)
+    assert cost.operations == pixels + 24 * 7 + 7 * 5
+
+
+def test_the_state_has_the_images_under_way():
+    costs = [cost_of(network(padding=padding), 2 * 9 * 12) for padding in ("causal", "lengthen")]
+    membranes = 3 * 9 * 12 + 4 * 4 * 6 + 5
+    assert [cost.state for cost in costs] == [4 * (2 * 9 * 12 + 3 * 4 * 6 + 24) + membranes] * 2

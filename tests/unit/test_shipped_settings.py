@@ -8,6 +8,7 @@ from snnsim_experiments.configuration import config_names, resolve
 
 # hidden layers, tau in ms, longest delay in ms, dropout; epochs, samples per batch, padding masked
 USUAL = {
+    "cameras": ([], 20.0, 100.0, 0.25, 30, 32, True),
     "fsdd": ([256, 256], 10.05, 240.0, 0.4, 150, 256, True),
     "gsc": ([512, 512, 512], 15.0, 300.0, 0.25, 100, 128, False),
     "nmnist": ([256, 256], 20.0, 100.0, 0.25, 20, 64, True),
@@ -22,6 +23,13 @@ USUAL = {
 SPIKES = {"dt": 10.0, "pool": 5, "binning": "grid"}
 DIVIDED = {"held_out": 0.2, "split_seed": 0, "split_by": "auto"}
 DATA = {
+    "cameras": {
+        "dt": 10.0,
+        "size": 34,
+        "binning": "grid",
+        "speaker": "",
+        **DIVIDED,
+    },
     "fsdd": {"form": "auto", **SPIKES, "n_mels": 140},
     "gsc": {"protocol": "official", "n_mels": 140, "f_max": None},
     "nmnist": {"dt": 10.0, "binning": "grid"},
@@ -40,6 +48,7 @@ DATA = {
 }
 CHANGES = {
     "default": ("network", {}),
+    "conv": ("network", {"conv": [8, 16], "hidden": []}),
     "none": ("network", {"delays": "none"}),
     "fixed": ("network", {"delays": "fixed"}),
     "none_tau55": ("network", {"delays": "none", "tau_mem": 55.0}),
@@ -47,10 +56,11 @@ CHANGES = {
     "published_mel": ("data", {"f_max": 14_000.0}),
 }
 FILES = {
+    "cameras": ["default", "fixed", "none"],
     "fsdd": ["default", "fixed", "none", "none_tau55"],
     "gsc": ["default", "fixed", "none", "published_mel"],
-    "nmnist": ["default", "fixed", "none"],
     "python": ["default", "fixed", "none"],
+    "nmnist": ["conv", "default", "fixed", "none"],
     "recordings": ["default", "fixed", "none"],
     "sequences": ["default", "fixed", "none"],
     "spikes": ["default", "fixed", "none"],
@@ -80,6 +90,7 @@ def test_the_network_of_a_data_set_is_of_these_sizes_and_times(name):
     assert network["dropout"] == dropout
     assert (network["delays"], network["neuron"], network["recurrent"]) == ("learned", "lif", False)
     assert (network["padding"], network["kernel_count"]) == ("lengthen", 1)
+    assert network["conv"] == ([8, 16] if name == "cameras" else [])
 
 
 @each_data_set

@@ -35,7 +35,7 @@ class Camera(NamedTuple):
         Raises:
             DataError: if it is not one.
         """
-        found = [encoder.get(name) for name in cls._fields]
+        found: list[Any] = [encoder.get(name) for name in cls._fields]
         if not all(type(value) is int and 0 < value <= LARGEST for value in found):
             raise DataError(
                 f"the camera of a network is {short(encoder)}, but its height, width and size must "

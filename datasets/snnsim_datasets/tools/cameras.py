@@ -18,7 +18,7 @@ import csv
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,7 +134,7 @@ def _raw(path: Path) -> Shot:
     header, start = _header(content)
     said = header.get("format", "") or header.get("evt", "")
     version = re.sub(r"\.0$", "", said.split(";")[0].upper().removeprefix("EVT").strip())
-    decoders: dict[str, tuple[Callable[[np.ndarray], Sequence[np.ndarray]], str]] = {
+    decoders: dict[str, tuple[Callable[[np.ndarray], Shot], str]] = {
         "2": (_evt2, "<u4"), "3": (_evt3, "<u2"),
     }  # fmt: skip
     if version not in decoders:
@@ -149,8 +149,7 @@ def _raw(path: Path) -> Shot:
             f"it has {len(body)} bytes of events, not a multiple of {size}: it is truncated"
         )
     height, width = _geometry(header)
-    t, x, y, p = decode(np.frombuffer(body, kind))
-    return Shot(t, x, y, p, height, width)
+    return decode(np.frombuffer(body, kind))._replace(height=height, width=width)
 
 
 def _geometry(header: dict[str, str]) -> tuple[int, int]:
@@ -193,7 +192,7 @@ def _check_clock(t: np.ndarray) -> np.ndarray:
     return t
 
 
-def _evt2(words: np.ndarray) -> Sequence[np.ndarray]:
+def _evt2(words: np.ndarray) -> Shot:
     """Words of 32 bits: 4 of kind; then 28 of the upper time, or 6 of the lower, 11 of x, 11 of y.
 
     Kind 0 is an event that became darker, 1 brighter, 8 the time.
@@ -204,10 +203,10 @@ def _evt2(words: np.ndarray) -> Sequence[np.ndarray]:
     event = (kind <= 1) & (base >= 0)
     found = words[event]
     t = (base[event] << 6) | (found >> 22) & 0x3F
-    return _check_clock(t), (found >> 11) & 0x7FF, found & 0x7FF, kind[event]
+    return Shot(_check_clock(t), (found >> 11) & 0x7FF, found & 0x7FF, kind[event])
 
 
-def _evt3(words: np.ndarray) -> Sequence[np.ndarray]:
+def _evt3(words: np.ndarray) -> Shot:
     """Words of 16 bits, 4 of them of kind, each of which changes a part of the next event.
 
     0: its row. 2: its column and polarity, which completes it. 3: column and polarity of the first
@@ -236,7 +235,7 @@ def _evt3(words: np.ndarray) -> Sequence[np.ndarray]:
     p = np.concatenate([words[single] >> 11 & 1, first[many[row]] >> 11 & 1])
     order = np.argsort(at, kind="stable")
     at = at[order]
-    return _check_clock(t[at]), x[order], y[at], p[order]
+    return Shot(_check_clock(t[at]), x[order], y[at], p[order])
 
 
 def _dat(path: Path) -> Shot:
@@ -304,12 +303,9 @@ def _aedat4(path: Path) -> Shot:
             raise DataError(f"it has events of {len(streams)} cameras, but must have those of one")
         packets = [packet["events"] for packet in decoder if "events" in packet]
         (stream,) = streams.values()
-        empty: dict[str, list[int]] = {"t": [], "x": [], "y": [], "on": []}
-        columns = (
-            np.concatenate([packet[name] for packet in packets] or [np.asarray(empty[name])])
-            for name in empty
-        )
-        t, x, y, p = (column.astype(np.int64) for column in columns)
+        none = np.zeros(0, np.int64)
+        columns = ([none, *(packet[name] for packet in packets)] for name in ("t", "x", "y", "on"))
+        t, x, y, p = (np.concatenate(each, dtype=np.int64, casting="unsafe") for each in columns)
         return Shot(t, x, y, p, int(stream["height"]), int(stream["width"]))
 
     shot: Shot = run_apart(decoded, read_seconds(path.stat().st_size), str(path))

@@ -91,13 +91,16 @@ def own_table(folder):
 
 
 def own_cameras(folder):
-    for i, (label, part) in enumerate(itertools.product("ab", ("train", "val", "test"))):
+    lines = ["file,label,split"]
+    for number, (label, part) in enumerate(itertools.product("ab", ("train", "val", "test"))):
         for clip in range(3):
-            events = np.zeros((2 + 3 * i + clip, 4), np.int64)  # told apart by their number
+            name = f"{label}-{part}-{clip}.npy"
+            events = np.zeros((2 + 3 * number + clip, 4), np.int64)  # told apart by their number
             events[:, 0] = 1000 * np.arange(len(events))
             events[-1, 1:3] = 9, 7
-            (folder / part / label).mkdir(parents=True, exist_ok=True)
-            np.save(folder / part / label / f"{clip}.npy", events)
+            np.save(folder / name, events)
+            lines.append(f"{name},{label},{part}")
+    (folder / "recordings.csv").write_text("\n".join(lines) + "\n")
     return {"size": 10}, 18
 
 

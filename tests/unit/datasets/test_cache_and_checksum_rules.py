@@ -261,6 +261,7 @@ def test_without_children_it_is_read_in_the_same_process(monkeypatch):
 
 
 HOW = {  # channels, number of classes, splits with train_all or not
+    "cameras": (2312, 0, False),
     "fsdd": (700, 10, True),
     "gsc": (140, 35, False),
     "nmnist": (2312, 10, True),
