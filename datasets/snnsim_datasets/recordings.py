@@ -31,6 +31,7 @@ def load(
     *,
     n_mels: int = 80,
     rate: int = 16000,
+    normalised: bool = True,
     speaker: str = "",
     held_out: float = 0.2,
     split_seed: int = 0,
@@ -46,6 +47,9 @@ def load(
             :func:`snnsim_datasets.tools.listing.listed`.
         n_mels: number of mel bands, up to 1024.
         rate: rate in Hz to which recordings are resampled, 1000 .. 192000.
+        normalised: whether the level and the mean spectrum of each recording are taken out, in
+            which microphones and voices differ; see
+            :func:`snnsim_datasets.tools.mel.without_mean`.
         speaker: regular expression whose first group is the speaker in the place of a file, such
             as ``"_(.+)_"``; empty for what folders or table say.
         held_out: about which fraction of the recordings validation and test have each, where the
@@ -68,7 +72,7 @@ def load(
     chosen = parts == split
     samples, offsets = _clips(found.folder, found.where(chosen), rate)
     n_fft = round(rate * WINDOW_MS / 1000)
-    front_end = MelFrontEnd(rate, rate, n_mels, n_fft=n_fft, scaled=True)
+    front_end = MelFrontEnd(rate, rate, n_mels, n_fft=n_fft, scaled=True, normalised=normalised)
     return Recordings(
         samples=samples,
         offsets=offsets,

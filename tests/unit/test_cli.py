@@ -38,15 +38,6 @@ def test_there_are_three_commands_for_every_data_set_and_those_of_all():
     expected |= {("train",), ("evaluate",), ("data",)}
     expected |= {("data", name) for name in ("info", "check", "split")}
     expected |= {("encode",), ("listen",)}
-    expected = {
-        (),
-        ("predict",),
-        ("listen",),
-        ("similar",),
-        ("analyse",),
-        ("continual",),
-        ("baselines",),
-    }
     expected |= {
         ("baselines", name) for name in ("list", "info", "train", "generate", "compare", "check")
     }

@@ -36,6 +36,7 @@ DATA = {
     "recordings": {
         "n_mels": 80,
         "rate": 16000,
+        "normalised": True,
         "speaker": "",
         **DIVIDED,
     },

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from snnsim.data.limits import check_bytes
-from snnsim.data.protocol import Batch, DataSet, chosen
+from snnsim.data.protocol import Batch, DataSet, chosen, resized
 from snnsim.errors import DataError
-from snnsim_datasets.tools.mel import MelFrontEnd
+from snnsim_datasets.tools.mel import MelFrontEnd, levelled, without_mean
 
 AUDIO = (
     *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64"),
@@ -328,14 +328,19 @@ class Recordings(DataSet):
             waves: the clips, each with float32 samples in -1 .. 1.
             steps: the number of steps of the batch.
         """
+        normalised = self.front_end.normalised
+        waves = [levelled(wave) for wave in waves] if normalised else waves
         sizes = np.asarray([len(wave) for wave in waves])
         frames = self.front_end.steps(int(sizes.max())) if steps is None else steps
         extent = self._extent(int(sizes.max()), frames)
         padded = torch.zeros(len(waves), extent, dtype=torch.float32)
         for row, wave in zip(padded, waves, strict=True):
             row[: len(wave)] = torch.from_numpy(wave)
-        x = self.front_end(padded).transpose(0, 1)[:frames].contiguous()
+        x = self.front_end(padded).transpose(0, 1)
         lengths = torch.from_numpy(self.steps_of(sizes))
+        if normalised:
+            x = without_mean(x, lengths)
+        x = resized(x, frames).contiguous()
         over = torch.arange(len(x)).view(-1, 1, 1) >= lengths.view(1, -1, 1)
         return x.masked_fill_(over, 0.0), lengths.clamp(max=len(x))
 

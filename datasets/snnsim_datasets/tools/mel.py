@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
@@ -24,6 +25,9 @@ from torch.nn.functional import conv1d, pad
 from snnsim.errors import ConfigError, ShapeError
 
 LOW, HIGH = -60.0, 40.0  # dB, what scaled output is 0 and 1 at
+FLOOR, TOP = -40.0, 20.0  # the same of normalised output
+RMS = 0.1  # of a waveform that has been brought to a level
+MOST_GAIN = 100.0
 
 
 def mel_filters(n_mels: int, n_fft: int, rate: int, f_min: float, f_max: float) -> Tensor:
@@ -82,6 +86,39 @@ class Heard(NamedTuple):
     steps: int
 
 
+def levelled(wave: np.ndarray) -> np.ndarray:
+    """Return a waveform ``[n]`` with a root mean square of 0.1; the quietest are raised by 40 dB.
+
+    >>> levelled(np.array([0.01, -0.01], np.float32))
+    array([ 0.1, -0.1], dtype=float32)
+    """
+    found = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
+    return wave * np.float32(min(RMS / found, MOST_GAIN) if found else 1.0)
+
+
+def without_mean(z: Tensor, lengths: Tensor) -> Tensor:
+    """Take the mean spectrum out of each recording, as voices and microphones differ in it.
+
+        m[k] = mean over t of max(0, z[t, k])
+        y[t, k] = max(0, z[t, k] - (m[k] - mean over k of m[k]))
+
+    Args:
+        z: features ``[T, B, K]``.
+        lengths: the number of steps of each recording, ``[B]``.
+
+    Returns:
+        ``y``, which is 0 after the end of each recording.
+
+    >>> z = torch.tensor([[[1.0, 3.0]], [[3.0, 5.0]]])
+    >>> without_mean(z, torch.tensor([2])).flatten().tolist()
+    [2.0, 2.0, 4.0, 4.0]
+    """
+    over = torch.arange(len(z)).view(-1, 1, 1) >= lengths.view(1, -1, 1)
+    mean = z.clamp(min=0).masked_fill(over, 0.0).sum(0) / lengths.view(-1, 1)
+    tilt = mean - mean.mean(1, keepdim=True)
+    return (z - tilt).clamp(min=0).masked_fill(over, 0.0)
+
+
 @dataclass(frozen=True)
 class MelFrontEnd:
     """The front end turns waveforms ``[B, samples]`` into mel dB ``[B, T, n_mels]`` when called.
@@ -97,6 +134,8 @@ class MelFrontEnd:
         f_min, f_max: range of the filters in Hz; ``None`` for the Nyquist frequency.
         n_fft: window length in samples.
         hop_ms: length of a step in ms.
+        normalised: whether :func:`levelled` waveforms are taken, and the output is ``z = (y + 40) /
+            60``, of which :func:`without_mean` takes the rest; this needs the whole recording.
         scaled: whether the output is ``max(0, (y + 60) / 100)``, which is 0 in silence (and so in
             padding) and about 1 in the loudest bands, in place of dB.
 
@@ -112,6 +151,7 @@ class MelFrontEnd:
     n_fft: int = 256
     hop_ms: float = 10.0
     scaled: bool = False
+    normalised: bool = False
 
     def __post_init__(self) -> None:
         if self.rate % self.target_rate:
@@ -227,6 +267,8 @@ class MelFrontEnd:
         power = spectrum.real**2 + spectrum.imag**2
         mel = torch.matmul(self.filters, power[..., :steps])
         decibels = (10 * torch.log10(mel.clamp(min=1e-10))).transpose(1, 2)
+        if self.normalised:
+            return (decibels - FLOOR) / (TOP - FLOOR)
         return ((decibels - LOW) / (HIGH - LOW)).clamp(min=0) if self.scaled else decibels
 
     @property

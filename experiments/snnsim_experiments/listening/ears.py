@@ -8,8 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from snnsim_datasets.tools.audio import Recordings
 from snnsim_datasets.tools.mel import Heard, MelFrontEnd
 from torch import Tensor
+
+from snnsim.errors import ConfigError
 
 
 class Ear(Protocol):
@@ -76,7 +79,62 @@ class MelEar:
         return replace(self, one_length=False)
 
 
-def mel_ear(encoder: dict[str, Any], rate: int) -> MelEar:
+@dataclass(frozen=True)
+class WholeEar:
+    """A ``WholeEar`` hears mel bands that are normalised over a whole sound, at the sound's end.
+
+    Attributes:
+        front_end: the front end.
+    """
+
+    front_end: MelFrontEnd
+
+    @property
+    def rate(self) -> int:
+        """Return the rate of the samples in Hz."""
+        return self.front_end.rate
+
+    def start(self) -> tuple[np.ndarray, ...]:
+        """Return the state before a sound: its samples so far."""
+        return ()
+
+    def push(
+        self, samples: np.ndarray, state: tuple[np.ndarray, ...]
+    ) -> tuple[Tensor, tuple[np.ndarray, ...]]:
+        """Return no steps yet, and the samples so far."""
+        return torch.zeros(0, self.front_end.n_mels), (*state, samples)
+
+    def finish(self, state: tuple[np.ndarray, ...]) -> Tensor:
+        """Return the steps ``[T, channels]`` of the sound."""
+        samples = np.concatenate([np.zeros(0, np.int16), *state])
+        if not len(samples):
+            return torch.zeros(0, self.front_end.n_mels)
+        one = Recordings(
+            samples=samples,
+            offsets=np.asarray([0, len(samples)]),
+            labels=np.zeros(1, np.int64),
+            speakers=np.full(1, -1),
+            channels=self.front_end.n_mels,
+            classes=(),
+            dt=self.front_end.hop_ms,
+            front_end=self.front_end,
+            one_length=False,
+        )
+        return one.batch([0]).x[:, 0]
+
+    def endless(self) -> Ear:
+        """Refuse a stream without end.
+
+        Raises:
+            ConfigError: always, because such a stream has no mean to be normalised with.
+        """
+        raise ConfigError(
+            "the network was trained on recordings that are normalised as a whole, so it decides "
+            "at the end of each sound; leave out --every, or train with data.normalised=false"
+        )
+
+
+def mel_ear(encoder: dict[str, Any], rate: int) -> Ear:
     """Return the ear for a network on mel bands.
 
     Args:
@@ -87,7 +145,8 @@ def mel_ear(encoder: dict[str, Any], rate: int) -> MelEar:
     options = {name: value for name, value in encoder.items() if name not in ("kind", "one_length")}
     if not options.get("scaled") and rate % options["target_rate"] == 0:
         options["rate"] = rate
-    return MelEar(MelFrontEnd(**options), encoder["one_length"])
+    front_end = MelFrontEnd(**options)
+    return WholeEar(front_end) if front_end.normalised else MelEar(front_end, encoder["one_length"])
 
 
 EARS: dict[str, Callable[[dict[str, Any], int], Ear]] = {"mel": mel_ear}  # by kind of encoder
