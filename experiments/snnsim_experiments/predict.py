@@ -24,6 +24,7 @@ from snnsim.training import Classification, answers
 from snnsim.training.recipe import CLASS
 from snnsim_experiments.answered import Answered
 from snnsim_experiments.build import load_split
+from snnsim_experiments.encode.spoken import encoding_of, heard
 from snnsim_experiments.forecasts import figures_of, objective_for
 from snnsim_experiments.given import SPIKES, Given, expanded
 from snnsim_experiments.predicted import Predicted, Sample
@@ -181,6 +182,11 @@ def _labels(given: Given, data: Any, trained: Trained) -> list[int | None]:
 def _input(file: Path, index: int | None, trained: Trained) -> BinnedEvents | Recordings:
     """The sample(s) of a file as the data that the network was trained on have them."""
     _check_kind(file, trained)
+    encoding = encoding_of(trained.encoder)
+    if is_audio(file) and encoding is not None:
+        assert trained.dt is not None
+        samples = read_mixed(file, encoding.encoder().rate)
+        return heard(encoding, trained.encoder, trained.dt, samples)
     if is_audio(file):
         return _recording(file, trained)
     if trained.encoder.get("kind") == CAMERA:
@@ -208,11 +214,12 @@ def _check_kind(file: Path, trained: Trained) -> None:
         raise DataError(f"{file} does not exist")
     kind = trained.encoder.get("kind")
     if is_audio(file):
-        if kind != "mel" or trained.dt is None:
+        known = kind == "mel" or encoding_of(trained.encoder) is not None
+        if not known or trained.dt is None:
             raise ConfigError(
-                f"this network was trained on cochlea spikes, and {file.name} is a recording; turn "
-                "it into spikes with the cochlea model of the data set first, and give the spike "
-                "file"
+                f"this network was trained on cochlea spikes of which is not known how they were "
+                f"made, and {file.name} is a recording; turn it into spikes with snnsim encode "
+                "first, and give the spike file"
             )
     elif kind == CAMERA:
         return  # its reader knows which formats there are

@@ -33,8 +33,8 @@ from snnsim_experiments.listening.thoughts import (
 from snnsim_experiments.run_folder import Trained
 
 NOT_HEARD = (
-    "it was trained on {source}, not on sound; listen with a run on recordings, gsc, or fsdd from "
-    "its recordings"
+    "it was trained on {source}, not on sound; listen with a run on recordings, gsc, fsdd from its "
+    "recordings, or spikes of snnsim encode"
 )
 
 
@@ -289,9 +289,10 @@ def _ear(trained: Trained, rate: int) -> Ear:
             "with a run that classifies"
         )
     make = EARS.get(trained.encoder.get("kind", ""))
-    if make is None or trained.dt is None:
+    ear = None if make is None or trained.dt is None else make(trained.encoder, rate, trained.dt)
+    if ear is None:
         raise ConfigError("the network cannot hear: " + NOT_HEARD.format(source=trained.source))
-    return make(trained.encoder, rate)
+    return ear
 
 
 def _steps_of(every: float, trained: Trained) -> int:
