@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
@@ -14,12 +15,16 @@ from snnsim.errors import DataError
 from snnsim.units import check_dt
 from snnsim_datasets.tools import files, ts_files
 from snnsim_datasets.tools.catalogue import INFOS
-from snnsim_datasets.tools.files import Fetching, check_fetching
+from snnsim_datasets.tools.files import DAMAGE, Fetching, check_fetching
+from snnsim_datasets.tools.listing import TABLES, listed, place_of
+from snnsim_datasets.tools.own_files import DEFAULTS
+from snnsim_datasets.tools.rows import Row, relative
 from snnsim_datasets.tools.splits import check_split, divide
 
 INFO = INFOS["sequences"]
 TEXT = (".ts", ".ts.gz")
 ENDINGS = (*TEXT, ".npz")
+SINGLE = (".csv", ".tsv", ".npy")  # of files that are one recording each
 ARRAYS = ("values", "offsets", "labels", "classes", "speakers", "splits", "dt")
 _PART = re.compile(r"(?i)(.*?)_?(train|test)(\.ts(?:\.gz)?)")
 
@@ -30,6 +35,7 @@ def load(
     *,
     dt: float | None = None,
     scaled: bool = True,
+    speaker: str = "",
     held_out: float = 0.2,
     split_seed: int = 0,
     split_by: str = "auto",
@@ -40,11 +46,16 @@ def load(
     Args:
         split: ``"train"``, ``"validation"`` or ``"test"``.
         root: a ``.ts`` file (packed by gzip or not), of which ``NAME_TRAIN.ts`` and
-            ``NAME_TEST.ts`` are read together; a folder with such a pair; or an ``.npz`` file as
-            :func:`read_values` describes it.
+            ``NAME_TEST.ts`` are read together; a folder with such a pair; an ``.npz`` file as
+            :func:`read_values` describes it; or a folder with a folder for each class of ``.csv``,
+            ``.tsv`` or ``.npy`` files, or a table that lists them, see
+            :func:`snnsim_datasets.tools.listing.listed`. Such a file is a recording, with a row for
+            each step and a column for each channel, and in a text perhaps a first row of titles.
         dt: length of a step in ms; ``None`` for that of an ``.npz`` file, or 1 ms.
         scaled: whether each channel is brought to mean 0 and standard deviation 1, both of the
             training part.
+        speaker: regular expression whose first group is the person or object in the place of a
+            file, of which none is on two sides of a split; empty for what folders or table say.
         held_out: about which fraction of the recordings a part has that is not given.
         split_seed: of the choice of these.
         split_by: ``"speaker"``, ``"class"`` or ``"auto"``, see
@@ -56,10 +67,9 @@ def load(
     """
     check_fetching(fetching)
     check_split(INFO.name, split, INFO.splits)
-    found = _read(files.folder_of(INFO.name, root))
+    found = _read(files.folder_of(INFO.name, root), speaker)
     steps = found.dt if dt is None else check_dt(dt)
-    labels = found.target if found.classes else np.zeros(len(found.values), np.int64)
-    parts = divide(labels, found.speakers, found.parts, held_out, split_seed, split_by)
+    parts = _parts(found, held_out, split_seed, split_by)
     shift, scale = _scales(found.values, parts) if scaled else (0.0, 1.0)
     chosen = np.flatnonzero(parts == split)
     return Arrays(
@@ -72,6 +82,28 @@ def load(
     )
 
 
+def rows(root: Path | str | None = None, **options: Any) -> list[Row]:
+    """Return what is in which split.
+
+    Args:
+        root: as in :func:`load`.
+        options: those of :func:`load`.
+    """
+    given = {name: options.get(name, default) for name, default in DEFAULTS.items()}
+    found = _read(files.folder_of(INFO.name, root), given["speaker"])
+    parts = _parts(found, given["held_out"], given["split_seed"], given["split_by"])
+    count = len(found.values)
+    names = found.names or [str(i) for i in range(count)]
+    labels = [found.classes[int(i)] for i in found.target] if found.classes else [""] * count
+    people = ["" if number < 0 else str(number) for number in found.speakers]
+    return [Row(*row) for row in zip(names, labels, people, map(str, parts), strict=True)]
+
+
+def _parts(found: _Found, held_out: float, seed: int, by: str) -> np.ndarray:
+    labels = found.target if found.classes else np.zeros(len(found.values), np.int64)
+    return divide(labels, found.speakers, found.parts, held_out, seed, by)
+
+
 class _Found(NamedTuple):
     """All recordings of a place; ``parts`` are empty where they are not given."""
 
@@ -82,6 +114,7 @@ class _Found(NamedTuple):
     parts: list[str]
     dt: float
     checksums: dict[str, str]
+    names: Sequence[str] = ()
 
 
 def _scales(values: list[np.ndarray], parts: np.ndarray) -> tuple[Any, Any]:
@@ -90,12 +123,12 @@ def _scales(values: list[np.ndarray], parts: np.ndarray) -> tuple[Any, Any]:
     return trained.mean(0, dtype=np.float64), np.where(spread > 0, spread, 1.0)
 
 
-def _read(place: Path) -> _Found:
-    if place.is_dir():
-        found = sorted(p for p in place.iterdir() if _PART.fullmatch(p.name))
-        if not found:
-            raise DataError(f"{place} has no files NAME_TRAIN.ts and NAME_TEST.ts; name a file")
-        place = found[0]
+def _read(place: Path, speaker: str = "") -> _Found:
+    paired = sorted(p for p in place.iterdir() if _PART.fullmatch(p.name)) if place.is_dir() else []
+    if paired:
+        place = paired[0]
+    if place.is_dir() or place.suffix.lower() in TABLES:
+        return _listed(place, speaker)
     if not place.is_file():
         raise DataError(f"{place} does not exist; give the file of your sequences with --root")
     if place.name.lower().endswith(".npz"):
@@ -103,6 +136,71 @@ def _read(place: Path) -> _Found:
     if place.name.lower().endswith(TEXT):
         return _texts(_pair(place))
     raise DataError(f"{place.name} holds no sequences: its name must end in {', '.join(ENDINGS)}")
+
+
+def _listed(place: Path, speaker: str) -> _Found:
+    """Recordings of a file each."""
+    table = place_of(place)
+    found = listed(table, speaker, endings=SINGLE)
+    values = [read_one(path) for path in found.paths]
+    for path, each in zip(found.paths, values, strict=True):
+        if each.shape[1] != values[0].shape[1]:
+            raise DataError(
+                f"{path} has {each.shape[1]} channels but {found.paths[0]} has "
+                f"{values[0].shape[1]}; all recordings must have the same"
+            )
+    names = [relative(path, found.folder) for path in found.paths]
+    return _Found(
+        values=values,
+        target=found.labels,
+        classes=found.classes,
+        speakers=found.speakers,
+        parts=list(found.parts),
+        dt=1.0,
+        checksums=found.checksums(table),
+        names=names,
+    )
+
+
+def read_one(path: Path) -> np.ndarray:
+    """Read a recording, with a row for each step and a column for each channel.
+
+    Args:
+        path: a ``.npy`` file with an array ``[T]`` or ``[T, C]``, or a text (``.csv``, ``.tsv``),
+            perhaps with a first row of titles.
+
+    Returns:
+        Values ``[T, C]``, float32.
+
+    Raises:
+        DataError: naming the file and what is wrong with it: nothing in it, rows of different
+            lengths, what is no number, missing or not finite.
+    """
+    try:
+        values = np.load(path) if path.suffix.lower() == ".npy" else _text(path)
+        values = np.asarray(values, np.float32)
+    except (*DAMAGE, MemoryError) as error:
+        raise DataError(f"{path} is not a table of numbers ({error})") from error
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or not values.size:
+        raise DataError(
+            f"{path} has values of shape {list(values.shape)} but must be [steps, channels]"
+        )
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).all(1))[0])
+        raise DataError(f"{path} has a value that is missing or infinite in step {row}; fill it in")
+    return values
+
+
+def _text(path: Path) -> np.ndarray:
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    text = path.read_text(encoding="utf-8-sig")
+    first, *rest = text.splitlines() or [""]
+    try:
+        [float(each) for each in first.split(separator)]
+    except ValueError:  # titles
+        text = "\n".join(rest)
+    return np.loadtxt(text.splitlines(), delimiter=separator, ndmin=2)
 
 
 def _pair(path: Path) -> dict[str, Path]:

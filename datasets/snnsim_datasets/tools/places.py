@@ -8,9 +8,10 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from snnsim.errors import ConfigError, DataError, nearest, short
 from snnsim_datasets.tools.audio import AUDIO
@@ -21,16 +22,16 @@ FUNCTION = re.compile(r"(?P<place>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)
 SPIKES = (".h5", ".hdf5", ".h5.gz", ".hdf5.gz", ".h5.zip", ".hdf5.zip")
 TEXTS = (".ts", ".ts.gz")
 SERIES = (".csv", ".npy")
+VALUES = (".csv", ".tsv", ".npy")  # a recording each, of a camera or of anything else
 KNOWN_FILES = ("_train", "_valid", "_test")  # of data sets that come in files of their name
 LOOKED_AT = 10_000  # files of a folder, at most
 ROWS = 200  # of a table
 
 # what holds one recording of each kind; the first that fits wins
-FILES_OF = {"recordings": AUDIO, "cameras": tuple(READERS)}
+FILES_OF = {"recordings": AUDIO, "cameras": tuple(READERS), "sequences": VALUES}
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A place says which data set reads it, and how.
 
     Attributes:
@@ -42,7 +43,7 @@ class Place:
 
     name: str
     root: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = {}
 
 
 def recognise(data: str, root: str | None = None, names: Iterable[str] = ()) -> Place:
@@ -136,8 +137,8 @@ def _of_folder(folder: Path, known: Sequence[str]) -> Place:
         return Place("sequences", str(folder))
     if any(n.endswith(SPIKES) for n in lower):
         return Place("spikes", str(folder))
-    inside = itertools.islice(folder.rglob("*"), LOOKED_AT)
-    return Place(_kind([path.name for path in inside], folder), str(folder))
+    inside = itertools.islice(sorted(folder.rglob("*")), LOOKED_AT)
+    return Place(_kind([str(path) for path in inside], folder), str(folder))
 
 
 def _kind(files: Sequence[str], place: Path) -> str:
@@ -152,4 +153,27 @@ def _kind(files: Sequence[str], place: Path) -> str:
             f"{place} holds no recordings that can be read ({kinds}); a folder of data has a "
             "folder for each class, or a table recordings.csv with the columns file,label"
         )
-    return found.most_common(1)[0][0]
+    kind = found.most_common(1)[0][0]
+    if kind != "cameras" or not all(name.lower().endswith(VALUES) for name in _of(files, kind)):
+        return kind
+    base = place if place.is_dir() else place.parent
+    return "cameras" if _has_events(base / _of(files, kind)[0]) else "sequences"
+
+
+def _of(files: Sequence[str], kind: str) -> list[str]:
+    return [name for name in files if name.lower().endswith(FILES_OF[kind])]
+
+
+def _has_events(path: Path) -> bool:
+    """Whether a table or array has the fields of events."""
+    try:
+        if path.suffix.lower() == ".npy":
+            stored = np.load(path, mmap_mode="r")
+            whole_numbers = stored.dtype.kind in "iu" and stored.shape[1:] == (4,)
+            return stored.dtype.names is not None or whole_numbers
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline().strip().lower()
+    except (OSError, ValueError, EOFError):
+        return False
+    titles = {title.strip().partition("@")[0] for title in first.replace("\t", ",").split(",")}
+    return {"x", "y"} <= titles and bool(titles & {"t", "ts", "time", "timestamp", "timestamps"})
