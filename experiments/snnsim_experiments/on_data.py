@@ -141,7 +141,7 @@ def evaluate(
     from snnsim_experiments.build import load_split
     from snnsim_experiments.configuration import with_data
     from snnsim_experiments.forecasts import figures_of
-    from snnsim_experiments.run_folder import check_fits, load_network
+    from snnsim_experiments.run_folder import check_fits, in_order_of, load_network
     from snnsim_experiments.run_folder import device as device_of
     from snnsim_experiments.train import score, score_over_time
 
@@ -150,6 +150,7 @@ def evaluate(
     place = device_of(device)
     config = with_data(config, set_ or ())
     loaded = load_split(config, split, facts.get("root") if folder is None else folder)
+    loaded = in_order_of(facts, loaded)
     check_fits(run, facts, loaded)
     _warn_of_changes(facts, loaded, split)
     found_scores = score(net.to(place), config, loaded, facts["steps"])

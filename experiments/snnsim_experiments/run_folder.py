@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 from snnsim.errors import BackendError, CheckpointError, ConfigError, is_number, short
@@ -334,6 +335,20 @@ def check_fits(folder: Path, facts: dict[str, Any], data: Any) -> None:
                 f"{folder} was trained on data with the {name} {short(was)}, and these have "
                 f"{short(found)}; change only options that keep them"
             )
+
+
+def in_order_of(facts: dict[str, Any], data: Any) -> Any:
+    """Return data with their classes in the order of a run's, if they are the same classes."""
+    wanted, have = facts["classes"], list(data.classes)
+    if have == wanted or sorted(have) != sorted(wanted) or not is_dataclass(data):
+        return data
+    known = {each.name for each in fields(data)}
+    name = next((each for each in ("labels", "target") if each in known), None)
+    if name is None:
+        return data
+    new = np.asarray([wanted.index(each) for each in have])
+    changed: Any = {name: new[getattr(data, name)], "classes": tuple(wanted)}
+    return replace(data, **changed)
 
 
 @dataclass(frozen=True)
