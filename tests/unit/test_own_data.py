@@ -13,7 +13,10 @@ from snnsim_experiments.run_folder import in_order_of
 from snnsim.data import Arrays, from_events
 
 WORDS = {"low": 300, "mid": 900, "high": 2500}
-SMALL = ("--set", "network.hidden=[16]", "--set", "network.max_delay_ms=40", "--quiet")
+SMALL = (
+    "--set", "network.hidden=[32]", "--set", "network.max_delay_ms=40", "--set",
+    "network.dropout=0", "--set", "training.batch_size=4", "--quiet",
+)  # fmt: skip
 
 
 def sounds(folder, words=WORDS, people=("ann", "bob", "cy"), count=3):
@@ -38,7 +41,7 @@ SPEAKER = ("--set", "data.speaker=_(.+)_")
 
 def test_a_folder_is_trained_evaluated_and_predicted_by_its_place(snnsim, folder, tmp_path):
     run = tmp_path / "run"
-    done = snnsim("train", folder, *SPEAKER, *SMALL, "--epochs", 8, "--out", run, "--json")
+    done = snnsim("train", folder, *SPEAKER, *SMALL, "--epochs", 15, "--out", run, "--json")
     assert done.code == 0, done.err
     summary = json.loads(done.out)
     assert summary["test_samples"] == 9 and summary["test_accuracy"] == 1.0
@@ -54,7 +57,7 @@ def test_a_folder_is_trained_evaluated_and_predicted_by_its_place(snnsim, folder
     assert json.loads(again.out)["accuracy"] == 1.0
     known = snnsim("predict", run, folder / "low" / "low_ann_0.wav", "--json")
     assert json.loads(known.out)[0]["classes"][0] == "low"
-    resumed = snnsim("train", folder, *SPEAKER, *SMALL, "--epochs", 8, "--out", run, "--resume")
+    resumed = snnsim("train", folder, *SPEAKER, *SMALL, "--epochs", 15, "--out", run, "--resume")
     assert resumed.code == 0 and "already complete" in resumed.err
 
 
@@ -79,7 +82,7 @@ def test_a_run_is_evaluated_on_other_data_of_its_classes(snnsim, folder, tmp_pat
         part = ("train", "validation", "test", "test")[int(path.stem[-1])]
         table.append(f"{path.relative_to(other)},{path.parent.name},{part}")
     (other / "recordings.csv").write_text("\n".join(table) + "\n")
-    snnsim("train", folder, *SMALL, "--epochs", 8, "--out", run)
+    snnsim("train", folder, *SMALL, "--epochs", 15, "--out", run)
     found = snnsim("evaluate", run, other, "--json")
     assert found.code == 0, found.err
     assert json.loads(found.out) | {"accuracy": 1.0, "samples": 18} == json.loads(found.out)
@@ -114,8 +117,8 @@ def words():
 def test_a_function_is_trained_and_evaluated(snnsim, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(CODE)
-    small = ("--set", "network.hidden=[16]", "--quiet")
-    done = snnsim("train", "mine:words", *small, "--epochs", 6, "--out", "run", "--json")
+    small = ("--set", "network.hidden=[32]", "--set", "training.batch_size=8", "--quiet")
+    done = snnsim("train", "mine:words", *small, "--epochs", 15, "--out", "run", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["test_accuracy"] == 1.0
     monkeypatch.chdir("/")
