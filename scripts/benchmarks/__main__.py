@@ -44,6 +44,7 @@ def cases(quick: bool) -> list[Case]:
         continual.hlop_step(9, "dsr"),
         data.batch(),
         data.binning(),
+        data.hearing(),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Data: binning recordings and making batches of them."""
+"""Data: hearing and binning recordings, and making batches of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from snnsim_datasets import load
 
 from benchmarks.measure import Case, Run
 from snnsim.data.events import Events, bin_all
+from snnsim.encoders import Cochlea
 
 
 def batch() -> Case:
@@ -35,3 +36,12 @@ def binning(recordings: int = 1000, events: int = 8000) -> Case:
     )
     name = f"binning {recordings} recordings of {events} events"
     return Case(name, {"snnsim": lambda: lambda: bin_all(made, 10.0, pool=5)})
+
+
+def hearing(seconds: float = 5.0, channels: int = 700) -> Case:
+    """Spikes of a sound by the cochlea model; CPU seconds below ``seconds`` are real time."""
+    cochlea = Cochlea(channels=channels)
+    sound = np.random.default_rng(0).normal(size=int(seconds * cochlea.rate)).cumsum()
+    sound -= sound.mean()
+    name = f"cochlea of {channels} units, {seconds:g} s of sound"
+    return Case(name, {"snnsim": lambda: lambda: cochlea(sound)})

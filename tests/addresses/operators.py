@@ -7,11 +7,15 @@ An address outside of an array is an IndexError there, also within the vector op
 from __future__ import annotations
 
 import numba
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import snnsim as sn
+from snnsim.kernels.cochlea import cpu, membrane, reference
+from snnsim.kernels.cochlea.parameters import HairCell, Membrane, Nerve
+from snnsim.kernels.cochlea.state import at_rest
 from snnsim.kernels.delay_conv import delay_conv
 
 assert numba.config.BOUNDSCHECK, "set NUMBA_BOUNDSCHECK=1"
@@ -125,3 +129,26 @@ def test_the_check_itself_notices_an_address_outside():
         except IndexError:
             continue
         raise AssertionError(place)
+
+
+@ordinary
+@given(steps, sizes, st.sampled_from([16000, 24000]), seeds)
+def test_cells_of_a_cochlea(T, C, per_second, seed):
+    velocity = 100 * np.random.default_rng(seed).normal(size=(T, C))
+    state = at_rest(C, per_second, HairCell(), Nerve())
+    (found, after), (expected, _) = (
+        rung.respond(velocity, per_second, (seed, 5), state) for rung in (cpu, reference)
+    )
+    assert np.array_equal(found, expected)
+    assert np.isfinite(after.potential).all()
+
+
+@ordinary
+@given(sizes, st.integers(2, 40))
+def test_responses_of_a_membrane(places, bins):
+    factor, constant = np.zeros((2, bins), dtype=complex)
+    out = np.zeros((places, bins), dtype=complex)
+    membrane.entrance(20000 / bins, Membrane(), factor, constant, 0, bins)
+    positions = membrane.places(places, Membrane())
+    membrane.responses(positions, 20000 / bins, Membrane(), factor, constant, out, 0, places)
+    assert np.isfinite(out).all() and np.all(out[:, 0] == 0)

@@ -19,6 +19,7 @@ CASES = {
     "HLOP by DSR": ("continual", "hlop_step", (1, "dsr")),
     "a batch": ("data", "batch", ()),
     "binning": ("data", "binning", (3, 50)),
+    "hearing": ("data", "hearing", (0.1, 20)),
 }
 
 

@@ -13,6 +13,10 @@ from toolbox import refusal
 
 from snnsim.encoders import Cochlea, Spikes
 from snnsim.errors import ConfigError, NonFiniteError, ShapeError, SnnsimError
+from snnsim.kernels.cochlea import reference
+from snnsim.kernels.cochlea.filters import filters
+from snnsim.kernels.cochlea.parameters import HairCell, Nerve
+from snnsim.kernels.cochlea.state import at_rest
 
 RATE = 48000
 SMALL = Cochlea(channels=24)
@@ -135,6 +139,23 @@ def test_samples_are_not_changed():
     SMALL(samples)
     in_pieces(STREAM, samples, [1000], 0)
     np.testing.assert_array_equal(samples, before)
+
+
+def test_blocks_are_filtered_where_they_are_and_follow_each_other():
+    samples = sound(3 * 8192 + 101)
+    apply = filters(RATE, STREAM.channels, STREAM.causal)
+    silence = np.zeros(2 * apply.period)
+    padded = np.concatenate([silence[: 2 * apply.before], STREAM.gain * samples, silence])
+    parts = [
+        apply(padded[start : start + 2 * apply.period].astype(np.float32))
+        for start in range(0, len(samples), 2 * apply.count)
+    ]
+    velocity = np.concatenate(parts)[: (len(samples) + 1) // 2]
+    state = at_rest(STREAM.channels, RATE // 2, HairCell(), Nerve())
+    expected, _ = reference.respond(velocity, RATE // 2, (STREAM.start(7).key, 0), state)
+    steps, units = np.nonzero(expected)
+    assert len(parts) == 4 and len(steps) > 50
+    assert_equal(STREAM(samples, seed=7), Spikes(steps / (RATE // 2), units))
 
 
 # --- streams --------------------------------------------------------------------------------------

@@ -221,6 +221,8 @@ def test_the_cochlea_hears_what_the_published_one_heard():
     spread = among_ours.max() - among_ours.min()
     assert alike[0, 1:].min() > among_ours.min() - spread
     regions = np.stack([counts(*each, shape=(1, 7)).ravel() for each in ours]).mean(0)
+    print(f"spikes {totals.tolist()}, published {published.shape[1]}; by 100 units {regions}")
+    print(f"alike published {alike[0, 1:].round(4)}, among ours {np.sort(among_ours).round(4)}")
     expected = counts(*published, shape=(1, 7)).ravel()
     assert np.all(np.abs(regions - expected) < 4 * np.sqrt(expected))
 
