@@ -24,7 +24,7 @@ from snnsim_datasets.tools import spike_files
 from snnsim_datasets.tools.audio import read_mixed
 from snnsim_experiments import encode as encoding_module
 from snnsim_experiments.encode import Encoding, Task, encode, parts_of
-from snnsim_experiments.encode.kinds import KINDS, LAYERS, complete, encoder_of
+from snnsim_experiments.encode.kinds import KINDS, LAYERS, complete
 from test_full_disk import files_of_at_most
 
 import snnsim as sn
@@ -588,9 +588,7 @@ def test_the_command_runs_in_a_process_of_its_own(folder, tmp_path):
 def test_the_encoder_of_a_file_encodes_another_recording(folder, tmp_path):
     encode(Encoding("delta", BANDS), folder, tmp_path / "out.h5")
     told = spike_files.read(tmp_path / "out.h5")
-    options = dict(told.encoder)
-    kind, _ = options.pop("kind"), options.pop("seed")
-    encoder = encoder_of(kind, options)
+    encoder = Encoding.stored(told.encoder).encoder()
     arrays = encoder(read_mixed(folder / told.files[2], encoder.rate), 0)
     np.testing.assert_array_equal(arrays["times"], told.events.sample(2)[0])
     np.testing.assert_array_equal(arrays["units"], told.events.sample(2)[1])

@@ -63,6 +63,19 @@ class Encoding:
         object.__setattr__(self, "options", complete(self.kind, self.options))
         check_seed(self.seed)
 
+    @classmethod
+    def stored(cls, about: Mapping[str, Any]) -> Encoding:
+        """Return the encoding that an output holds, so that other recordings can be encoded alike.
+
+        Args:
+            about: what :attr:`about` was.
+
+        >>> Encoding.stored({"kind": "mel", "n_mels": 40}) == Encoding("mel", {"n_mels": 40})
+        True
+        """
+        options = dict(about)
+        return cls(options.pop("kind", ""), seed=options.pop("seed", 0), options=options)
+
     @property
     def about(self) -> dict[str, Any]:
         """Return the encoding as plain values, which the output holds."""
