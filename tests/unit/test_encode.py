@@ -208,6 +208,15 @@ def test_a_single_recording_of_any_kind_is_a_source(tmp_path):
     assert len(found.events.times) > 10
 
 
+@pytest.mark.parametrize("kind", ["rate", "latency"])
+def test_bands_louder_than_1_are_as_1(kind, tmp_path):
+    tone = np.sign(np.sin(2 * np.pi * 1000 * np.arange(8000) / 16_000))
+    soundfile.write(tmp_path / "loud.wav", tone, 16_000)
+    samples = read_mixed(tmp_path / "loud.wav", 16_000)
+    assert Encoding("mel").encoder()(samples, 0)["values"].max() > 1.02
+    assert len(Encoding(kind).encoder()(samples, 0)["times"]) > 10
+
+
 def test_a_silent_recording_has_no_spikes(tmp_path):
     for word in ("a", "b"):
         (tmp_path / "in" / word).mkdir(parents=True)
