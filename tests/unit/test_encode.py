@@ -20,11 +20,11 @@ import snnsim_datasets
 import soundfile
 import torch
 from command import assert_one_error, command
+from small_runs import files_of_at_most
 from snnsim_datasets.tools import spike_files
 from snnsim_datasets.tools.audio import read_mixed
 from snnsim_experiments.encode.job import Encoding, Task, encode, parts_of
 from snnsim_experiments.encode.kinds import KINDS, LAYERS, complete
-from test_full_disk import files_of_at_most
 
 import snnsim as sn
 from snnsim.errors import ConfigError, DataError
