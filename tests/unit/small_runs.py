@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
 from typing import NamedTuple
@@ -243,3 +245,14 @@ def forked(function: Callable[[], int]) -> int:
 def exit_codes(children: list[int]) -> list[int]:
     """Of forked processes, in their order."""
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+@contextmanager
+def files_of_at_most(size: int):
+    """Within this context a write beyond so many bytes of a file fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -5,34 +5,29 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from command import assert_one_error
-from small_runs import DIGITS, WRITERS, contents, interrupt_after, write_clip, write_shd
+from small_runs import (
+    DIGITS,
+    WRITERS,
+    contents,
+    files_of_at_most,
+    interrupt_after,
+    write_clip,
+    write_shd,
+)
 
 from snnsim.training import checkpoint
 
 RUNS = ("train", "continual run", "baselines train")
 each_run = pytest.mark.parametrize("kind", RUNS)
-
-
-@contextmanager
-def files_of_at_most(size: int):
-    """Within this context a write beyond so many bytes of a file fails."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def without_seconds(summary: dict) -> dict:

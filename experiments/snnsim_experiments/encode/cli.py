@@ -51,8 +51,9 @@ def encode(
 
         snnsim encode mel FOLDER bands.npz --speaker '_(.+)_'
     """
-    from snnsim_experiments.encode import Encoding, parts_of, workers
-    from snnsim_experiments.encode import encode as run_encode
+    from snnsim_experiments.encode import workers
+    from snnsim_experiments.encode.job import Encoding, parts_of
+    from snnsim_experiments.encode.job import encode as run_encode
     from snnsim_experiments.progress import RecordingsBar
     from snnsim_experiments.settings import parse_changes
 

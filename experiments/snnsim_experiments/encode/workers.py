@@ -19,7 +19,7 @@ from snnsim.errors import ConfigError
 from snnsim_experiments.encode.kinds import Encoder
 
 if TYPE_CHECKING:
-    from snnsim_experiments.encode import Encoding, Task
+    from snnsim_experiments.encode.job import Encoding, Task
 
 Progress = Callable[[int, int], None]
 MOST = 1024  # processes
