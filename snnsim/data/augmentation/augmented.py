@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -64,8 +64,9 @@ class Augmented(DataSet):
 
     @property
     def about(self) -> About:
-        """Return what the data say of themselves."""
-        return describe(self.data)
+        """Return what the data say of themselves; mixed classes are no labels."""
+        about = describe(self.data)
+        return replace(about, labels=None) if self.augmentation.mix == CUTMIX else about
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -89,7 +90,7 @@ class Augmented(DataSet):
 
     def _check(self) -> None:
         """Refuse options that cannot act on such data."""
-        batch, about = self._some, self.about
+        batch, about = self._some, describe(self.data)
         if batch.x.ndim != 3:
             self._refuse(OF_CHANNELS, f"a step has the shape {list(batch.x.shape[2:])}", "[C]")
         if batch.per_step:
@@ -156,7 +157,7 @@ class Augmented(DataSet):
     def _partners(self) -> np.ndarray:
         if not self.augmentation.mix:
             return np.full(len(self), -1)
-        return partners(self._draws, np.asarray(self.about.labels))
+        return partners(self._draws, np.asarray(describe(self.data).labels))
 
     def _alone(self, rows: np.ndarray) -> Batch:
         """Samples that are changed, but not mixed; silence follows the shorter ones."""
@@ -175,7 +176,7 @@ class Augmented(DataSet):
         if not (isinstance(self.data, Sounds) and (given.speed or given.audio_noise)):
             return fetch(self.data, rows)
         x, lengths = augmented_sounds(self.data, drawn)
-        return Batch(x, torch.from_numpy(np.asarray(self.about.labels)[rows]), lengths)
+        return Batch(x, torch.from_numpy(np.asarray(describe(self.data).labels)[rows]), lengths)
 
     def _mixed(self, rows: np.ndarray) -> Batch:
         partner, size = self._partners[rows], len(rows)
