@@ -27,6 +27,7 @@ LOOKED_AT = 16  # samples, to see whether input is numbers of events
 OF_CHANNELS = ("channel_stretch", "channel_shift", "tilt", "channel_masks")
 OF_TIME = ("time_stretch", "time_shift_ms", "jitter_ms", "mix")
 IN_MS = ("time_shift_ms", "jitter_ms", "time_masks")
+IN_TIME = ("time_stretch", *IN_MS)
 OF_EVENTS = ("jitter_ms", "drop")
 OF_VALUES = ("gain", "level", "tilt")
 OF_SOUNDS = ("speed", "audio_noise")
@@ -97,6 +98,8 @@ class Augmented(DataSet):
             self._refuse(OF_TIME, "every step has its own target", "one for a sample")
         if not isinstance(self.data, Sounds):
             self._refuse(OF_SOUNDS, "the data are not sounds", "a data set of recordings")
+        if about.encoder.get("binning") == "events":
+            self._refuse(IN_TIME, "every step is an event", "steps of one duration")
         if about.dt is None:
             self._refuse(IN_MS, "the data do not say how long a step is", "dt in ms")
         if self._counts:
@@ -159,8 +162,11 @@ class Augmented(DataSet):
             return np.full(len(self), -1)
         return partners(self._draws, np.asarray(describe(self.data).labels))
 
-    def _alone(self, rows: np.ndarray) -> Batch:
-        """Samples that are changed, but not mixed; silence follows the shorter ones."""
+    def _alone(self, rows: np.ndarray, steps: int | None = None) -> Batch:
+        """Samples that are changed, but not mixed; silence follows the shorter ones.
+
+        The input is no one else's, so that it may be changed.
+        """
         drawn, after = self._of(rows), torch.from_numpy(self._stretched[rows])
         x, target, before = self._fetched(rows, drawn)
         if self._counts:
@@ -168,6 +174,7 @@ class Augmented(DataSet):
         else:
             x = augmented_values(x, before, after, drawn, self._silence)
         x = masked(x, after, drawn, self._silence)
+        x = x if steps is None else resized(x, steps)
         return Batch(_ended(x, after, self._silence), target, after)
 
     def _fetched(self, rows: np.ndarray, drawn: OfBatch) -> Batch:
@@ -179,21 +186,21 @@ class Augmented(DataSet):
         return Batch(x, torch.from_numpy(np.asarray(describe(self.data).labels)[rows]), lengths)
 
     def _mixed(self, rows: np.ndarray) -> Batch:
-        partner, size = self._partners[rows], len(rows)
-        place = np.flatnonzero(partner >= 0)
-        x, target, lengths = self._alone(np.concatenate([rows, partner[place]]))
-        one, two, drawn = x[:, place], x[:, size:], self._of(rows[place])
-        targets = self._shares(target[:size])
-        x = x[:, :size].clone()
-        if self.augmentation.mix == SAME:
-            x[:, place] = blended(one, two, drawn, self._counts)
-        else:
-            x[:, place], fraction = cut(one, two, lengths[place], lengths[size:], drawn)
-            others = self._shares(target[size:])
-            fraction = fraction.to(targets).unsqueeze(1)
-            targets[place] = (1 - fraction) * targets[place] + fraction * others
         lengths = torch.from_numpy(self.lengths[rows])
-        return Batch(x[: int(lengths.max())], targets, lengths)
+        x, target, own = self._alone(rows, int(lengths.max()))
+        target, partner = self._shares(target), self._partners[rows]
+        place = np.flatnonzero(partner >= 0)
+        if not place.size:
+            return Batch(x, target, lengths)
+        other, drawn = self._alone(partner[place], len(x)), self._of(rows[place])
+        if self.augmentation.mix == SAME:
+            x[:, place] = blended(x[:, place], other.x, drawn, self._counts)
+        else:
+            x[:, place], fraction = cut(x[:, place], other.x, own[place], other.lengths, drawn)
+            fraction = fraction.to(target).unsqueeze(1)
+            others = self._shares(other.target)
+            target[place] = (1 - fraction) * target[place] + fraction * others
+        return Batch(x, target, lengths)
 
     def _shares(self, target: Tensor) -> Tensor:
         """Targets as fractions of the classes, where some are mixed."""
