@@ -188,7 +188,7 @@ class Augmented(DataSet):
     def _mixed(self, rows: np.ndarray) -> Batch:
         lengths = torch.from_numpy(self.lengths[rows])
         x, target, own = self._alone(rows, int(lengths.max()))
-        target, partner = self._shares(target), self._partners[rows]
+        target, partner = self._fractions(target), self._partners[rows]
         place = np.flatnonzero(partner >= 0)
         if not place.size:
             return Batch(x, target, lengths)
@@ -198,11 +198,11 @@ class Augmented(DataSet):
         else:
             x[:, place], fraction = cut(x[:, place], other.x, own[place], other.lengths, drawn)
             fraction = fraction.to(target).unsqueeze(1)
-            others = self._shares(other.target)
+            others = self._fractions(other.target)
             target[place] = (1 - fraction) * target[place] + fraction * others
         return Batch(x, target, lengths)
 
-    def _shares(self, target: Tensor) -> Tensor:
+    def _fractions(self, target: Tensor) -> Tensor:
         """Targets as fractions of the classes, where some are mixed."""
         if self.augmentation.mix != CUTMIX:
             return target
