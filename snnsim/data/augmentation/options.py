@@ -18,8 +18,8 @@ class Augmentation:
 
     Every sample has its own random numbers, which depend only on the seed, the epoch, the number of
     the sample and the transform. They are the same in every batch and on every process. Transforms
-    act in the order in which they are listed here. Input is taken for numbers of events where it has
-    whole numbers of 0 or more only; 16 samples are looked at.
+    act in the order in which they are listed here. Input is taken for numbers of events where 16
+    samples that are looked at have whole numbers of 0 or more only.
 
     Attributes:
         speed: the largest change of the speed at which a sound is played, a fraction from 0 to 0.9:
