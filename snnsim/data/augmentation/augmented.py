@@ -66,8 +66,8 @@ class Augmented(DataSet):
     @property
     def about(self) -> About:
         """Return what the data say of themselves; mixed classes are no labels."""
-        about = describe(self.data)
-        return replace(about, labels=None) if self.augmentation.mix == CUTMIX else about
+        mixed = self.augmentation.mix == CUTMIX
+        return replace(self._described, labels=None) if mixed else self._described
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -91,7 +91,7 @@ class Augmented(DataSet):
 
     def _check(self) -> None:
         """Refuse options that cannot act on such data."""
-        batch, about = self._some, describe(self.data)
+        batch, about = self._some, self._described
         if batch.x.ndim != 3:
             self._refuse(OF_CHANNELS, f"a step has the shape {list(batch.x.shape[2:])}", "[C]")
         if batch.per_step:
@@ -119,6 +119,10 @@ class Augmented(DataSet):
                 )
 
     @cached_property
+    def _described(self) -> About:
+        return describe(self.data)
+
+    @cached_property
     def _some(self) -> Batch:
         few = np.arange(0, len(self), max(len(self) // LOOKED_AT, 1))
         return fetch(self.data, few[:LOOKED_AT])
@@ -127,12 +131,12 @@ class Augmented(DataSet):
     def _counts(self) -> bool:
         """Whether the input is numbers of events."""
         x = self._some.x
-        is_mel = self.about.encoder.get("kind") == "mel"
+        is_mel = self._described.encoder.get("kind") == "mel"
         return not is_mel and bool(((x >= 0) & (x == x.round())).all())
 
     @property
     def _silence(self) -> float:
-        encoder = self.about.encoder
+        encoder = self._described.encoder
         decibels = encoder.get("kind") == "mel" and not encoder.get("scaled")
         return QUIETEST if decibels else 0.0
 
@@ -143,7 +147,7 @@ class Augmented(DataSet):
         return Draws(self.augmentation, self.key, len(self))
 
     def _of(self, rows: np.ndarray) -> OfBatch:
-        return OfBatch(self._draws, rows, self.about.dt)
+        return OfBatch(self._draws, rows, self._described.dt)
 
     @cached_property
     def _stretched(self) -> np.ndarray:
@@ -160,7 +164,7 @@ class Augmented(DataSet):
     def _partners(self) -> np.ndarray:
         if not self.augmentation.mix:
             return np.full(len(self), -1)
-        return partners(self._draws, np.asarray(describe(self.data).labels))
+        return partners(self._draws, np.asarray(self._described.labels))
 
     def _alone(self, rows: np.ndarray, steps: int | None = None) -> Batch:
         """Samples that are changed, but not mixed; silence follows the shorter ones.
@@ -183,7 +187,7 @@ class Augmented(DataSet):
         if not (isinstance(self.data, Sounds) and (given.speed or given.audio_noise)):
             return fetch(self.data, rows)
         x, lengths = augmented_sounds(self.data, drawn)
-        return Batch(x, torch.from_numpy(np.asarray(describe(self.data).labels)[rows]), lengths)
+        return Batch(x, torch.from_numpy(np.asarray(self._described.labels)[rows]), lengths)
 
     def _mixed(self, rows: np.ndarray) -> Batch:
         lengths = torch.from_numpy(self.lengths[rows])
@@ -206,7 +210,7 @@ class Augmented(DataSet):
         """Targets as fractions of the classes, where some are mixed."""
         if self.augmentation.mix != CUTMIX:
             return target
-        return functional.one_hot(target, len(self.about.classes)).float()
+        return functional.one_hot(target, len(self._described.classes)).float()
 
 
 def _ended(x: Tensor, lengths: Tensor, silence: float) -> Tensor:
