@@ -82,6 +82,11 @@ def drawn(folder: Path) -> tuple[d.Sequences, None, d.Sequences]:
     return train, None, test
 
 
+def augmented(data: d.Sequences, **options) -> d.Augmented:
+    given = d.Augmentation(time_stretch=0.3, channel_shift=1, channel_stretch=0.2, **options)
+    return d.Augmented(data, given, key=(1, 2))
+
+
 MADE: dict[str, Callable[[Path], d.Sequences]] = {
     **{name: of_files(name) for name in FILES},
     **{name: of_images(name) for name in images.names()},
@@ -120,13 +125,20 @@ MADE: dict[str, Callable[[Path], d.Sequences]] = {
         d.Arrays(RAGGED, LABELS), transform=lambda x: x[::2], lengths_of=lambda n: (n + 1) // 2
     ),
     "view with other targets": lambda _: d.View(Plain(), target=RANDOM.random((7, 4))),
+    "augmented": lambda _: augmented(d.Arrays(RAGGED, LABELS, classes=("no", "yes")), mix="same"),
+    "augmented events": lambda _: augmented(d.from_events(spikes(), LABELS, 3, dt=5.0), drop=0.2),
+    "augmented, fractions of classes": lambda _: augmented(
+        d.Arrays(RAGGED, LABELS, classes=("no", "yes")), mix="cutmix"
+    ),
+    "augmented, a user's own": lambda _: augmented(Plain(), level=0.2),
     "user's own": lambda _: Plain(),
 }
 PLAIN = {"user's own"}  # has nothing but what the protocol asks for
 STILL = {*images.names(), "mnist, not flat", "permuted", "rotated", "of still samples"}
 NO_LABELS = {
     "values", "one value", "classes per step", "values per step", "view with other targets",
-    "user's own", "view of a user's own",
+    "user's own", "view of a user's own", "augmented, fractions of classes",
+    "augmented, a user's own",
 }  # fmt: skip
 
 

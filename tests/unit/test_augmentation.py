@@ -678,5 +678,9 @@ def test_options_that_cannot_act_on_the_data_are_refused():
     per_step = Arrays(np.full((2, 5, 3), 0.5), np.zeros((2, 5), int), per_step=True)
     said = refusal(ConfigError, lambda: shown(per_step, time_stretch=0.1))
     assert "augmentation.time_stretch is 0.1, but every step has its own target" in said
+    one_by_one = replace(counts(), binning="events")
+    said = refusal(ConfigError, lambda: shown(one_by_one, jitter_ms=1))
+    assert "augmentation.jitter_ms is 1, but every step is an event" in said
+    assert shown(one_by_one, channel_shift=1, drop=0.1).batch([0]).x.shape[2] == CHANNELS
     assert shown(images, time_stretch=0.5).batch([0, 1]).x.shape[2:] == (3, 4)
     assert shown(per_step, gain=0.5).batch([0, 1]).target.shape == (5, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,7 @@ LOOKED_AT = 16  # samples, to see whether input is numbers of events
 OF_CHANNELS = ("channel_stretch", "channel_shift", "tilt", "channel_masks")
 OF_TIME = ("time_stretch", "time_shift_ms", "jitter_ms", "mix")
 IN_MS = ("time_shift_ms", "jitter_ms", "time_masks")
+IN_TIME = ("time_stretch", *IN_MS)
 OF_EVENTS = ("jitter_ms", "drop")
 OF_VALUES = ("gain", "level", "tilt")
 OF_SOUNDS = ("speed", "audio_noise")
@@ -64,8 +65,9 @@ class Augmented(DataSet):
 
     @property
     def about(self) -> About:
-        """Return what the data say of themselves."""
-        return describe(self.data)
+        """Return what the data say of themselves; mixed classes are no labels."""
+        mixed = self.augmentation.mix == CUTMIX
+        return replace(self._described, labels=None) if mixed else self._described
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -89,13 +91,15 @@ class Augmented(DataSet):
 
     def _check(self) -> None:
         """Refuse options that cannot act on such data."""
-        batch, about = self._some, self.about
+        batch, about = self._some, self._described
         if batch.x.ndim != 3:
             self._refuse(OF_CHANNELS, f"a step has the shape {list(batch.x.shape[2:])}", "[C]")
         if batch.per_step:
             self._refuse(OF_TIME, "every step has its own target", "one for a sample")
         if not isinstance(self.data, Sounds):
             self._refuse(OF_SOUNDS, "the data are not sounds", "a data set of recordings")
+        if about.encoder.get("binning") == "events":
+            self._refuse(IN_TIME, "every step is an event", "steps of one duration")
         if about.dt is None:
             self._refuse(IN_MS, "the data do not say how long a step is", "dt in ms")
         if self._counts:
@@ -115,6 +119,10 @@ class Augmented(DataSet):
                 )
 
     @cached_property
+    def _described(self) -> About:
+        return describe(self.data)
+
+    @cached_property
     def _some(self) -> Batch:
         few = np.arange(0, len(self), max(len(self) // LOOKED_AT, 1))
         return fetch(self.data, few[:LOOKED_AT])
@@ -123,12 +131,12 @@ class Augmented(DataSet):
     def _counts(self) -> bool:
         """Whether the input is numbers of events."""
         x = self._some.x
-        is_mel = self.about.encoder.get("kind") == "mel"
+        is_mel = self._described.encoder.get("kind") == "mel"
         return not is_mel and bool(((x >= 0) & (x == x.round())).all())
 
     @property
     def _silence(self) -> float:
-        encoder = self.about.encoder
+        encoder = self._described.encoder
         decibels = encoder.get("kind") == "mel" and not encoder.get("scaled")
         return QUIETEST if decibels else 0.0
 
@@ -139,7 +147,7 @@ class Augmented(DataSet):
         return Draws(self.augmentation, self.key, len(self))
 
     def _of(self, rows: np.ndarray) -> OfBatch:
-        return OfBatch(self._draws, rows, self.about.dt)
+        return OfBatch(self._draws, rows, self._described.dt)
 
     @cached_property
     def _stretched(self) -> np.ndarray:
@@ -156,10 +164,13 @@ class Augmented(DataSet):
     def _partners(self) -> np.ndarray:
         if not self.augmentation.mix:
             return np.full(len(self), -1)
-        return partners(self._draws, np.asarray(self.about.labels))
+        return partners(self._draws, np.asarray(self._described.labels))
 
-    def _alone(self, rows: np.ndarray) -> Batch:
-        """Samples that are changed, but not mixed; silence follows the shorter ones."""
+    def _alone(self, rows: np.ndarray, steps: int | None = None) -> Batch:
+        """Samples that are changed, but not mixed; silence follows the shorter ones.
+
+        The input is no one else's, so that it may be changed.
+        """
         drawn, after = self._of(rows), torch.from_numpy(self._stretched[rows])
         x, target, before = self._fetched(rows, drawn)
         if self._counts:
@@ -167,6 +178,7 @@ class Augmented(DataSet):
         else:
             x = augmented_values(x, before, after, drawn, self._silence)
         x = masked(x, after, drawn, self._silence)
+        x = x if steps is None else resized(x, steps)
         return Batch(_ended(x, after, self._silence), target, after)
 
     def _fetched(self, rows: np.ndarray, drawn: OfBatch) -> Batch:
@@ -175,30 +187,30 @@ class Augmented(DataSet):
         if not (isinstance(self.data, Sounds) and (given.speed or given.audio_noise)):
             return fetch(self.data, rows)
         x, lengths = augmented_sounds(self.data, drawn)
-        return Batch(x, torch.from_numpy(np.asarray(self.about.labels)[rows]), lengths)
+        return Batch(x, torch.from_numpy(np.asarray(self._described.labels)[rows]), lengths)
 
     def _mixed(self, rows: np.ndarray) -> Batch:
-        partner, size = self._partners[rows], len(rows)
-        place = np.flatnonzero(partner >= 0)
-        x, target, lengths = self._alone(np.concatenate([rows, partner[place]]))
-        one, two, drawn = x[:, place], x[:, size:], self._of(rows[place])
-        targets = self._shares(target[:size])
-        x = x[:, :size].clone()
-        if self.augmentation.mix == SAME:
-            x[:, place] = blended(one, two, drawn, self._counts)
-        else:
-            x[:, place], fraction = cut(one, two, lengths[place], lengths[size:], drawn)
-            others = self._shares(target[size:])
-            fraction = fraction.to(targets).unsqueeze(1)
-            targets[place] = (1 - fraction) * targets[place] + fraction * others
         lengths = torch.from_numpy(self.lengths[rows])
-        return Batch(x[: int(lengths.max())], targets, lengths)
+        x, target, own = self._alone(rows, int(lengths.max()))
+        target, partner = self._fractions(target), self._partners[rows]
+        place = np.flatnonzero(partner >= 0)
+        if not place.size:
+            return Batch(x, target, lengths)
+        other, drawn = self._alone(partner[place], len(x)), self._of(rows[place])
+        if self.augmentation.mix == SAME:
+            x[:, place] = blended(x[:, place], other.x, drawn, self._counts)
+        else:
+            x[:, place], fraction = cut(x[:, place], other.x, own[place], other.lengths, drawn)
+            fraction = fraction.to(target).unsqueeze(1)
+            others = self._fractions(other.target)
+            target[place] = (1 - fraction) * target[place] + fraction * others
+        return Batch(x, target, lengths)
 
-    def _shares(self, target: Tensor) -> Tensor:
+    def _fractions(self, target: Tensor) -> Tensor:
         """Targets as fractions of the classes, where some are mixed."""
         if self.augmentation.mix != CUTMIX:
             return target
-        return functional.one_hot(target, len(self.about.classes)).float()
+        return functional.one_hot(target, len(self._described.classes)).float()
 
 
 def _ended(x: Tensor, lengths: Tensor, silence: float) -> Tensor:

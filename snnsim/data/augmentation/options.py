@@ -18,8 +18,8 @@ class Augmentation:
 
     Every sample has its own random numbers, which depend only on the seed, the epoch, the number of
     the sample and the transform. They are the same in every batch and on every process. Transforms
-    act in the order in which they are listed here. Input is taken for numbers of events if it is
-    made by binning them, or if it has whole numbers of 0 or more only.
+    act in the order in which they are listed here. Input is taken for numbers of events where 16
+    samples that are looked at have whole numbers of 0 or more only.
 
     Attributes:
         speed: the largest change of the speed at which a sound is played, a fraction from 0 to 0.9:
@@ -58,9 +58,9 @@ class Augmentation:
         channel_masks: the number of channel masks of each sample, from 0 to 1000.
         channel_mask: the largest width of a channel mask, in channels, 0 or more; widths are
             uniform from 0.
-        mix: with what a sample is mixed: ``"same"`` with another of its class, ``"cutmix"`` by
-            cutting some steps out of another sample, whose class then has the same fraction of the
-            target; empty for nothing. See :mod:`snnsim.data.augmentation.mixing`.
+        mix: with what a sample is mixed: ``"same"`` with another of its class; ``"cutmix"`` with
+            any other, some of whose steps are pasted into it and whose class gets the same fraction
+            of the target; empty for nothing. See :mod:`snnsim.data.augmentation.mixing`.
         mix_probability: the probability that a sample is mixed, from 0 to 1.
 
     Raises:

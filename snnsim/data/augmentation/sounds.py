@@ -82,4 +82,5 @@ def _played(data: Sounds, wave: np.ndarray, size: int) -> np.ndarray:
 
 def _noisy(wave: np.ndarray, level: float, generator: np.random.Generator) -> np.ndarray:
     loudness = np.float32(level * np.sqrt(np.mean(wave.astype(np.float64) ** 2)))
-    return wave + loudness * generator.standard_normal(len(wave), np.float32)
+    white = np.float32(12**0.5) * (generator.random(len(wave), np.float32) - np.float32(0.5))
+    return wave + loudness * white
