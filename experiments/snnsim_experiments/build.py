@@ -62,19 +62,19 @@ def look_at(experiment: Experiment, place: Place) -> Facts | Stream:
 def build_network(experiment: Experiment, channels: int, classes: int, dt: float) -> Layer:
     """Build the network of an experiment on a data set, with weights drawn from its seed."""
     set_seed(experiment.seed)
+    outputs = classes if experiment.recipe.target == CLASS else channels  # of the next step
     if experiment.model != SPIKING:
-        return _rate_coded(experiment, channels, classes)
+        return _rate_coded(experiment, channels, outputs)
     options = dict(experiment.network)
-    sizes = (channels, *options.pop("hidden"), classes)
+    sizes = (channels, *options.pop("hidden"), outputs)
     alpha = options.pop("recode", 0.0)
     net = delay_network(sizes, dt=dt, backend=experiment.backend, **options)
     return recoded(net, alpha) if alpha else net
 
 
-def _rate_coded(experiment: Experiment, channels: int, classes: int) -> RateNetwork:
+def _rate_coded(experiment: Experiment, channels: int, outputs: int) -> RateNetwork:
     """A baseline with an output for each class, or for each channel of the next step."""
     target = experiment.recipe.target
-    outputs = classes if target == CLASS else channels
     net = RateNetwork(channels, outputs, experiment.model, **experiment.network)
     if target != CLASS and not (net.causal and net.streaming == "exact"):
         raise ConfigError(

@@ -48,7 +48,6 @@ OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline'
 # of a recipe: learners have their own read-out, and streams decide what is shown
 NOT_ON_STREAMS = ("readout", "mask_padding", *OF_ONE_TASK, *GENERATING)
 NOT_ON_DATA = ("later_lr", "keep_weights")
-NOT_ON_SPIKING = (*NOT_ON_DATA, *GENERATING)
 
 
 class Family(NamedTuple):
@@ -183,11 +182,14 @@ def _spiking(
     with given_by(config, changes):
         own: dict[str, Any] = {"hidden": (list[int], [256, 256]), "layers": (int | None, None)}
         known = own | {"recode": (float, 0.0)} | fields(delay_network)
+        recipe = recipe_of(values["training"], epochs)
+        # what generates goes on from a state, which "lengthen" cannot
+        usual = {} if recipe.target == CLASS else {"padding": "causal"}
         return {
             "source": dataset,
-            "data": check_data(dataset, values["data"]),
-            "recipe": recipe_of(values["training"], epochs, NOT_ON_SPIKING),
-            "network": _equal_layers(check_section("network", known, values["network"])),
+            "data": check_data(dataset, _events_for(recipe.target, dataset) | values["data"]),
+            "recipe": recipe,
+            "network": _equal_layers(check_section("network", known, usual | values["network"])),
         }
 
 
