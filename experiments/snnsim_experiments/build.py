@@ -73,16 +73,17 @@ def build_network(
         channels, classes, dt, shape: what it has to know of the data, see :class:`Facts`.
     """
     set_seed(experiment.seed)
+    outputs = classes if experiment.recipe.target == CLASS else channels  # of the next step
     if experiment.model != SPIKING:
-        return _rate_coded(experiment, channels, classes)
+        return _rate_coded(experiment, channels, outputs)
     options = _in_ms(experiment.network, dt) | {"dt": dt, "backend": experiment.backend}
     hidden, alpha = options.pop("hidden"), options.pop("recode", 0.0)
     conv = options.pop("conv", [])
     of_conv = {name: options.pop(name) for name in OF_CONV if name in options}
     if conv:
-        net = conv_delay_network(shape, conv, classes, hidden=hidden, **of_conv, **options)
+        net = conv_delay_network(shape, conv, outputs, hidden=hidden, **of_conv, **options)
     else:
-        net = delay_network((channels, *hidden, classes), **options)
+        net = delay_network((channels, *hidden, outputs), **options)
     return recoded(net, alpha) if alpha else net
 
 
@@ -93,10 +94,9 @@ def _in_ms(network: dict[str, Any], dt: float) -> dict[str, Any]:
     return left | given
 
 
-def _rate_coded(experiment: Experiment, channels: int, classes: int) -> RateNetwork:
+def _rate_coded(experiment: Experiment, channels: int, outputs: int) -> RateNetwork:
     """A baseline with an output for each class, or for each channel of the next step."""
     target = experiment.recipe.target
-    outputs = classes if target == CLASS else channels
     net = RateNetwork(channels, outputs, experiment.model, **experiment.network)
     if target != CLASS and not (net.causal and net.streaming == "exact"):
         raise ConfigError(

@@ -53,7 +53,6 @@ OF_MODELS = ("encoder", "options")  # sections that become a part of a baseline'
 # of a recipe: learners have their own read-out, and streams decide what is shown
 NOT_ON_STREAMS = ("readout", "mask_padding", *OF_ONE_TASK, *GENERATING)
 NOT_ON_DATA = ("later_lr", "keep_weights")
-NOT_ON_SPIKING = (*NOT_ON_DATA, *GENERATING)
 # of a network, in ms; without a value, 10 and 24 steps of the data
 OF_STEPS = dict.fromkeys(("tau_mem", "max_delay_ms"), (float | None, None))
 
@@ -189,15 +188,17 @@ def _spiking(
     values = family.merged(family.layers(config, changes), "")
     with given_by(config, changes):
         own: dict[str, Any] = {"hidden": (list[int], [256, 256]), "layers": (int | None, None)}
-        known = (
-            own | {"recode": (float, 0.0)} | fields(delay_network) | OF_STEPS | _of_convolutions()
-        )
-        network = check_section("network", known, values["network"])
+        own |= {"recode": (float, 0.0)}
+        known = own | fields(delay_network) | OF_STEPS | _of_convolutions()
+        recipe = recipe_of(values["training"], epochs)
+        # what generates goes on from a state, which "lengthen" cannot
+        usual = {} if recipe.target == CLASS else {"padding": "causal"}
+        network = check_section("network", known, usual | values["network"])
         _check_convolutions(network, values["network"])
         return {
             "source": dataset,
-            "data": check_data(dataset, values["data"]),
-            "recipe": recipe_of(values["training"], epochs, NOT_ON_SPIKING),
+            "data": check_data(dataset, _events_for(recipe.target, dataset) | values["data"]),
+            "recipe": recipe,
             "augmentation": augmentation_of(values["augmentation"]),
             "network": _equal_layers(network),
         }

@@ -20,6 +20,7 @@ from snnsim.training import calibrated
 
 ON_SCREEN = 20  # classes of a matrix; of more, as many of the most frequent confusions
 LONGEST = 18  # letters of a class's name beside a matrix
+WIDEST = 60  # letters of all names above it
 ENDINGS = (".csv", ".json")
 
 
@@ -159,6 +160,8 @@ def check_ending(path: Path) -> None:
 def matrix_lines(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[str]:
     """Return a confusion matrix as lines of text, or its largest entries where it is too wide.
 
+    Columns have the names of the classes, or numbers where these would be too wide.
+
     Args:
         counts: the matrix, rows being true classes.
         classes: the names of the classes.
@@ -166,24 +169,31 @@ def matrix_lines(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> lis
     >>> for line in matrix_lines([[9, 1], [0, 8]], ["no", "yes"]):
     ...     print(line)
     rows: true class, columns: answer
-             1  2
-     1 no    9  1
-     2 yes   .  8
+          no  yes
+    no     9    1
+    yes    .    8
     """
     if len(classes) > ON_SCREEN:
         return _most_frequent(counts, classes)
-    width = max(len(str(number)) for row in [*counts, [len(classes)]] for number in row) + 2
-    long = min(max(map(len, classes)), LONGEST)
-    head = " " * (long + 4) + "".join(f"{k + 1:>{width}}" for k in range(len(classes)))
-    lines = ["rows: true class, columns: answer", head]
-    for number, (name, row) in enumerate(zip(classes, counts, strict=True), 1):
-        cells = "".join(f"{count or '.':>{width}}" for count in row)
-        lines.append(f"{number:>2} {_cut(name, long):<{long}} {cells}")
-    return lines
+    long = max(map(len, classes))
+    if len(classes) * (long + 2) <= WIDEST:
+        heads, names = list(classes), list(classes)
+    else:
+        heads = [str(number) for number in range(1, len(classes) + 1)]
+        names = [f"{n:>2} {_cut(name)}" for n, name in zip(heads, classes, strict=True)]
+    cells = [heads, *([str(count or ".") for count in row] for row in counts)]
+    width = max(len(cell) for row in cells for cell in row) + 2
+    beside = ["", *names]
+    first = max(map(len, beside))
+    lines = [
+        f"{name:<{first}}" + "".join(f"{cell:>{width}}" for cell in row)
+        for name, row in zip(beside, cells, strict=True)
+    ]
+    return ["rows: true class, columns: answer", *lines]
 
 
-def _cut(name: str, long: int) -> str:
-    return name if len(name) <= long else f"{name[: long - 2]}.."
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 2]}.."
 
 
 def _most_frequent(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +50,15 @@ def _short(value: Any) -> str:
 def _show_predicted(found: Predicted) -> None:
     rows = found.rows
     several = len({row["file"] for row in rows}) > 1
+    names = _in_common_folder(rows) if several else [str(row["index"]) for row in rows]
     known = any(row["class"] is not None for row in rows)
     titles = [
         "file" if several else "sample",
         *(("class", "") if known else ()),
         "classes, best first",
     ]
-    options.print_table((_cells(row, several, known) for row in rows), *titles)
+    cells = ([name, *_cells(row, known)] for name, row in zip(names, rows, strict=True))
+    options.print_table(cells, *titles)
     if found.temperature is None:
         options.messages.print(
             f"{found.run} has no temperature, so that percentages are fractions of the scores, not "
@@ -64,13 +69,23 @@ def _show_predicted(found: Predicted) -> None:
         _show_figures(found)
 
 
-def _cells(row: dict[str, Any], several: bool, known: bool) -> list[str]:
-    """The cells of a sample: its name, its class with a mark for a wrong answer, and answers."""
+def _in_common_folder(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The file of each row below the folder of all, with a number where it has several samples."""
+    paths = [Path(row["file"]).absolute() for row in rows]
+    folder = os.path.commonpath([path.parent for path in paths])
+    samples = Counter(paths)
+    return [
+        str(path.relative_to(folder)) + (f" {row['index']}" if samples[path] > 1 else "")
+        for path, row in zip(paths, rows, strict=True)
+    ]
+
+
+def _cells(row: dict[str, Any], known: bool) -> list[str]:
+    """The class of a sample with a mark for a wrong answer, if any are known, and answers."""
     sure = row.get("probabilities", row["scores"])
     named = ", ".join(f"{c} {p:.1%}" for c, p in zip(row["classes"], sure, strict=True))
-    name = f"{Path(row['file']).name} {row['index']}" if several else str(row["index"])
     mark = "wrong" if row["right"] is False else ""
-    return [name, *((row["class"] or "?", mark) if known else ()), named]
+    return [*((row["class"] or "?", mark) if known else ()), named]
 
 
 def _show_figures(found: Predicted) -> None:

@@ -257,10 +257,37 @@ def test_mel_bands_have_no_next_spikes():
         resolve("gsc", "gru", changes={"training.target": "next-step"})
 
 
-def test_spiking_networks_and_streams_answer_classes():
-    for arguments in (("spoken-digits",), ("spoken-digits", "gru", "replay")):
+def test_streams_answer_classes():
+    for model in ("gru", "spiking"):
         with pytest.raises(ConfigError, match=r"training\.target"):
-            resolve(*arguments, changes={"training.target": "next-step"})
+            resolve("spoken-digits", model, "replay", changes={"training.target": "next-step"})
+
+
+@pytest.mark.parametrize("target", ["next-step", "next-event"])
+def test_a_spiking_network_predicts_and_generates_spikes(snnsim, tmp_path, target):
+    out = tmp_path / "run"
+    options = (
+        "--set", f"training.target={target}", "--set", "data.pool=100", "--epochs", 1, "-q",
+        "--set", "network.hidden=[8]", "--set", "network.max_delay_ms=40",
+    )  # fmt: skip
+    done = snnsim("spoken-digits", "train", *options, "--out", out, "--json")
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
+    assert summary["test_nats"] > 0 and "temperature" not in summary
+    done = snnsim("spoken-digits", "evaluate", out, "--json")
+    assert json.loads(done.out)["nats"] == pytest.approx(summary["test_nats"])
+    few = ("--samples", 2, "--prompt-steps", 20, "--steps", 10, "--json")
+    done = snnsim("baselines", "generate", out, *few)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["steps"] == 10 and (out / "generated.h5").is_file()
+
+
+def test_the_delays_of_what_generates_go_on_from_a_state():
+    found = resolve("spoken-digits", changes={"training.target": "next-step"})
+    assert (found.network["padding"], found.data["binning"]) == ("causal", "grid")
+    assert resolve("spoken-digits").network["padding"] == "lengthen"
+    with pytest.raises(ConfigError, match="gsc has no spikes to predict"):
+        resolve("gsc", changes={"training.target": "next-step"})
 
 
 @pytest.mark.parametrize("name", ["samples", "prompt_steps", "steps", "inner"])

@@ -139,8 +139,13 @@ def test_several_files_and_folders_of_unknown_class_are_classified_at_once(
     whole = predicted(snnsim, run, TEST_FILE)
     for row, same in zip(rows[1:], whole, strict=False):
         assert row["scores"] == pytest.approx(same["scores"], rel=1e-5)
-    out = snnsim("predict", run, one, folder).out
-    assert "one.h5 0" in out and "0.npz 0" in out and "?" in out
+    lines = snnsim("predict", run, one, folder).out.splitlines()
+    assert lines[0].split()[:2] == ["file", "class"]
+    assert [line.split()[0] for line in lines[1:4]] == ["one.h5", "spikes/0.npz", "spikes/1.npz"]
+    assert [line.split()[1] for line in lines[1:4]] == [NAMES[5], "?", "?"]
+    several = relabelled(events, tmp_path / "two.h5", [0, 1])
+    lines = snnsim("predict", run, one, several).out.splitlines()
+    assert [line[:8].strip() for line in lines[1:4]] == ["one.h5", "two.h5 0", "two.h5 1"]
     assert "accuracy" not in snnsim("predict", run, folder).out
 
 
