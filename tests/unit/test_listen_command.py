@@ -359,6 +359,8 @@ def test_runs_on_something_else_are_refused(snnsim, run, words, tmp_path):
         (("RUN", "FILE", "--gate", 5), "the gate is 5.0"),
         (("RUN", "FILE", "--gate", -40, "--every", 100), "give only one of them"),
         (("RUN", "FILE", "--every", 7), "every is 7"),
+        (("RUN", "FILE", "--seconds", 0), "--seconds is 0.0"),
+        (("RUN", "FILE", "--seconds", "nan"), "--seconds is nan"),
         (("RUN", "FILE", "--gate", -40, "--silence-ms", 1), "the silence in ms is 1.0"),
     ],
 )
