@@ -257,12 +257,33 @@ class CompiledNetwork:
         x = self._checked(x, "BI")
         if self.check_finite and self.stages[0].length == 1:  # else its kernel looks
             check_input(x)
-        z, after = x.contiguous().unsqueeze(0), []
-        states = self._states(z, state)
+        y, state = self._continued(x.unsqueeze(0), state)
+        return y[0], state
+
+    @torch.no_grad()
+    def steps(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Run the next time steps of a stream, ``[T, B, I] -> [T, B, O]``, as :meth:`step` one.
+
+        Several steps at once take less time than one after another.
+
+        Args:
+            x: the input of one or more time steps, ``[T, B, I]``.
+            state: the state that the last call returned; ``None`` starts a stream.
+        """
+        x = self._checked(x, "TBI")
+        if not len(x):
+            raise ShapeError("x has no time steps, but a stream continues by one or more")
+        if self.check_finite:
+            check_input(x)
+        return self._continued(x, state)
+
+    def _continued(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y, after = x.contiguous(), []
+        states = self._states(y, state)
         for stage, before in zip(self.stages, states, strict=True):
-            z, new = stage.run(z, before, 0, self.check_finite)
+            y, new = stage.run(y, before, 0, self.check_finite)
             after.append(new)
-        return z[0], tuple(after)
+        return y, tuple(after)
 
     @torch.no_grad()
     def finish(self, state: Any) -> Tensor:

@@ -160,6 +160,31 @@ def test_a_stream_and_its_end_are_the_sequence():
         assert all(torch.equal(layer[name], before[name]) for name in layer)
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 7, 20])
+def test_a_stream_may_go_on_by_several_steps(size):
+    net, x = lengthening_and_recurrent(), spikes(20)
+    fast, state, found = sn.compile(net), None, []
+    for piece in x.split(size):
+        y, state = fast.steps(piece, state)
+        found.append(y)
+    whole = torch.cat([*found, fast.finish(state)])
+    assert torch.allclose(whole, net(x)[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+@pytest.mark.parametrize("first", [sn.Dense(5, 4), sn.Delayed(5, 4, **LONG)])
+def test_steps_of_a_stream_that_are_not_finite_or_none_are_refused(first, steps):
+    fast, x = sn.compile(sn.Sequential(first, sn.LIF(4, dt=1.0)).eval()), torch.zeros(steps, 2, 5)
+    _, state = fast.steps(x)
+    x[-1, 1, 2] = torch.nan
+    with pytest.raises(NonFiniteError):
+        fast.steps(x, state)
+    with pytest.raises(ShapeError, match="x has no time steps"):
+        fast.steps(x[:0], state)
+    with pytest.raises(ShapeError, match=r"the network needs \[T, B, 5\]"):
+        fast.steps(x[0], state)
+
+
 def test_the_end_of_a_causal_stream_is_empty():
     torch.manual_seed(0)
     fast = sn.compile(double(sn.Delayed(5, 2, **CAUSAL), sn.LIF(2, dt=1.0)))

@@ -115,11 +115,25 @@ def test_every_decides_again_and_again_and_seconds_stops(snnsim, words, tmp_path
     assert summary["seconds"] == 1.2 and all(len(row["classes"]) == 1 for row in rows)
 
 
-def test_realtime_takes_as_long_as_the_sound(snnsim, words, tmp_path):
+def test_realtime_takes_as_long_as_the_sound(snnsim, words, tmp_path, monkeypatch):
     file = write(tmp_path / "x.wav", word(16000, 1.0), 16000)
-    began = time.monotonic()
-    answer = snnsim("listen", words / "run", file, "--realtime", "--json")
-    assert time.monotonic() - began >= 0.98 and len(lines(answer.out)) == 2
+    for realtime in (False, True):
+        began = time.monotonic()
+        pieces = list(sounds.FileSound(file, realtime))
+        assert (time.monotonic() - began >= 0.98) == realtime
+        assert np.array_equal(np.concatenate(pieces)[:, 0], word(16000, 1.0))
+    monkeypatch.setattr(sounds.time, "sleep", slept := Slept())
+    assert snnsim("listen", words / "run", file, "--realtime").code == 0 and slept.calls == 50
+
+
+class Slept:
+    """A clock's ``sleep`` that does not wait but counts."""
+
+    calls = 0
+
+    def __call__(self, seconds: float) -> None:
+        assert 0 <= seconds <= 1
+        self.calls += 1
 
 
 # --- pipes ----------------------------------------------------------------------------------------
@@ -359,6 +373,8 @@ def test_runs_on_something_else_are_refused(snnsim, run, words, tmp_path):
         (("RUN", "FILE", "--gate", 5), "the gate is 5.0"),
         (("RUN", "FILE", "--gate", -40, "--every", 100), "give only one of them"),
         (("RUN", "FILE", "--every", 7), "every is 7"),
+        (("RUN", "FILE", "--seconds", 0), "--seconds is 0.0"),
+        (("RUN", "FILE", "--seconds", "nan"), "--seconds is nan"),
         (("RUN", "FILE", "--gate", -40, "--silence-ms", 1), "the silence in ms is 1.0"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from snnsim.errors import ConfigError
+from snnsim.errors import ConfigError, check_number
 from snnsim_experiments import options
 
 LEVEL = -45.0  # dB, of the gate of a microphone, which never ends
@@ -45,9 +45,7 @@ def listen(
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Play a sound file at its own pace.")
     ] = False,
-    seconds: Annotated[
-        float | None, typer.Option(min=0, help="Stop after this much sound.")
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this much sound.")] = None,
     device: Annotated[
         str | None, typer.Option(help="Microphone: its number, or a part of its name.")
     ] = None,
@@ -76,6 +74,8 @@ def listen(
     if list_devices:
         options.answer(sounds.microphones(), as_json, _print_devices)
         return
+    if seconds is not None:
+        check_number("--seconds", seconds, above=0)
     if run is None:
         raise ConfigError("name the run folder of a trained network: snnsim listen RUN")
     _check_place("standard input", sound == "-", {"--format": form != "s16le"})

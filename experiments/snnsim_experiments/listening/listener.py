@@ -152,10 +152,11 @@ class _Sliding:
 
     def _answers(self, x: Tensor) -> list[Answer]:
         found = []
-        for step in x.unsqueeze(1):
-            y, self._inner = self._net.run(step, self._inner)
-            self._outputs = torch.cat([self._outputs[1 - self._trained.steps :], y])
-            self._steps += 1
+        while len(x):
+            until_next = self._every - self._steps % self._every
+            y, self._inner = self._net.run(x[:until_next], self._inner)
+            self._outputs = torch.cat([self._outputs, y])[-self._trained.steps :]
+            self._steps, x = self._steps + len(y), x[until_next:]
             if self._steps % self._every == 0:
                 found.append(self._answer())
         return found

@@ -115,16 +115,7 @@ def streaming(trained: Trained, compiled: bool = True) -> Streaming | None:
 
 
 def _compiled(net: CompiledNetwork) -> Streaming:
-    tail = sum(stage.tail for stage in net.stages)
-
-    def steps(x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        found = []
-        for step in x:
-            y, state = net.step(step, state)
-            found.append(y)
-        return torch.stack(found), state
-
-    return Streaming(steps if tail else net, tail, net.finish)
+    return Streaming(net.steps, sum(stage.tail for stage in net.stages), net.finish)
 
 
 def _as_it_is(trained: Trained) -> Streaming | None:
