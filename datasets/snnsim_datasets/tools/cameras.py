@@ -90,13 +90,14 @@ def read(path: Path) -> Shot:
 def _checked(shot: Shot) -> Shot:
     """The events in the order of time from 0 on, if all of them can be."""
     t = shot.t
-    if len(t) and (np.diff(t) < 0).any():
+    if (t[1:] < t[:-1]).any():
         order = np.argsort(t, kind="stable")
         shot = shot._replace(**{name: getattr(shot, name)[order] for name in FIELDS})
         t = shot.t
-    if len(t) and (t[-1] - t[0]) / 1e6 > limit("SNNSIM_MAX_SECONDS"):
+    lasts = (float(t[-1]) - float(t[0])) / 1e6 if len(t) else 0.0
+    if lasts > limit("SNNSIM_MAX_SECONDS"):
         raise DataError(
-            f"it lasts {(t[-1] - t[0]) / 1e6:g} s, but recordings last at most "
+            f"it lasts {lasts:g} s, but recordings last at most "
             f"{limit('SNNSIM_MAX_SECONDS'):g} s; times must be microseconds; cut it into parts, or "
             "raise SNNSIM_MAX_SECONDS"
         )
@@ -158,9 +159,11 @@ def _geometry(header: dict[str, str]) -> tuple[int, int]:
     options = dict(part.partition("=")[::2] for part in header.get("format", "").split(";"))
     height = high or options.get("height") or header.get("height") or "0"
     width = wide or options.get("width") or header.get("width") or "0"
-    if not (height.isdecimal() and width.isdecimal() and max(int(height), int(width)) <= LARGEST):
+    known = height.isdecimal() and width.isdecimal()
+    found = (int(height), int(width)) if known else (-1, -1)
+    if not (0 < min(found) <= max(found) <= LARGEST or found == (0, 0)):
         raise DataError(f"its header says a camera of {width} x {height} pixels, which none has")
-    return int(height), int(width)
+    return found
 
 
 def _held(where: np.ndarray, values: np.ndarray) -> np.ndarray:
