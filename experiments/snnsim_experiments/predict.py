@@ -11,7 +11,7 @@ from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio, read_mixed
 from snnsim_datasets.tools.camera_events import KIND as CAMERA
 from snnsim_datasets.tools.camera_events import Camera
-from snnsim_datasets.tools.cameras import read as read_shot
+from snnsim_datasets.tools.cameras import read as read_camera
 from snnsim_datasets.tools.files import DAMAGE
 from snnsim_datasets.tools.mel import MelFrontEnd
 
@@ -106,7 +106,7 @@ def _of_camera(file: Path, encoder: dict[str, Any], dt: float) -> BinnedEvents:
     """A recording of an event camera as a data set of one."""
     camera = Camera.of(encoder)
     try:
-        times, units = camera.events(read_shot(file))
+        times, units = camera.events(read_camera(file))
         events = Events(
             times=times, units=units, channels=camera.channels, classes=(), **_alone(len(times))
         )

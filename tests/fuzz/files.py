@@ -201,12 +201,15 @@ def camera(place: Place, rng: Random, ending: str) -> None:
     whole = path.read_bytes()
     if rng.random() < 0.8:
         path.write_bytes(spoiled(whole, rng))
-    shot = read_camera(path)
-    found = np.stack(shot[:4], 1)
-    check((np.diff(shot.t) >= 0).all() and shot.t[:1].sum() == 0, "times")
-    check(set(shot.p.tolist()) <= {0, 1} and found.min(initial=0) >= 0, "events")
+    read = read_camera(path)
+    found = np.stack(read[:4], 1)
+    check((np.diff(read.t) >= 0).all() and read.t[:1].sum() == 0, "times")
+    check(set(read.p.tolist()) <= {0, 1} and found.min(initial=0) >= 0, "events")
     if ending in (".dat", ".raw"):
-        check((found[:, 1:3] < [shot.width, shot.height]).all() or not shot.width, "pixels")
+        check(
+            (found[:, 1:3] < [read.width, read.height]).all() or not read.width,
+            "pixels",
+        )
     if path.read_bytes() == whole:
         check(np.array_equal(found, events - [events[0, 0], 0, 0, 0]), "other events")
 

@@ -20,8 +20,8 @@ from snnsim_datasets.tools.cameras import JITTER, read
 from snnsim.errors import DataError
 
 
-def columns(shot):
-    return np.stack([shot.t, shot.x, shot.y, shot.p], 1)
+def columns(recording):
+    return np.stack([recording.t, recording.x, recording.y, recording.p], 1)
 
 
 def assert_read(path, expected, **sizes):
