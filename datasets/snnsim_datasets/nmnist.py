@@ -63,12 +63,12 @@ def read_bin(content: bytes, name: str = "recording") -> tuple[np.ndarray, np.nd
     Returns:
         Times in seconds, ascending, and channels ``0 .. 2311`` of the events.
     """
-    shot = read_addresses(content, name)
-    if len(shot.t) and max(shot.x.max(), shot.y.max()) >= 34:
+    recording = read_addresses(content, name)
+    if len(recording.t) and max(recording.x.max(), recording.y.max()) >= 34:
         raise DataError(f"{name} has events outside 34 x 34 pixels; it is not an N-MNIST recording")
-    units = shot.p * 1156 + shot.y * 34 + shot.x
-    order = np.argsort(shot.t, kind="stable")
-    return seconds(shot.t[order]), units[order]
+    units = recording.p * 1156 + recording.y * 34 + recording.x
+    order = np.argsort(recording.t, kind="stable")
+    return seconds(recording.t[order]), units[order]
 
 
 def _locate(root: Path | str | None, part: str, download: bool, progress) -> Path:

@@ -13,7 +13,7 @@ from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio, read_mixed
 from snnsim_datasets.tools.camera_events import KIND as CAMERA
 from snnsim_datasets.tools.camera_events import Camera
-from snnsim_datasets.tools.cameras import read as read_shot
+from snnsim_datasets.tools.cameras import read as read_camera
 from snnsim_datasets.tools.files import DAMAGE
 from snnsim_datasets.tools.mel import MelFrontEnd
 
@@ -240,7 +240,7 @@ def _of_camera(file: Path, trained: Trained) -> BinnedEvents:
     camera, encoder = Camera.of(trained.encoder), trained.encoder
     assert trained.dt is not None
     try:
-        times, units = camera.events(read_shot(file))
+        times, units = camera.events(read_camera(file))
         events = Events(
             times=times, units=units, channels=camera.channels, classes=(), **_alone(len(times))
         )

@@ -83,6 +83,7 @@ class DelayedConv2d(DelayedConnection):
         self.stride, self.margin = check_size("stride", stride), check_size("margin", margin, 0)
 
     def rung(self, steps: int, samples: int) -> str:
+        """Return ``"conv3d"``: torch's convolution over time and space runs every sequence."""
         return "conv3d"
 
     def _check_shape(self, x: Tensor) -> None:

@@ -14,6 +14,7 @@ from outcomes import Place, Silent
 from snnsim_datasets import images, nmnist
 from snnsim_datasets.tools import heidelberg
 from snnsim_datasets.tools.audio import read_audio
+from snnsim_datasets.tools.cameras import read as read_camera
 from snnsim_datasets.tools.images import read_idx
 from spoiling import one_of, spoiled
 
@@ -172,6 +173,47 @@ def recording(place: Place, rng: Random, container: str) -> None:
         check(len(samples) == size, f"{len(samples)} of {size} samples of a file cut short")
 
 
+# --- event cameras ------------------------------------------------------------------------------
+
+
+def _of_camera(path: Path, events: np.ndarray) -> None:
+    """A good file of events ``[n, 4]`` of t, x, y, p by a camera of 32 x 24 pixels."""
+    t, x, y, p = events.T.astype(np.uint32)
+    if path.suffix == ".dat":
+        words = np.stack([t, p << 28 | y << 14 | x], 1).astype("<u4")
+        path.write_bytes(b"% Width 32\n% Height 24\n\x0c\x08" + words.tobytes())
+    elif path.suffix == ".raw":
+        words = np.stack([8 << 28 | t >> 6, p << 28 | (t & 63) << 22 | x << 11 | y], 1)
+        path.write_bytes(b"% evt 2.0\n% geometry 32x24\n% end\n" + words.astype("<u4").tobytes())
+    elif path.suffix == ".csv":
+        np.savetxt(path, events, "%d", ",", header="t,x,y,p", comments="")
+    else:
+        np.save(path, events)
+
+
+def camera(place: Place, rng: Random, ending: str) -> None:
+    """A recording of an event camera, spoiled or not."""
+    path = place.folder / f"clip{ending}"
+    count = int(rng.integers(1, 40))
+    events = np.stack([rng.integers(0, most, count) for most in (90_000, 32, 24, 2)], 1)
+    events = events[events[:, 0].argsort(kind="stable")]
+    _of_camera(path, events)
+    whole = path.read_bytes()
+    if rng.random() < 0.8:
+        path.write_bytes(spoiled(whole, rng))
+    read = read_camera(path)
+    found = np.stack(read[:4], 1)
+    check((np.diff(read.t) >= 0).all() and read.t[:1].sum() == 0, "times")
+    check(set(read.p.tolist()) <= {0, 1} and found.min(initial=0) >= 0, "events")
+    if ending in (".dat", ".raw"):
+        check(
+            (found[:, 1:3] < [read.width, read.height]).all() or not read.width,
+            "pixels",
+        )
+    if path.read_bytes() == whole:
+        check(np.array_equal(found, events - [events[0, 0], 0, 0, 0]), "other events")
+
+
 # --- N-MNIST, images ----------------------------------------------------------------------------
 
 
@@ -308,6 +350,7 @@ KINDS = {
     **{f"audio-{c.lower()}": ("files:recording", {"container": c}) for c in SUBTYPES},
     "nmnist-archive": ("files:nmnist_archive", {}),
     "nmnist-arrays": ("files:nmnist_arrays", {}),
+    **{f"camera{e}": ("files:camera", {"ending": e}) for e in (".dat", ".raw", ".csv", ".npy")},
     "idx": ("files:idx", {}),
     "idx-set": ("files:idx_set", {}),
     "image-arrays": ("files:image_arrays", {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -47,11 +48,14 @@ def test_shipped_configuration_resolves_and_its_network_builds(dataset, config):
     info = snnsim_datasets.get(dataset).INFO
     channels = info.channels // (chosen.data.get("pool") or 1)
     classes = len(info.classes) or 7  # of recordings of one's own
-    net = build_network(chosen, channels, classes, dt=chosen.data.get("dt") or 10.0)
-    hidden = chosen.network["hidden"]
+    hidden, conv = chosen.network["hidden"], chosen.network["conv"]
+    shape = (2, 34, 34) if conv else (channels,)
+    net = build_network(chosen, channels, classes, chosen.data.get("dt") or 10.0, shape)
     weights = [p for n, p in net.named_parameters() if n.endswith("weight") and p.dim() > 1]
-    sizes = [channels, *hidden, classes]
-    assert [tuple(w.shape[:2]) for w in weights] == list(zip(sizes[1:], sizes[:-1], strict=True))
+    features = conv[-1] * 8 * 8 if conv else channels  # two windows of 2 x 2 leave 8 of 34
+    parts = [(2, *conv) if conv else (), (features, *hidden, classes)]
+    sizes = [(n_out, n_in) for part in parts for n_in, n_out in itertools.pairwise(part)]
+    assert [tuple(w.shape[:2]) for w in weights] == sizes
 
 
 @pytest.mark.parametrize(("dataset", "config"), SHIPPED)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import snnsim_datasets
 import soundfile
+from camera_files import WRITERS
+from snnsim_datasets.tools.cameras import read as read_camera
 
 from snnsim.data.events import Events, bin_all
 from snnsim.encoders import Cochlea
@@ -168,6 +170,28 @@ def test_nmnist_validation_is_carved_from_train():
     parts = load("nmnist_small", "nmnist", (*PARTS, "train_all"))
     assert len(parts["train"]) + len(parts["validation"]) == len(parts["train_all"]) == 600
     assert 30 <= len(parts["validation"]) <= 90
+
+
+HEADERS = {
+    "evt2.raw": ("% evt 2.0\n% geometry 34x34\n",),
+    "evt3.raw": ("% evt 3.0\n% geometry 34x34\n",),
+    "a.dat": ("% Version 2\n% Width 34\n% Height 34\n",),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_recordings_of_nmnist_are_the_same_in_files_of_every_format(name, tmp_path):
+    with np.load(needs("nmnist_small") / "nmnist_test.npz") as stored:
+        arrays = {key: stored[key] for key in ("dt_us", "x", "y", "p", "offsets")}
+    for i in range(10):
+        part = slice(*arrays["offsets"][i : i + 2])
+        t = np.cumsum(arrays["dt_us"][part])
+        given = np.stack([t, *(arrays[axis][part] for axis in "xyp")], 1).astype(np.int64)
+        WRITERS[name](tmp_path / name, given, *HEADERS.get(name, ()))
+        found = read_camera(tmp_path / name)
+        assert (found.height, found.width) == ((34, 34) if name in HEADERS else (0, 0))
+        given[:, 0] -= given[0, 0]
+        assert np.array_equal(np.stack(found[:4], 1), given)
 
 
 # Heidelberg Digits

@@ -11,7 +11,7 @@ import numpy as np
 
 from snnsim.data.events import BinnedEvents, Events, bin_all, seconds
 from snnsim.errors import DataError, short
-from snnsim_datasets.tools.cameras import LARGEST, Shot, read
+from snnsim_datasets.tools.cameras import LARGEST, CameraRecording, read
 
 KIND = "camera"  # of an encoder
 
@@ -63,27 +63,27 @@ class Camera(NamedTuple):
         """Return the number of values of a step."""
         return int(np.prod(self.shape))
 
-    def events(self, shot: Shot) -> tuple[np.ndarray, np.ndarray]:
+    def events(self, recording: CameraRecording) -> tuple[np.ndarray, np.ndarray]:
         """Return the events of a recording: their times in seconds, and their channels.
 
         Raises:
             DataError: if it was made with another camera, or has events outside of this one.
         """
         pixels = f"{self.width} x {self.height} pixels"
-        if shot.height and (shot.height, shot.width) != (self.height, self.width):
+        if recording.height and (recording.height, recording.width) != (self.height, self.width):
             raise DataError(
-                f"it was made with a camera of {shot.width} x {shot.height} pixels, but those of "
-                f"one of {pixels} are needed"
+                f"it was made with a camera of {recording.width} x {recording.height} pixels, but "
+                f"those of one of {pixels} are needed"
             )
-        for name, values, most in (("x", shot.x, self.width), ("y", shot.y, self.height)):
+        for name, values, most in (("x", recording.x, self.width), ("y", recording.y, self.height)):
             if len(values) and values.max() >= most:
                 raise DataError(
                     f"it has an event at {name} = {values.max()}, but those of a camera of "
                     f"{pixels} are needed"
                 )
         _, rows, columns = self.shape
-        row, column = shot.y // self.factor, shot.x // self.factor
-        return seconds(shot.t), (shot.p * rows + row) * columns + column
+        row, column = recording.y // self.factor, recording.x // self.factor
+        return seconds(recording.t), (recording.p * rows + row) * columns + column
 
     def binned(
         self, events: Events, dt: float, binning: str, checksums: dict[str, str] | None = None
@@ -123,12 +123,12 @@ def sensor_of(paths: Sequence[Path]) -> tuple[int, int]:
     said: dict[tuple[int, int], Path] = {}
     height = width = 0
     for path in paths:
-        shot = read(path)
-        if shot.height:
-            said.setdefault((shot.height, shot.width), path)
-        elif len(shot.t):
-            height = max(height, int(shot.y.max()) + 1)
-            width = max(width, int(shot.x.max()) + 1)
+        recording = read(path)
+        if recording.height:
+            said.setdefault((recording.height, recording.width), path)
+        elif len(recording.t):
+            height = max(height, int(recording.y.max()) + 1)
+            width = max(width, int(recording.x.max()) + 1)
     if len(said) > 1:
         (one, first), (other, second), *_ = said.items()
         raise DataError(

@@ -40,8 +40,8 @@ LARGEST = 1 << 14  # rows or columns that a camera can have, as in DAT
 JITTER = 10_000  # microseconds by which the clock of a camera may fall back
 
 
-class Shot(NamedTuple):
-    """A shot is one recording of an event camera.
+class CameraRecording(NamedTuple):
+    """A ``CameraRecording`` has the events of one recording of an event camera.
 
     Attributes:
         t: the times of the events in microseconds since the first of them, ``[n]`` int64,
@@ -59,7 +59,7 @@ class Shot(NamedTuple):
     width: int = 0
 
 
-def read(path: Path) -> Shot:
+def read(path: Path) -> CameraRecording:
     """Read a recording of an event camera.
 
     Args:
@@ -87,27 +87,29 @@ def read(path: Path) -> Shot:
         raise DataError(text if str(path) in text else f"{path}: {text}") from error
 
 
-def _checked(shot: Shot) -> Shot:
+def _checked(recording: CameraRecording) -> CameraRecording:
     """The events in the order of time from 0 on, if all of them can be."""
-    t = shot.t
-    if len(t) and (np.diff(t) < 0).any():
+    t = recording.t
+    if (t[1:] < t[:-1]).any():
         order = np.argsort(t, kind="stable")
-        shot = shot._replace(**{name: getattr(shot, name)[order] for name in FIELDS})
-        t = shot.t
-    if len(t) and (t[-1] - t[0]) / 1e6 > limit("SNNSIM_MAX_SECONDS"):
+        recording = recording._replace(**{name: getattr(recording, name)[order] for name in FIELDS})
+        t = recording.t
+    lasts = (float(t[-1]) - float(t[0])) / 1e6 if len(t) else 0.0
+    if lasts > limit("SNNSIM_MAX_SECONDS"):
         raise DataError(
-            f"it lasts {(t[-1] - t[0]) / 1e6:g} s, but recordings last at most "
+            f"it lasts {lasts:g} s, but recordings last at most "
             f"{limit('SNNSIM_MAX_SECONDS'):g} s; times must be microseconds; cut it into parts, or "
             "raise SNNSIM_MAX_SECONDS"
         )
-    for name, values, size in (("x", shot.x, shot.width), ("y", shot.y, shot.height)):
+    _, x, y, _, height, width = recording
+    for name, values, size in (("x", x, width), ("y", y, height)):
         outside = values[(values < 0) | (values >= (size or LARGEST))]
         if outside.size:
             raise DataError(
                 f"it has an event at {name} = {outside[0]}, outside of the camera, where {name} is "
                 f"0 .. {(size or LARGEST) - 1}"
             )
-    return shot._replace(t=t - t[0] if len(t) else t)
+    return recording._replace(t=t - t[0] if len(t) else t)
 
 
 # --- Prophesee ------------------------------------------------------------------------------------
@@ -129,12 +131,12 @@ def _header(content: bytes) -> tuple[dict[str, str], int]:
     return found, place
 
 
-def _raw(path: Path) -> Shot:
+def _raw(path: Path) -> CameraRecording:
     content = path.read_bytes()
     header, start = _header(content)
     said = header.get("format", "") or header.get("evt", "")
     version = re.sub(r"\.0$", "", said.split(";")[0].upper().removeprefix("EVT").strip())
-    decoders: dict[str, tuple[Callable[[np.ndarray], Shot], str]] = {
+    decoders: dict[str, tuple[Callable[[np.ndarray], CameraRecording], str]] = {
         "2": (_evt2, "<u4"), "3": (_evt3, "<u2"),
     }  # fmt: skip
     if version not in decoders:
@@ -158,9 +160,11 @@ def _geometry(header: dict[str, str]) -> tuple[int, int]:
     options = dict(part.partition("=")[::2] for part in header.get("format", "").split(";"))
     height = high or options.get("height") or header.get("height") or "0"
     width = wide or options.get("width") or header.get("width") or "0"
-    if not (height.isdecimal() and width.isdecimal() and max(int(height), int(width)) <= LARGEST):
+    known = height.isdecimal() and width.isdecimal()
+    found = (int(height), int(width)) if known else (-1, -1)
+    if not (0 < min(found) <= max(found) <= LARGEST or found == (0, 0)):
         raise DataError(f"its header says a camera of {width} x {height} pixels, which none has")
-    return int(height), int(width)
+    return found
 
 
 def _held(where: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -192,7 +196,7 @@ def _check_clock(t: np.ndarray) -> np.ndarray:
     return t
 
 
-def _evt2(words: np.ndarray) -> Shot:
+def _evt2(words: np.ndarray) -> CameraRecording:
     """Words of 32 bits: 4 of kind; then 28 of the upper time, or 6 of the lower, 11 of x, 11 of y.
 
     Kind 0 is an event that became darker, 1 brighter, 8 the time.
@@ -203,10 +207,10 @@ def _evt2(words: np.ndarray) -> Shot:
     event = (kind <= 1) & (base >= 0)
     found = words[event]
     t = (base[event] << 6) | (found >> 22) & 0x3F
-    return Shot(_check_clock(t), (found >> 11) & 0x7FF, found & 0x7FF, kind[event])
+    return CameraRecording(_check_clock(t), (found >> 11) & 0x7FF, found & 0x7FF, kind[event])
 
 
-def _evt3(words: np.ndarray) -> Shot:
+def _evt3(words: np.ndarray) -> CameraRecording:
     """Words of 16 bits, 4 of them of kind, each of which changes a part of the next event.
 
     0: its row. 2: its column and polarity, which completes it. 3: column and polarity of the first
@@ -235,10 +239,10 @@ def _evt3(words: np.ndarray) -> Shot:
     p = np.concatenate([words[single] >> 11 & 1, first[many[row]] >> 11 & 1])
     order = np.argsort(at, kind="stable")
     at = at[order]
-    return Shot(_check_clock(t[at]), x[order], y[at], p[order])
+    return CameraRecording(_check_clock(t[at]), x[order], y[at], p[order])
 
 
-def _dat(path: Path) -> Shot:
+def _dat(path: Path) -> CameraRecording:
     """Events of 8 bytes: 32 bits of time; 4 of polarity, 14 of y, 14 of x."""
     content = path.read_bytes()
     header, start = _header(content)
@@ -254,13 +258,13 @@ def _dat(path: Path) -> Shot:
     place, t = words[:, 1], _unwrapped(words[:, 0], 1 << 32)
     p = ((place >> 28 & 0xF) > 0).astype(np.int64)
     height, width = _geometry(header)
-    return Shot(_check_clock(t), place & 0x3FFF, place >> 14 & 0x3FFF, p, height, width)
+    return CameraRecording(_check_clock(t), place & 0x3FFF, place >> 14 & 0x3FFF, p, height, width)
 
 
 # --- others ---------------------------------------------------------------------------------------
 
 
-def read_addresses(content: bytes, name: str = "it") -> Shot:
+def read_addresses(content: bytes, name: str = "it") -> CameraRecording:
     """Decode events of 40 bits, in any order of time.
 
     An event has five bytes: x, y, and 24 bits of polarity (highest) and microseconds. One with
@@ -280,14 +284,14 @@ def read_addresses(content: bytes, name: str = "it") -> Shot:
     overflow = raw[:, 1] == 240
     t = t + np.cumsum(overflow) * (1 << 13)
     found = raw[~overflow]
-    return Shot(t[~overflow], found[:, 0], found[:, 1], found[:, 2] >> 7)
+    return CameraRecording(t[~overflow], found[:, 0], found[:, 1], found[:, 2] >> 7)
 
 
-def _bin(path: Path) -> Shot:
+def _bin(path: Path) -> CameraRecording:
     return read_addresses(path.read_bytes())
 
 
-def _aedat4(path: Path) -> Shot:
+def _aedat4(path: Path) -> CameraRecording:
     try:
         import aedat
     except ImportError as error:
@@ -296,7 +300,7 @@ def _aedat4(path: Path) -> Shot:
             "'snnsim[cameras]'"
         ) from error
 
-    def decoded() -> Shot:
+    def decoded() -> CameraRecording:
         decoder = aedat.Decoder(path)
         streams = {n: s for n, s in decoder.id_to_stream().items() if s["type"] == "events"}
         if len(streams) != 1:
@@ -306,17 +310,17 @@ def _aedat4(path: Path) -> Shot:
         none = np.zeros(0, np.int64)
         columns = ([none, *(packet[name] for packet in packets)] for name in ("t", "x", "y", "on"))
         t, x, y, p = (np.concatenate(each, dtype=np.int64, casting="unsafe") for each in columns)
-        return Shot(t, x, y, p, int(stream["height"]), int(stream["width"]))
+        return CameraRecording(t, x, y, p, int(stream["height"]), int(stream["width"]))
 
-    shot: Shot = run_apart(decoded, read_seconds(path.stat().st_size), str(path))
-    return shot
+    recording: CameraRecording = run_apart(decoded, read_seconds(path.stat().st_size), str(path))
+    return recording
 
 
-def _npy(path: Path) -> Shot:
+def _npy(path: Path) -> CameraRecording:
     return _of_array(np.load(path, mmap_mode="r", allow_pickle=False))  # no more than there is
 
 
-def _npz(path: Path) -> Shot:
+def _npz(path: Path) -> CameraRecording:
     with zipfile.ZipFile(path) as archive:
         files.check_unpacked(archive, path)
     with np.load(path, allow_pickle=False) as stored:
@@ -325,7 +329,7 @@ def _npz(path: Path) -> Shot:
         return _of_columns({name: stored[name] for name in stored.files})
 
 
-def _of_array(array: np.ndarray) -> Shot:
+def _of_array(array: np.ndarray) -> CameraRecording:
     if array.dtype.names is not None:
         return _of_columns({name: array[name] for name in array.dtype.names})
     if array.ndim != 2 or array.shape[1] != len(FIELDS):
@@ -336,7 +340,7 @@ def _of_array(array: np.ndarray) -> Shot:
     return _of_columns(dict(zip(FIELDS, np.asarray(array).T, strict=True)))
 
 
-def _csv(path: Path) -> Shot:
+def _csv(path: Path) -> CameraRecording:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = next(csv.reader(file), [])
     named = any(re.search("[A-Za-z]", cell) for cell in first)
@@ -351,11 +355,11 @@ def _csv(path: Path) -> Shot:
     if values.shape[1] != len(names):
         raise DataError(f"it has {values.shape[1]} columns, but must have t, x, y and p")
     height, width = _geometry({"height": sizes.get("y", ""), "width": sizes.get("x", "")})
-    shot = _of_columns(dict(zip(names, values.T, strict=True)))
-    return shot._replace(height=height, width=width)
+    recording = _of_columns(dict(zip(names, values.T, strict=True)))
+    return recording._replace(height=height, width=width)
 
 
-def _of_columns(given: dict[str, Any]) -> Shot:
+def _of_columns(given: dict[str, Any]) -> CameraRecording:
     """Events by the names of their fields."""
     lower = {name.lower(): values for name, values in given.items()}
     found: dict[str, np.ndarray] = {}
@@ -371,10 +375,10 @@ def _of_columns(given: dict[str, Any]) -> Shot:
     odd = found["p"][(found["p"] < -1) | (found["p"] > 1)]
     if odd.size:
         raise DataError(f"it has the polarity {odd[0]}, but polarities are 0 (or -1) and 1")
-    return Shot(found["t"], found["x"], found["y"], (found["p"] > 0).astype(np.int64))
+    return CameraRecording(found["t"], found["x"], found["y"], (found["p"] > 0).astype(np.int64))
 
 
-READERS: dict[str, Callable[[Path], Shot]] = {
+READERS: dict[str, Callable[[Path], CameraRecording]] = {
     ".raw": _raw,
     ".dat": _dat,
     ".aedat4": _aedat4,

@@ -20,8 +20,8 @@ from snnsim_datasets.tools.cameras import JITTER, read
 from snnsim.errors import DataError
 
 
-def columns(shot):
-    return np.stack([shot.t, shot.x, shot.y, shot.p], 1)
+def columns(recording):
+    return np.stack([recording.t, recording.x, recording.y, recording.p], 1)
 
 
 def assert_read(path, expected, **sizes):
@@ -109,6 +109,50 @@ def test_evt2_waits_for_the_time_and_ignores_words_of_other_kinds(tmp_path):
     assert columns(read(tmp_path / "a.raw")).tolist() == [[0, 5, 7, 1]]
 
 
+def by_machine(words):
+    """Words of EVT 3 one after another, as a plain machine with registers decodes them."""
+    found, wraps = [], 0
+    high = low = row = base = sign = None
+    for word in words.tolist():
+        kind, value = word >> 12, word & 0xFFF
+        if kind == 8:
+            wraps += high is not None and high - value > 2048
+            high, low = value, 0
+        elif kind == 6:
+            low = value if high is not None else None
+        elif kind == 0:
+            row = value & 0x7FF
+        elif kind == 3:
+            base, sign = value & 0x7FF, value >> 11
+        known = high is not None and row is not None
+        time = known and ((wraps * 4096 + high) << 12) + low
+        if kind == 2 and known:
+            found.append([time, value & 0x7FF, row, value >> 11])
+        if kind in (4, 5) and base is not None:
+            width = 12 if kind == 4 else 8
+            if known:
+                found += [[time, base + n, row, sign] for n in range(width) if value >> n & 1]
+            base += width
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_words_of_evt3_are_decoded_as_by_a_machine(seed, tmp_path):
+    random = np.random.default_rng(seed)
+    kinds = random.choice([0, 2, 3, 4, 5, 6, 8, 7, 10, 14, 15], 400)
+    values = random.integers(0, 1 << 12, 400)
+    high = np.sort(random.integers(0, 9000, 400)) % 4096
+    is_time, is_place = kinds == 8, np.isin(kinds, (0, 2, 3))
+    values[is_time] = high[is_time]
+    values[is_place] &= 0b1000_0111_1111
+    values[kinds == 6] = np.sort(values[kinds == 6])
+    given = (kinds << 12 | values).astype("<u2")
+    (tmp_path / "a.raw").write_bytes(b"% evt 3.0\n% end\n" + given.tobytes())
+    expected = sorted(by_machine(given), key=lambda event: event[0])
+    first = expected[0][0] if expected else 0
+    assert columns(read(tmp_path / "a.raw")).tolist() == [[t - first, *r] for t, *r in expected]
+
+
 def test_a_clock_may_jitter_but_not_run_backwards(tmp_path):
     given = events(20)
     given[:, 0] = 50_000 + 1000 * np.arange(20)
@@ -193,6 +237,8 @@ def test_content_of_another_kind_is_refused_by_name(name, tmp_path):
         ("a.raw", b"", "the format ''"),
         ("a.raw", b"% evt 3.0\n% geometry 9999999x4\n", "a camera of 9999999 x 4 pixels"),
         ("a.raw", b"% evt 3.0\n% geometry axb\n", "a camera of a x b pixels"),
+        ("a.raw", b"% evt 3.0\n% geometry 0x4\n", "a camera of 0 x 4 pixels"),
+        ("a.dat", b"% Width 32\n\x0c\x08", "a camera of 32 x 0 pixels"),
         ("a.raw", b"% evt 3.0\n\x01", "1 bytes of events, not a multiple of 2: it is truncated"),
         ("a.raw", b"% evt 2.0\n\x01\x02\x03", "3 bytes of events, not a multiple of 4"),
         ("a.dat", b"% Version 1\n\x00\x08", "version 1, but version 2 of DAT can be read"),
@@ -238,6 +284,14 @@ def test_arrays_of_other_shapes_and_kinds_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", t=np.arange(3), x=np.arange(3), y=np.arange(2), p=np.zeros(3))
     with pytest.raises(DataError, match="there are 2 values of y but 3 are needed"):
         read(tmp_path / "a.npz")
+
+
+def test_times_beyond_all_bounds_are_refused(tmp_path):
+    given = np.asarray([[-(2**63), 0, 0, 0], [2**63 - 1, 0, 0, 0]])
+    for order in (1, -1):
+        np.save(tmp_path / "a.npy", given[::order])
+        with pytest.raises(DataError, match=r"a.npy: it lasts 1.8.*e\+13 s"):
+            read(tmp_path / "a.npy")
 
 
 def test_other_files_and_none_are_refused(tmp_path):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import snnsim_datasets
 from camera_files import WRITERS, events, write_addresses, write_dat, write_evt2, write_evt3
+from data_sources import nmnist_files
 from dataset_files import PARTS, assert_disjoint, load_all
 from snnsim_datasets.tools.camera_events import Camera, sensor_of
-from snnsim_datasets.tools.cameras import Shot
+from snnsim_datasets.tools.cameras import CameraRecording
 
 from snnsim.data.protocol import describe
 from snnsim.errors import ConfigError, DataError
@@ -115,13 +116,14 @@ def test_recordings_of_different_cameras_are_refused(own, tmp_path):
 def test_a_camera_refuses_what_another_one_made():
     zero = np.zeros(1, np.int64)
     camera = Camera(4, 6, 6)
-    assert camera.events(Shot(zero, zero + 5, zero + 3, zero + 1))[1].tolist() == [24 + 23]
-    for shot in (
-        Shot(zero, zero + 6, zero, zero), Shot(zero, zero, zero + 4, zero),
-        Shot(zero, zero, zero, zero, 6, 4),
+    last = CameraRecording(zero, zero + 5, zero + 3, zero + 1)
+    assert camera.events(last)[1].tolist() == [24 + 23]
+    for recording in (
+        CameraRecording(zero, zero + 6, zero, zero), CameraRecording(zero, zero, zero + 4, zero),
+        CameraRecording(zero, zero, zero, zero, 6, 4),
     ):  # fmt: skip
         with pytest.raises(DataError, match="camera of .*6 x 4 pixels are needed"):
-            camera.events(shot)
+            camera.events(recording)
     encoder = {"kind": "camera", "binning": "grid", "height": 4, "width": 6, "size": 6}
     assert Camera.of(encoder) == camera
     for wrong in ({}, {"height": "4"}, {"width": 0}, {"size": 1 << 15}, {"size": True}):
@@ -147,8 +149,6 @@ def test_damaged_recordings_and_empty_classes_are_refused_by_name(own):
 
 
 def test_n_mnist_is_of_a_camera_too(tmp_path):
-    from data_sources import nmnist_files
-
     nmnist_files(tmp_path)
     data = snnsim_datasets.load("nmnist", "test", tmp_path, download=False)
     assert describe(data).shape == (2, 34, 34)
@@ -185,8 +185,6 @@ def test_a_network_is_trained_continued_evaluated_and_asked(snnsim, own, tmp_pat
 
 
 def test_n_mnist_takes_convolutions_and_other_data_do_not(snnsim, tmp_path):
-    from data_sources import nmnist_files
-
     nmnist_files(tmp_path)
     out = tmp_path / "run"
     options = (
