@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from heard_sounds import OWN, by_class, hear, network, predicted, trained, word, write
-from snnsim_experiments.encode import Encoding
+from snnsim_experiments.encode.job import Encoding
 from snnsim_experiments.encode.spoken import encoding_of, heard
 from snnsim_experiments.listening.ears import CochleaEar, WholeEar, spikes_ear
 from snnsim_experiments.listening.listener import Listener

@@ -9,7 +9,7 @@ import numpy as np
 
 from snnsim.data.events import BinnedEvents, Events, bin_all
 from snnsim.errors import SnnsimError
-from snnsim_experiments.encode import Encoding
+from snnsim_experiments.encode.job import Encoding
 from snnsim_experiments.encode.kinds import KINDS
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snnsim.encoders import Cochlea
 from snnsim.errors import ConfigError
-from snnsim_experiments.encode import Encoding
+from snnsim_experiments.encode.job import Encoding
 from snnsim_experiments.encode.spoken import encoding_of, heard
 
 
