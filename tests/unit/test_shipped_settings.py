@@ -41,7 +41,7 @@ DATA = {
         **DIVIDED,
     },
     "python": {"function": "", "dt": None, **DIVIDED},
-    "sequences": {"dt": None, "scaled": True, **DIVIDED},
+    "sequences": {"dt": None, "scaled": True, "speaker": "", **DIVIDED},
     "spikes": {"dt": 10.0, "pool": 0, "binning": "grid", "channels": 0, **DIVIDED},
     "shd": SPIKES,
     "spoken-digits": SPIKES,

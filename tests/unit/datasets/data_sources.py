@@ -105,8 +105,8 @@ def own_cameras(folder):
 
 
 def own_spikes(folder):
-    write_heidelberg(folder / "words_train.h5", np.arange(20) % 10, np.arange(20) % 5)
-    write_shifted(folder / "words_test.h5", np.arange(10), np.arange(10) % 5, 20)
+    write_heidelberg(folder / "words_train.h5", np.arange(20) % 4, np.arange(20) % 5)
+    write_shifted(folder / "words_test.h5", np.arange(10) % 4, np.arange(10) % 5, 20)
     return {}, 30
 
 

@@ -65,14 +65,14 @@ OVERSHOT = np.asarray([0.0, -1.0, 1.0 + 1e-6, -1.25])
 
 
 def test_codecs_that_lose_something_may_overshoot_full_scale():
-    found = audio._sixteen_bits(Path("a"), OVERSHOT, "VORBIS")
+    found = audio.sixteen_bits(Path("a"), OVERSHOT, "VORBIS")
     assert found.tolist() == [0, -32768, 32767, -32768] and found.dtype == np.int16
 
 
 @pytest.mark.parametrize(("samples", "loudest"), [(OVERSHOT, "1.25"), (OVERSHOT[[0, 2]], "1")])
 def test_codecs_that_keep_everything_may_not_overshoot_full_scale(samples, loudest):
     with pytest.raises(DataError, match=f"^a has samples up to {loudest}, beyond full scale"):
-        audio._sixteen_bits(Path("a"), samples, "DOUBLE")
+        audio.sixteen_bits(Path("a"), samples, "DOUBLE")
 
 
 def test_what_a_codec_is_said_to_do():
