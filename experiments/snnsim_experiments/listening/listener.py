@@ -100,8 +100,6 @@ class _Throughout:
         return []
 
     def finish(self) -> list[Answer]:
-        if not self._samples:
-            return []
         self._sound.finish()
         return [(0.0, self._samples / self._rate, self._sound.thought.scores())]
 
@@ -258,7 +256,9 @@ class Listener:
         return self._decided(lambda: self._way.push(self._mixer.push(samples)))
 
     def finish(self) -> list[Decision]:
-        """Return the decisions that are left at the end of the sound."""
+        """Return the decisions that are left at the end of the sound; none if nothing was heard."""
+        if not self._heard:
+            return []
         return self._decided(lambda: [*self._way.push(self._mixer.finish()), *self._way.finish()])
 
     def _decided(self, work: Callable[[], list[Answer]]) -> list[Decision]:
