@@ -19,8 +19,8 @@ from heard_sounds import (
     write,
 )
 from snnsim_experiments.listening.gate import Gate, level
+from snnsim_experiments.listening.inference import streaming
 from snnsim_experiments.listening.listener import Listener
-from snnsim_experiments.listening.thoughts import streaming
 
 from snnsim.errors import ConfigError, DataError
 from snnsim.functional.readouts import READOUTS

@@ -1,4 +1,4 @@
-"""Ears: how sound that arrives in pieces becomes the input of a network."""
+"""Encoders of sound that arrives in pieces: how it becomes the input of a network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from snnsim_datasets.tools.mel import Heard, MelFrontEnd
 from torch import Tensor
 
 
-class Ear(Protocol):
-    """An ear turns the samples of one sound, which arrive in pieces, into steps of input.
+class SoundEncoder(Protocol):
+    """A ``SoundEncoder`` turns samples of a sound, which arrive in pieces, into steps of input.
 
     Attributes:
         rate: the rate of the samples in Hz.
@@ -31,13 +31,13 @@ class Ear(Protocol):
     def finish(self, state: Any) -> Tensor:
         """Return the steps ``[T, channels]`` that are left at the end of the sound."""
 
-    def endless(self) -> Ear:
-        """Return an ear for a stream without end."""
+    def endless(self) -> SoundEncoder:
+        """Return an encoder for a stream without end."""
 
 
 @dataclass(frozen=True)
-class MelEar:
-    """A ``MelEar`` hears mel bands, as a network's recordings were heard in training.
+class MelEncoder:
+    """A ``MelEncoder`` makes mel bands, as those of the recordings in training.
 
     Attributes:
         front_end: the front end.
@@ -71,23 +71,24 @@ class MelEar:
         steps, state = self.front_end.push(silence, state)
         return torch.cat([steps, self.front_end.finish(state, reflected=True)])
 
-    def endless(self) -> MelEar:
-        """Return an ear for a stream without end."""
+    def endless(self) -> MelEncoder:
+        """Return an encoder for a stream without end."""
         return replace(self, one_length=False)
 
 
-def mel_ear(encoder: dict[str, Any], rate: int) -> MelEar:
-    """Return the ear for a network on mel bands.
+def mel_encoder(encoder: dict[str, Any], rate: int) -> MelEncoder:
+    """Return the encoder for a network on mel bands.
 
     Args:
         encoder: how a recording becomes input, see :class:`snnsim.data.About`.
-        rate: the rate of the sound in Hz. The ear takes it as it is if the data set does so with a
-            recording of that rate; otherwise the ear has the rate of the training data.
+        rate: the rate of the sound in Hz. The encoder takes it as it is if the data set does so
+            with a recording of that rate; otherwise it has the rate of the training data.
     """
     options = {name: value for name, value in encoder.items() if name not in ("kind", "one_length")}
     if not options.get("scaled") and rate % options["target_rate"] == 0:
         options["rate"] = rate
-    return MelEar(MelFrontEnd(**options), encoder["one_length"])
+    return MelEncoder(MelFrontEnd(**options), encoder["one_length"])
 
 
-EARS: dict[str, Callable[[dict[str, Any], int], Ear]] = {"mel": mel_ear}  # by kind of encoder
+# by the kind that is stored with a network
+ENCODERS: dict[str, Callable[[dict[str, Any], int], SoundEncoder]] = {"mel": mel_encoder}
