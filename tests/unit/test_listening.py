@@ -19,8 +19,8 @@ from heard_sounds import (
     write,
 )
 from snnsim_experiments.listening.gate import Gate, level
+from snnsim_experiments.listening.inference import streaming
 from snnsim_experiments.listening.listener import Listener
-from snnsim_experiments.listening.thoughts import streaming
 
 from snnsim.errors import ConfigError, DataError
 from snnsim.functional.readouts import READOUTS
@@ -121,10 +121,23 @@ def test_rate_coded_networks_decide_as_predict_does(monkeypatch, tmp_path, optio
     assert by_class(found) == pytest.approx(expected, abs=1e-5)
 
 
-def test_nothing_that_was_heard_is_no_decision():
-    listener = Listener(trained(network(20)))
-    assert listener.finish() == [] and listener.seconds == 0
+@pytest.mark.parametrize("options", [{}, {"gate": -40.0}, {"every": 10.0}])
+def test_nothing_that_was_heard_is_no_decision(options):
+    listener = Listener(trained(network(20)), **options)
     assert listener.push(np.zeros((0, 2), np.int16)) == []
+    assert listener.finish() == [] and listener.seconds == 0
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize("samples", [1, 2, 100])
+def test_a_sound_of_a_few_samples_is_heard_as_predict_reads_it(
+    monkeypatch, tmp_path, rate, samples
+):
+    known = trained(network(20))
+    short = word(rate)[-samples:]
+    expected = predicted(monkeypatch, known, write(tmp_path / "x.wav", short, rate))
+    (found,) = hear(known, short, rate, 320)
+    assert by_class(found) == pytest.approx(expected, abs=1e-5)
 
 
 # --- the gate -------------------------------------------------------------------------------------

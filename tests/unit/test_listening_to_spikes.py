@@ -10,7 +10,7 @@ import torch
 from heard_sounds import OWN, by_class, hear, network, predicted, trained, word, write
 from snnsim_experiments.encode.job import Encoding
 from snnsim_experiments.encode.spoken import encoding_of, heard
-from snnsim_experiments.listening.ears import CochleaEar, WholeEar, spikes_ear
+from snnsim_experiments.listening.encoders import CochleaEncoder, WholeMelEncoder, spikes_encoder
 from snnsim_experiments.listening.listener import Listener
 
 from snnsim.encoders import Cochlea
@@ -61,7 +61,7 @@ def test_spikes_of_unknown_origin_are_not_heard():
     encoder = {"kind": "events", "pool": 5, "binning": "grid"}
     for source in ({}, {"kind": "lauscher"}, {"kind": "delta", "unknown": 1}):
         assert encoding_of(encoder | {"source": source}) is None
-        assert spikes_ear(encoder | {"source": source}, 16000) is None
+        assert spikes_encoder(encoder | {"source": source}, 16000) is None
     known = replace(on_spikes(SOURCES["delta"]), encoder=encoder)
     with pytest.raises(ConfigError, match="the network cannot hear"):
         Listener(known, rate=16000)
@@ -79,20 +79,23 @@ def test_a_stream_of_a_cochlea_has_the_steps_of_the_whole(sizes):
     samples = word(48000, 0.1)
     encoder = on_spikes(encoding).encoder
     whole = heard(encoding, encoder, 10.0, samples).batch([0]).x[:, 0]
-    ear = CochleaEar(Cochlea(channels=20, gain=3.0), encoding.seed_of(""), 1, 10.0)
-    state, found, first = ear.start(), [], 0
+    encoder_of_sound = CochleaEncoder(Cochlea(channels=20, gain=3.0), encoding.seed_of(""), 1, 10.0)
+    state, found, first = encoder_of_sound.start(), [], 0
     for size in [*sizes, len(samples)]:
-        x, state = ear.push(samples[first : first + size], state)
+        x, state = encoder_of_sound.push(samples[first : first + size], state)
         found.append(x)
         first += size
-    steps = torch.cat([*found, ear.finish(state)])
+    steps = torch.cat([*found, encoder_of_sound.finish(state)])
     assert whole.sum() > 10
     assert torch.equal(steps, whole)
-    assert ear.endless() is ear
+    assert encoder_of_sound.endless() is encoder_of_sound
 
 
 def test_nothing_that_was_heard_is_nothing():
-    for ear in (WholeEar(NORMALISED), spikes_ear(on_spikes(SOURCES["delta"]).encoder, 16000)):
-        state = ear.start()
-        steps, state = ear.push(np.zeros(0, np.int16), state)
-        assert len(steps) == 0 and len(ear.finish(state)) == 0
+    for encoder_of_sound in (
+        WholeMelEncoder(NORMALISED),
+        spikes_encoder(on_spikes(SOURCES["delta"]).encoder, 16000),
+    ):
+        state = encoder_of_sound.start()
+        steps, state = encoder_of_sound.push(np.zeros(0, np.int16), state)
+        assert len(steps) == 0 and len(encoder_of_sound.finish(state)) == 0

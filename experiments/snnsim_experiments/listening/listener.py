@@ -21,13 +21,13 @@ from snnsim.errors import ConfigError, DataError, check_number, check_size
 from snnsim.functional.readouts import fractions, get_readout
 from snnsim.training.calibration import calibrated
 from snnsim.training.recipe import CLASS
-from snnsim_experiments.listening.ears import EARS, Ear
+from snnsim_experiments.listening.encoders import ENCODERS, SoundEncoder
 from snnsim_experiments.listening.gate import Gate, Piece
-from snnsim_experiments.listening.thoughts import (
-    AtOnce,
-    StepByStep,
-    Streaming,
-    Thought,
+from snnsim_experiments.listening.inference import (
+    Inference,
+    StreamedInference,
+    StreamingNetwork,
+    WholeInference,
     streaming,
 )
 from snnsim_experiments.run_folder import Trained
@@ -70,18 +70,18 @@ class Decision:
 
 
 class _Sound:
-    """One sound on its way through ear and network."""
+    """One sound on its way through encoder and network."""
 
-    def __init__(self, ear: Ear, thought: Thought):
-        self._ear, self.thought = ear, thought
-        self._state = ear.start()
+    def __init__(self, encoder: SoundEncoder, inference: Inference):
+        self._encoder, self.inference = encoder, inference
+        self._state = encoder.start()
 
     def push(self, samples: np.ndarray) -> None:
-        x, self._state = self._ear.push(samples, self._state)
-        self.thought.push(x.unsqueeze(1))
+        x, self._state = self._encoder.push(samples, self._state)
+        self.inference.push(x.unsqueeze(1))
 
     def finish(self) -> None:
-        self.thought.push(self._ear.finish(self._state).unsqueeze(1))
+        self.inference.push(self._encoder.finish(self._state).unsqueeze(1))
 
 
 Answer = tuple[float, float, Tensor]  # start and end in seconds, and the class scores [1, C]
@@ -90,8 +90,8 @@ Answer = tuple[float, float, Tensor]  # start and end in seconds, and the class 
 class _Throughout:
     """One answer, to all that is heard."""
 
-    def __init__(self, ear: Ear, thought: Callable[[], Thought]):
-        self._sound, self._rate = _Sound(ear, thought()), ear.rate
+    def __init__(self, encoder: SoundEncoder, start: Callable[[], Inference]):
+        self._sound, self._rate = _Sound(encoder, start()), encoder.rate
         self._samples = 0
 
     def push(self, samples: np.ndarray) -> list[Answer]:
@@ -100,17 +100,15 @@ class _Throughout:
         return []
 
     def finish(self) -> list[Answer]:
-        if not self._samples:
-            return []
         self._sound.finish()
-        return [(0.0, self._samples / self._rate, self._sound.thought.scores())]
+        return [(0.0, self._samples / self._rate, self._sound.inference.scores())]
 
 
 class _Gated:
     """An answer to each sound that a gate finds."""
 
-    def __init__(self, ear: Ear, thought: Callable[[], Thought], gate: Gate):
-        self._ear, self._thought, self._gate = ear, thought, gate
+    def __init__(self, encoder: SoundEncoder, start: Callable[[], Inference], gate: Gate):
+        self._encoder, self._start, self._gate = encoder, start, gate
         self._sound: _Sound | None = None
 
     def push(self, samples: np.ndarray) -> list[Answer]:
@@ -122,12 +120,12 @@ class _Gated:
     def _answers(self, pieces: list[Piece]) -> list[Answer]:
         found = []
         for piece in pieces:
-            self._sound = self._sound or _Sound(self._ear, self._thought())
+            self._sound = self._sound or _Sound(self._encoder, self._start())
             self._sound.push(piece.samples)
             if piece.sound is not None:
                 self._sound.finish()
-                start, end = (sample / self._ear.rate for sample in piece.sound)
-                found.append((start, end, self._sound.thought.scores()))
+                start, end = (sample / self._encoder.rate for sample in piece.sound)
+                found.append((start, end, self._sound.inference.scores()))
                 self._sound = None
         return found
 
@@ -135,19 +133,19 @@ class _Gated:
 class _Sliding:
     """An answer every so many steps, to the last steps before it."""
 
-    def __init__(self, ear: Ear, net: Streaming, trained: Trained, every: int):
-        self._ear, self._state = ear.endless(), ear.endless().start()
+    def __init__(self, encoder: SoundEncoder, net: StreamingNetwork, trained: Trained, every: int):
+        self._encoder, self._state = encoder.endless(), encoder.endless().start()
         self._net, self._trained, self._every = net, trained, every
         self._inner: Any = None
         self._outputs = torch.zeros(0)  # [T, 1, C], of the last steps
         self._steps = 0
 
     def push(self, samples: np.ndarray) -> list[Answer]:
-        x, self._state = self._ear.push(samples, self._state)
+        x, self._state = self._encoder.push(samples, self._state)
         return self._answers(x.unsqueeze(1))
 
     def finish(self) -> list[Answer]:
-        found = self._answers(self._ear.finish(self._state).unsqueeze(1))
+        found = self._answers(self._encoder.finish(self._state).unsqueeze(1))
         return found if self._steps % self._every == 0 else [*found, self._answer()]
 
     def _answers(self, x: Tensor) -> list[Answer]:
@@ -208,30 +206,30 @@ class Listener:
         compiled: bool = True,
     ):
         check_size("the rate", rate)
-        ear = _ear(trained, rate)
+        encoder = _encoder(trained, rate)
         net = streaming(trained, compiled)
         self._trained, self._rate = trained, rate
-        self._mixer = Mixer(rate, ear.rate)
+        self._mixer = Mixer(rate, encoder.rate)
         self._heard, self.computing, self.decisions = 0, 0.0, 0
 
-        def thought() -> Thought:
-            return AtOnce(trained) if net is None else StepByStep(net, trained)
+        def start() -> Inference:
+            return WholeInference(trained) if net is None else StreamedInference(net, trained)
 
-        _warm_up(ear, thought())
+        _warm_up(encoder, start())
         self._way: _Throughout | _Gated | _Sliding
         if gate is not None and every is not None:
             raise ConfigError("gate and every are two ways to decide; give only one of them")
         if gate is not None:
-            self._way = _Gated(ear, thought, Gate(ear.rate, gate, silence_ms))
+            self._way = _Gated(encoder, start, Gate(encoder.rate, gate, silence_ms))
         elif every is None:
-            self._way = _Throughout(ear, thought)
+            self._way = _Throughout(encoder, start)
         elif net is None:
             raise ConfigError(
                 "every needs a network that runs step by step, but this one needs the whole sound; "
                 "use a gate"
             )
         else:
-            self._way = _Sliding(ear, net, trained, _steps_of(every, trained))
+            self._way = _Sliding(encoder, net, trained, _steps_of(every, trained))
 
     @property
     def seconds(self) -> float:
@@ -258,7 +256,9 @@ class Listener:
         return self._decided(lambda: self._way.push(self._mixer.push(samples)))
 
     def finish(self) -> list[Decision]:
-        """Return the decisions that are left at the end of the sound."""
+        """Return the decisions that are left at the end of the sound; none if nothing was heard."""
+        if not self._heard:
+            return []
         return self._decided(lambda: [*self._way.push(self._mixer.finish()), *self._way.finish()])
 
     def _decided(self, work: Callable[[], list[Answer]]) -> list[Decision]:
@@ -283,17 +283,19 @@ class Listener:
         )
 
 
-def _ear(trained: Trained, rate: int) -> Ear:
+def _encoder(trained: Trained, rate: int) -> SoundEncoder:
     if trained.target != CLASS:
         raise ConfigError(
             f"the network has the target {trained.target}, so that it names no classes; listen "
             "with a run that classifies"
         )
-    make = EARS.get(trained.encoder.get("kind", ""))
-    ear = None if make is None or trained.dt is None else make(trained.encoder, rate, trained.dt)
-    if ear is None:
+    make = ENCODERS.get(trained.encoder.get("kind", ""))
+    encoder = None
+    if make is not None and trained.dt is not None:
+        encoder = make(trained.encoder, rate, trained.dt)
+    if encoder is None:
         raise ConfigError("the network cannot hear: " + NOT_HEARD.format(source=trained.source))
-    return ear
+    return encoder
 
 
 def _steps_of(every: float, trained: Trained) -> int:
@@ -304,9 +306,9 @@ def _steps_of(every: float, trained: Trained) -> int:
     return round(every / dt)
 
 
-def _warm_up(ear: Ear, thought: Thought) -> None:
+def _warm_up(encoder: SoundEncoder, inference: Inference) -> None:
     """Run everything once on silence, so that the first decision does not wait for kernels."""
-    sound = _Sound(ear, thought)
-    sound.push(np.zeros(ear.rate // 5, np.int16))
+    sound = _Sound(encoder, inference)
+    sound.push(np.zeros(encoder.rate // 5, np.int16))
     sound.finish()
-    sound.thought.scores()
+    sound.inference.scores()

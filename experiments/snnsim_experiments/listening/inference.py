@@ -1,4 +1,4 @@
-"""Thoughts: how a network runs on a sound that arrives in pieces, and what it answers."""
+"""How a network runs on a sound that arrives in pieces, and what it answers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from snnsim.training import predict as predict_scores
 from snnsim_experiments.run_folder import Trained
 
 
-class Thought(Protocol):
-    """A thought is the network's work on one sound."""
+class Inference(Protocol):
+    """An ``Inference`` is one run of a network, on one sound."""
 
     def push(self, x: Tensor) -> None:
         """Run the network on further steps ``[T, 1, channels]``."""
@@ -28,8 +28,8 @@ class Thought(Protocol):
         """Return the class scores ``[1, C]`` of the sound, which has ended."""
 
 
-class AtOnce:
-    """``AtOnce`` runs a network that cannot continue from a state, when the sound has ended."""
+class WholeInference:
+    """A ``WholeInference`` runs a network that cannot continue from a state, at the sound's end."""
 
     def __init__(self, trained: Trained):
         self._trained = trained
@@ -51,8 +51,8 @@ Run = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
 
 @dataclass(frozen=True)
-class Streaming:
-    """A ``Streaming`` network runs step by step, with a state.
+class StreamingNetwork:
+    """A ``StreamingNetwork`` runs step by step, with a state.
 
     Attributes:
         run: from further steps ``[T, 1, channels]`` and a state to outputs and the next state.
@@ -65,10 +65,10 @@ class Streaming:
     after: Callable[[Any], Tensor]
 
 
-class StepByStep:
-    """``StepByStep`` runs a streaming network while the sound arrives."""
+class StreamedInference:
+    """A ``StreamedInference`` runs a streaming network while the sound arrives."""
 
-    def __init__(self, net: Streaming, trained: Trained):
+    def __init__(self, net: StreamingNetwork, trained: Trained):
         self._net, self._trained = net, trained
         self._state: Any = None
         self._steps = 0
@@ -97,7 +97,7 @@ class StepByStep:
         return get_readout(self._trained.readout)(torch.cat(self.outputs), ends)
 
 
-def streaming(trained: Trained, compiled: bool = True) -> Streaming | None:
+def streaming(trained: Trained, compiled: bool = True) -> StreamingNetwork | None:
     """Return a network that runs step by step, or ``None`` if it needs the whole sound.
 
     Args:
@@ -114,11 +114,11 @@ def streaming(trained: Trained, compiled: bool = True) -> Streaming | None:
     return _as_it_is(trained)
 
 
-def _compiled(net: CompiledNetwork) -> Streaming:
-    return Streaming(net.steps, sum(stage.tail for stage in net.stages), net.finish)
+def _compiled(net: CompiledNetwork) -> StreamingNetwork:
+    return StreamingNetwork(net.steps, sum(stage.tail for stage in net.stages), net.finish)
 
 
-def _as_it_is(trained: Trained) -> Streaming | None:
+def _as_it_is(trained: Trained) -> StreamingNetwork | None:
     """The network itself, if outputs in pieces are those of the whole."""
     net = trained.net
 
@@ -135,4 +135,4 @@ def _as_it_is(trained: Trained) -> Streaming | None:
     except (ConfigError, ShapeError):
         return None
     alike = together.shape == whole.shape and torch.allclose(together, whole, atol=1e-4)
-    return Streaming(run, 0, lambda state: whole[:0]) if alike else None
+    return StreamingNetwork(run, 0, lambda state: whole[:0]) if alike else None

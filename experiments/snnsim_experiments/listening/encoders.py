@@ -1,4 +1,4 @@
-"""Ears: how sound that arrives in pieces becomes the input of a network."""
+"""Encoders of sound that arrives in pieces: how it becomes the input of a network."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from snnsim_experiments.encode.job import Encoding
 from snnsim_experiments.encode.spoken import encoding_of, heard
 
 
-class Ear(Protocol):
-    """An ear turns the samples of one sound, which arrive in pieces, into steps of input.
+class SoundEncoder(Protocol):
+    """A ``SoundEncoder`` turns samples of a sound, which arrive in pieces, into steps of input.
 
     Attributes:
         rate: the rate of the samples in Hz.
@@ -37,13 +37,13 @@ class Ear(Protocol):
     def finish(self, state: Any) -> Tensor:
         """Return the steps ``[T, channels]`` that are left at the end of the sound."""
 
-    def endless(self) -> Ear:
-        """Return an ear for a stream without end."""
+    def endless(self) -> SoundEncoder:
+        """Return an encoder for a stream without end."""
 
 
 @dataclass(frozen=True)
-class MelEar:
-    """A ``MelEar`` hears mel bands, as a network's recordings were heard in training.
+class MelEncoder:
+    """A ``MelEncoder`` makes mel bands, as those of the recordings in training.
 
     Attributes:
         front_end: the front end.
@@ -77,14 +77,14 @@ class MelEar:
         steps, state = self.front_end.push(silence, state)
         return torch.cat([steps, self.front_end.finish(state, reflected=True)])
 
-    def endless(self) -> MelEar:
-        """Return an ear for a stream without end."""
+    def endless(self) -> MelEncoder:
+        """Return an encoder for a stream without end."""
         return replace(self, one_length=False)
 
 
 @dataclass(frozen=True)
-class WholeEar:
-    """A ``WholeEar`` hears mel bands that are normalised over a whole sound, at the sound's end.
+class WholeMelEncoder:
+    """A ``WholeMelEncoder`` makes mel bands that are normalised over a whole sound, at its end.
 
     Attributes:
         front_end: the front end.
@@ -125,7 +125,7 @@ class WholeEar:
         )
         return one.batch([0]).x[:, 0]
 
-    def endless(self) -> Ear:
+    def endless(self) -> SoundEncoder:
         """Refuse a stream without end.
 
         Raises:
@@ -138,8 +138,8 @@ class WholeEar:
 
 
 @dataclass(frozen=True)
-class SpikesEar:
-    """A ``SpikesEar`` hears spikes: at the end of a sound it encodes the whole of it.
+class SpikesEncoder:
+    """A ``SpikesEncoder`` makes spikes: at the end of a sound it encodes the whole of it.
 
     Attributes:
         encoding: how recordings became the spikes of the training data.
@@ -177,7 +177,7 @@ class SpikesEar:
     def _channels(self) -> int:
         return self.encoding.encoder().channels // self.encoder["pool"]
 
-    def endless(self) -> Ear:
+    def endless(self) -> SoundEncoder:
         """Refuse a stream without end, unless it is of a cochlea with a fixed gain.
 
         Raises:
@@ -189,12 +189,12 @@ class SpikesEar:
                 "the network was trained on spikes of whole sounds, so it decides at the end of "
                 "each; leave out --every, or encode with: snnsim encode cochlea --set gain=3"
             )
-        return CochleaEar(model, self.encoding.seed_of(""), self.encoder["pool"], self.dt)
+        return CochleaEncoder(model, self.encoding.seed_of(""), self.encoder["pool"], self.dt)
 
 
 @dataclass(frozen=True)
-class CochleaEar:
-    """A ``CochleaEar`` hears a stream without end through a cochlea with a fixed gain.
+class CochleaEncoder:
+    """A ``CochleaEncoder`` makes spikes of a stream without end, by a cochlea with a fixed gain.
 
     Attributes:
         cochlea: the model.
@@ -244,13 +244,13 @@ class CochleaEar:
         where = torch.from_numpy(steps[now] - first), torch.from_numpy(units[now] // self.pool)
         return x.index_put_(where, torch.ones(int(now.sum())), accumulate=True), ~now
 
-    def endless(self) -> Ear:
-        """Return itself: it hears a stream without end."""
+    def endless(self) -> SoundEncoder:
+        """Return itself, which takes a stream without end."""
         return self
 
 
-def spikes_ear(encoder: dict[str, Any], rate: int, dt: float = 10.0) -> Ear | None:
-    """Return the ear for a network on spikes; ``None`` where is not known how they were made.
+def spikes_encoder(encoder: dict[str, Any], rate: int, dt: float = 10.0) -> SoundEncoder | None:
+    """Return the encoder for a network on spikes; ``None`` where their origin is not known.
 
     Args:
         encoder: how a recording becomes input, see :class:`snnsim.data.About`.
@@ -258,27 +258,31 @@ def spikes_ear(encoder: dict[str, Any], rate: int, dt: float = 10.0) -> Ear | No
         dt: the length of a step in ms.
     """
     encoding = encoding_of(encoder)
-    return None if encoding is None else SpikesEar(encoding, encoder, dt)
+    return None if encoding is None else SpikesEncoder(encoding, encoder, dt)
 
 
-def mel_ear(encoder: dict[str, Any], rate: int, dt: float = 10.0) -> Ear:
-    """Return the ear for a network on mel bands.
+def mel_encoder(encoder: dict[str, Any], rate: int, dt: float = 10.0) -> SoundEncoder:
+    """Return the encoder for a network on mel bands.
 
     Args:
         encoder: how a recording becomes input, see :class:`snnsim.data.About`.
-        rate: the rate of the sound in Hz. The ear takes it as it is if the data set does so with a
-            recording of that rate; otherwise the ear has the rate of the training data.
+        rate: the rate of the sound in Hz. The encoder takes it as it is if the data set does so
+            with a recording of that rate; otherwise it has the rate of the training data.
         dt: ignored: the encoder says how long a step is.
     """
     options = {name: value for name, value in encoder.items() if name not in ("kind", "one_length")}
     if not options.get("scaled") and rate % options["target_rate"] == 0:
         options["rate"] = rate
     front_end = MelFrontEnd(**options)
-    return WholeEar(front_end) if front_end.normalised else MelEar(front_end, encoder["one_length"])
+    return (
+        WholeMelEncoder(front_end)
+        if front_end.normalised
+        else MelEncoder(front_end, encoder["one_length"])
+    )
 
 
-# by kind of encoder
-EARS: dict[str, Callable[[dict[str, Any], int, float], Ear | None]] = {
-    "mel": mel_ear,
-    "events": spikes_ear,
+# by the kind that is stored with a network
+ENCODERS: dict[str, Callable[[dict[str, Any], int, float], SoundEncoder | None]] = {
+    "mel": mel_encoder,
+    "events": spikes_encoder,
 }
