@@ -152,6 +152,7 @@ def _dataset_app(name: str) -> typer.Typer:
             "note": info.note,
         }
         if root is not None or not (info.remotes or name in NOT_HERE):
+            from snnsim.data.protocol import describe
             from snnsim_experiments import resolve
             from snnsim_experiments.build import load_split
 
@@ -162,6 +163,9 @@ def _dataset_app(name: str) -> typer.Typer:
                 part = load_split(config, split, root)
                 facts[f"samples in {split}"] = len(part)
                 facts["classes"] = ", ".join(part.classes) or facts["classes"]
+                shape = describe(part).shape
+                if len(shape) > 1:
+                    facts["shape of a step"] = " x ".join(map(str, shape))
         options.answer(facts, as_json, lambda facts: options.print_summary(name, facts))
 
     return sub
