@@ -212,6 +212,7 @@ def describe(data: Data, root: options.Root = None, as_json: options.Json = Fals
         "note": info.note,
     }
     if found.root is not None or not (info.remotes or name in NOT_HERE):
+        from snnsim.data import describe as about
         from snnsim_experiments import resolve
         from snnsim_experiments.build import load_split
 
@@ -222,4 +223,7 @@ def describe(data: Data, root: options.Root = None, as_json: options.Json = Fals
             part = load_split(config, split, found.root)
             facts[f"samples in {split}"] = len(part)
             facts["classes"] = ", ".join(part.classes) or facts["classes"]
+            shape = about(part).shape
+            if len(shape) > 1:
+                facts["shape of a step"] = " x ".join(map(str, shape))
     options.answer(facts, as_json, lambda facts: options.print_summary(name, facts))

@@ -173,6 +173,8 @@ def test_a_network_is_trained_continued_evaluated_and_asked(snnsim, own, tmp_pat
     answer = snnsim("cameras", "evaluate", out, "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["accuracy"] == json.loads(more.out)["test_accuracy"]
+    told = json.loads(snnsim("cameras", "info", "--root", own, "--json").out)
+    assert (told["shape of a step"], told["classes"]) == ("2 x 24 x 32", "left, right")
     write_evt3(tmp_path / "new.raw", events(seed=77))
     answer = snnsim("predict", out, tmp_path / "new.raw", "--json")
     assert answer.code == 0, answer.err
