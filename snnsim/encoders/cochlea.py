@@ -117,7 +117,7 @@ class Cochlea:
         """Return the resonances ``[channels]`` in Hz of the places; most answer best 10 % lower.
 
         >>> Cochlea(channels=3).frequencies.round().tolist()
-        [22508.0, 1625.0, 110.0]
+        [22508.0, 1630.0, 110.0]
         """
         from snnsim.kernels.cochlea.membrane import places, resonance
         from snnsim.kernels.cochlea.parameters import Membrane
