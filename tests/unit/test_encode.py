@@ -69,7 +69,7 @@ def as_data_set(folder: Path, tmp_path: Path):
     """All recordings of a folder as the data set of the command line that they can be."""
     for part in ("train", "validation", "test"):
         shutil.copytree(folder, tmp_path / "in" / part)
-    return snnsim_datasets.load("recordings", "train", tmp_path / "in", **BANDS)
+    return snnsim_datasets.load("recordings", "train", tmp_path / "in", normalised=False, **BANDS)
 
 
 # --- what the file holds --------------------------------------------------------------------------
