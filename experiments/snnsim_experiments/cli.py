@@ -13,12 +13,13 @@ import typer
 from snnsim_datasets import generated
 
 from snnsim.errors import ConfigError, SnnsimError
-from snnsim_experiments import on_data, options
+from snnsim_experiments import options
 from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
 from snnsim_experiments.encode.cli import encode
 from snnsim_experiments.listening.cli import listen
-from snnsim_experiments.own_data import app as data_app
+from snnsim_experiments.on_data import cli as on_data
+from snnsim_experiments.on_data.look import app as data_app
 
 app = typer.Typer(
     help="Spiking networks with learnable delays, continual learning, and baselines.\n\n"

@@ -340,7 +340,7 @@ def check_fits(folder: Path, facts: dict[str, Any], data: Any) -> None:
 def in_order_of(facts: dict[str, Any], data: Any) -> Any:
     """Return data with their classes in the order of a run's, if they are the same classes."""
     wanted, have = facts["classes"], list(data.classes)
-    if have == wanted or sorted(have) != sorted(wanted) or not is_dataclass(data):
+    if have == wanted or sorted(have) != sorted(wanted) or not is_dataclass(type(data)):
         return data
     known = {each.name for each in fields(data)}
     name = next((each for each in ("labels", "target") if each in known), None)

@@ -41,7 +41,7 @@ class Camera(NamedTuple):
                 f"the camera of a network is {short(encoder)}, but its height, width and size must "
                 f"be 1 .. {LARGEST}"
             )
-        height, width, size = map(int, found)  # type: ignore[arg-type]
+        height, width, size = map(int, found)
         return cls(height, width, size)
 
     @property

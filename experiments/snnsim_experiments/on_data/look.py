@@ -14,7 +14,8 @@ from snnsim_datasets import Place
 from snnsim_datasets.tools.rows import Finding, Row, rows_of_split, write, write_rows
 
 from snnsim.errors import SnnsimError
-from snnsim_experiments import on_data, options
+from snnsim_experiments import options
+from snnsim_experiments.on_data.cli import Data
 
 app = typer.Typer(
     help="Look at data before training: what is there, what is wrong, what would be used.\n\n"
@@ -30,7 +31,7 @@ Set = Annotated[
 
 @app.command()
 def info(
-    data: on_data.Data,
+    data: Data,
     set_: Set = None,
     root: options.Root = None,
     as_json: options.Json = False,
@@ -93,7 +94,7 @@ def rows_of(place: Place, changes: list[str] | None = None) -> list[Row]:
 
 @app.command()
 def check(
-    data: on_data.Data,
+    data: Data,
     set_: Set = None,
     root: options.Root = None,
     quiet: options.Quiet = False,
@@ -150,7 +151,7 @@ def _print(found: list[Finding]) -> None:
 
 @app.command()
 def split(
-    data: on_data.Data,
+    data: Data,
     set_: Set = None,
     root: options.Root = None,
     out: Annotated[Path | None, typer.Option(help="Table to write (.csv) instead.")] = None,

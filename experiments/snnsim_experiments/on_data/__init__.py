@@ -1,0 +1,1 @@
+"""``snnsim train DATA``, ``evaluate`` and ``data``: data by name or by place."""
