@@ -80,7 +80,7 @@ class Experiment:
             if not isinstance(section, dict):
                 raise TypeError(f"{name} is not a section")
         if found["method"]:
-            found["data"] = {"blur": 0.0, "data": {}} | found[
+            found["data"] = {"blur": 0.0, "data": None} | found[
                 "data"
             ]  # earlier versions had no such options
             method = methods.get(found["method"])

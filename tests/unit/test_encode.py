@@ -581,7 +581,7 @@ def test_the_kinds_of_the_help_are_those_that_there_are():
 
 
 def test_the_table_in_the_tutorial_lists_the_options_of_each_kind():
-    text = (Path(__file__).parents[2] / "docs" / "tutorials" / "data.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "tutorials" / "sounds.md").read_text()
     rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
     table = {row[1].strip(" `"): re.findall("`([a-z_]+)`", row[3]) for row in rows}
     assert tuple(table) == KINDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ class StreamOptions:
             every fifth recording of each), which is how the options of a method are chosen.
         protocol: the split of data sets that have several: ``"speaker"`` for GSC without the
             lists of its official split.
-        data: options of the data set, as its section ``data`` has them.
+        data: options of the data set, as its section ``data`` has them; ``None`` for none.
         blur: the fraction of a task's training samples that come in each task next to it, from 0
             to 0.5; not in the scenario ``"task"``.
     """
@@ -150,7 +150,7 @@ class StreamOptions:
     evaluate: str = "test"
     protocol: str = ""
     blur: float = 0.0
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -208,7 +208,7 @@ def _parts(
                 f"stream.protocol is {told.protocol!r}, but {name} has only one split; remove it"
             )
         options = options | {"protocol": told.protocol}
-    options = _given(kind, module.load, told.data) | options
+    options = _given(kind, module.load, told.data or {}) | options
     whole = kind == "speakers" or not told.validation
     trained = "train_all" if whole and "train_all" in module.INFO.splits else "train"
     train = load(name, trained, root, **options)
