@@ -200,20 +200,22 @@ def test_noise_is_gaussian_and_independent():
         assert abs(float((found * other).mean())) < 5 * count**-0.5
 
 
-def test_masks_silence_ranges_of_steps_and_channels():
-    data = values()
+@pytest.mark.parametrize("events", [False, True])
+def test_masks_cover_ranges_of_steps_and_channels(events):
+    data = counts() if events else values()
     drawn = draws.of_samples(KEY, "time_masks", len(data), 4)
     across = draws.of_samples(KEY, "channel_masks", len(data), 2)
 
     def expected(i):
-        sample = data.x[i, : data.lengths[i]].copy()
+        sample = data.batch([i]).x[:, 0].numpy()
+        fill = 0 if events else sample.mean()
         for wide, first in (drawn[i, [0, 2]], drawn[i, [1, 3]]):
             width = min(math.floor(wide * (4 + 1)), len(sample))  # 8 ms of 2 ms each
             start = math.floor(first * (len(sample) - width + 1))
-            sample[start : start + width] = 0
+            sample[start : start + width] = fill
         width = math.floor(across[i, 0] * (3 + 1))
         start = math.floor(across[i, 1] * (CHANNELS - width + 1))
-        sample[:, start : start + width] = 0
+        sample[:, start : start + width] = fill
         return sample
 
     masks = {"time_masks": 2, "time_mask_ms": 8, "channel_masks": 1, "channel_mask": 3}
@@ -245,7 +247,7 @@ def test_silence_of_mel_bands_in_decibels_is_no_sound():
         encoder = {"kind": "mel", "scaled": False}
 
     data = Decibels(np.full((1, 30, 4), 20.0), [0], dt=1.0)
-    x = shown(data, channel_masks=3, channel_mask=2, time_shift_ms=20).batch([0]).x
+    x = shown(data, time_shift_ms=20).batch([0]).x
     assert x.min() == -100
     assert set(x.unique().tolist()) == {-100.0, 20.0}
 

@@ -177,7 +177,7 @@ class Augmented(DataSet):
             x = augmented_counts(x, before, after, drawn)
         else:
             x = augmented_values(x, before, after, drawn, self._silence)
-        x = masked(x, after, drawn, self._silence)
+        x = masked(x, after, drawn, self._counts)
         x = x if steps is None else resized(x, steps)
         return Batch(_ended(x, after, self._silence), target, after)
 

@@ -51,8 +51,8 @@ class Augmentation:
         noise: the standard deviation of the Gaussian noise that is added to every value, 0 or more;
             of events, the mean number of random events that are added in every channel and step, at
             most 100.
-        time_masks: the number of time masks of each sample, from 0 to 1000. Within a mask, a sample
-            is silent.
+        time_masks: the number of time masks of each sample, from 0 to 1000. Within a mask, values
+            are the mean of the sample, and there are no events.
         time_mask_ms: the largest duration of a time mask, in ms, 0 or more; durations are uniform
             from 0.
         channel_masks: the number of channel masks of each sample, from 0 to 1000.
