@@ -125,9 +125,9 @@ def test_info_has_equations_options_and_the_cost_at_the_budget(snnsim):
 def test_training_is_on_data_or_on_a_stream_by_a_method(data, stream, method, on):
     if on is None:
         with pytest.raises(ConfigError, match=f"got --data {data}, --stream {stream}"):
-            cli._named(data, stream, method)
+            cli._named(data, stream, method, "root")
     else:
-        assert cli._named(data, stream, method) == on
+        assert cli._named(data, stream, method, "root") == (*on, "root", [])
 
 
 def test_training_on_data_passes_on_what_was_asked_for(snnsim, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from command import TEST_FILE, assert_one_error
 from small_runs import DIGITS, write_fsdd, write_shd
 from snnsim_experiments import Place, build, cli, options, predict, runs, similar
 from snnsim_experiments.configuration import resolve
+from snnsim_experiments.predicted import Predicted, Sample
 from snnsim_experiments.train import train
 
 from snnsim.errors import BackendError, ConfigError
@@ -195,20 +196,19 @@ def test_predict_prints_a_line_for_each_sample_with_the_classes_and_their_shares
 
     def found(*arguments):
         calls.append(arguments)
-        return [
-            {"index": 7, "classes": ["one", "[b]two"], "scores": [0.91239, 0.05]},
-            {"index": 8, "classes": ["three", "one"], "scores": [1.0, 0.0004]},
-        ]
+        samples = [Sample("a.h5", number, None) for number in (7, 8)]
+        scores = torch.tensor([[0.91239, 0.05, 0.03761], [0.0004, 0.0, 0.9996]])
+        return Predicted("a run", ["one", "[b]two", "three"], samples, scores, top=2)
 
-    monkeypatch.setattr(predict, "predict", found)
+    monkeypatch.setattr(predict, "predict_files", found)
     lines = snnsim("predict", small, TEST_FILE).out.splitlines()
     assert lines[0].split() == ["sample", "classes,", "best", "first"]
     assert [" ".join(line.split()) for line in lines[1:]] == [
         "7 one 91.2%, [b]two 5.0%", "8 three 100.0%, one 0.0%",
     ]  # fmt: skip
     snnsim("predict", small, "x.h5", "--index", 4, "--top", 2)
-    assert calls == [(small, TEST_FILE, None, 3), (small, Path("x.h5"), 4, 2)]
-    assert json.loads(snnsim("predict", small, "x", "--json").out) == found()
+    assert calls == [(small, [TEST_FILE], None, 3, ""), (small, [Path("x.h5")], 4, 2, "")]
+    assert json.loads(snnsim("predict", small, "x", "--json").out) == found().rows
 
 
 def test_similar_prints_a_line_for_each_run_with_its_four_columns(snnsim, monkeypatch):

@@ -348,6 +348,7 @@ def test_a_stream_is_compared_without_choosing_where_there_is_one_rate(tmp_path,
         "stream": "spoken-digits", "method": "ewc", "options": [base.data, base.method_options],
         "training": base.training, "budget": 4000, "by": "parameters", "seeds": [4, 5],
         "rates": [1.0], "encoder": base.network["encoder"], "network": ["network.dropout=0.1"],
+        "augmentation": base.augmentation.as_json(),
     }  # fmt: skip
     calls.clear()
     (tmp_path / "gru" / "rate3").mkdir(parents=True)

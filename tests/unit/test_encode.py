@@ -12,6 +12,7 @@ import sys
 import time
 import types
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -379,6 +380,7 @@ def started(many, tmp_path):
         [sys.executable, "-m", "snnsim_experiments", "encode", *MANY, many, out, "--jobs", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # heeded in background
     )  # fmt: skip
     wait_for(lambda: len(list(parts_of(out).rglob("*.npz"))) > 3 or job.poll() is not None)
     assert job.poll() is None
