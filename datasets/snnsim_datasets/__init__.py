@@ -13,10 +13,8 @@ from typing import Any
 
 from snnsim.errors import check_choice
 from snnsim_datasets import generated
-from snnsim_datasets.tools import places
 from snnsim_datasets.tools.catalogue import INFOS
-from snnsim_datasets.tools.info import Info
-from snnsim_datasets.tools.places import Place
+from snnsim_datasets.tools.info import Info, Place
 
 __all__ = ["Place", "generated", "get", "info", "load", "names", "recognise"]
 
@@ -62,6 +60,11 @@ def recognise(data: str, root: str | None = None) -> Place:
     >>> recognise("spoken-digits").name, recognise("my_data:words").options
     ('spoken-digits', {'function': 'my_data:words'})
     """
+
+    if data in (*names(), *generated.names()):
+        return Place(data, root)
+    from snnsim_datasets.tools import places  # brings torch, which a name does not need
+
     return places.recognise(data, root, [*names(), *generated.names()])
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from snnsim.data import Batch, DataSet, Sequences, View, describe, fetch
+from snnsim.data.protocol import chosen
 from snnsim.errors import ConfigError, DataError, short
 from snnsim.units import check_dt
 from snnsim_datasets.tools.catalogue import INFOS
@@ -147,7 +148,7 @@ class Own(DataSet):
 
     def batch(self, indices: Sequence[int] | np.ndarray, steps: int | None = None) -> Batch:
         """Return some samples, each step of which is one row of channels."""
-        x, target, lengths = fetch(self.data, indices, steps)
+        x, target, lengths = fetch(self.data, chosen(indices, len(self)), steps)
         return Batch(x.flatten(2).float(), target, lengths)
 
 
@@ -216,8 +217,8 @@ def _parts(function: str, root: str, how: tuple[float, int, str]) -> dict[str, S
     _check(function, made)
     labels = labels_of(made)
     equal = np.zeros(len(made), np.int64)  # values have no classes to be divided by
-    chosen = divide(equal if labels is None else labels, _speakers(made), [""] * len(made), *how)
-    return {split: View(made, chosen == split) for split in INFO.splits}
+    parts = divide(equal if labels is None else labels, _speakers(made), [""] * len(made), *how)
+    return {split: View(made, parts == split) for split in INFO.splits}
 
 
 def _check(function: str, data: Any) -> None:

@@ -11,6 +11,7 @@ from loop_cases import RECIPE, Told, step, trainer_of
 from small import learner, named_copy
 
 from snnsim.continual import ContinualTrainer, ContinualWatcher, Method, methods
+from snnsim.data import Augmentation
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.training import distributed
 from snnsim.training.loop import Position
@@ -362,4 +363,5 @@ def test_what_is_stored_names_method_options_and_stream(tmp_path):
         "method": "EWC",
         "method's options": {"strength": 3.0, "online": True, "decay": 1.0, "samples": 7},
         "stream": ["blobs", "task", "a, b", "c, d", "e, f"],
+        "augmentation": Augmentation().as_json(),
     }

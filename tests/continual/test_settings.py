@@ -28,6 +28,7 @@ NETWORK = {
 STREAM = {
     "scenario": "task", "tasks": 10, "per_task": 2, "seed": 0, "order_seed": -1, "turn": 18.0,
     "samples": 4000, "validation": True, "evaluate": "test", "protocol": "", "blur": 0.0,
+    "data": None,
 }  # fmt: skip
 STAGES = [20, 40, 80, 160]
 # what differs from these: of the stream, the network and the training

@@ -48,7 +48,8 @@ def test_there_is_a_stream_of_every_kind_for_every_data_set():
     expected = {f"{kind}-{name}" for kind in ("permuted", "rotated", "split")
                 for name in images.names()}  # fmt: skip
     expected |= {f"split-{name}" for name in snnsim_datasets.names()}
-    expected |= {f"speakers-{name}" for name in ("spoken-digits", "fsdd", "shd", "ssc")}
+    spoken = ("spoken-digits", "fsdd", "recordings", "shd", "spikes", "ssc")
+    expected |= {f"speakers-{name}" for name in spoken}
     expected |= {"pmnist", "spoken-digits", "parity", "match-to-sample", "5-datasets"}
     assert set(found) == expected
 

@@ -15,6 +15,7 @@ from small_training import TRAIN, VALIDATION, Recorder, changed, network, traine
 from torch import nn
 
 import snnsim as sn
+from snnsim.data import Augmentation
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.layer import Layer
 from snnsim.training import (
@@ -209,6 +210,7 @@ def test_a_watcher_hears_of_every_checkpoint_before_it_is_written(monkeypatch, t
     assert kept == {
         "position": asdict(t.position), "recipe": asdict(t.recipe), "seed": 0,
         "steps": int(TRAIN.lengths.max()), "objective": t.objective.name,
+        "augmentation": Augmentation().as_json(),
     }  # fmt: skip
 
 

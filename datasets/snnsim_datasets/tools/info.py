@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 SPLITS = ("train", "validation", "test", "train_all")  # where no validation part is official
 
@@ -51,3 +52,18 @@ class Info:
     citation: str
     remotes: tuple[Remote, ...] = ()
     note: str = ""
+
+
+class Place(NamedTuple):
+    """A place says which data set reads it, and how.
+
+    Attributes:
+        name: the name of the data set.
+        root: what is given to it as its root; ``None`` for what comes with the package or is
+            fetched.
+        options: options of the data set that the place determines.
+    """
+
+    name: str
+    root: str | None = None
+    options: dict[str, Any] = {}

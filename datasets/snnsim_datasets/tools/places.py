@@ -9,13 +9,13 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from snnsim.errors import ConfigError, DataError, nearest, short
 from snnsim_datasets.tools.audio import AUDIO
 from snnsim_datasets.tools.cameras import READERS
+from snnsim_datasets.tools.info import Place
 from snnsim_datasets.tools.listing import COLUMNS, TABLES
 
 FUNCTION = re.compile(r"(?P<place>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
@@ -31,28 +31,13 @@ ROWS = 200  # of a table
 FILES_OF = {"recordings": AUDIO, "cameras": tuple(READERS), "sequences": VALUES}
 
 
-class Place(NamedTuple):
-    """A place says which data set reads it, and how.
-
-    Attributes:
-        name: the name of the data set.
-        root: what is given to it as its root; ``None`` for what comes with the package or is
-            fetched.
-        options: options of the data set that the place determines.
-    """
-
-    name: str
-    root: str | None = None
-    options: dict[str, Any] = {}
-
-
 def recognise(data: str, root: str | None = None, names: Iterable[str] = ()) -> Place:
     """Tell what data a text names.
 
     Args:
-        data: the name of a data set; a folder of recordings, or a table that lists them; a spike
+        data: a folder of recordings, or a table that lists them; a spike
             file; a file of sequences or of a series; or ``module:function``.
-        root: the folder of a data set that is given by its name, or in which modules are.
+        root: the folder in which modules are.
         names: the names of all data sets.
 
     Raises:
@@ -60,8 +45,6 @@ def recognise(data: str, root: str | None = None, names: Iterable[str] = ()) -> 
         DataError: if the place holds nothing that can be read.
     """
     known = list(names)
-    if data in known:
-        return Place(data, root)
     path = Path(data)
     if not path.exists():
         if FUNCTION.fullmatch(data):

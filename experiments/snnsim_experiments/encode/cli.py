@@ -37,8 +37,8 @@ def encode(
 
     cochlea is the model of the inner ear of the Heidelberg data sets; mel are the values of mel
     bands; delta, level, rate, latency and population send spikes in place of these values. Spikes
-    are written in the layout of the Heidelberg data sets. docs/tutorials/sounds.md lists the options
-    of each kind, and so does the error about an option that is not known.
+    are written in the layout of the Heidelberg data sets. docs/tutorials/sounds.md lists the
+    options of each kind, and so does the error about an option that is not known.
 
     An interrupted job goes on if the same command is given again. What a recording becomes does
     not depend on --jobs.

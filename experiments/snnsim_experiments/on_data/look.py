@@ -6,16 +6,18 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import snnsim_datasets
 import typer
 from snnsim_datasets import Place
-from snnsim_datasets.tools.rows import Finding, Row, rows_of_split, write, write_rows
 
 from snnsim.errors import SnnsimError
 from snnsim_experiments import options
 from snnsim_experiments.on_data.cli import Data
+
+if TYPE_CHECKING:  # it brings torch, for which no help should wait
+    from snnsim_datasets.tools.rows import Finding, Row
 
 app = typer.Typer(
     help="Look at data before training: what is there, what is wrong, what would be used.\n\n"
@@ -83,6 +85,8 @@ def rows_of(place: Place, changes: list[str] | None = None) -> list[Row]:
         place: what :func:`snnsim_datasets.recognise` returns.
         changes: ``data.key=value`` strings.
     """
+    from snnsim_datasets.tools.rows import rows_of_split
+
     module, given = snnsim_datasets.get(place.name), _options(place, changes)
     listed = getattr(module, "rows", None)
     if listed is not None:
@@ -125,6 +129,8 @@ def findings_of(
         changes: ``data.key=value`` strings.
         quiet: whether to show no progress.
     """
+    from snnsim_datasets.tools.rows import Finding
+
     from snnsim_experiments.progress import CountBar
 
     module, given = snnsim_datasets.get(place.name), _options(place, changes)
@@ -167,6 +173,8 @@ def split(
 
         snnsim data split my_sounds --out my_sounds/recordings.csv
     """
+    from snnsim_datasets.tools.rows import write, write_rows
+
     rows = rows_of(snnsim_datasets.recognise(data, root), set_)
     if out is not None:
         write_rows(out, rows)
