@@ -217,8 +217,8 @@ def _parts(function: str, root: str, how: tuple[float, int, str]) -> dict[str, S
     _check(function, made)
     labels = labels_of(made)
     equal = np.zeros(len(made), np.int64)  # values have no classes to be divided by
-    parts = divide(equal if labels is None else labels, _speakers(made), [""] * len(made), *how)
-    return {split: View(made, parts == split) for split in INFO.splits}
+    split_of = divide(equal if labels is None else labels, _speakers(made), [""] * len(made), *how)
+    return {split: View(made, split_of == split) for split in INFO.splits}
 
 
 def _check(function: str, data: Any) -> None:

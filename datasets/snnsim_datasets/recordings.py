@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from snnsim.errors import check_size
+from snnsim.errors import check_number, check_size
 from snnsim_datasets.tools import files
 from snnsim_datasets.tools.audio import Recordings, oddities, read_mixed
 from snnsim_datasets.tools.catalogue import INFOS
@@ -32,6 +32,7 @@ def load(
     n_mels: int = 80,
     rate: int = 16000,
     normalised: bool = True,
+    equalised: float = 0.5,
     speaker: str = "",
     held_out: float = 0.2,
     split_seed: int = 0,
@@ -47,9 +48,11 @@ def load(
             :func:`snnsim_datasets.tools.listing.listed`.
         n_mels: number of mel bands, up to 1024.
         rate: rate in Hz to which recordings are resampled, 1000 .. 192000.
-        normalised: whether the level and the mean spectrum of each recording are taken out, in
-            which microphones and voices differ; see
+        normalised: whether each recording is brought to one level, and freed of a part of its mean
+            spectrum, in which microphones and voices differ; see
             :func:`snnsim_datasets.tools.mel.without_mean`.
+        equalised: the fraction of its mean spectrum that is taken out, 0 .. 1. With 1, sounds that
+            do not change are all alike.
         speaker: regular expression whose first group is the speaker in the place of a file, such
             as ``"_(.+)_"``; empty for what folders or table say.
         held_out: about which fraction of the recordings validation and test have each, where the
@@ -66,13 +69,16 @@ def load(
     check_split(INFO.name, split, INFO.splits)
     check_size("data.n_mels", n_mels, 1, MOST_BANDS)
     check_size("data.rate", rate, *RATES)
+    check_number("data.equalised", equalised, 0, 1)
     how: dict[str, Any] = {"held_out": held_out, "split_seed": split_seed, "split_by": split_by}
     all_of_them = divided(INFO.name, root, speaker=speaker, **how)
     found, parts = all_of_them.found, all_of_them.parts
     chosen = parts == split
     samples, offsets = _clips(found.folder, found.where(chosen), rate)
     n_fft = round(rate * WINDOW_MS / 1000)
-    front_end = MelFrontEnd(rate, rate, n_mels, n_fft=n_fft, scaled=True, normalised=normalised)
+    front_end = MelFrontEnd(
+        rate, rate, n_mels, n_fft=n_fft, scaled=True, normalised=normalised, equalised=equalised
+    )
     return Recordings(
         samples=samples,
         offsets=offsets,

@@ -203,5 +203,6 @@ def test_a_recording_is_not_for_a_network_of_spikes(tmp_path):
     wave(tmp_path / "a.wav", 0.1, 8000)
     text = refusal(ConfigError, made, tmp_path / "a.wav", None, DIGITS, SPIKES)
     assert text.startswith(
-        "this network was trained on cochlea spikes, and a.wav is a recording; turn it into "
+        "this network was trained on cochlea spikes of which is not known how they were made, and "
+        "a.wav is a recording; turn it into "
     )

@@ -37,6 +37,7 @@ DATA = {
         "n_mels": 80,
         "rate": 16000,
         "normalised": True,
+        "equalised": 0.5,
         "speaker": "",
         **DIVIDED,
     },

@@ -338,7 +338,7 @@ class Recordings(DataSet):
         x = self.front_end(padded).transpose(0, 1)
         lengths = torch.from_numpy(self.steps_of(sizes))
         if normalised:
-            x = without_mean(x, lengths)
+            x = without_mean(x, lengths, self.front_end.equalised)
         x = resized(x, frames).contiguous()
         over = torch.arange(len(x)).view(-1, 1, 1) >= lengths.view(1, -1, 1)
         return x.masked_fill_(over, 0.0), lengths.clamp(max=len(x))

@@ -89,22 +89,25 @@ class Heard(NamedTuple):
 def levelled(wave: np.ndarray) -> np.ndarray:
     """Return a waveform ``[n]`` with a root mean square of 0.1; the quietest are raised by 40 dB.
 
-    >>> levelled(np.array([0.01, -0.01], np.float32))
-    array([ 0.1, -0.1], dtype=float32)
+    >>> levelled(np.array([0.01, -0.01], np.float32)).round(6).tolist()
+    [0.10000000149011612, -0.10000000149011612]
     """
     found = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
     return wave * np.float32(min(RMS / found, MOST_GAIN) if found else 1.0)
 
 
-def without_mean(z: Tensor, lengths: Tensor) -> Tensor:
+def without_mean(z: Tensor, lengths: Tensor, fraction: float = 1.0) -> Tensor:
     """Take the mean spectrum out of each recording, as voices and microphones differ in it.
 
         m[k] = mean over t of max(0, z[t, k])
-        y[t, k] = max(0, z[t, k] - (m[k] - mean over k of m[k]))
+        y[t, k] = max(0, z[t, k] - fraction * (m[k] - mean over k of m[k]))
+
+    Nothing is left of a tone that does not change if the fraction is 1.
 
     Args:
         z: features ``[T, B, K]``.
         lengths: the number of steps of each recording, ``[B]``.
+        fraction: the fraction of the mean that is taken out, from 0 to 1.
 
     Returns:
         ``y``, which is 0 after the end of each recording.
@@ -115,7 +118,7 @@ def without_mean(z: Tensor, lengths: Tensor) -> Tensor:
     """
     over = torch.arange(len(z)).view(-1, 1, 1) >= lengths.view(1, -1, 1)
     mean = z.clamp(min=0).masked_fill(over, 0.0).sum(0) / lengths.view(-1, 1)
-    tilt = mean - mean.mean(1, keepdim=True)
+    tilt = fraction * (mean - mean.mean(1, keepdim=True))
     return (z - tilt).clamp(min=0).masked_fill(over, 0.0)
 
 
@@ -134,6 +137,8 @@ class MelFrontEnd:
         f_min, f_max: range of the filters in Hz; ``None`` for the Nyquist frequency.
         n_fft: window length in samples.
         hop_ms: length of a step in ms.
+        equalised: the fraction of the mean spectrum that is taken out of a normalised recording,
+            from 0 to 1.
         normalised: whether :func:`levelled` waveforms are taken, and the output is ``z = (y + 40) /
             60``, of which :func:`without_mean` takes the rest; this needs the whole recording.
         scaled: whether the output is ``max(0, (y + 60) / 100)``, which is 0 in silence (and so in
@@ -152,6 +157,7 @@ class MelFrontEnd:
     hop_ms: float = 10.0
     scaled: bool = False
     normalised: bool = False
+    equalised: float = 0.5
 
     def __post_init__(self) -> None:
         if self.rate % self.target_rate:

@@ -12,23 +12,24 @@ import torch
 from snnsim_datasets.tools.mel import FLOOR, TOP, MelFrontEnd, levelled, without_mean
 
 
-def plainly(z, steps):
+def plainly(z, steps, fraction):
     """The equations as loops in float64, for one recording ``z [T, K]``."""
     z = z.astype(np.float64)
     kept = [max(0.0, v) for v in z[:steps].ravel()]
     mean = np.asarray(kept).reshape(steps, -1).sum(0) / steps
     out = np.zeros_like(z)
     for t, k in itertools.product(range(steps), range(z.shape[1])):
-        out[t, k] = max(0.0, z[t, k] - (mean[k] - sum(mean) / len(mean)))
+        out[t, k] = max(0.0, z[t, k] - fraction * (mean[k] - sum(mean) / len(mean)))
     return out
 
 
-def test_the_mean_spectrum_is_taken_out_of_each_recording_by_itself():
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
+def test_the_mean_spectrum_is_taken_out_of_each_recording_by_itself(fraction):
     z = np.random.default_rng(0).normal(0.3, 0.5, (9, 3, 5)).astype(np.float32)
     lengths = [9, 4, 1]
-    y = without_mean(torch.from_numpy(z), torch.tensor(lengths)).numpy()
+    y = without_mean(torch.from_numpy(z), torch.tensor(lengths), fraction).numpy()
     for i, steps in enumerate(lengths):
-        np.testing.assert_allclose(y[:, i], plainly(z[:, i], steps), atol=1e-6)
+        np.testing.assert_allclose(y[:, i], plainly(z[:, i], steps, fraction), atol=1e-6)
 
 
 def test_a_level_is_a_root_mean_square_and_silence_stays_silent():
@@ -68,10 +69,11 @@ def difference(one, other):
 def test_loudness_does_not_matter_and_colour_matters_less(tmp_path):
     plain = sounds(tmp_path / "a")
     quiet, coloured = sounds(tmp_path / "b", gain=0.1), sounds(tmp_path / "c", filtered=True)
+    ways = {True: {"equalised": 1.0}, False: {"normalised": False}}
     found = {
-        each: [difference(features(plain, normalised=each), features(other, normalised=each))
+        each: [difference(features(plain, **way), features(other, **way))
                for other in (quiet, coloured)]
-        for each in (True, False)
+        for each, way in ways.items()
     }  # fmt: skip
     assert found[True][0] < 0.02 < 0.1 < found[False][0]  # of 16 bits
     scale = (TOP - FLOOR) / 100  # of one dB in both
