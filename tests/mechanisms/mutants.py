@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ENTRIES = Path(__file__).with_name("mutants.toml")
+ENTRIES = Path(__file__).with_name("mutants.toml")  # of published systems
+OF_TOOLS = Path(__file__).with_name("mutants_of_tools.toml")  # and of what is around them
 CAUGHT, SURVIVED, INVALID = "caught", "survived", "invalid"
 LONGEST = 300  # seconds that tests may take
 BROKEN = ("NameError", "AttributeError", "SyntaxError", "ImportError", "ModuleNotFoundError")
@@ -26,7 +27,7 @@ BROKEN = ("NameError", "AttributeError", "SyntaxError", "ImportError", "ModuleNo
 HELP = """\
 A mutant is the code with one mechanism removed. Its tests must fail; a mutant whose tests
 still pass has survived, and the mechanism is then not tested. Entries stand in
-tests/mechanisms/mutants.toml:
+tests/mechanisms/mutants.toml and mutants_of_tools.toml:
 
   [[mutant]]
   system = "leaky"                            # what --system selects
@@ -173,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="the smallest percentage to be caught for exit code 0 (default: 95)",
     )
     given = parser.parse_args(arguments)
-    mutants = read()
+    mutants = [*read(), *read(OF_TOOLS)]
     systems = sorted({mutant.system for mutant in mutants})
     unknown = sorted(set(given.system or ()) - set(systems))
     if unknown:

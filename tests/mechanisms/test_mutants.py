@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import mutants
 from mutants import CAUGHT, INVALID, ROOT, SURVIVED, Mutant
 
-ENTRIES = mutants.read()
+ENTRIES = [*mutants.read(), *mutants.read(mutants.OF_TOOLS)]
 
 
 @pytest.mark.parametrize("mutant", ENTRIES, ids=lambda m: f"{m.system}: {m.removed}")
