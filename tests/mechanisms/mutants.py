@@ -74,6 +74,11 @@ def read(path: Path = ENTRIES) -> list[Mutant]:
         return [Mutant(**entry) for entry in tomllib.load(file)["mutant"]]
 
 
+def read_all() -> list[Mutant]:
+    """The entries of both files."""
+    return [*read(), *read(OF_TOOLS)]
+
+
 def files() -> Iterator[Path]:
     """Files of the working tree that git tracks or would track."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -174,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="the smallest percentage to be caught for exit code 0 (default: 95)",
     )
     given = parser.parse_args(arguments)
-    mutants = [*read(), *read(OF_TOOLS)]
+    mutants = read_all()
     systems = sorted({mutant.system for mutant in mutants})
     unknown = sorted(set(given.system or ()) - set(systems))
     if unknown:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import mutants
 from mutants import CAUGHT, INVALID, ROOT, SURVIVED, Mutant
 
-ENTRIES = [*mutants.read(), *mutants.read(mutants.OF_TOOLS)]
+ENTRIES = mutants.read_all()
 
 
 @pytest.mark.parametrize("mutant", ENTRIES, ids=lambda m: f"{m.system}: {m.removed}")
@@ -73,7 +73,7 @@ def test_the_exit_code_says_whether_enough_were_caught(monkeypatch, capsys, foun
     """With one survivor, 19 of 20 are enough and 9 of 10 are not."""
     entries = [Mutant("code", str(i), "", "", "", ["t.py"]) for i in range(len(found) + 1)]
     outcomes = iter([*found, SURVIVED])
-    monkeypatch.setattr(mutants, "read", lambda: entries)
+    monkeypatch.setattr(mutants, "read_all", lambda: entries)
     monkeypatch.setattr(mutants, "copy_tree", lambda target: None)
     monkeypatch.setattr(mutants, "run_tests", lambda tree, tests: (0, ""))
     monkeypatch.setattr(mutants, "outcome", lambda tree, mutant: next(outcomes))
