@@ -23,6 +23,14 @@ from snnsim_experiments.listening import sounds
 from snnsim.errors import ConfigError, DataError
 
 
+@pytest.fixture(autouse=True, scope="module")
+def interruptible():
+    """A shell lets programs in the background ignore interrupts, and so would these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def words(tmp_path_factory) -> Path:
     """A run on low and high words, in ``run``."""
