@@ -19,7 +19,7 @@ from snnsim_datasets.tools.files import DAMAGE, Fetching, check_fetching
 from snnsim_datasets.tools.listing import TABLES, listed, place_of
 from snnsim_datasets.tools.own_files import DEFAULTS
 from snnsim_datasets.tools.rows import Row, relative
-from snnsim_datasets.tools.splits import check_split, divide
+from snnsim_datasets.tools.splits import check_split, check_trained, divide
 
 INFO = INFOS["sequences"]
 TEXT = (".ts", ".ts.gz")
@@ -101,7 +101,9 @@ def rows(root: Path | str | None = None, **options: Any) -> list[Row]:
 
 def _parts(found: _Found, held_out: float, seed: int, by: str) -> np.ndarray:
     labels = found.target if found.classes else np.zeros(len(found.values), np.int64)
-    return divide(labels, found.speakers, found.parts, held_out, seed, by)
+    parts = divide(labels, found.speakers, found.parts, held_out, seed, by)
+    check_trained(labels, parts, found.classes)
+    return parts
 
 
 class _Found(NamedTuple):

@@ -17,7 +17,7 @@ from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.files import Fetching, check_fetching
 from snnsim_datasets.tools.places import SPIKES
 from snnsim_datasets.tools.rows import Row
-from snnsim_datasets.tools.splits import check_split, divide
+from snnsim_datasets.tools.splits import check_split, check_trained, divide
 
 INFO = INFOS["spikes"]
 ARRAYS = ("times", "units", "offsets", "labels")
@@ -130,12 +130,7 @@ def _parts(found: _Found, held_out: float, seed: int, by: str) -> np.ndarray:
     events = found.events
     given = found.splits or ("",) * len(events)
     parts = divide(events.labels, events.speakers, given, held_out, seed, by)
-    untrained = set(range(len(events.classes))) - set(events.labels[parts == "train"].tolist())
-    if untrained:
-        names = ", ".join(events.classes[i] for i in sorted(untrained)[:5])
-        raise DataError(
-            f"no recording of {names} is left for training; give another data.split_seed"
-        )
+    check_trained(events.labels, parts, events.classes)
     return parts
 
 

@@ -347,8 +347,8 @@ def on_other_data(experiment: Experiment, place: snnsim_datasets.Place) -> Exper
     """
     known = fields(snnsim_datasets.get(place.name).load)
     given = {key: value for key, value in experiment.data.items() if key in known}
-    if place.name != experiment.source and "split_seed" in known:
-        given = {k: v for k, v in given.items() if k not in ("speaker", "function")}
+    if place.name != experiment.source:  # where names are of another form
+        given.pop("speaker", None)
     data = check_data(place.name, given | place.options)
     return replace(experiment, source=place.name, data=data)
 

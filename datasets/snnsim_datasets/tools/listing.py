@@ -64,16 +64,6 @@ class Listing(NamedTuple):
         total = {f"{self.folder.name}/": files.digest_all(self.folder, self.paths)}
         return total | ({place.name: files.digest(place)} if place.is_file() else {})
 
-    def check_trained(self, parts: np.ndarray) -> None:
-        """Raise :class:`DataError` unless every class has a recording in the part for training."""
-        trained = np.unique(self.labels[parts == "train"])
-        for number, name in enumerate(self.classes):
-            if number not in trained:
-                raise DataError(
-                    f"no recording of {name!r} is left for training; give another "
-                    "data.split_seed, or say which split each recording belongs to"
-                )
-
 
 def place_of(root: Path) -> Path:
     """Return what lists recordings: the table in a folder, or else the folder or table itself."""

@@ -13,7 +13,7 @@ from snnsim_datasets.tools import files
 from snnsim_datasets.tools.audio import AUDIO
 from snnsim_datasets.tools.listing import Listing, listed, place_of
 from snnsim_datasets.tools.rows import Finding, Row, findings_of_all, relative
-from snnsim_datasets.tools.splits import divide
+from snnsim_datasets.tools.splits import check_trained, divide
 
 DEFAULTS = {"speaker": "", "held_out": 0.2, "split_seed": 0, "split_by": "auto"}
 
@@ -92,5 +92,5 @@ def divided(
     found = listed(place, given["speaker"], endings=endings)
     how = given["held_out"], given["split_seed"], given["split_by"]
     parts = divide(found.labels, found.speakers, found.parts, *how)
-    found.check_trained(parts)
+    check_trained(found.labels, parts, found.classes)
     return Divided(place, found, parts)

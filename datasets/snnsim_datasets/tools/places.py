@@ -23,7 +23,8 @@ SPIKES = (".h5", ".hdf5", ".h5.gz", ".hdf5.gz", ".h5.zip", ".hdf5.zip")
 TEXTS = (".ts", ".ts.gz")
 SERIES = (".csv", ".npy")
 VALUES = (".csv", ".tsv", ".npy")  # a recording each, of a camera or of anything else
-KNOWN_FILES = ("_train", "_valid", "_test")  # of data sets that come in files of their name
+HEIDELBERG = ("fsdd", "shd", "ssc")  # data sets that come in files of their name
+KNOWN_FILES = ("_train", "_valid", "_test")
 LOOKED_AT = 10_000  # files of a folder, at most
 ROWS = 200  # of a table
 
@@ -56,7 +57,7 @@ def recognise(data: str, root: str | None = None, names: Iterable[str] = ()) -> 
         )
     if root is not None:
         raise ConfigError(f"{data} is a place itself; leave out the root {root}")
-    return _of_folder(path, known) if path.is_dir() else _of_file(path)
+    return _of_folder(path) if path.is_dir() else _of_file(path)
 
 
 def _of_file(path: Path) -> Place:
@@ -106,11 +107,10 @@ def _listed(table: Path) -> list[str]:
     return [] if at is None else [line[at] for line in lines if len(line) > at]
 
 
-def _of_folder(folder: Path, known: Sequence[str]) -> Place:
+def _of_folder(folder: Path) -> Place:
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    for data_set in known:
-        stem = data_set.replace("-", "_")
-        if any(n.startswith(tuple(stem + part for part in KNOWN_FILES)) for n in names):
+    for data_set in HEIDELBERG:
+        if any(n.startswith(tuple(data_set + part for part in KNOWN_FILES)) for n in names):
             return Place(data_set, str(folder))
     tables = [n for n in names if n.lower() in [f"recordings{ending}" for ending in TABLES]]
     if tables:

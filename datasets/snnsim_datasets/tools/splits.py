@@ -104,6 +104,20 @@ def divide(
     return parts
 
 
+def check_trained(labels: np.ndarray, parts: np.ndarray, classes: Sequence[str]) -> None:
+    """Raise :class:`DataError` unless every class has a sample in the part for training.
+
+    >>> check_trained(np.array([0, 1]), np.array(["train", "train"]), ["no", "yes"])
+    """
+    trained = set(labels[parts == "train"].tolist())
+    for number, name in enumerate(classes):
+        if number not in trained:
+            raise DataError(
+                f"no recording of {name!r} is left for training; give another data.split_seed, or "
+                "say which split each recording belongs to"
+            )
+
+
 def _by_speakers(by: str, speakers: np.ndarray, missing: Sequence[str]) -> bool:
     """Whether whole speakers are held out of those for training."""
     known = len(np.unique(speakers)) if (speakers >= 0).all() else 0

@@ -58,6 +58,13 @@ def test_one_text_is_divided_by_class(tmp_path):
     assert counts == {"train": [8, 8], "validation": [3, 3], "test": [4, 4]}
 
 
+def test_a_class_without_a_recording_for_training_is_refused(tmp_path):
+    write_pair(tmp_path, train=20)
+    (tmp_path / "X_TRAIN.ts").write_text(text_of(range(0, 40, 2)))  # class a alone
+    with pytest.raises(DataError, match="no recording of 'b' is left for training"):
+        snnsim_datasets.load("sequences", "train", tmp_path)
+
+
 def test_channels_are_scaled_by_the_training_part_alone(tmp_path):
     write_pair(tmp_path)
     plain, scaled = (load_all("sequences", tmp_path, scaled=each) for each in (False, True))

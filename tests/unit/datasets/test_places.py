@@ -32,6 +32,7 @@ FOLDERS = {  # what a folder holds, and what it is
     "packed spikes": (["words_train.h5.gz", "words_test.h5.gz"], "spikes"),
     "texts": (["X_TRAIN.ts", "X_TEST.ts"], "sequences"),
     "SHD": (["shd_train.h5.zip", "shd_test.h5"], "shd"),
+    "spikes of a telling name": (["python_train.h5", "recordings_test.h5"], "spikes"),
     "FSDD": (["fsdd_train.h5.gz"], "fsdd"),
     "cameras": (["a/1.raw", "b/2.raw"], "cameras"),
     "AEDAT": (["a/1.aedat4", "b/2.aedat4", "b/readme.md"], "cameras"),
