@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from snnsim_datasets.tools import heidelberg
-from snnsim_datasets.tools.audio import AUDIO, Recordings, is_audio, read_audio, read_mixed
+from snnsim_datasets.tools.audio import AUDIO, Recordings, alone, is_audio, read_audio, read_mixed
 from snnsim_datasets.tools.camera_events import KIND as CAMERA
 from snnsim_datasets.tools.camera_events import Camera
 from snnsim_datasets.tools.cameras import read as read_camera
@@ -291,12 +291,5 @@ def _recording(file: Path, trained: Trained) -> Recordings:
     front_end = MelFrontEnd(**{**encoder, "rate": rate})
     if fixed:  # a second, as in training
         samples = np.pad(samples[:rate], (0, max(0, rate - len(samples))))
-    return Recordings(
-        samples=samples,
-        **_alone(len(samples)),
-        channels=trained.channels,
-        classes=tuple(trained.classes),
-        dt=trained.dt,
-        front_end=front_end,
-        one_length=fixed,
-    )
+    told = {"channels": trained.channels, "classes": tuple(trained.classes), "dt": trained.dt}
+    return alone(samples, front_end, fixed, **told)

@@ -10,7 +10,7 @@ import torch
 from heard_sounds import OWN, by_class, hear, network, predicted, trained, word, write
 from snnsim_experiments.encode.job import Encoding
 from snnsim_experiments.encode.spoken import encoding_of, heard
-from snnsim_experiments.listening.encoders import CochleaEncoder, WholeMelEncoder, spikes_encoder
+from snnsim_experiments.listening.encoders import CochleaEncoder, mel_encoder, spikes_encoder
 from snnsim_experiments.listening.listener import Listener
 
 from snnsim.encoders import Cochlea
@@ -93,7 +93,7 @@ def test_a_stream_of_a_cochlea_has_the_steps_of_the_whole(sizes):
 
 def test_nothing_that_was_heard_is_nothing():
     for encoder_of_sound in (
-        WholeMelEncoder(NORMALISED),
+        mel_encoder(trained(network(OWN.n_mels), NORMALISED).encoder, 16000),
         spikes_encoder(on_spikes(SOURCES["delta"]).encoder, 16000),
     ):
         state = encoder_of_sound.start()

@@ -348,3 +348,29 @@ class Recordings(DataSet):
         indices = chosen(indices, len(self))
         x, lengths = self.features(self.waves(indices), steps)
         return Batch(x, torch.from_numpy(self.labels[indices]), lengths)
+
+
+def alone(
+    samples: np.ndarray, front_end: MelFrontEnd, one_length: bool = False, **more: Any
+) -> Recordings:
+    """Return one recording as a data set, without a class.
+
+    Args:
+        samples: the recording, ``[n]`` int16.
+        front_end, one_length: as in :class:`Recordings`.
+        more: other attributes.
+    """
+    told: dict[str, Any] = {
+        "channels": front_end.n_mels,
+        "classes": (),
+        "dt": front_end.hop_ms,
+    } | more
+    return Recordings(
+        samples=samples,
+        offsets=np.asarray([0, len(samples)], np.int64),
+        labels=np.zeros(1, np.int64),
+        speakers=np.full(1, -1, np.int64),
+        front_end=front_end,
+        one_length=one_length,
+        **told,
+    )

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from snnsim_datasets.recordings import MOST_BANDS, RATES, WINDOW_MS
-from snnsim_datasets.tools.audio import Recordings
+from snnsim_datasets.tools.audio import alone
 from snnsim_datasets.tools.mel import MelFrontEnd
 
 from snnsim.encoders import Delta, Latency, LevelCrossing, Population, Rate
@@ -154,18 +154,7 @@ class Mel:
 
     def bands(self, samples: np.ndarray) -> torch.Tensor:
         """Return the mel bands of a recording, ``[T, 1, n_mels]``."""
-        clip = Recordings(
-            samples=samples,
-            offsets=np.array([0, len(samples)]),
-            labels=np.zeros(1, np.int64),
-            speakers=np.full(1, -1, np.int64),
-            channels=self.channels,
-            classes=(),
-            dt=self.dt,
-            front_end=self.front_end,
-            one_length=False,
-        )
-        return clip.batch([0]).x
+        return alone(samples, self.front_end, dt=self.dt).batch([0]).x
 
     def __call__(self, samples: np.ndarray, seed: int) -> Arrays:
         """Return the values of a recording."""

@@ -10,7 +10,6 @@ import numpy as np
 from snnsim.data.events import BinnedEvents, Events, bin_all
 from snnsim.errors import SnnsimError
 from snnsim_experiments.encode.job import Encoding
-from snnsim_experiments.encode.kinds import KINDS
 
 
 def encoding_of(encoder: Mapping[str, Any]) -> Encoding | None:
@@ -22,12 +21,11 @@ def encoding_of(encoder: Mapping[str, Any]) -> Encoding | None:
 
     >>> encoding_of({"kind": "events", "pool": 5})
     """
-    source = dict(encoder.get("source") or {})
-    kind, seed = source.pop("kind", ""), source.pop("seed", 0)
-    if encoder.get("kind") != "events" or kind not in KINDS:
+    source = encoder.get("source")
+    if encoder.get("kind") != "events" or not source:
         return None
     try:
-        return Encoding(kind, source, seed)
+        return Encoding.stored(source)
     except SnnsimError:  # of a later version, or of another program
         return None
 

@@ -8,13 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from snnsim_datasets.tools.audio import Recordings
+from snnsim_datasets.tools.audio import alone
 from snnsim_datasets.tools.mel import Heard, MelFrontEnd
 from torch import Tensor
 
 from snnsim.encoders import Cochlea
 from snnsim.errors import ConfigError
-from snnsim_experiments.encode.job import Encoding
 from snnsim_experiments.encode.spoken import encoding_of, heard
 
 
@@ -83,19 +82,22 @@ class MelEncoder:
 
 
 @dataclass(frozen=True)
-class WholeMelEncoder:
-    """A ``WholeMelEncoder`` makes mel bands that are normalised over a whole sound, at its end.
+class WholeEncoder:
+    """A ``WholeEncoder`` keeps a sound, and encodes it as a whole at its end.
 
     Attributes:
-        front_end: the front end.
+        rate: the rate of the samples in Hz.
+        channels: the number of channels of a step.
+        encode: from the samples ``[n]`` of a sound, at least one, to its steps ``[T, channels]``.
+        stream: the encoder for a stream without end; ``None`` if such a stream cannot be encoded.
+        instead: what to do about a stream without end, for the error.
     """
 
-    front_end: MelFrontEnd
-
-    @property
-    def rate(self) -> int:
-        """Return the rate of the samples in Hz."""
-        return self.front_end.rate
+    rate: int
+    channels: int
+    encode: Callable[[np.ndarray], Tensor]
+    stream: SoundEncoder | None = None
+    instead: str = ""
 
     def start(self) -> tuple[np.ndarray, ...]:
         """Return the state before a sound: its samples so far."""
@@ -105,91 +107,25 @@ class WholeMelEncoder:
         self, samples: np.ndarray, state: tuple[np.ndarray, ...]
     ) -> tuple[Tensor, tuple[np.ndarray, ...]]:
         """Return no steps yet, and the samples so far."""
-        return torch.zeros(0, self.front_end.n_mels), (*state, samples)
+        return torch.zeros(0, self.channels), (*state, samples)
 
     def finish(self, state: tuple[np.ndarray, ...]) -> Tensor:
         """Return the steps ``[T, channels]`` of the sound."""
         samples = np.concatenate([np.zeros(0, np.int16), *state])
-        if not len(samples):
-            return torch.zeros(0, self.front_end.n_mels)
-        one = Recordings(
-            samples=samples,
-            offsets=np.asarray([0, len(samples)]),
-            labels=np.zeros(1, np.int64),
-            speakers=np.full(1, -1),
-            channels=self.front_end.n_mels,
-            classes=(),
-            dt=self.front_end.hop_ms,
-            front_end=self.front_end,
-            one_length=False,
-        )
-        return one.batch([0]).x[:, 0]
+        return self.encode(samples) if len(samples) else torch.zeros(0, self.channels)
 
     def endless(self) -> SoundEncoder:
-        """Refuse a stream without end.
+        """Return an encoder for a stream without end.
 
         Raises:
-            ConfigError: always, because such a stream has no mean to be normalised with.
+            ConfigError: if sounds can be encoded as a whole only.
         """
-        raise ConfigError(
-            "the network was trained on recordings that are normalised as a whole, so it decides "
-            "at the end of each sound; leave out --every, or train with data.normalised=false"
-        )
-
-
-@dataclass(frozen=True)
-class SpikesEncoder:
-    """A ``SpikesEncoder`` makes spikes: at the end of a sound it encodes the whole of it.
-
-    Attributes:
-        encoding: how recordings became the spikes of the training data.
-        encoder: how those became steps.
-        dt: the length of a step in ms.
-    """
-
-    encoding: Encoding
-    encoder: dict[str, Any]
-    dt: float
-
-    @property
-    def rate(self) -> int:
-        """Return the rate of the samples in Hz."""
-        return self.encoding.encoder().rate
-
-    def start(self) -> tuple[np.ndarray, ...]:
-        """Return the state before a sound: its samples so far."""
-        return ()
-
-    def push(
-        self, samples: np.ndarray, state: tuple[np.ndarray, ...]
-    ) -> tuple[Tensor, tuple[np.ndarray, ...]]:
-        """Return no steps yet, and the samples so far."""
-        return torch.zeros(0, self._channels), (*state, samples)
-
-    def finish(self, state: tuple[np.ndarray, ...]) -> Tensor:
-        """Return the steps ``[T, channels]`` of the sound."""
-        samples = np.concatenate([np.zeros(0, np.int16), *state])
-        if not len(samples):
-            return torch.zeros(0, self._channels)
-        return heard(self.encoding, self.encoder, self.dt, samples).batch([0]).x[:, 0]
-
-    @property
-    def _channels(self) -> int:
-        return self.encoding.encoder().channels // self.encoder["pool"]
-
-    def endless(self) -> SoundEncoder:
-        """Refuse a stream without end, unless it is of a cochlea with a fixed gain.
-
-        Raises:
-            ConfigError: for all others, which encode whole sounds.
-        """
-        model = getattr(self.encoding.encoder(), "model", None)
-        if model is None or model.gain is None:
+        if self.stream is None:
             raise ConfigError(
-                "the network was trained on spikes of whole sounds, so it decides at the end of "
-                "each; leave out --every, or encode with: snnsim encode cochlea --set gain=3"
+                "the network was trained on sounds that are encoded as a whole, so it decides at "
+                f"the end of each; leave out --every, or {self.instead}"
             )
-        return CochleaEncoder(model, self.encoding.seed_of(""), self.encoder["pool"], self.dt)
+        return self.stream
 
 
 @dataclass(frozen=True)
@@ -258,7 +194,19 @@ def spikes_encoder(encoder: dict[str, Any], rate: int, dt: float = 10.0) -> Soun
         dt: the length of a step in ms.
     """
     encoding = encoding_of(encoder)
-    return None if encoding is None else SpikesEncoder(encoding, encoder, dt)
+    if encoding is None:
+        return None
+    made, pool = encoding.encoder(), encoder["pool"]
+
+    def encode(samples: np.ndarray) -> Tensor:
+        return heard(encoding, encoder, dt, samples).batch([0]).x[:, 0]
+
+    model = getattr(made, "model", None)
+    stream = None
+    if model is not None and model.gain is not None:
+        stream = CochleaEncoder(model, encoding.seed_of(""), pool, dt)
+    instead = "encode with: snnsim encode cochlea --set gain=3"
+    return WholeEncoder(made.rate, made.channels // pool, encode, stream, instead)
 
 
 def mel_encoder(encoder: dict[str, Any], rate: int, dt: float = 10.0) -> SoundEncoder:
@@ -274,11 +222,14 @@ def mel_encoder(encoder: dict[str, Any], rate: int, dt: float = 10.0) -> SoundEn
     if not options.get("scaled") and rate % options["target_rate"] == 0:
         options["rate"] = rate
     front_end = MelFrontEnd(**options)
-    return (
-        WholeMelEncoder(front_end)
-        if front_end.normalised
-        else MelEncoder(front_end, encoder["one_length"])
-    )
+    if not front_end.normalised:
+        return MelEncoder(front_end, encoder["one_length"])
+
+    def encode(samples: np.ndarray) -> Tensor:
+        return alone(samples, front_end).batch([0]).x[:, 0]
+
+    instead = "train with data.normalised=false"
+    return WholeEncoder(front_end.rate, front_end.n_mels, encode, None, instead)
 
 
 # by the kind that is stored with a network
