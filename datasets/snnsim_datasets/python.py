@@ -23,7 +23,7 @@ from snnsim.units import check_dt
 from snnsim_datasets.tools.catalogue import INFOS
 from snnsim_datasets.tools.files import Fetching, check_fetching
 from snnsim_datasets.tools.places import FUNCTION
-from snnsim_datasets.tools.splits import check_split, divide
+from snnsim_datasets.tools.splits import check_split, check_trained, divide
 
 INFO = INFOS["python"]
 LOOKED_AT = 64  # samples whose input is part of the checksum
@@ -218,6 +218,8 @@ def _parts(function: str, root: str, how: tuple[float, int, str]) -> dict[str, S
     labels = labels_of(made)
     equal = np.zeros(len(made), np.int64)  # values have no classes to be divided by
     split_of = divide(equal if labels is None else labels, _speakers(made), [""] * len(made), *how)
+    if labels is not None:
+        check_trained(labels, split_of, _classes({"train": made}))
     return {split: View(made, split_of == split) for split in INFO.splits}
 
 
