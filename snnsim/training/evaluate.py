@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnsim.data import Sequences, fetch
+from snnsim.data import Batch, Sequences, fetch
 from snnsim.errors import ConfigError, NonFiniteError
 from snnsim.finite import check_input, first_not_finite
 from snnsim.functional.readouts import get_readout
@@ -171,6 +171,27 @@ def predict(
     return get_readout(readout)(y, ends if masked else None)
 
 
+def _outputs(
+    net: nn.Module,
+    data: Sequences,
+    aim: Any,
+    batches: Iterable[tuple[np.ndarray, int]],
+    check_finite: bool,
+) -> Iterator[tuple[np.ndarray, Batch, Tensor, Tensor]]:
+    """Yield the indices of each batch, the batch, the outputs, and where each sample ends."""
+    device = device_of(net)
+    for chosen, padded in batches:
+        if len(chosen) == 0:
+            continue
+        batch = aim.posed(fetch(data, chosen, padded))
+        x = batch.x.to(device)
+        if check_finite:
+            check_input(x)
+        with evaluating(net):
+            y, ends = run_padded(net, x, batch.lengths, aim.mask_padding)
+        yield chosen, batch, y, ends
+
+
 class Answer(NamedTuple):
     """An ``Answer`` is what a network answers for one sample, beside what it should answer.
 
@@ -204,17 +225,10 @@ def answers(
     Raises:
         NonFiniteError: if an input is NaN or infinite.
     """
-    device = device_of(net)
     aim = as_objective(objective, readout, mask_padding)
+    batches = equally_padded(data.lengths, steps or int(np.max(data.lengths)), batch_size)
     by_sample: dict[int, Answer] = {}
-    padded_to = steps or int(np.max(data.lengths))
-    for chosen, padded in equally_padded(data.lengths, padded_to, batch_size):
-        batch = aim.posed(fetch(data, chosen, padded))
-        x = batch.x.to(device)
-        if check_finite:
-            check_input(x)
-        with evaluating(net):
-            y, ends = run_padded(net, x, batch.lengths, aim.mask_padding)
+    for chosen, batch, y, ends in _outputs(net, data, aim, batches, check_finite):
         found = aim.answer(y, ends).cpu()
         for b, (sample, n) in enumerate(zip(chosen.tolist(), batch.lengths.tolist(), strict=True)):
             target = batch.target[:n, b] if batch.per_step else batch.target[b]
@@ -258,29 +272,20 @@ def evaluate(
         NonFiniteError: if a weight or an input is NaN or infinite.
     """
     not_needed(former, ("device",), WHERE)
-    device = device_of(net)
     check_weights(net)
-    steps = steps or int(np.max(data.lengths))
     aim = as_objective(objective, readout, mask_padding)
+    batches = equally_padded(data.lengths, steps or int(np.max(data.lengths)), batch_size)
+    mine = ((distributed.share(chosen), padded) for chosen, padded in batches)
     totals = torch.zeros(5, dtype=torch.float64)  # score, loss, samples, spikes, places
     with counting_spikes(net) as spikes:
-        for chosen, padded in equally_padded(data.lengths, steps, batch_size):
-            mine = distributed.share(chosen)
-            if len(mine) == 0:
-                continue
-            batch = aim.posed(fetch(data, mine, padded))
-            x = batch.x.to(device)
-            if check_finite:
-                check_input(x)
-            with evaluating(net):
-                y, ends = run_padded(net, x, batch.lengths, aim.mask_padding)
+        for chosen, batch, y, ends in _outputs(net, data, aim, mine, check_finite):
             loss, score = aim.measure(y, batch, ends)
             totals[0] += score
             totals[1] += float(loss)
-            totals[2] += len(mine)
+            totals[2] += len(chosen)
         totals[3:] = torch.tensor(spikes, dtype=torch.float64)
     score, loss, samples, spiked, places = distributed.sum_over_processes(
-        totals, torch.device(device)
+        totals, device_of(net)
     ).tolist()
     rate = spiked / places if places else 0.0
     return Scores(score / samples, loss / samples, rate, int(samples), aim.metric)
