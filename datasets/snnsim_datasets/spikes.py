@@ -22,6 +22,7 @@ from snnsim_datasets.tools.splits import check_split, check_trained, divide
 INFO = INFOS["spikes"]
 ARRAYS = ("times", "units", "offsets", "labels")
 FURTHER = ("classes", "speakers", "splits", "channels")
+MOST_UNTOLD = 2**20  # channels that are pooled without being told
 MOST_POOLED = 150  # channels that are left where nothing is said of pooling
 FEWEST_POOLED = 50
 NAMED = {"train": "train", "valid": "validation", "validation": "validation", "test": "test"}
@@ -72,9 +73,27 @@ def load(
     found = _found(root, channels)
     parts = _parts(found, held_out, split_seed, split_by)
     events = found.events.subset(parts == split)
+    if pool == 0 and events.channels > MOST_UNTOLD:
+        raise DataError(
+            f"{root} has unit {int(events.units.max())} and so {events.channels:g} channels, which "
+            "are too many to be summed without being told; if it is not damaged, give data.pool"
+        )
     pool = pool or pooling(events.channels)
     binned = bin_all(events, dt, pool, binning, found.checksums)
     return replace(binned, source=found.encoder)
+
+
+def facts(root: Path | str | None = None, **options: Any) -> dict[str, str]:
+    """Return what ``snnsim data info`` says of the channels.
+
+    Args:
+        root: as in :func:`load`.
+        options: those of :func:`load`.
+    """
+    channels = _found(root, options.get("channels", 0)).events.channels
+    pool = options.get("pool", 0) or (pooling(channels) if channels <= MOST_UNTOLD else 0)
+    summed = f", summed by {pool} neighbours to {channels // pool}" if pool > 1 else ""
+    return {"channels": f"{channels}{summed}"}
 
 
 def rows(root: Path | str | None = None, **options: Any) -> list[Row]:
@@ -222,6 +241,12 @@ def _joined(splits: Sequence[str], found: Sequence[_Found], channels: int) -> _F
             names = ", ".join(n for f in (first, each) for n in f.checksums)
             raise DataError(f"the files {names} have other classes or were encoded differently")
     every = [each.events for each in found]
+    for each in found:
+        if (each.events.labels < 0).any():
+            raise DataError(
+                f"{', '.join(each.checksums)} has label {int(each.events.labels.min())} but labels "
+                "must be 0 or more"
+            )
     count = channels or max(events.channels for events in every)
     labels = np.concatenate([events.labels for events in every])
     known = first.events.classes or tuple(str(i) for i in range(int(labels.max()) + 1))

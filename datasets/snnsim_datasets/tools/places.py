@@ -68,7 +68,7 @@ def _of_file(path: Path) -> Place:
         return Place("sequences", str(path))
     if name.endswith(".npz"):
         return _of_arrays(path)
-    if path.suffix.lower() in TABLES and (listed := _listed(path)):
+    if path.suffix.lower() in TABLES and (listed := _listed(path)) is not None:
         return Place(_kind(listed, path), str(path))
     if path.suffix.lower() in SERIES:
         return Place("series", str(path.parent), {"file": path.name})
@@ -93,18 +93,36 @@ def _of_arrays(path: Path) -> Place:
     )
 
 
-def _listed(table: Path) -> list[str]:
-    """The files that a table lists; none if its columns are no such."""
+def _listed(table: Path) -> list[str] | None:
+    """The files that a table lists, or ``None`` if its columns are those of something else."""
     separator = "\t" if table.suffix.lower() == ".tsv" else ","
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             some = itertools.islice(file, ROWS)
-            header, *lines = csv.reader(some, delimiter=separator)
+            rows = list(csv.reader(some, delimiter=separator))
     except (ValueError, OSError, csv.Error):
-        return []
+        return None
+    if not rows:
+        raise DataError(f"{table} is empty; its first line must name its columns, file,label")
+    header, *lines = rows
+    _check_separator(table, header, separator)
     titles = [title.strip().lower() for title in header]
     at = next((titles.index(name) for name in COLUMNS["file"] if name in titles), None)
-    return [] if at is None else [line[at] for line in lines if len(line) > at]
+    if at is None:
+        return None
+    if not lines:
+        raise DataError(f"{table} names its columns and lists no files")
+    return [line[at] for line in lines if len(line) > at]
+
+
+def _check_separator(table: Path, header: list[str], separator: str) -> None:
+    """Raise :class:`DataError` if the columns of a table seem to be separated by something else."""
+    for other in (";", "\t", "|", ","):
+        titles = {title.strip().lower() for title in separator.join(header).split(other)}
+        if other != separator and {*COLUMNS["file"]} & titles and {*COLUMNS["label"]} & titles:
+            raise DataError(
+                f"the columns of {table} are separated by {other!r} but must be by {separator!r}"
+            )
 
 
 def _of_folder(folder: Path) -> Place:
@@ -114,7 +132,7 @@ def _of_folder(folder: Path) -> Place:
             return Place(data_set, str(folder))
     tables = [n for n in names if n.lower() in [f"recordings{ending}" for ending in TABLES]]
     if tables:
-        return Place(_kind(_listed(folder / tables[0]), folder / tables[0]), str(folder))
+        return Place(_kind(_listed(folder / tables[0]) or [], folder / tables[0]), str(folder))
     lower = [n.lower() for n in names]
     if any(n.endswith(TEXTS) for n in lower):
         return Place("sequences", str(folder))

@@ -52,7 +52,10 @@ def info(
     facts |= {f"samples in {split}": n for split, n in _counts(rows, "split").items()}
     facts["classes"] = _counts(rows, "label")
     facts["speakers"] = _counts([row for row in rows if row.speaker], "speaker")
-    facts["options"] = _options(place, set_)
+    given = _options(place, set_)
+    tell = getattr(snnsim_datasets.get(place.name), "facts", None)
+    facts |= {} if tell is None else tell(place.root, **given)
+    facts["options"] = given
 
     def show(facts: dict[str, Any]) -> None:
         options.print_summary(data, {name: _told(value) for name, value in facts.items()})

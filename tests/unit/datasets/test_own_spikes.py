@@ -171,3 +171,34 @@ def test_damaged_files_are_refused_by_name(tmp_path):
         snnsim_datasets.load("spikes", "train", path)
     with pytest.raises(DataError, match="does not exist"):
         snnsim_datasets.load("spikes", "train", tmp_path / "none.h5")
+
+
+def test_negative_labels_are_refused_by_the_name_of_their_file(tmp_path):
+    path = tmp_path / "x.h5"
+    write_heidelberg(path, [0, 1, 0, 1])
+    with h5py.File(path, "a") as file:
+        del file["labels"]
+        file["labels"] = np.array([0, 1, -1, 1])
+    with pytest.raises(DataError, match=r"x\.h5 has label -1"):
+        snnsim_datasets.load("spikes", "train", path)
+
+
+def test_channels_without_number_are_not_pooled_in_silence(tmp_path):
+    path = tmp_path / "x.h5"
+    write_heidelberg(path, [0, 1] * 4)
+    with h5py.File(path, "a") as file:
+        del file["spikes/units"]
+        units = file.create_dataset("spikes/units", 8, h5py.vlen_dtype(np.int64))
+        for i in range(8):
+            units[i] = np.full(i + 1, 2_000_000_000)
+    with pytest.raises(DataError, match="unit 2000000000"):
+        snnsim_datasets.load("spikes", "train", path)
+
+
+def test_what_is_told_about_spikes_has_their_channels(tmp_path):
+    from snnsim_datasets.spikes import facts
+
+    path = written(tmp_path / "x.h5", events(channels=700))
+    assert facts(path) == {"channels": "700, summed by 5 neighbours to 140"}
+    assert facts(path, pool=7) == {"channels": "700, summed by 7 neighbours to 100"}
+    assert facts(written(tmp_path / "y.h5")) == {"channels": "64"}

@@ -111,3 +111,20 @@ def test_a_file_of_hdf5_is_spikes_without_being_opened(tmp_path):
     with h5py.File(tmp_path / "x.hdf5", "w"):
         pass
     assert recognise(str(tmp_path / "x.hdf5")).name == "spikes"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wrong"),
+    [
+        ("a.csv", "file;label\nx.wav;y\n", "separated by ';' but must be by ','"),
+        ("a.csv", "Path\tClass\tset\nx\ty\ttest\n", r"separated by '\\t' but must be by ','"),
+        ("a.tsv", "file,label\nx.wav,y\n", r"separated by ',' but must be by '\\t'"),
+        ("a.csv", "file,label\n", "lists no files"),
+        ("a.csv", "", "is empty"),
+        ("a.tsv", "\ufeff", "is empty"),
+    ],
+)
+def test_tables_that_list_nothing_say_why(tmp_path, name, text, wrong):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=wrong):
+        recognise(str(tmp_path / name))
