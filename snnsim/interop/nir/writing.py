@@ -185,7 +185,8 @@ class _Walk:
             self._flat(name, layer, shape)
             self._delays(name, module)
             weight = module.weight.detach()
-            return Connection(weight, None, dense_node, (len(weight),), **delays_of(module))
+            bias = torch_bias(module)
+            return Connection(weight, bias, dense_node, (len(weight),), **delays_of(module))
         if isinstance(module, DelayedConv2d):
             _check(is_plain(module, DelayedConv2d), name, layer)
             self._delays(name, module)
@@ -193,7 +194,8 @@ class _Walk:
                 shape[1:], stride=module.stride, padding=module.margin, dilation=1, groups=1
             )
             after = _size_after(module, shape)
-            return Connection(module.weight.detach(), None, node, after, **delays_of(module))
+            weight, bias = module.weight.detach(), torch_bias(module)
+            return Connection(weight, bias, node, after, **delays_of(module))
         if isinstance(module, nn.Conv1d | nn.Conv2d):
             if module.padding_mode != "zeros":
                 raise _no_form(name, layer, f"its padding is {module.padding_mode!r}, not zeros")
