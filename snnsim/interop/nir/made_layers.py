@@ -16,6 +16,7 @@ from snnsim.interop.nir.maps import Fan, Late, Map, Scaled
 from snnsim.interop.nir.timing import Array, decay_of, tau_of
 from snnsim.neurons import ALIF, IF, LI, LIF, CubaLIF
 from snnsim.neurons.neuron import Neuron
+from snnsim.neurons.parameters import Tau
 from snnsim.synapses import Delayed, DelayedConv2d, Dense, Recurrent
 from snnsim.synapses.over_time import AvgPool2d, Conv1d, Conv2d, OverTime, SumPool2d
 from snnsim.units import DISCRETIZATIONS, steps_to_ms, tau_to_decay
@@ -168,7 +169,12 @@ class Maker:
             values["scale_input"] = scaled
         reset = {} if kind == "LI" else {"reset": cell.reset}
         values = {k: v for k, v in values.items() if k != "v_reset" or cell.reset == "zero"}
-        return MODELS[kind](shape, dt=dt, discretization=discretization, **reset, **values)
+        neuron = MODELS[kind](shape, dt=dt, discretization=discretization, **reset, **values)
+        for key in taus:
+            if isinstance(values[key], Tau):
+                with torch.no_grad():
+                    getattr(neuron, f"raw_{key}").copy_(torch.tensor(about[f"raw_{key}"]))
+        return neuron
 
     def _ms(self, tau: Array, dt: float) -> Array:
         steps = np.asarray(tau, np.float64) / self.dt
@@ -184,8 +190,12 @@ class Maker:
         if bool((decay >= 1).any()):
             return None
         again = np.broadcast_to(tau_of(decay, self.dt), tau.shape)
-        same = np.abs(decay_of(again, self.dt) - decay_of(tau, self.dt)) < 1e-6
-        return told if not value.dim() and same.all() else value if same.all() else None
+        if not (np.abs(decay_of(again, self.dt) - decay_of(tau, self.dt)) < 1e-6).all():
+            return None
+        exact = value if value.dim() else told
+        if f"raw_{key}" in about:  # it was learnt, and can be learnt further
+            return Tau(exact, learnable=True, per_neuron=bool(value.dim()))
+        return exact
 
 
 def _any(delays: list[Any]) -> bool:

@@ -276,12 +276,13 @@ def _check(plain: bool, name: str, layer: nn.Module) -> None:
 
 def _timing(neuron: Neuron) -> dict[str, Any]:
     """The step of neurons and their time constants, which float32 does not keep to the bit."""
-    taus = {
-        key: getattr(neuron, key).detach().flatten().tolist()
-        for key in neuron.declared
-        if key.startswith("tau_")
-    }
-    return {"dt_ms": neuron.dt, "discretization": neuron.discretization, **taus}
+    about: dict[str, Any] = {"dt_ms": neuron.dt, "discretization": neuron.discretization}
+    for key in neuron.declared:
+        if key.startswith("tau_"):
+            about[key] = getattr(neuron, key).detach().tolist()
+            if neuron.declared[key].learnable:
+                about[f"raw_{key}"] = getattr(neuron, f"raw_{key}").detach().tolist()
+    return about
 
 
 def _pool(name: str, layer: nn.Module, pool: nn.AvgPool2d) -> Any:
