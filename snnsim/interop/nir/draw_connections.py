@@ -45,17 +45,30 @@ def conv_node(size: Shape, *, stride: Any, padding: Any, dilation: Any, groups: 
 
     def node(weight: Array, bias: Array | None) -> Any:
         kind = nir.Conv1d if plain else nir.Conv2d
+        weight = _ungrouped(weight, groups)
         return kind(
             input_shape=int(size[0]) if plain else tuple(int(n) for n in size),
             weight=weight,
             stride=one(stride),
             padding=one(padding),
             dilation=one(dilation),
-            groups=groups,
+            groups=1,
             bias=np.zeros(len(weight), np.float32) if bias is None else bias,
         )
 
     return node
+
+
+def _ungrouped(weight: Array, groups: int) -> Array:
+    """The same weights without groups, whose shapes the nir library infers wrongly."""
+    if groups == 1:
+        return weight
+    outs, ins = len(weight) // groups, weight.shape[1]
+    full = np.zeros((len(weight), ins * groups, *weight.shape[2:]), np.float32)
+    for g in range(groups):
+        rows = slice(g * outs, (g + 1) * outs)
+        full[rows, g * ins : (g + 1) * ins] = weight[rows]
+    return full
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class Connection:
         if self.delay is None:
             node = self.node(array(self.weight), None if self.bias is None else array(self.bias))
             return drawing.add(name, node, signal, self.shape)
-        pen = _Delays(self, drawing, name, signal)
+        pen = _Delays(self, drawing, name, drawing.single(name, signal))
         return {"synaptic": pen.steps, "axonal": pen.axons, "dendritic": pen.dendrites}[
             self.granularity
         ]()

@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import nir
+import numpy as np
+
 NOMINAL_DT = 1e-4  # s, the step for which everybody writes and reads NIR
 
 
@@ -52,6 +55,16 @@ class Drawing:
         self.nodes[name] = node
         self.join(signal, name)
         return Signal((name,), shape)
+
+    def single(self, name: str, signal: Signal) -> Signal:
+        """Return a signal as the output of one node, which adds what several put out.
+
+        Paths that part later part from this node, so that readers see where they belong together.
+        """
+        if len(signal.sources) == 1:
+            return signal
+        one = nir.Scale(scale=np.ones(signal.shape, np.float32))
+        return self.add(f"{name}_sum", one, signal, signal.shape)
 
     def join(self, signal: Signal, target: str) -> None:
         """Let a node receive one signal more."""

@@ -19,7 +19,7 @@ from snnsim.networks import Sequential, Skip
 
 
 def from_nir(graph: Any, *, dt: float = NOMINAL_DT, dt_ms: float | None = None) -> Sequential:
-    """Return the network that computes what a NIR graph computes by forward Euler.
+    """Return the network, in evaluation mode, that computes what a NIR graph does by forward Euler.
 
     Delays and weights in parallel become one :class:`snnsim.synapses.Delayed`; loops of
     integrators, thresholds and scales become neurons that reset by subtraction or adapt; parallel
@@ -50,7 +50,7 @@ def from_nir(graph: Any, *, dt: float = NOMINAL_DT, dt_ms: float | None = None) 
     find_cells(wiring, dt)
     advice = _advice(graph)
     maker = Maker(dt, dt * 1e3 if dt_ms is None else dt_ms, advice if dt_ms is None else {})
-    return Sequential(*_Reader(wiring, maker, dt).layers())
+    return Sequential(*_Reader(wiring, maker, dt).layers()).eval()
 
 
 def _advice(graph: Any) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import nir
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from snnsim.errors import ConfigError, NonFiniteError, check_number
 from snnsim.finite import first_not_finite
@@ -62,7 +63,8 @@ def to_nir(
             does; by default they are refused.
 
     Returns:
-        A ``nir.NIRGraph``; ``nir.write(path, graph)`` writes it to a file. What connections with
+        A ``nir.NIRGraph``; ``nir.write(path, graph)`` writes it to a file. With kernels that are
+        not square, ``nir.read`` needs ``type_check=False``, because it takes them for square. What connections with
         ``padding="lengthen"`` append is not in it: append as many zeros to the input.
 
     Raises:
@@ -90,7 +92,13 @@ def to_nir(
     drawing.nodes["output"] = nir.Output(output_type={"output": np.array(out.shape)})
     drawing.join(out, "output")
     about = {"snnsim": json.dumps({"nominal_dt_s": dt, "layers": drawing.advice})}
-    return nir.NIRGraph(nodes=drawing.nodes, edges=drawing.edges, metadata=about)
+    checked = not any(_is_oblong(node) for node in drawing.nodes.values())
+    return nir.NIRGraph(drawing.nodes, drawing.edges, about, type_check=checked)
+
+
+def _is_oblong(node: Any) -> bool:
+    """Whether a node is a convolution whose output the nir library takes for another shape."""
+    return isinstance(node, nir.Conv2d) and node.weight.shape[2] != node.weight.shape[3]
 
 
 def _input_shape(net: nn.Module, shape: Shape | None) -> Shape:
@@ -127,8 +135,13 @@ def _flattened(net: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _no_form(name: str, layer: nn.Module, why: str) -> ConfigError:
+    return ConfigError(f"{name} ({_kind(layer)}) has no form in NIR: {why}")
+
+
+def _kind(layer: nn.Module) -> str:
     inside = layer.module if isinstance(layer, OverTime) else layer
-    return ConfigError(f"{name} ({type(inside).__name__}) has no form in NIR: {why}")
+    kind: type = parametrize.type_before_parametrizations(inside)
+    return kind.__name__
 
 
 class _Walk:
@@ -148,7 +161,7 @@ class _Walk:
                 waiting = (waiting[0], waiting[1].scaled(*scaling))
                 continue
             signal, waiting = self._drawn(waiting, signal), None
-            label = f"{name}_{type(layer.module if isinstance(layer, OverTime) else layer).__name__}"
+            label = f"{name}_{_kind(layer)}"
             if scaling is not None:
                 waiting = (label, _per_channel(signal.shape, *scaling))
             elif (connection := self.connection(name, layer, signal.shape)) is not None:
@@ -247,6 +260,7 @@ class _Walk:
     def _skip(self, name: str, layer: Skip, signal: Signal) -> Signal:
         if not is_plain(layer, Skip):
             raise _no_form(name, layer, "it has a hook or a forward of its own")
+        signal = self.drawing.single(name, signal)
         inner = self.run(_flattened(layer.layer, f"{name}_layer"), signal)
         around = signal
         if layer.project is not None:

@@ -120,9 +120,9 @@ def _kinds():
     yield "normalised input", lambda: _flat(_norm(N_IN), sn.LIF(N_IN, dt=1.0))._replace(
         shape=(N_IN,)
     )
-    for neuron in (sn.LIF(N, dt=1.0, reset="zero"), sn.LIF(N, dt=1.0), sn.ALIF(N, dt=1.0)):
-        yield f"recurrent {type(neuron).__name__} {neuron.reset.mode}", lambda n=neuron: _flat(
-            _dense(), sn.Recurrent(n, gain=0.6)
+    for model, reset in ((sn.LIF, "zero"), (sn.LIF, "subtract"), (sn.ALIF, "subtract")):
+        yield f"recurrent {model.__name__} {reset}", lambda m=model, r=reset: _flat(
+            _dense(), sn.Recurrent(m(N, dt=1.0, reset=r), gain=0.6)
         )
     yield "recurrent CubaLIF subtract", lambda: _flat(
         _dense(), sn.Recurrent(sn.CubaLIF(N, dt=1.0), gain=0.2, self_connections=False)
