@@ -17,6 +17,7 @@ import torch
 from snnsim.errors import ConfigError, ShapeError
 from snnsim.interop.nir.drawing import NOMINAL_DT
 from snnsim.interop.nir.timing import Array
+from snnsim.interop.nir.wiring import Wiring
 
 Step = Callable[[Array], Array]
 
@@ -25,7 +26,7 @@ def simulate(graph: nir.NIRGraph, x: Array, dt: float = NOMINAL_DT) -> Array:
     """Return what a NIR graph makes of a sequence, by forward Euler in float64.
 
     Args:
-        graph: a graph with one input and one output, without subgraphs.
+        graph: a graph with one input and one output.
         x: the input of every step, ``[T, B, ...]``.
         dt: the length of a step in s.
 
@@ -42,17 +43,14 @@ def simulate(graph: nir.NIRGraph, x: Array, dt: float = NOMINAL_DT) -> Array:
     >>> simulate(graph, np.ones((4, 1, 1))).ravel().tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    order, later = _order(graph)
-    entry, leaving = _ends(graph)
+    wiring = Wiring(graph)
+    order, later = _order(wiring)
+    entry = wiring.entry
     x = np.asarray(x, dtype=np.float64)
-    shape = tuple(int(n) for n in np.atleast_1d(graph.nodes[entry].input_type["input"]))
+    shape = tuple(int(n) for n in np.atleast_1d(wiring.nodes[entry].input_type["input"]))
     if x.ndim != 2 + len(shape) or x.shape[2:] != shape:
         raise ShapeError(f"x has shape {x.shape} but the graph needs [T, B, {shape}]")
-    nodes = {name: _node(name, graph.nodes[name], dt) for name in order}
-    into: dict[str, list[str]] = {name: [] for name in order}
-    for source, target in graph.edges:
-        if target in into:
-            into[target].append(source)
+    nodes = {name: _node(name, wiring.nodes[name], dt) for name in order}
     before: dict[str, Array] = {}
     out = []
     for now in x:
@@ -62,35 +60,21 @@ def simulate(graph: nir.NIRGraph, x: Array, dt: float = NOMINAL_DT) -> Array:
                 continue
             arriving = [
                 (before if (source, name) in later else values).get(source)
-                for source in into[name]
+                for source in wiring.before(name)
             ]
             known = [each for each in arriving if each is not None]
             values[name] = nodes[name](sum(known[1:], start=known[0]))
-        out.append(values[leaving])
+        out.append(values[wiring.leaving])
         before = values
     return np.stack(out) if out else np.empty((0, *x.shape[1:]))
 
 
-def _ends(graph: nir.NIRGraph) -> tuple[str, str]:
-    entries = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
-    leaving = [name for name, node in graph.nodes.items() if isinstance(node, nir.Output)]
-    if len(entries) != 1 or len(leaving) != 1:
-        raise ConfigError(
-            f"the graph has {len(entries)} inputs and {len(leaving)} outputs but must have one each"
-        )
-    return entries[0], leaving[0]
-
-
-def _order(graph: nir.NIRGraph) -> tuple[list[str], set[tuple[str, str]]]:
+def _order(wiring: Wiring) -> tuple[list[str], set[tuple[str, str]]]:
     """The nodes so that sources come first, and the edges that close loops."""
-    after: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for source, target in graph.edges:
-        after[source].append(target)
-    entry, _ = _ends(graph)
     order: list[str] = []
     later: set[tuple[str, str]] = set()
-    seen, path = {entry}, [entry]
-    rest = {entry: iter(after[entry])}
+    seen, path = {wiring.entry}, [wiring.entry]
+    rest = {wiring.entry: iter(wiring.after(wiring.entry))}
     while path:
         name = path[-1]
         target = next(rest[name], None)
@@ -101,7 +85,7 @@ def _order(graph: nir.NIRGraph) -> tuple[list[str], set[tuple[str, str]]]:
         elif target not in seen:
             seen.add(target)
             path.append(target)
-            rest[target] = iter(after[target])
+            rest[target] = iter(wiring.after(target))
     return order[::-1], later
 
 
