@@ -178,7 +178,9 @@ def _threshold(wiring: Wiring, name: str, dt: float) -> None:
             _check_subtraction(back, wiring.nodes[back], membrane, threshold)
             names, reset = [*names, back], "subtract"
     if len(adapting) > 1:
-        raise ConfigError(f"threshold {name} adapts through {' and '.join(adapting)}, not one trace")
+        raise ConfigError(
+            f"threshold {name} adapts through {' and '.join(adapting)}, not one trace"
+        )
     kind = "LIF" if taus else "IF"
     for scale in adapting:
         kind, trace = "ALIF", wiring.before(scale)[0]
@@ -200,9 +202,7 @@ def _is_adaptation(wiring: Wiring, scale: str, threshold: str) -> bool:
     return isinstance(wiring.nodes[trace], nir.LI) and wiring.before(trace) == [threshold]
 
 
-def _trace(
-    wiring: Wiring, scale: str, trace: str, like: Array, dt: float
-) -> tuple[Array, Array]:
+def _trace(wiring: Wiring, scale: str, trace: str, like: Array, dt: float) -> tuple[Array, Array]:
     """Time constant and strength of an adaptation."""
     node = wiring.nodes[trace]
     membrane = _membrane(node, node.tau, dt)
@@ -251,7 +251,9 @@ def _recurrence(wiring: Wiring, name: str, cell: Cell) -> None:
         if wiring.before(back) != [name] or wiring.after(back) != [name]:
             continue
         if isinstance(node, nir.Affine) and bool(np.any(node.bias)):
-            raise ConfigError(f"node {back} is a recurrent connection with a bias, which has no form")
+            raise ConfigError(
+                f"node {back} is a recurrent connection with a bias, which has no form"
+            )
         if not isinstance(node, nir.Affine | nir.Linear):
             continue
         weight = (_wide(node.weight) * cell.gain[:, None]).astype(np.float32)

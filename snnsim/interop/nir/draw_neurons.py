@@ -183,9 +183,7 @@ def draw_recurrent(drawing: Drawing, name: str, layer: Any, signal: Signal) -> P
     """Add neurons whose output is fed back to them, through a matrix, one step later."""
     placed = draw_neuron(drawing, f"{name}_neuron", layer.neuron, signal)
     weight = (layer.w_rec * layer.mask).detach().cpu().float().numpy()
-    back = drawing.add(
-        f"{name}_recurrent", nir.Linear(weight=weight), placed.output, signal.shape
-    )
+    back = drawing.add(f"{name}_recurrent", nir.Linear(weight=weight), placed.output, signal.shape)
     drawing.join(together(back), placed.entry)
     return placed
 

@@ -75,7 +75,9 @@ class Maker:
         if isinstance(piece, nir.Flatten):
             first, last = int(piece.start_dim), int(piece.end_dim)
             return [OverTime(nn.Flatten(first + 1, last if last < 0 else last + 1))]
-        raise ConfigError(f"node {name} is a {type(piece).__name__}, for which there is no layer here")
+        raise ConfigError(
+            f"node {name} is a {type(piece).__name__}, for which there is no layer here"
+        )
 
     # --- connections ------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 from typing import Any
 
-import nir
 from torch import nn
 
 from snnsim.errors import ConfigError, check_number

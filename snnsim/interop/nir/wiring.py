@@ -28,9 +28,7 @@ def flattened(graph: nir.NIRGraph) -> tuple[dict[str, Any], list[tuple[str, str]
         if any(len(found) != 1 for found in ends.values()):
             raise ConfigError(f"the subgraph {name} must have one input and one output")
         entry, leaving = ends[nir.Input][0], ends[nir.Output][0]
-        edges = [
-            (leaving if a == name else a, entry if b == name else b) for a, b in edges
-        ]
+        edges = [(leaving if a == name else a, entry if b == name else b) for a, b in edges]
     return nodes, edges
 
 

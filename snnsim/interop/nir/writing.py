@@ -176,7 +176,9 @@ class _Walk:
     def _scaling(self, name: str, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
         """The gain and the shift of each channel, if a layer is a normalisation."""
         module = layer.module if isinstance(layer, OverTime) else layer
-        if not isinstance(layer, BatchNorm) and not (module is not layer and isinstance(module, NORMS)):
+        if not isinstance(layer, BatchNorm) and not (
+            module is not layer and isinstance(module, NORMS)
+        ):
             return None
         if module.running_mean is None or module.running_var is None:
             raise _no_form(name, layer, "it keeps no running averages to be evaluated with")
@@ -189,7 +191,9 @@ class _Walk:
         """A layer as a connection, if it is one."""
         module: Any = layer.module if isinstance(layer, OverTime) else layer
         if isinstance(module, Dense | nn.Linear):
-            _check(is_plain(module, (Dense if isinstance(module, Dense) else nn.Linear)), name, layer)
+            _check(
+                is_plain(module, (Dense if isinstance(module, Dense) else nn.Linear)), name, layer
+            )
             self._flat(name, layer, shape)
             weight, bias = module.weight.detach(), torch_bias(module)
             return Connection(weight, bias, dense_node, (len(weight),))
@@ -271,11 +275,17 @@ class _Walk:
         return together(inner, around)
 
     def _flatten(
-        self, name: str, label: str, layer: nn.Module, module: nn.Flatten, signal: Signal, first: int
+        self,
+        name: str,
+        label: str,
+        layer: nn.Module,
+        module: nn.Flatten,
+        signal: Signal,
+        first: int,
     ) -> Signal:
         start = module.start_dim - first
         end = module.end_dim if module.end_dim < 0 else module.end_dim - first
-        if module.start_dim < 0 or start < 0 or (0 <= module.end_dim and end < 0):
+        if module.start_dim < 0 or start < 0 or (module.end_dim >= 0 and end < 0):
             raise _no_form(name, layer, "it would flatten time or samples")
         kind = {"input": np.array(signal.shape)}
         node = nir.Flatten(input_type=kind, start_dim=start, end_dim=end)

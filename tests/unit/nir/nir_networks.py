@@ -96,8 +96,11 @@ def _kinds():
         yield f"LIF {reset}", lambda r=reset: _flat(_dense(), sn.LIF(N, dt=1.0, reset=r))
         yield f"CubaLIF {reset}", lambda r=reset: _flat(_dense(), sn.CubaLIF(N, dt=1.0, reset=r))
         yield f"IF {reset}", lambda r=reset: _flat(_dense(), sn.IF(N, dt=1.0, reset=r))
-        yield f"PLIF {reset}", lambda r=reset: _flat(
-            _dense(), sn.PLIF(N, dt=1.0, reset=r, tau_mem=3.0, v_threshold=0.3)
+        yield (
+            f"PLIF {reset}",
+            lambda r=reset: _flat(
+                _dense(), sn.PLIF(N, dt=1.0, reset=r, tau_mem=3.0, v_threshold=0.3)
+            ),
         )
         yield f"scaled LIF {reset}", lambda r=reset: _flat(
             _dense(True),
@@ -106,26 +109,35 @@ def _kinds():
                 tau_mem=torch.linspace(4.0, 30.0, N), discretization="euler",
             ),
         )  # fmt: skip
-        yield f"scaled CubaLIF {reset}", lambda r=reset: _flat(
-            _dense(), sn.CubaLIF(N, dt=1.0, reset=r, scale_input=True, v_threshold=0.3)
+        yield (
+            f"scaled CubaLIF {reset}",
+            lambda r=reset: _flat(
+                _dense(), sn.CubaLIF(N, dt=1.0, reset=r, scale_input=True, v_threshold=0.3)
+            ),
         )
     yield "LIF v_reset", lambda: _flat(_dense(), sn.LIF(N, dt=1.0, reset="zero", v_reset=-0.3))
-    yield "LIF thresholds", lambda: _flat(
-        _dense(), sn.LIF(N, dt=1.0, v_threshold=torch.linspace(0.5, 2.0, N))
+    yield (
+        "LIF thresholds",
+        lambda: _flat(_dense(), sn.LIF(N, dt=1.0, v_threshold=torch.linspace(0.5, 2.0, N))),
     )
     yield "ALIF", lambda: _flat(_dense(), sn.ALIF(N, dt=1.0))
     yield "ALIF none", lambda: _flat(_dense(), sn.ALIF(N, dt=1.0, reset="none"))
     yield "LI", lambda: _flat(_dense(), sn.LI(N, dt=1.0))
     yield "neurons alone", lambda: _flat(sn.LIF(N_IN, dt=1.0, v_threshold=1.5))
-    yield "normalised input", lambda: _flat(_norm(N_IN), sn.LIF(N_IN, dt=1.0))._replace(
-        shape=(N_IN,)
+    yield (
+        "normalised input",
+        lambda: _flat(_norm(N_IN), sn.LIF(N_IN, dt=1.0))._replace(shape=(N_IN,)),
     )
     for model, reset in ((sn.LIF, "zero"), (sn.LIF, "subtract"), (sn.ALIF, "subtract")):
-        yield f"recurrent {model.__name__} {reset}", lambda m=model, r=reset: _flat(
-            _dense(), sn.Recurrent(m(N, dt=1.0, reset=r), gain=0.6)
+        yield (
+            f"recurrent {model.__name__} {reset}",
+            lambda m=model, r=reset: _flat(_dense(), sn.Recurrent(m(N, dt=1.0, reset=r), gain=0.6)),
         )
-    yield "recurrent CubaLIF subtract", lambda: _flat(
-        _dense(), sn.Recurrent(sn.CubaLIF(N, dt=1.0), gain=0.2, self_connections=False)
+    yield (
+        "recurrent CubaLIF subtract",
+        lambda: _flat(
+            _dense(), sn.Recurrent(sn.CubaLIF(N, dt=1.0), gain=0.2, self_connections=False)
+        ),
     )
     for granularity in ("synaptic", "axonal", "dendritic"):
         for copies in (1, 3):

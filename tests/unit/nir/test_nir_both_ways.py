@@ -8,13 +8,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from nir_networks import KINDS, make
 
 import snnsim as sn
 from snnsim.functional.delays import round_delay
-from nir_networks import KINDS, make
 
 nir = pytest.importorskip("nir")
-from snnsim.interop.nir import from_nir, simulate, to_nir  # noqa: E402
+from snnsim.interop.nir import from_nir, simulate, to_nir
 
 
 def through_a_file(graph, tmp_path):
@@ -60,13 +60,17 @@ def test_what_was_written_is_read_to_the_bit(kind, tmp_path):
     assert content(to_nir(again, shape=case.shape)) == content(graph)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "delay" not in kind and "norm" not in kind])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if "delay" not in kind and "norm" not in kind]
+)
 def test_the_network_that_is_read_computes_the_same(kind, tmp_path):
     case = make(kind)
     again = from_nir(through_a_file(to_nir(case.net, shape=case.shape), tmp_path))
     with torch.no_grad():
         wanted, found = case.net(case.x)[0], again(case.x)[0]
-    assert torch.equal(found, wanted) or "pooled" in kind and (found != wanted).float().mean() < 1e-3
+    assert torch.equal(found, wanted) or (
+        "pooled" in kind and (found != wanted).float().mean() < 1e-3
+    )
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "delay" in kind])

@@ -12,7 +12,7 @@ from snnsim.errors import ConfigError, NonFiniteError, ShapeError
 from snnsim.synapses.over_time import OverTime
 
 nir = pytest.importorskip("nir")
-from snnsim.interop.nir import from_nir, simulate, to_nir  # noqa: E402
+from snnsim.interop.nir import from_nir, simulate, to_nir
 
 DENSE = (3, 4)
 
