@@ -1,7 +1,8 @@
-"""Which programs read our NIR files, and how many spikes they get wrong.
+"""Which programs read NIR files, and how many spikes they get wrong.
 
-Each network of ``tests/unit/nir/nir_networks.py`` is written to a file. Each program that is
-installed reads it and runs it step by step in float32; its output is compared with forward Euler in
+The first table has a graph for each feature of ``snnsim.interop.nir.fidelity``, the second one the
+networks of ``tests/unit/nir/nir_networks.py`` as we write them. Each program that is installed
+reads the file and runs it step by step in float32; its output is compared with forward Euler in
 float64. Every reading happens in a process of its own, because some do not end.
 """
 
@@ -128,26 +129,61 @@ def versions() -> dict[str, str]:
     return found
 
 
-def main() -> None:
-    """Print the table."""
-    import nir
-    from nir_networks import KINDS, make
+def table(title: str, rows: Iterator[tuple[str, Any]]) -> None:
+    """Print what programs make of graphs.
 
-    from snnsim.interop.nir import simulate, to_nir
+    Args:
+        title: the heading of the first column.
+        rows: the names of graphs, and for the name of each program a graph and its input.
+    """
+    import nir
+
+    from snnsim.interop.nir import simulate
 
     known = versions()
     programs = [Program(name) for name in known]
-    print("| network |", " | ".join(f"{n} {v}" for n, v in known.items()), "|")
+    print(f"| {title} |", " | ".join(f"{n} {v}" for n, v in known.items()), "|")
     print("|---|" + "---|" * len(known))
     with tempfile.TemporaryDirectory() as folder:
-        for kind in KINDS:
-            case, file = make(kind), Path(folder, "net.nir")
-            nir.write(file, to_nir(case.net, shape=case.shape))
-            x = case.x.numpy()
-            wanted = simulate(nir.read(file, type_check=False), x)
-            cells = [verdict(program.run(file, x), wanted) for program in programs]
-            print(f"| {kind} |", " | ".join(cells), "|", flush=True)
+        file = Path(folder, "net.nir")
+        for name, graph_for in rows:
+            cells = []
+            for program in programs:
+                graph, x = graph_for(program.name)
+                nir.write(file, graph)
+                wanted = simulate(graph, x)
+                assert wanted.any(), f"{name} shows nothing"
+                cells.append(verdict(program.run(file, x), wanted))
+            print(f"| {name} |", " | ".join(cells), "|", flush=True)
+    print()
+
+
+def features() -> Iterator[tuple[str, Any]]:
+    """A graph for each feature."""
+    from nir_features import FEATURES, best_neuron
+
+    for name, make in FEATURES.items():
+
+        def graph_for(program: str, make: Any = make) -> tuple[Any, np.ndarray]:
+            graph = make(best_neuron(program))
+            shape = tuple(graph.nodes["input"].input_type["input"])
+            return graph, (np.random.default_rng(1).random((200, 4, *shape)) < 0.3).astype(float)
+
+        yield name, graph_for
+
+
+def networks() -> Iterator[tuple[str, Any]]:
+    """The networks of the tests."""
+    from nir_networks import KINDS, make
+
+    from snnsim.interop.nir import to_nir
+
+    for name in KINDS:
+        case = make(name)
+        pair = to_nir(case.net, shape=case.shape), case.x.numpy()
+        yield name, lambda program, pair=pair: pair
 
 
 if __name__ == "__main__":
-    main()
+    table("node", features())
+    table("network", networks())
