@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,9 @@ def linear(scale: float = 1.0) -> Any:
     return nir.Linear(weight=scale * WEIGHT)
 
 
-def lif(shape: Any = N, tau: Any = TAU, r: Any = TAU / DT, leak: Any = 0.0, reset: Any = 0.0) -> Any:
+def lif(
+    shape: Any = N, tau: Any = TAU, r: Any = TAU / DT, leak: Any = 0.0, reset: Any = 0.0
+) -> Any:
     return nir.LIF(
         tau=full(tau, shape), r=full(r, shape), v_leak=full(leak, shape),
         v_threshold=full(1.0, shape), v_reset=full(reset, shape),
@@ -46,11 +49,14 @@ def chain(*nodes: Any, shape: Any = (N,), out: Any = (N,)) -> Any:
     named = {"input": nir.Input({"input": np.array(shape)}), **named}
     named["output"] = nir.Output({"output": np.array(out)})
     path = list(named)
-    return nir.NIRGraph(named, list(zip(path, path[1:], strict=False)), type_check=False)
+    return nir.NIRGraph(named, list(itertools.pairwise(path)), type_check=False)
 
 
 def wired(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> Any:
-    ends = {"input": nir.Input({"input": np.array([N])}), "output": nir.Output({"output": np.array([N])})}
+    ends = {
+        "input": nir.Input({"input": np.array([N])}),
+        "output": nir.Output({"output": np.array([N])}),
+    }
     return nir.NIRGraph({**ends, **nodes}, edges, type_check=False)
 
 
@@ -98,7 +104,7 @@ FEATURES: dict[str, Make] = {
     "Linear": lambda best: chain(linear(), best()),
     "Affine": lambda best: chain(nir.Affine(WEIGHT, full(0.05)), best()),
     "Conv1d": lambda best: chain(
-        nir.Conv1d(8, RANDOM.normal(0.2, 0.3, (3, 2, 3)).astype(np.float32), 1, 1, 1, 1, full(0, 3)),
+        nir.Conv1d(N, RANDOM.normal(0.2, 0.3, (3, 2, 3)).astype("f4"), 1, 1, 1, 1, full(0, 3)),
         best((3, 8)), shape=(2, 8), out=(3, 8),
     ),
     "Conv2d": lambda best: image(conv(), best((3, 8, 8)), out=(3, 8, 8)),

@@ -74,7 +74,7 @@ def work(program: str, asked: Any) -> None:
     import torch
 
     warnings.simplefilter("ignore")
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # some are talkative
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (talkative ones)
     while True:
         file, x = asked.recv()
         try:

@@ -73,6 +73,8 @@ _MODULES = (
     "errors", "equations", "layer", "neurons", "synapses", "networks", "inference", "activity",
     "saving",
 )  # fmt: skip
+# names that need a package which not everybody has, and are therefore not in __all__
+_EXTRAS = {"from_nir": "interop.nir", "to_nir": "interop.nir"}
 _PACKAGES = {module.name for module in pkgutil.iter_modules(__path__)}
 
 __all__ = [
@@ -137,7 +139,8 @@ def __getattr__(name: str) -> Any:
     """Find a public name, or a sub-package, when it is first used."""
     if name in _PACKAGES:
         return importlib.import_module(f"snnsim.{name}")
-    for module in _MODULES if name in __all__ else ():
+    given = (_EXTRAS[name],) if name in _EXTRAS else _MODULES if name in __all__ else ()
+    for module in given:
         found = vars(importlib.import_module(f"snnsim.{module}"))
         if name in found:
             globals()[name] = found[name]
@@ -146,4 +149,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PACKAGES, *__all__})
+    return sorted({*globals(), *_PACKAGES, *_EXTRAS, *__all__})

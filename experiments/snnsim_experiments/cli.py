@@ -18,6 +18,7 @@ from snnsim_experiments.baselines.cli import app as baselines_app
 from snnsim_experiments.continual.cli import app as continual_app
 from snnsim_experiments.encode.cli import encode
 from snnsim_experiments.listening.cli import listen
+from snnsim_experiments.nir_files.cli import app as nir_app
 from snnsim_experiments.on_data import cli as on_data
 from snnsim_experiments.on_data.look import app as data_app
 
@@ -35,6 +36,7 @@ app.command()(on_data.train)
 app.command()(on_data.evaluate)
 app.add_typer(data_app, name="data")
 app.command()(encode)
+app.add_typer(nir_app, name="nir")
 app.add_typer(continual_app, name="continual")
 app.add_typer(baselines_app, name="baselines")
 

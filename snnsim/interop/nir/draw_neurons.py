@@ -30,6 +30,11 @@ class Placed(NamedTuple):
     output: Signal
 
 
+def _placed(entry: Signal, output: Signal) -> Placed:
+    (name,) = entry.sources
+    return Placed(name, output)
+
+
 def draw_neuron(drawing: Drawing, name: str, neuron: Neuron, signal: Signal) -> Placed:
     """Add neurons to a drawing.
 
@@ -114,7 +119,7 @@ def _lif(pen: _Pen, signal: Signal) -> Placed:
         v_reset=pen.full(values["v_reset"]),
     )
     out = pen.add("", node, signal)
-    return Placed(*out.sources, out)
+    return _placed(out, out)
 
 
 def _leaky_loop(pen: _Pen, signal: Signal) -> Placed:
@@ -126,13 +131,13 @@ def _leaky_loop(pen: _Pen, signal: Signal) -> Placed:
     counted = pen.drawing.dt * gain.astype(np.float64) / tau  # of an input, 1 unless it is scaled
     taken = pen.values["decay_mem"] * pen.values["v_threshold"] / counted
     pen.subtraction(spikes, taken, membrane)
-    return Placed(*membrane.sources, spikes)
+    return _placed(membrane, spikes)
 
 
 def _cuba(pen: _Pen, signal: Signal) -> Placed:
     if pen.neuron.reset.mode != "zero":
         current = pen.integrator("i", "decay_syn", signal)
-        return Placed(*current.sources, _leaky_loop(pen, current).output)
+        return _placed(current, _leaky_loop(pen, current).output)
     values, tau_syn, tau_mem = pen.values, pen.tau("decay_syn"), pen.tau("decay_mem")
     node = nir.CubaLIF(
         tau_syn=tau_syn,
@@ -144,7 +149,7 @@ def _cuba(pen: _Pen, signal: Signal) -> Placed:
         w_in=gain_for_unit_input(tau_syn, pen.drawing.dt),
     )
     out = pen.add("", node, signal)
-    return Placed(*out.sources, out)
+    return _placed(out, out)
 
 
 def _integrate(pen: _Pen, signal: Signal) -> Placed:
@@ -153,16 +158,16 @@ def _integrate(pen: _Pen, signal: Signal) -> Placed:
         threshold = threshold_above(pen.full(pen.values["v_threshold"]))
         reset = pen.full(pen.values["v_reset"])
         out = pen.add("", nir.IF(r=r, v_threshold=threshold, v_reset=reset), signal)
-        return Placed(*out.sources, out)
+        return _placed(out, out)
     membrane = pen.add("v", nir.I(r=r), signal)
     spikes = pen.spikes(membrane)
     pen.subtraction(spikes, pen.values["v_threshold"], membrane)
-    return Placed(*membrane.sources, spikes)
+    return _placed(membrane, spikes)
 
 
 def _leaky_integrator(pen: _Pen, signal: Signal) -> Placed:
     out = pen.integrator("", "decay_mem", signal, pen.gain(pen.tau("decay_mem")))
-    return Placed(*out.sources, out)
+    return _placed(out, out)
 
 
 def _adaptive(pen: _Pen, signal: Signal) -> Placed:

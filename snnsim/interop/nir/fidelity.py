@@ -26,7 +26,31 @@ VERDICTS = {
 }
 # in the order of PROGRAMS
 TABLE = {
-    "Linear": "====",
+    "Linear": "===~",
+    "Affine": "===~",
+    "Conv1d": "==xx",
+    "Conv2d": "===x",
+    "SumPool2d": "===x",
+    "AvgPool2d": "==-x",
+    "Flatten": "=xx~",
+    "Scale": "xx~x",
+    "Threshold": "xx~x",
+    "Delay": "xx-x",
+    "LI": "xx~x",
+    "LIF, r = tau / dt": "==~~",
+    "LIF, r = 1": "===~",
+    "LIF, another r": "x=~~",
+    "LIF, a tau for each neuron": "x=~~",
+    "LIF, v_reset": "x~~~",
+    "LIF, v_leak": "xx~x",
+    "IF, r = 1 / dt": "=x=~",
+    "IF, another r": "xx~~",
+    "CubaLIF, unit gains": "===x",
+    "CubaLIF, r = w_in = 1": "xx=x",
+    "CubaLIF, other gains": "xx=x",
+    "a loop through Linear": "=~~x",
+    "a loop through Scale": "xxxx",
+    "paths that meet": "==~x",
 }
 
 
@@ -71,30 +95,33 @@ def check(graph: nir.NIRGraph, dt: float = NOMINAL_DT) -> list[Finding]:
 
 
 def _features(wiring: Wiring, name: str, node: Any, dt: float) -> Iterator[str]:
-    kind = type(node).__name__
     if isinstance(node, nir.Input | nir.Output):
         return
-    if _looping(wiring, name) and isinstance(node, nir.Linear | nir.Affine | nir.Scale):
-        yield "a loop"
-    if len(wiring.before(name)) > 1 and not _looping(wiring, name):
+    loops = _looping(wiring, name)
+    if loops and isinstance(node, nir.Linear | nir.Affine):
+        yield "a loop through Linear"
+    elif loops and isinstance(node, nir.Scale):
+        yield "a loop through Scale"
+    if not loops and len(wiring.before(name)) > 1:
         yield "paths that meet"
     if isinstance(node, nir.LIF):
         yield from _leaky(node, dt)
     elif isinstance(node, nir.IF):
         unit = bool(np.allclose(np.asarray(node.r, np.float64) * dt, 1, atol=1e-6))
         yield "IF, r = 1 / dt" if unit else "IF, another r"
-        yield from _resting(kind, node)
+        yield from _resting("IF", node)
     elif isinstance(node, nir.CubaLIF):
-        unit = is_unit_gain(node.r, node.tau_mem, dt) and is_unit_gain(node.w_in, node.tau_syn, dt)
-        plain = bool((np.asarray(node.r) == 1).all() and (np.asarray(node.w_in) == 1).all())
-        yield (
-            "CubaLIF, unit gains"
-            if unit
-            else f"CubaLIF, {'r = w_in = 1' if plain else 'other gains'}"
-        )
-        yield from _resting(kind, node)
+        yield f"CubaLIF, {_gains(node, dt)}"
+        yield from _resting("CubaLIF", node)
     else:
-        yield kind
+        yield type(node).__name__
+
+
+def _gains(node: nir.CubaLIF, dt: float) -> str:
+    if is_unit_gain(node.r, node.tau_mem, dt) and is_unit_gain(node.w_in, node.tau_syn, dt):
+        return "unit gains"
+    one = bool((np.asarray(node.r) == 1).all() and (np.asarray(node.w_in) == 1).all())
+    return "r = w_in = 1" if one else "other gains"
 
 
 def _leaky(node: Any, dt: float) -> Iterator[str]:

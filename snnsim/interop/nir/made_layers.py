@@ -83,7 +83,7 @@ class Maker:
 
     def delayed(self, fan: Fan) -> nn.Module:
         """Return a fan as a connection with delays."""
-        made = self._delayed_conv(fan) if fan.maps[0].conv else self._delayed_dense(fan)
+        made: Any = self._delayed_conv(fan) if fan.maps[0].conv else self._delayed_dense(fan)
         if fan.bias is not None:
             with torch.no_grad():
                 made.bias.copy_(torch.from_numpy(fan.bias))
@@ -169,7 +169,7 @@ class Maker:
             values |= {key: _short(self._ms(tau, dt)) for key, tau in taus.items()}
         if "scale_input" in MODELS[kind]._options:
             values["scale_input"] = scaled
-        reset = {} if kind == "LI" else {"reset": cell.reset}
+        reset: dict[str, Any] = {} if kind == "LI" else {"reset": cell.reset}
         values = {k: v for k, v in values.items() if k != "v_reset" or cell.reset == "zero"}
         neuron = MODELS[kind](shape, dt=dt, discretization=discretization, **reset, **values)
         for key in taus:

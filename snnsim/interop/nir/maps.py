@@ -189,4 +189,4 @@ def in_parallel(branches: list[list[Any]]) -> Map | Fan | None:
     if any(each.before is not None or each.after is not None for each in maps):
         busy = [each for each in maps if each.weight.any()]
         return Fan(tuple(busy or maps[:1]), bias)
-    return replace(maps[0], weight=sum(each.weight for each in maps), bias=bias)
+    return replace(maps[0], weight=np.sum([each.weight for each in maps], axis=0), bias=bias)

@@ -92,8 +92,7 @@ class _Reader:
             else:
                 join = self.wiring.join_after(at)
                 branches = [self._branch(at, first, join) for first in following]
-                arriving = {name for name in self.wiring.before(join)}
-                if len(arriving) != len(following):
+                if len(self.wiring.before(join)) != len(following):
                     raise self._tangled(join)
                 pieces += self._parallel(join, branches)
                 at = join

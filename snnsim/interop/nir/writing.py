@@ -64,8 +64,9 @@ def to_nir(
 
     Returns:
         A ``nir.NIRGraph``; ``nir.write(path, graph)`` writes it to a file. With kernels that are
-        not square, ``nir.read`` needs ``type_check=False``, because it takes them for square. What connections with
-        ``padding="lengthen"`` append is not in it: append as many zeros to the input.
+        not square, ``nir.read`` needs ``type_check=False``, because it takes them for square. What
+        connections with ``padding="lengthen"`` append is not in it: append as many zeros to the
+        input.
 
     Raises:
         ConfigError: if a part of the network has no form in NIR; the message names it.
@@ -175,7 +176,7 @@ class _Walk:
 
     def _scaling(self, name: str, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
         """The gain and the shift of each channel, if a layer is a normalisation."""
-        module = layer.module if isinstance(layer, OverTime) else layer
+        module: Any = layer.module if isinstance(layer, OverTime) else layer
         if not isinstance(layer, BatchNorm) and not (
             module is not layer and isinstance(module, NORMS)
         ):
@@ -249,8 +250,9 @@ class _Walk:
                     f"{name} has neurons of shape {neuron.shape} but receives {signal.shape}"
                 )
             self.drawing.advice[name] = _timing(neuron)
-            draw = draw_recurrent if isinstance(layer, Recurrent) else draw_neuron
-            return draw(self.drawing, label, layer, signal).output
+            if isinstance(layer, Recurrent):
+                return draw_recurrent(self.drawing, label, layer, signal).output
+            return draw_neuron(self.drawing, label, neuron, signal).output
         if isinstance(layer, Skip):
             return self._skip(name, layer, signal)
         if isinstance(layer, OverTime) and isinstance(module, nn.AvgPool2d):

@@ -1,4 +1,4 @@
-"""What NIR has no form for is refused by name, and what graphs have that is not known here as well."""
+"""What NIR has no form for is refused by name, and so is what graphs have that is unknown here."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Networks in files of the Neuromorphic Intermediate Representation: ``snnsim nir``."""
