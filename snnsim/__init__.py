@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from snnsim.synapses import (
         AvgPool1d,
         AvgPool2d,
+        Bias,
         Conv1d,
         Conv2d,
         Delayed,
@@ -88,6 +89,7 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm",
+    "Bias",
     "CompiledNetwork",
     "Conv1d",
     "Conv2d",

@@ -26,17 +26,18 @@ from snnsim.layer import as_input, is_plain
 from snnsim.networks import BatchNorm, Dropout, Sequential
 from snnsim.neurons.neuron import Neuron
 from snnsim.report import LayerCost, Report
-from snnsim.synapses import Delayed, Dense, Recurrent
+from snnsim.synapses import Bias, Delayed, Dense, Recurrent
 from snnsim.synapses.delayed import CANNOT_CONTINUE
 
 STEPS = 256  # run at a time, so that a sample's currents stay in the cache
 SAMPLES = 64  # run at a time through all layers, so that their spikes do
 
-KINDS = (Sequential, Dense, Delayed, BatchNorm, Dropout, Recurrent, Neuron)
+KINDS = (Sequential, Dense, Delayed, Bias, BatchNorm, Dropout, Recurrent, Neuron)
 STATE = {"pending", "neurons"}  # of a layer
 START_AFRESH = "pass what this network returned for the same samples, or state=None to start afresh"
 SUPPORTED = (
-    "compile() takes sequences of [Dense or Delayed] -> [BatchNorm] -> [neuron or Recurrent] -> "
+    "compile() takes sequences of [Dense or Delayed] -> [BatchNorm or Bias] -> [neuron or "
+    "Recurrent] -> "
     "[Dropout]; run the network itself with net.eval() instead"
 )
 
@@ -354,8 +355,8 @@ def compile(net: nn.Module, *, check_finite: bool = True) -> CompiledNetwork:
 
     Args:
         net: a :class:`Sequential` (also a nested one) of connections, each followed by an optional
-            :class:`BatchNorm` and by neurons, on the CPU. It is copied, so training it further
-            changes nothing here.
+            :class:`BatchNorm` or :class:`Bias` and by neurons, on the CPU. It is copied, so
+            training it further changes nothing here.
         check_finite: whether every input is searched for NaN and infinities. This costs a call one
             pass over its input, and a streamed step almost nothing.
 
@@ -386,7 +387,7 @@ def compile(net: nn.Module, *, check_finite: bool = True) -> CompiledNetwork:
         if isinstance(connection, Dropout):
             continue
         norm, after = None, layers.pop(0) if layers else ("", None)
-        if isinstance(after[1], BatchNorm):
+        if isinstance(after[1], (BatchNorm, Bias)):
             norm, after = after[1], layers.pop(0) if layers else ("", None)
         if isinstance(connection, (Dense, Delayed)) and isinstance(after[1], (Neuron, Recurrent)):
             stages.append(_stage(name, connection, norm, after[1]))
@@ -430,7 +431,9 @@ def _stage(name: str, connection: Any, norm: Any, after: Any) -> Stage:
     weight, delay, length, tail = _synapses(connection)
     own_bias = getattr(connection, "bias", None)
     bias = weight.new_zeros(n) if own_bias is None else own_bias.detach().clone()
-    if norm is not None:
+    if isinstance(norm, Bias):
+        bias = bias + norm.bias.detach()
+    elif norm is not None:
         gain = norm.gain()
         weight = weight * gain.view(-1, 1, 1)
         bias = norm.bias + (bias - norm.running_mean) * gain

@@ -1,5 +1,6 @@
 """Connections between layers: dense, delayed, recurrent, convolutional."""
 
+from snnsim.synapses.bias import Bias
 from snnsim.synapses.delayed import Delayed, narrow_delays
 from snnsim.synapses.delayed_conv import DelayedConv2d
 from snnsim.synapses.dense import Dense
@@ -20,6 +21,7 @@ Linear, TimeDistributed = Dense, OverTime  # as they are called elsewhere
 __all__ = [
     "AvgPool1d",
     "AvgPool2d",
+    "Bias",
     "Conv1d",
     "Conv2d",
     "Delayed",

@@ -47,8 +47,7 @@ class DelayedConnection(Layer):
         shape: the shape of the weights.
         fan_in: the number of weights that lead to one output, which scales their initial values.
         delay_shape: the shape of the delays.
-        dt, max_delay_ms, profile, sigma, learn_sigma, learn_delay, padding, bias: as in
-            :class:`Delayed`.
+        dt, max_delay_ms, profile, sigma, learn_sigma, learn_delay, padding: as in :class:`Delayed`.
     """
 
     sigma: Tensor
@@ -66,7 +65,6 @@ class DelayedConnection(Layer):
         learn_sigma: bool,
         learn_delay: bool,
         padding: str,
-        bias: bool,
     ):
         super().__init__()
         check_choice("padding", padding, PADDINGS)
@@ -78,7 +76,6 @@ class DelayedConnection(Layer):
         delay = delays.uniform_delay(delay_shape, self.length)
         delay = delay if learn_delay else delays.round_delay(delay, self.length)
         self.delay = nn.Parameter(delay, requires_grad=learn_delay)
-        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
         self.initial_sigma = self._initial_sigma(sigma)
         width = torch.tensor(self.initial_sigma)
         self._width_is_managed = False  # by narrow_
@@ -208,8 +205,7 @@ class DelayedConnection(Layer):
         else:
             self.warn_if_wide()
             delay, profile = delays.round_delay(self.delay, self.length), "one_tap"
-        y = self._delayed(x, delay, sigma, profile, tail)
-        return y if self.bias is None else y + self.bias.view(-1, *[1] * (y.dim() - 3))
+        return self._delayed(x, delay, sigma, profile, tail)
 
     def _delayed(self, x: Tensor, delay: Tensor, sigma: Tensor, profile: str, tail: int) -> Tensor:
         """What arrives of ``x`` through weights with these delays, ``tail`` steps longer."""
@@ -251,7 +247,6 @@ class Delayed(DelayedConnection):
             and ``profile`` and ``sigma`` have no meaning.
         padding: ``"causal"`` keeps the length of the input; ``"lengthen"`` appends half the largest
             delay, so that late spikes are not cut off (as in the reference system).
-        bias: whether to add a learnable bias, which starts at 0 and has no delay.
         backend: ``"auto"``, or a rung of :func:`snnsim.kernels.delay_conv.delay_conv`.
 
     Call: ``[T, B, n_in] -> [T (+ tail), B, n_out]``; ``x`` may also be bool or whole numbers. With
@@ -278,7 +273,6 @@ class Delayed(DelayedConnection):
         learn_sigma: bool = False,
         learn_delay: bool = True,
         padding: str = "causal",
-        bias: bool = False,
         backend: str = "auto",
     ):
         check_choice("granularity", granularity, GRANULARITIES)
@@ -302,7 +296,6 @@ class Delayed(DelayedConnection):
             learn_sigma=learn_sigma,
             learn_delay=learn_delay,
             padding=padding,
-            bias=bias,
         )
         self.n_in, self.n_out = n_in, n_out
         self.granularity, self.backend = granularity, backend

@@ -18,7 +18,7 @@ class DelayedConv2d(DelayedConnection):
 
     While delays are learned, each is spread over neighbouring time steps, and they are narrowed,
     clamped and rounded, as :class:`Delayed` describes. A pattern that moves over the image excites
-    such a kernel if the delays undo its movement.
+    such a kernel if the delays undo its movement. There is no bias.
 
     Args:
         channels_in, channels_out: the numbers of input and output channels, at least 1.
@@ -28,8 +28,8 @@ class DelayedConv2d(DelayedConnection):
         stride: the distance of neighbouring patches in pixels, at least 1.
         margin: the number of rows and columns of zeros that are added on every side of the image,
             0 or more; ``kernel_size // 2`` keeps the size of an image if the kernel size is odd.
-        profile, sigma, learn_sigma, learn_delay, padding, bias: as in :class:`Delayed`; ``padding``
-            is that of time.
+        profile, sigma, learn_sigma, learn_delay, padding: as in :class:`Delayed`; ``padding`` is
+            that of time.
 
     Call: ``[T, B, channels_in, H, W] -> [T (+ tail), B, channels_out, H', W']``, where
     ``H' = (H + 2 margin - kernel_size) // stride + 1``; ``x`` may also be bool or whole numbers.
@@ -63,7 +63,6 @@ class DelayedConv2d(DelayedConnection):
         learn_sigma: bool = False,
         learn_delay: bool = True,
         padding: str = "causal",
-        bias: bool = False,
     ):
         size = check_size("kernel_size", kernel_size)
         channels_in = check_size("channels_in", channels_in)
@@ -79,7 +78,6 @@ class DelayedConv2d(DelayedConnection):
             learn_sigma=learn_sigma,
             learn_delay=learn_delay,
             padding=padding,
-            bias=bias,
         )
         self.channels_in, self.channels_out, self.kernel_size = channels_in, shape[0], size
         self.stride, self.margin = check_size("stride", stride), check_size("margin", margin, 0)

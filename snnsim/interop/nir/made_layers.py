@@ -17,7 +17,7 @@ from snnsim.interop.nir.timing import Array, decay_of, tau_of
 from snnsim.neurons import ALIF, IF, LI, LIF, CubaLIF
 from snnsim.neurons.neuron import Neuron
 from snnsim.neurons.parameters import Tau
-from snnsim.synapses import Delayed, DelayedConv2d, Dense, Recurrent
+from snnsim.synapses import Bias, Delayed, DelayedConv2d, Dense, Recurrent
 from snnsim.synapses.over_time import AvgPool2d, Conv1d, Conv2d, OverTime, SumPool2d
 from snnsim.units import DISCRETIZATIONS, steps_to_ms, tau_to_decay
 
@@ -52,11 +52,11 @@ class Maker:
         if isinstance(piece, Map):
             late = piece.before is not None or piece.after is not None
             fan = Fan((replace(piece, bias=None),), piece.bias)
-            return [self.delayed(fan) if late else _undelayed(piece)]
+            return self.delayed(fan) if late else [_undelayed(piece)]
         if isinstance(piece, Fan):
-            return [self.delayed(piece)]
+            return self.delayed(piece)
         if isinstance(piece, Late):
-            return [self.delayed(Fan((_identity(piece.name, piece.steps),), None))]
+            return self.delayed(Fan((_identity(piece.name, piece.steps),), None))
         if isinstance(piece, Scaled):
             taken = _identity(piece.name, None, piece.gain.shape).scaled(piece)
             if taken is None:
@@ -81,13 +81,15 @@ class Maker:
 
     # --- connections ------------------------------------------------------------------------------
 
-    def delayed(self, fan: Fan) -> nn.Module:
-        """Return a fan as a connection with delays."""
+    def delayed(self, fan: Fan) -> list[nn.Module]:
+        """Return a fan as a connection with delays, and a bias behind it if there is one."""
         made: Any = self._delayed_conv(fan) if fan.maps[0].conv else self._delayed_dense(fan)
-        if fan.bias is not None:
-            with torch.no_grad():
-                made.bias.copy_(torch.from_numpy(fan.bias))
-        return made
+        if fan.bias is None:
+            return [made]
+        bias = Bias(len(fan.bias))
+        with torch.no_grad():
+            bias.bias.copy_(torch.from_numpy(fan.bias))
+        return [made, bias]
 
     def _options(self, name: str, longest: int) -> dict[str, Any]:
         about = self.about(name)
@@ -112,7 +114,7 @@ class Maker:
             weight, delay = _per_synapse(fan)
         made = Delayed(
             n_in, n_out, granularity=granularity, kernel_count=weight.shape[-1],
-            bias=fan.bias is not None, **self._options(fan.name, int(delay.max(initial=0))),
+            **self._options(fan.name, int(delay.max(initial=0))),
         )  # fmt: skip
         _fill(made, weight, delay)
         return made
@@ -131,7 +133,7 @@ class Maker:
             )
         made = DelayedConv2d(
             weight.shape[1], weight.shape[0], size[0], stride=stride[0], margin=padding[0],
-            bias=fan.bias is not None, **self._options(fan.name, int(delay.max(initial=0))),
+            **self._options(fan.name, int(delay.max(initial=0))),
         )  # fmt: skip
         _fill(made, weight[..., 0], delay[..., 0])
         return made

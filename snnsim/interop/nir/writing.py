@@ -26,7 +26,7 @@ from snnsim.interop.nir.drawing import NOMINAL_DT, Drawing, Signal, together
 from snnsim.layer import evaluating, is_plain
 from snnsim.networks import BatchNorm, Dropout, Sequential, Skip
 from snnsim.neurons.neuron import Neuron
-from snnsim.synapses import Delayed, DelayedConv2d, Dense, Recurrent
+from snnsim.synapses import Bias, Delayed, DelayedConv2d, Dense, Recurrent
 from snnsim.synapses.over_time import OverTime
 
 Shape = tuple[int, ...]
@@ -175,7 +175,10 @@ class _Walk:
         return signal if waiting is None else waiting[1].draw(self.drawing, waiting[0], signal)
 
     def _scaling(self, name: str, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
-        """The gain and the shift of each channel, if a layer is a normalisation."""
+        """The gain and the shift of each channel, if that is what a layer does."""
+        if isinstance(layer, Bias):
+            _check(is_plain(layer, Bias), name, layer)
+            return torch.ones_like(layer.bias), layer.bias.detach()
         module: Any = layer.module if isinstance(layer, OverTime) else layer
         if not isinstance(layer, BatchNorm) and not (
             module is not layer and isinstance(module, NORMS)
@@ -203,8 +206,7 @@ class _Walk:
             self._flat(name, layer, shape)
             self._delays(name, module)
             weight = module.weight.detach()
-            bias = torch_bias(module)
-            return Connection(weight, bias, dense_node, (len(weight),), **delays_of(module))
+            return Connection(weight, None, dense_node, (len(weight),), **delays_of(module))
         if isinstance(module, DelayedConv2d):
             _check(is_plain(module, DelayedConv2d), name, layer)
             self._delays(name, module)
@@ -212,8 +214,7 @@ class _Walk:
                 shape[1:], stride=module.stride, padding=module.margin, dilation=1, groups=1
             )
             after = _size_after(module, shape)
-            weight, bias = module.weight.detach(), torch_bias(module)
-            return Connection(weight, bias, node, after, **delays_of(module))
+            return Connection(module.weight.detach(), None, node, after, **delays_of(module))
         if isinstance(module, nn.Conv1d | nn.Conv2d):
             if module.padding_mode != "zeros":
                 raise _no_form(name, layer, f"its padding is {module.padding_mode!r}, not zeros")
