@@ -12,6 +12,7 @@ import snnsim_datasets
 import typer
 from snnsim_datasets import generated
 
+import snnsim
 from snnsim.errors import ConfigError, SnnsimError
 from snnsim_experiments import options
 from snnsim_experiments.baselines.cli import app as baselines_app
@@ -27,9 +28,24 @@ app = typer.Typer(
     "Start with: snnsim spoken-digits train --epochs 20\n\n"
     "Or with recordings of your own, a folder for each class: snnsim train FOLDER",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        options.print_line(f"snnsim {snnsim.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def snnsim_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Hold the options of the command itself; typer reads the signature."""
 
 
 app.command()(on_data.train)

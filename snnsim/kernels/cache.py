@@ -2,7 +2,7 @@
 
 Loading a kernel runs what the file says, so the folder has to be ours alone: it and all above it
 belong to this user (or root), and nobody else can write there. Kernels live in ``kernels/`` below
-``$SNNSIM_CACHE_DIR``, else ``~/.cache/snnsim``; converted data have a folder beside it.
+``$SNNSIM_CACHE_DIR``, else the user's for caches; converted data have a folder beside it.
 Where there is no such folder, kernels are compiled anew in each process.
 
 Everything kept is named by a digest of all text it was compiled from, so it cannot be stale.
@@ -24,13 +24,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from snnsim.folders import cache_folder
+
 KEPT = 3000  # kernels that stay; those not used for longest go first
 
 
 def base_folder() -> Path:
     """What the environment or the home folder says, whether it can be used or not."""
-    base = os.environ.get("SNNSIM_CACHE_DIR")
-    return (Path(base) if base else Path.home() / ".cache" / "snnsim").absolute()
+    return cache_folder().absolute()
 
 
 def code_folder() -> Path | None:

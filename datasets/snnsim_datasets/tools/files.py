@@ -28,6 +28,7 @@ import numpy as np
 
 from snnsim.data.limits import check_bytes
 from snnsim.errors import DataError
+from snnsim.folders import cache_folder, data_folder
 from snnsim_datasets.tools.info import Remote
 
 CHUNK = 1 << 20
@@ -57,10 +58,9 @@ def check_fetching(given: Fetching) -> None:
 def default_root(name: str) -> Path:
     """Return the folder in which a data set is kept unless a root is given.
 
-    It is the folder of that name in ``$SNNSIM_DATA`` or in ``~/.local/share/snnsim``.
+    It is the folder of that name in :func:`snnsim.folders.data_folder`.
     """
-    base = os.environ.get("SNNSIM_DATA")
-    return (Path(base) if base else Path.home() / ".local" / "share" / "snnsim") / name
+    return data_folder() / name
 
 
 def folder_of(name: str, root: Path | str | None) -> Path:
@@ -69,13 +69,12 @@ def folder_of(name: str, root: Path | str | None) -> Path:
 
 
 def cache_root() -> Path:
-    """Return the folder of converted data: ``data`` in ``$SNNSIM_CACHE_DIR`` or the home folder.
+    """Return the folder of converted data: ``data`` in :func:`snnsim.folders.cache_folder`.
 
     Raises:
         RuntimeError: if there is no home folder.
     """
-    base = os.environ.get("SNNSIM_CACHE_DIR")
-    return (Path(base) if base else Path.home() / ".cache" / "snnsim") / "data"
+    return cache_folder() / "data"
 
 
 def cached_arrays(
