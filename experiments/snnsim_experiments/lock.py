@@ -15,6 +15,10 @@ LOCK = "run.lock"
 INSTEAD = "choose another --out"
 
 
+class InUse(ConfigError):
+    """Raised if another run holds a folder."""
+
+
 def ours_alone(folder: Path) -> list[Path]:
     """Return what is in a folder besides its lock and the unfinished files of a killed run."""
     if not folder.exists():
@@ -111,7 +115,7 @@ def _lock(folder: Path, instead: str = INSTEAD) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise ConfigError(
+            raise InUse(
                 f"{folder} is in use by another run; wait until it ends, or {instead}"
             ) from None
         try:

@@ -1,0 +1,107 @@
+"""``snnsim sweep``."""
+
+# no postponed annotations: typer reads those of commands
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from snnsim.errors import ConfigError
+from snnsim_experiments import options
+
+
+def sweep(
+    what: Annotated[
+        str, typer.Argument(help="TOML file of a sweep; or work, or show, and the folder of one.")
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a sweep, for work and show.", show_default=False),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the sweep to write.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")] = 1,
+    device: options.Device = "cpu",
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train every combination of some values, several at a time, and tabulate the results.
+
+    The TOML file names data and what all trainings have in common, and lists values in [grid]:
+
+        data = "spoken-digits"
+
+        epochs = 20
+
+        [set]
+        "network.hidden" = [64]
+
+        [grid]
+        config = ["default", "none"]
+        seed = [0, 1, 2]
+
+    Each combination is a cell, with a run folder of its own in the folder of the sweep. The same
+    command again, or snnsim sweep work FOLDER here or on another machine that sees the folder, goes
+    on with the cells that are left; a cell whose worker died is gone on with from its last epoch.
+
+    Examples:
+
+        snnsim sweep grid.toml --jobs 2 --out runs/grid
+
+        snnsim sweep work runs/grid
+
+        snnsim sweep show runs/grid
+    """
+    if what in ("work", "show") and not Path(what).is_file():
+        if folder is None:
+            raise ConfigError(f"name the folder of a sweep: snnsim sweep {what} FOLDER")
+        if out is not None:
+            raise ConfigError(
+                f"--out is for a new sweep; snnsim sweep {what} goes on with {folder}"
+            )
+        place = folder
+    elif folder is not None:
+        raise ConfigError(f"{folder} is one argument too many after the file of a sweep")
+    else:
+        place = _begun(Path(what), out)
+    if what == "work" and jobs == 1:
+        _work(place, device)
+    elif what != "show":
+        from snnsim_experiments.sweep.jobs import run_jobs
+
+        run_jobs(place, jobs, device, options.messages, quiet)
+    if not (what == "work" and quiet):
+        _answer(place, as_json)
+
+
+def _begun(file: Path, out: Path | None) -> Path:
+    from snnsim_experiments.run_folder import unique
+    from snnsim_experiments.sweep.plan import read_plan, store
+
+    place = out or Path("runs", unique(f"sweep-{file.stem}"))
+    store(read_plan(file), place)
+    options.messages.print(f"sweep in {place}", markup=False, highlight=False, soft_wrap=True)
+    return place
+
+
+def _work(place: Path, device: str) -> None:
+    from snnsim_experiments.sweep.work import work
+
+    work(place, device)
+
+
+def _answer(place: Path, as_json: bool) -> None:
+    from snnsim_experiments.run_folder import write_json
+    from snnsim_experiments.sweep.jobs import progress
+    from snnsim_experiments.sweep.plan import stored
+    from snnsim_experiments.sweep.table import rows, shown
+
+    plan = stored(place)
+    found = rows(place, plan)
+    write_json(place / "results.json", found)
+
+    def show(found: Any) -> None:
+        titles, lines = shown(found, plan.varied)
+        options.print_table(lines, *titles)
+        options.output.print(progress(place, plan))
+
+    options.answer(found, as_json, show)

@@ -1,0 +1,110 @@
+"""The workers of a sweep on this machine, and what a person sees of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from snnsim.errors import ConfigError
+from snnsim_experiments.sweep.plan import Plan, stored
+from snnsim_experiments.sweep.work import State, state_of
+
+LOOK = 0.5  # s between looks
+SHOWN = 20  # cells
+MOST_IN_VAIN = 3  # workers that are replaced although no cell was finished
+
+
+def run_jobs(folder: Path, jobs: int, device: str, console: Console, quiet: bool) -> None:
+    """Run workers in processes of their own until no cell is left.
+
+    The processors are divided among them. A worker that is killed is replaced, and its
+    cell gone on with; if all end and cells are left, an error says so.
+
+    Args:
+        folder: the folder of the sweep.
+        jobs: the number of workers.
+        device: ``"cpu"`` or ``"cuda"``.
+        console: where progress is shown.
+        quiet: whether none is.
+
+    Raises:
+        ConfigError: if workers ended before all cells were done.
+    """
+    plan = stored(folder)
+    workers = _Workers(folder, min(jobs, len(plan.cells)), device)
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            while workers.busy(plan):
+                if not quiet:
+                    live.update(progress(folder, plan), refresh=True)
+                time.sleep(LOOK)
+    finally:
+        workers.stop()
+    left = sum(state_of(folder, cell).what in ("waiting", "running") for cell in plan.cells)
+    if left:
+        raise ConfigError(
+            f"the workers ended and {left} of {len(plan.cells)} cells are left; go on with: "
+            f"snnsim sweep work {folder}"
+        )
+
+
+class _Workers:
+    """Processes that work on a sweep; one that was killed is replaced."""
+
+    def __init__(self, folder: Path, jobs: int, device: str):
+        threads = str(max(1, (os.cpu_count() or 1) // jobs))
+        self.folder, self.replaced = folder, 0
+        self.environment = {**os.environ, "OMP_NUM_THREADS": threads}
+        self.environment.setdefault("NUMBA_NUM_THREADS", threads)
+        self.command = [
+            sys.executable, "-m", "snnsim_experiments", "sweep", "work", str(folder), "-q",
+            "--device", device,
+        ]  # fmt: skip
+        self.all = [self._started() for _ in range(jobs)]
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self.command, env=self.environment, stdout=subprocess.DEVNULL)
+
+    def busy(self, plan: Plan) -> bool:
+        """Whether any works; those that were killed are replaced, unless that leads nowhere."""
+        done = sum(state_of(self.folder, cell).what == "done" for cell in plan.cells)
+        for place, worker in enumerate(self.all):
+            killed = worker.poll() is not None and worker.returncode < 0
+            if killed and self.replaced < MOST_IN_VAIN + done:
+                self.replaced += 1
+                self.all[place] = self._started()
+        return any(worker.poll() is None for worker in self.all)
+
+    def stop(self) -> None:
+        """End all."""
+        for worker in self.all:
+            worker.terminate()
+        for worker in self.all:
+            worker.wait()
+
+
+def progress(folder: Path, plan: Plan) -> Group:
+    """Return how far all cells are: a line of counts, and those that run now."""
+    states = {cell.name: state_of(folder, cell) for cell in plan.cells}
+    counts = Counter(state.what for state in states.values())
+    kinds = ("done", "running", "waiting", "failed")
+    line = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
+    table = Table(box=None, pad_edge=False, show_header=False)
+    shown = [(n, s) for n, s in states.items() if s.what in ("running", "failed")][:SHOWN]
+    for name, state in shown:
+        table.add_row(name, _told(state))
+    return Group(f"{len(plan.cells)} cells: {line}", table)
+
+
+def _told(state: State) -> str:
+    if state.what == "failed":
+        return f"failed: {str(state.summary.get('error', ''))[:120]}"
+    return f"epoch {state.epochs}"
