@@ -25,7 +25,7 @@ MOST_IN_VAIN = 3  # workers that are replaced although no cell was finished
 def run_jobs(folder: Path, jobs: int, device: str, console: Console, quiet: bool) -> None:
     """Run workers in processes of their own until no cell is left.
 
-    The processors are divided among them. A worker that is killed is replaced, and its
+    A worker that is killed is replaced, and its
     cell gone on with; if all end and cells are left, an error says so.
 
     Args:
@@ -39,7 +39,7 @@ def run_jobs(folder: Path, jobs: int, device: str, console: Console, quiet: bool
         ConfigError: if workers ended before all cells were done.
     """
     plan = stored(folder)
-    workers = _Workers(folder, min(jobs, len(plan.cells)), device)
+    workers = _Workers(folder, plan, min(jobs, len(plan.cells)), device)
     try:
         with Live(console=console, auto_refresh=False) as live:
             while workers.busy(plan):
@@ -59,11 +59,10 @@ def run_jobs(folder: Path, jobs: int, device: str, console: Console, quiet: bool
 class _Workers:
     """Processes that work on a sweep; one that was killed is replaced."""
 
-    def __init__(self, folder: Path, jobs: int, device: str):
-        threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    def __init__(self, folder: Path, plan: Plan, jobs: int, device: str):
+        threads = str(plan.threads)
         self.folder, self.replaced = folder, 0
         self.environment = {**os.environ, "OMP_NUM_THREADS": threads}
-        self.environment.setdefault("NUMBA_NUM_THREADS", threads)
         self.command = [
             sys.executable, "-m", "snnsim_experiments", "sweep", "work", str(folder), "-q",
             "--device", device,

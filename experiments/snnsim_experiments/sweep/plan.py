@@ -12,7 +12,7 @@ from typing import Any
 
 import snnsim_datasets
 
-from snnsim.errors import ConfigError, nearest, short
+from snnsim.errors import ConfigError, check_size, nearest, short
 from snnsim_experiments import resolve
 from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.options import with_data
@@ -62,9 +62,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """A ``Plan`` is the cells of a sweep, in the order in which they are run."""
+    """A ``Plan`` says what a sweep runs.
+
+    Attributes:
+        cells: the cells, in the order in which they are run.
+        threads: the number of threads of each training. It is the same for all workers, because
+            the last digits of sums depend on it.
+    """
 
     cells: tuple[Cell, ...]
+    threads: int = 1
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -76,7 +83,7 @@ def read_plan(file: Path) -> Plan:
     """Read a sweep from a TOML file, and check that every cell can be run.
 
     The file has the values of all cells at its top (``data``, and optionally ``root``, ``config``,
-    ``seed``, ``epochs``), others in a table ``[set]``, and lists of values in ``[grid]``. Each
+    ``seed``, ``epochs``, and ``threads`` of each training), others in a table ``[set]``, and lists of values in ``[grid]``. Each
     combination of these is a cell; the last name of the grid varies fastest.
 
     Raises:
@@ -88,14 +95,15 @@ def read_plan(file: Path) -> Plan:
         raise ConfigError(f"{file} does not exist; give the TOML file of a sweep") from None
     except (ValueError, OSError) as error:
         raise ConfigError(f"{file} cannot be read as TOML: {error}") from error
+    threads = check_size("threads", told.pop("threads", 1))
     fixed, grid = _table(told, "set", file), _table(told, "grid", file)
     for name in told:
         if name not in OWN:
             raise ConfigError(
                 f"{file} has {name!r}{nearest(name, (*OWN, 'set', 'grid'))}; at its top it may "
-                f"have {', '.join(OWN)}, and the tables [set] and [grid]"
+                f"have {', '.join(OWN)}, threads, and the tables [set] and [grid]"
             )
-    return Plan(_cells({**told, **fixed}, grid, file))
+    return Plan(_cells({**told, **fixed}, grid, file), threads)
 
 
 def _table(told: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
@@ -180,7 +188,7 @@ def store(plan: Plan, folder: Path) -> None:
         raise ConfigError(f"{folder} is not empty and no sweep; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     cells = [{"name": c.name, "values": c.values, "varied": list(c.varied)} for c in plan.cells]
-    write_json(folder / PLAN, {"cells": cells})
+    write_json(folder / PLAN, {"threads": plan.threads, "cells": cells})
 
 
 def stored(folder: Path) -> Plan:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from snnsim.errors import SnnsimError
 from snnsim_experiments.lock import InUse
 from snnsim_experiments.place import Place
@@ -66,6 +68,7 @@ def work(folder: Path, device: str = "cpu", wait: bool = True) -> int:
         wait: whether to wait for the cells that other workers have, in case one dies.
     """
     plan, finished = stored(folder), 0
+    torch.set_num_threads(plan.threads)
     for name in (CLAIMS, FAILED):
         (folder / name).mkdir(exist_ok=True)
     while True:

@@ -39,7 +39,6 @@ def file_of(tmp_path, grid='config = ["default", "none"]\nseed = [0, 1]\n', head
 def command(*arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "snnsim_experiments", "sweep", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -100,6 +99,7 @@ def test_places_are_those_of_the_file_wherever_a_worker_runs(tmp_path, monkeypat
         ('data = "nowhere"\n', "cell 0: there are no data"),
         ('data = "spoken-digits"\n[set]\n"training.lrr" = 1\n', "cell 0: unknown key"),
         ('data = "spoken-digits"\n[grid]\n"training.lr" = [0.1, -1]\n', "cell 1-lr=-1"),
+        ('data = "patterns"\nthreads = 0\n', "threads is 0"),
         ("data = \n", "cannot be read as TOML"),
         ('data = "patterns"\n[grid]\nseed = [' + "1," * 3 + "]\n", "twice"),
     ],
@@ -205,7 +205,8 @@ def test_killed_workers_change_no_bit(tmp_path):
     file = file_of(tmp_path, grid, head)
     plan, one, two = read_plan(file), tmp_path / "one", tmp_path / "two"
     store(plan, one)
-    assert work(one) == 6
+    single = command(file, "--out", one, "-q")
+    assert single.wait(timeout=300) == 0
     sweep = command(file, "--out", two, "--jobs", 2, "--json")
     killed: set[int] = set()
     while sweep.poll() is None and len(killed) < 2:
