@@ -25,16 +25,7 @@ from snnsim.kernels.event_scan import cpu as event_scan
 from snnsim.layer import as_input, is_plain
 from snnsim.networks import BatchNorm, Dropout, Sequential
 from snnsim.neurons.neuron import Neuron
-from snnsim.report import (
-    ConnectionCost,
-    Cost,
-    LayerCost,
-    NeuronCost,
-    Reach,
-    Report,
-    Tally,
-    footprint,
-)
+from snnsim.report import Cost, LayerCounter, Report, footprint
 from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim.synapses.delayed import CANNOT_CONTINUE
 
@@ -140,47 +131,6 @@ class Stage:
         y, neurons = dispatch.scan(equations, current[:frames], neurons, self.params, none)
         after = (current[frames:] - self.bias).transpose(0, 1).contiguous()
         return y, after, neurons
-
-
-class StageCounter:
-    """A ``StageCounter`` adds up what one layer of a compiled network does, over all samples."""
-
-    def __init__(self, stage: Stage):
-        n, inputs, copies = stage.weight.shape
-        self.stage, self.spikes, self.outputs = stage, 0, 0
-        self.forward, self.recurrent = Tally(), Tally() if len(stage.w_rec) else None
-        self.reach = Reach(stage.weight.count_nonzero((0, 2)), inputs * n * copies)
-        self.back = Reach(stage.w_rec.count_nonzero(1), n * n)
-
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """Count whole sequences of some samples: what came in, and what went out."""
-        self.forward.add(x, self.reach, 0)
-        if self.recurrent is not None:
-            self.recurrent.add(y, self.back, 0)
-        self.spikes += int(y.count_nonzero())
-        self.outputs += y.numel()
-
-    def connections(self) -> Iterator[ConnectionCost]:
-        """Return the counts of the connection, and of the recurrent one if there is any."""
-        yield self.forward.cost(self.stage.name, self.stage.weight)
-        if self.recurrent is not None:
-            yield self.recurrent.cost(f"{self.stage.name}, recurrent", self.stage.w_rec)
-
-    def neurons(self) -> NeuronCost:
-        """Return the counts of the neurons."""
-        return NeuronCost(self.stage.name, self.outputs, self.spikes)
-
-    def layer(self) -> LayerCost:
-        """Return the counts of the layer as a whole."""
-        parts = list(self.connections())
-        return LayerCost(
-            self.stage.name,
-            self.forward.events,
-            sum(part.operations for part in parts),
-            sum(part.dense for part in parts),
-            self.spikes,
-            self.outputs,
-        )
 
 
 class CompiledNetwork:
@@ -308,7 +258,7 @@ class CompiledNetwork:
         Weights that are 0 do not count. ``report(x).cost`` has the counts of :func:`snnsim.cost`,
         except for changes of states, which do not leave the kernels.
         """
-        counters = tuple(StageCounter(stage) for stage in self.stages)
+        counters = tuple(LayerCounter(s.name, s.weight, s.w_rec) for s in self.stages)
         self._run(x, None, counters)
         start = time.perf_counter()
         self._run(x, None, None)
@@ -343,7 +293,7 @@ class CompiledNetwork:
         return state
 
     def _run(
-        self, x: Tensor, state: Any, counts: tuple[StageCounter, ...] | None
+        self, x: Tensor, state: Any, counts: tuple[LayerCounter, ...] | None
     ) -> tuple[Tensor, Any]:
         x = self._checked(x, "TBI")
         if self.check_finite:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -298,6 +298,55 @@ class Cost:
         if self.uncounted:
             lines.append(f"Not counted: {', '.join(self.uncounted)}.")
         return lines
+
+
+class LayerCounter:
+    """A ``LayerCounter`` adds up what one layer of a compiled network does, over all samples.
+
+    Args:
+        name: the name of the layer.
+        weight: the weights ``[N, I, K]``.
+        w_rec: the recurrent weights ``[N, N]`` from output to input; without rows if there are
+            none.
+    """
+
+    def __init__(self, name: str, weight: Tensor, w_rec: Tensor):
+        n, inputs, copies = weight.shape
+        self.name, self.weight, self.w_rec = name, weight, w_rec
+        self.spikes, self.outputs = 0, 0
+        self.forward, self.recurrent = Tally(), Tally() if len(w_rec) else None
+        self.reach = Reach(weight.count_nonzero((0, 2)), inputs * n * copies)
+        self.back = Reach(w_rec.count_nonzero(1), n * n)
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Count whole sequences of some samples: what came in, and what went out."""
+        self.forward.add(x, self.reach, 0)
+        if self.recurrent is not None:
+            self.recurrent.add(y, self.back, 0)
+        self.spikes += int(y.count_nonzero())
+        self.outputs += y.numel()
+
+    def connections(self) -> Iterator[ConnectionCost]:
+        """Return the counts of the connection, and of the recurrent one if there is any."""
+        yield self.forward.cost(self.name, self.weight)
+        if self.recurrent is not None:
+            yield self.recurrent.cost(f"{self.name}, recurrent", self.w_rec)
+
+    def neurons(self) -> NeuronCost:
+        """Return the counts of the neurons."""
+        return NeuronCost(self.name, self.outputs, self.spikes)
+
+    def layer(self) -> LayerCost:
+        """Return the counts of the layer as a whole."""
+        parts = list(self.connections())
+        return LayerCost(
+            self.name,
+            self.forward.events,
+            sum(part.operations for part in parts),
+            sum(part.dense for part in parts),
+            self.spikes,
+            self.outputs,
+        )
 
 
 @dataclass(frozen=True)
