@@ -25,7 +25,7 @@ from snnsim.kernels.event_scan import cpu as event_scan
 from snnsim.layer import as_input, is_plain
 from snnsim.networks import BatchNorm, Dropout, Sequential
 from snnsim.neurons.neuron import Neuron
-from snnsim.report import Cost, LayerCounter, Report, footprint
+from snnsim.report import Cost, LayerCost, LayerCounter, Report, footprint
 from snnsim.synapses import Delayed, Dense, Recurrent
 from snnsim.synapses.delayed import CANNOT_CONTINUE
 
@@ -263,7 +263,7 @@ class CompiledNetwork:
         start = time.perf_counter()
         self._run(x, None, None)
         seconds = time.perf_counter() - start
-        layers = tuple(counter.layer() for counter in counters)
+        layers: tuple[LayerCost, ...] = tuple(counter.layer() for counter in counters)
         cost = Cost(
             tuple(part for counter in counters for part in counter.connections()),
             tuple(counter.neurons() for counter in counters),
