@@ -287,7 +287,7 @@ class Cost:
         additions, multiplications = (
             self.per_sample(self.total(name)) for name in ("additions", "multiplications")
         )
-        told = "not measured" if self.energy is None else str(self.energy)
+        told = "not asked for" if self.energy is None else str(self.energy)
         lines = [
             f"Numbers are means over {self.samples} samples.",
             f"By value: {additions:,.1f} additions, {multiplications:,.1f} multiply-additions.",
