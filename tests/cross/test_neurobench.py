@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from costed_networks import KINDS, NETWORKS, SAMPLES, drive, network
@@ -96,3 +99,13 @@ def test_a_network_is_converted_with_the_layers_beside_it():
     theirs = measured(model, x)
     assert theirs["Footprint"] == sn.cost(net, x).footprint == 2 * single
     assert theirs["SynapticOperations"] == sn.cost(net, x).neurobench()["SynapticOperations"]
+
+
+def test_the_page_shows_how_to_measure_a_network(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
+    blocks = re.findall(r"^```py(?:thon)?\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    space: dict = {}
+    exec("\n".join(blocks), space)
+    shown = capsys.readouterr().out.splitlines()[-1]
+    found = space["found"].neurobench()
+    assert str(found["SynapticOperations"]) in shown and str(found["Footprint"]) in shown

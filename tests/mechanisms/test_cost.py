@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
 import snnsim as sn
+from snnsim.baselines import models
 from snnsim.data import Arrays
 from snnsim.errors import ConfigError
 
@@ -200,6 +203,15 @@ def test_what_cannot_be_counted_is_named():
     assert "Not counted: layers.0.unused, layers.0.matrix." in str(cost)
 
 
+def test_baselines_are_counted_as_far_as_they_consist_of_connections():
+    x = torch.ones(4, 2, 6)
+    gru = sn.cost(models.get("gru")(6, 8), x)
+    assert gru.connections == ()
+    assert gru.uncounted == ("module.weight_ih_l0", "module.weight_hh_l0")
+    leaky = sn.cost(models.get("leaky")(6, 8), x)
+    assert leaky.uncounted == () and leaky.total("dense") == 4 * 2 * 8 * (6 + 8)
+
+
 def test_pruned_weights_are_zero_weights():
     net = network("dense")
     before = sn.cost(net, drive("binary", "dense")).connections[1]
@@ -283,3 +295,11 @@ def test_a_compiled_network_is_sent_to_its_report():
 def test_a_report_made_by_hand_has_no_cost():
     with pytest.raises(ConfigError, match="no cost"):
         sn.report.Report((), STEPS, 1, 0.0).neurobench()
+
+
+def test_the_page_prints_what_it_says(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
+    code = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (told,) = re.findall(r"^```text\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec("\n".join(code), {})
+    assert capsys.readouterr().out == told

@@ -64,6 +64,9 @@ def network(name: str) -> nn.Module:
         for parameter in net.parameters():
             if parameter.dim() == 1:
                 parameter.add_(0.1)  # biases
+        for layer in net.modules():
+            if isinstance(layer, sn.Recurrent):
+                layer.w_rec.fill_diagonal_(0.5)  # which its mask hides
     return net
 
 
