@@ -95,8 +95,9 @@ def _run(net: nn.Module, x: Tensor, lengths: Tensor | None) -> Any:
 
 def _energy(net: nn.Module, data: Sequences | Tensor, batch_size: int) -> Energy:
     """The energy of running the first batch."""
-    gpu = device_of(net).type == "cuda"
-    first = next(_batches(data, device_of(net), batch_size), None)
+    device = device_of(net)
+    gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else ""
+    first = next(_batches(data, device, batch_size), None)
     if first is None:
         return Energy(None, "there are no samples")
 

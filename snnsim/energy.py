@@ -12,7 +12,7 @@ from typing import Any
 POWERCAP = Path("/sys/class/powercap")
 SHORTEST = 0.5  # seconds of a measurement: a meter advances once in 1 to 100 ms
 RAPL = "processors (RAPL {}), with whatever else ran meanwhile and what they take when idle"
-NVML = "GPU 0 (NVML), with whatever else ran meanwhile and what it takes when idle"
+NVML = "the GPU (NVML), with whatever else ran meanwhile and what it takes when idle"
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,16 @@ def measure(run: Callable[[], Any], samples: int, meters: list[Meter], missing: 
     return Energy(joules / (runs * samples), names, seconds / (runs * samples))
 
 
-def find_meters(gpu: bool, powercap: Path = POWERCAP) -> tuple[list[Meter], str]:
+def find_meters(gpu: str = "", powercap: Path = POWERCAP) -> tuple[list[Meter], str]:
     """Return the meters that can be read, and which are missing and why.
 
     Args:
-        gpu: whether the network runs on a GPU.
+        gpu: the UUID of the GPU on which the network runs; empty if it runs on none.
         powercap: the folder in which Linux shows RAPL.
     """
     meters, missing = _rapl(powercap)
     if gpu:
-        found, why = _nvml()
+        found, why = _nvml(gpu)
         meters, missing = meters + found, "; ".join(filter(None, (missing, why)))
     return meters, missing
 
@@ -117,11 +117,11 @@ def _zone(zone: Path, name: str) -> Meter:
     return Meter(RAPL.format(name), read, wraps_at)
 
 
-def _nvml() -> tuple[list[Meter], str]:
+def _nvml(uuid: str) -> tuple[list[Meter], str]:
     try:
         nvml = importlib.import_module("pynvml")
         nvml.nvmlInit()
-        gpu = nvml.nvmlDeviceGetHandleByIndex(0)
+        gpu = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
         meter = Meter(NVML, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3)
         meter.read()
     except ImportError:

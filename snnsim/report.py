@@ -11,8 +11,8 @@ from torch import Tensor
 from snnsim.energy import Energy
 from snnsim.errors import ConfigError
 
-COLUMNS = f"{'connection':24} {'zero w':>7} {'events':>12} {'ACs':>12} {'MACs':>12} {'of dense':>9}"
-NEURON_COLUMNS = f"{'neurons':24} {'zeros':>7} {'outputs':>12} {'changes of state':>17}"
+COLUMNS = f" {'zero w':>7} {'events':>12} {'ACs':>12} {'MACs':>12} {'of dense':>9}"
+NEURON_COLUMNS = f" {'zeros':>7} {'outputs':>12} {'changes of state':>17}"
 
 
 @dataclass(frozen=True)
@@ -258,19 +258,20 @@ class Cost:
         return {"neurobench": self.neurobench(), **asdict(self)}
 
     def __str__(self) -> str:
-        rows = [COLUMNS]
+        width = max([24, *(len(each.name) for each in (*self.connections, *self.neurons))])
+        rows = ["connection".ljust(width) + COLUMNS]
         for each in (*self.connections, self._whole()):
             events, acs, macs = map(self.per_sample, (each.events, each.acs, each.macs))
             rows.append(
-                f"{each.name:24} {each.sparsity:7.1%} {events:12,.1f} {acs:12,.1f} {macs:12,.1f} "
-                f"{each.operations / max(each.dense, 1):9.2%}"
+                f"{each.name:{width}} {each.sparsity:7.1%} {events:12,.1f} "
+                f"{acs:12,.1f} {macs:12,.1f} {each.operations / max(each.dense, 1):9.2%}"
             )
-        rows.append(NEURON_COLUMNS)
+        rows.append("neurons".ljust(width) + NEURON_COLUMNS)
         for neurons in self.neurons:
             changes = neurons.state_changes
             told = "unknown" if changes is None else f"{self.per_sample(changes):,.1f}"
             rows.append(
-                f"{neurons.name:24} {neurons.sparsity:7.2%} "
+                f"{neurons.name:{width}} {neurons.sparsity:7.2%} "
                 f"{self.per_sample(neurons.outputs):12,.1f} {told:>17}"
             )
         return "\n".join([*rows, *self._remarks()])

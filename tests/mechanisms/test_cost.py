@@ -286,6 +286,24 @@ def test_a_cost_is_a_table_and_plain_values():
     assert json.loads(json.dumps(cost.as_json()))["neurobench"] == cost.neurobench()
 
 
+def test_the_columns_of_a_long_name_stay_below_each_other():
+    name = "a_very_long_name_of_a_connection"
+    connection = replace(
+        sn.cost(network("dense"), drive("binary", "dense")).connections[0], name=name
+    )
+    lines = str(sn.report.Cost((connection,), (), 0, 1)).splitlines()
+    assert len({len(line) for line in lines[:3]}) == 1 and lines[1].startswith(name)
+
+
+def test_a_network_made_of_stages_alone_has_the_footprint_of_the_stages():
+    fast, x = sn.compile(network("recurrent")), drive("binary", "recurrent")
+    report = sn.CompiledNetwork(fast.stages).report(x)
+    first, second = fast.stages
+    sizes = [s.params.numel() + s.weight.numel() * 2 + s.bias.numel() for s in (first, second)]
+    assert report.cost.footprint == 4 * (sum(sizes) + 6 * 6)
+    assert report.cost.connections == fast.report(x).cost.connections
+
+
 def test_a_compiled_network_is_sent_to_its_report():
     fast = sn.compile(network("dense"))
     with pytest.raises(ConfigError, match="takes a network, not a CompiledNetwork.*report"):

@@ -27,7 +27,7 @@ def test_packages_and_memory_are_metered_and_parts_of_a_package_are_not(tmp_path
     package = zone(tmp_path, "intel-rapl:0", "package-0", 5.0, largest=100.0)
     zone(tmp_path, "intel-rapl:0:0", "core", 1.0)
     zone(tmp_path, "intel-rapl:0:1", "dram", 2.0)
-    meters, missing = find_meters(False, tmp_path)
+    meters, missing = find_meters("", tmp_path)
     assert [meter.read() for meter in meters] == [5.0, 2.0] and missing == ""
     assert "package-0" in meters[0].name and "dram" in meters[1].name
     package.write_text("7000000\n")
@@ -37,7 +37,7 @@ def test_packages_and_memory_are_metered_and_parts_of_a_package_are_not(tmp_path
 
 
 def test_without_a_meter_the_reason_is_given_and_no_number(tmp_path):
-    meters, missing = find_meters(False, tmp_path)
+    meters, missing = find_meters("", tmp_path)
     found = measure(lambda: None, 3, meters, missing)
     assert found.joules is None and found.seconds is None
     assert str(found) == f"not measured, there is no RAPL in {tmp_path}"
@@ -46,7 +46,7 @@ def test_without_a_meter_the_reason_is_given_and_no_number(tmp_path):
 def test_a_meter_that_may_not_be_read_is_named(tmp_path):
     (tmp_path / "intel-rapl:0").mkdir()
     (tmp_path / "intel-rapl:0" / "name").write_text("package-0")
-    meters, missing = find_meters(False, tmp_path)
+    meters, missing = find_meters("", tmp_path)
     assert meters == [] and "cannot be read" in missing and "root" in missing
 
 
@@ -67,14 +67,17 @@ def test_the_energy_is_for_one_sample_of_all_runs(monkeypatch):
 def test_a_gpu_is_metered_through_nvml(tmp_path, monkeypatch):
     nvml = SimpleNamespace(
         nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetTotalEnergyConsumption=lambda gpu: 2500,
+        nvmlDeviceGetHandleByUUID={"GPU-1-2": 7}.__getitem__,
+        nvmlDeviceGetTotalEnergyConsumption={7: 2500}.__getitem__,
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    meters, missing = find_meters(True, tmp_path)
+    meters, missing = find_meters("1-2", tmp_path)
     assert [meter.read() for meter in meters] == [2.5] and "RAPL" in missing
+    assert find_meters("GPU-1-2", tmp_path)[0][0].read() == 2.5
+    meters, missing = find_meters("3-4", tmp_path)
+    assert meters == [] and "NVML cannot be read" in missing
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    meters, missing = find_meters(True, tmp_path)
+    meters, missing = find_meters("1-2", tmp_path)
     assert meters == [] and "pynvml is not installed" in missing
 
 
