@@ -189,7 +189,6 @@ class _Counter:
         self.neurons: dict[str, NeuronCost] = {}
         self.reaches: dict[tuple[str, torch.Size], Reach] = {}
         self.samples, self.batch = 0, 0
-        self.inside = False
 
     def run(self, x: Tensor, lengths: Tensor | None) -> None:
         self.batch = x.shape[1]
@@ -198,16 +197,10 @@ class _Counter:
             _run(self.net, x, lengths)
 
     def _told(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if self.inside:  # states are found by running neurons again
-            return
-        self.inside = True
-        try:
-            if name in self.connections:
-                self._connection(name, module, inputs, output)
-            else:
-                self._activation(name, module, inputs, output)
-        finally:
-            self.inside = False
+        if name in self.connections:
+            self._connection(name, module, inputs, output)
+        else:
+            self._activation(name, module, inputs, output)
 
     def _connection(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         x = arriving(module, inputs, output, self.batch)

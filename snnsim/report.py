@@ -258,7 +258,8 @@ class Cost:
         return {"neurobench": self.neurobench(), **asdict(self)}
 
     def __str__(self) -> str:
-        width = max([24, *(len(each.name) for each in (*self.connections, *self.neurons))])
+        names = [each.name for each in self.connections] + [each.name for each in self.neurons]
+        width = max([24, *map(len, names)])
         rows = ["connection".ljust(width) + COLUMNS]
         for each in (*self.connections, self._whole()):
             events, acs, macs = map(self.per_sample, (each.events, each.acs, each.macs))

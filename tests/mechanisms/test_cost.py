@@ -288,10 +288,8 @@ def test_a_cost_is_a_table_and_plain_values():
 
 def test_the_columns_of_a_long_name_stay_below_each_other():
     name = "a_very_long_name_of_a_connection"
-    connection = replace(
-        sn.cost(network("dense"), drive("binary", "dense")).connections[0], name=name
-    )
-    lines = str(sn.report.Cost((connection,), (), 0, 1)).splitlines()
+    first = sn.cost(network("dense"), drive("binary", "dense")).connections[0]
+    lines = str(sn.report.Cost((replace(first, name=name),), (), 0, 1)).splitlines()
     assert len({len(line) for line in lines[:3]}) == 1 and lines[1].startswith(name)
 
 

@@ -67,6 +67,7 @@ def network(name: str) -> nn.Module:
         for layer in net.modules():
             if isinstance(layer, sn.Recurrent):
                 layer.w_rec.fill_diagonal_(0.5)  # which its mask hides
+                layer.w_rec[:, 1] = 0.0  # the second neuron leads nowhere
     return net
 
 
