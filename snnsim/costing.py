@@ -120,6 +120,14 @@ def activations_of(net: nn.Module) -> dict[str, nn.Module]:
     return {n: m for n, m in net.named_modules() if isinstance(m, ACTIVATIONS)}
 
 
+def others(net: nn.Module) -> list[str]:
+    """Return the names of matrices that belong to no connection, whose work is not counted."""
+    parts = [*connections_of(net).values(), *activations_of(net).values()]
+    known = {id(parameter) for part in parts for parameter in part.parameters()}
+    named = net.named_parameters()
+    return [name for name, each in named if each.dim() > 1 and id(each) not in known]
+
+
 def weight_of(connection: nn.Module) -> Tensor:
     """Return the weights of a connection as it uses them, without gradient."""
     if isinstance(connection, Recurrent):
@@ -219,6 +227,7 @@ class _Counter:
         self.neurons[name] = found if before is None else before.plus(found)
 
     def result(self, measured: Energy | None) -> Cost:
+        idle = [name for name in self.connections if name not in self.tallies]
         tensors = [*self.net.parameters(), *self.net.buffers()]
         return Cost(
             tuple(
@@ -227,18 +236,9 @@ class _Counter:
             tuple(self.neurons.values()),
             footprint(tensors),
             self.samples,
-            tuple(self._uncounted()),
+            (*idle, *others(self.net)),
             measured,
         )
-
-    def _uncounted(self) -> Iterator[str]:
-        """Names of connections that did not run, and of matrices that belong to none."""
-        yield from (name for name in self.connections if name not in self.tallies)
-        parts = [*self.connections.values(), *self.activations.values()]
-        known = {id(p) for part in parts for p in part.parameters()}
-        for name, parameter in self.net.named_parameters():
-            if parameter.dim() > 1 and id(parameter) not in known:
-                yield name
 
 
 def _changes(module: nn.Module, inputs: Any) -> int | None:

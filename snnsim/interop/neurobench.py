@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from snnsim.costing import activations_of, arriving, connections_of, weight_of
-from snnsim.errors import ConfigError
+from snnsim.costing import activations_of, arriving, connections_of, others, weight_of
+from snnsim.errors import ConfigError, short
 from snnsim.layer import evaluating, listening
 from snnsim.synapses import Delayed, DelayedConv2d
 
@@ -124,7 +125,8 @@ def for_neurobench(net: nn.Module) -> Any:
             count.
 
     Returns:
-        A ``neurobench.models.TorchModel``, whose input is ``[B, T, ...]``, batch first.
+        A ``neurobench.models.TorchModel``, whose input is ``[B, T, ...]``, batch first. A warning
+        names weights that NeuroBench will not see, because they belong to no connection.
 
     Raises:
         ConfigError: if NeuroBench is not installed.
@@ -136,6 +138,12 @@ def for_neurobench(net: nn.Module) -> Any:
             f"NeuroBench cannot be imported ({error}); install it with pip install "
             "'snnsim[neurobench]', or use sn.cost(net, x).neurobench(), which needs nothing"
         ) from error
+    if hidden := others(net):
+        warnings.warn(
+            f"NeuroBench will not see {short(', '.join(hidden), 200)} of this network, which "
+            "belong to no connection; its figures leave out what they cost",
+            stacklevel=2,
+        )
     model = TorchModel(Measured(net))
     model.add_activation_module(Activation)
     return model

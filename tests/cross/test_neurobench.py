@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from costed_networks import KINDS, NETWORKS, SAMPLES, drive, network
+from costed_networks import KINDS, LIF, NETWORKS, SAMPLES, drive, network
 from torch import nn
 
 import snnsim as sn
+from snnsim.baselines import models
 from snnsim.interop import for_neurobench
 
 pytest.importorskip("neurobench")
@@ -72,6 +73,52 @@ def test_the_answers_are_those_of_the_network_and_nothing_is_left_in_it():
     y = for_neurobench(net)(x.transpose(0, 1))
     assert net.training and not any(m._forward_hooks for m in net.modules())
     assert torch.equal(y.transpose(0, 1), net.eval()(x)[0])
+
+
+class ByHand(nn.Module):
+    """The dense network in torch alone, with nothing of ours: one step after another."""
+
+    class Spikes(nn.Module):
+        def __init__(self, decay):
+            super().__init__()
+            self.decay, self.v = decay, 0.0
+
+        def forward(self, x):
+            u = self.decay * self.v + x
+            z = (u >= LIF["v_threshold"]).to(x)
+            self.v = u - LIF["v_threshold"] * z
+            return z
+
+    def __init__(self, net):
+        super().__init__()
+        first, _, second, _ = net
+        decay = torch.exp(torch.tensor(-LIF["dt"] / LIF["tau_mem"]))
+        self.first, self.second = nn.Linear(5, 6, bias=False), nn.Linear(6, 3)
+        self.first.weight, self.second.weight = first.weight, second.weight
+        self.second.bias = second.bias
+        self.inner, self.outer = self.Spikes(decay), self.Spikes(decay)
+
+    def forward(self, x):
+        self.inner.v = self.outer.v = 0.0
+        steps = (self.outer(self.second(self.inner(self.first(step)))) for step in x.unbind(1))
+        return torch.stack(list(steps), 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_network_in_torch_alone_has_the_same_figures(kind):
+    net, x = network("dense"), drive(kind, "dense")
+    model = TorchModel(ByHand(net))
+    model.add_activation_module(ByHand.Spikes)
+    theirs, ours = measured(model, x), sn.cost(net, x).neurobench()
+    assert torch.equal(model(x.transpose(0, 1)).transpose(0, 1), net(x)[0])
+    assert ours["SynapticOperations"] == theirs["SynapticOperations"]
+    assert ours["ActivationSparsity"] == pytest.approx(theirs["ActivationSparsity"], rel=1e-12)
+    assert ours["ConnectionSparsity"] == pytest.approx(theirs["ConnectionSparsity"], abs=5.1e-5)
+
+
+def test_weights_that_neurobench_does_not_see_are_named():
+    with pytest.warns(UserWarning, match=r"module.weight_ih_l0, module.weight_hh_l0.*leave out"):
+        for_neurobench(models.get("gru")(6, 8))
 
 
 def test_without_the_wrapper_neurobench_sees_nothing():
