@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snnsim.activity import Recording, record, recording
+    from snnsim.costing import cost
     from snnsim.equations import detach, spike
     from snnsim.errors import SnnsimError
     from snnsim.inference import CompiledNetwork, compile
@@ -72,7 +73,7 @@ __version__ = "0.1.0"
 # where names are looked for once they are asked for, so that the help of a command needs no torch
 _MODULES = (
     "errors", "equations", "layer", "neurons", "synapses", "networks", "inference", "activity",
-    "saving",
+    "saving", "costing",
 )  # fmt: skip
 # names that need a package which not everybody has, and are therefore not in __all__
 _EXTRAS = {"from_nir": "interop.nir", "to_nir": "interop.nir"}
@@ -120,6 +121,7 @@ __all__ = [
     "TimeDistributed",
     "compile",
     "conv_delay_network",
+    "cost",
     "delay_network",
     "detach",
     "detach_state",

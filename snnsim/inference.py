@@ -25,7 +25,7 @@ from snnsim.kernels.event_scan import cpu as event_scan
 from snnsim.layer import as_input, is_plain
 from snnsim.networks import BatchNorm, Dropout, Sequential
 from snnsim.neurons.neuron import Neuron
-from snnsim.report import LayerCost, Report
+from snnsim.report import Cost, LayerCost, LayerCounter, Report, footprint
 from snnsim.synapses import Bias, Delayed, Dense, Recurrent
 from snnsim.synapses.delayed import CANNOT_CONTINUE
 
@@ -254,23 +254,31 @@ class CompiledNetwork:
 
     @torch.no_grad()
     def report(self, x: Tensor) -> Report:
-        """Run ``x [T, B, I]`` and count spikes, synaptic operations and time."""
-        counts = torch.zeros((len(self.stages), 2), dtype=torch.int64)
-        self._run(x, None, counts)
+        """Run ``x [T, B, I]`` and count spikes, synaptic operations and time.
+
+        Weights that are 0 do not count. ``report(x).cost`` has the counts of :func:`snnsim.cost`,
+        except for changes of states, which do not leave the kernels.
+        """
+        counters = tuple(LayerCounter(s.name, s.weight, s.w_rec) for s in self.stages)
+        self._run(x, None, counters)
         start = time.perf_counter()
         self._run(x, None, None)
         seconds = time.perf_counter() - start
-        layers, steps = [], x.shape[0]
-        for stage, (events, spikes) in zip(self.stages, counts.tolist(), strict=True):
-            n, inputs, copies = stage.weight.shape
-            recurrent = spikes if len(stage.w_rec) else 0
-            frames = steps + stage.tail
-            dense = x.shape[1] * n * (steps * inputs * copies + frames * len(stage.w_rec))
-            operations = n * (events * copies + recurrent)
-            neuron_steps = frames * x.shape[1] * n
-            layers.append(LayerCost(stage.name, events, operations, dense, spikes, neuron_steps))
-            steps = frames
-        return Report(tuple(layers), x.shape[0], x.shape[1], seconds)
+        layers: tuple[LayerCost, ...] = tuple(counter.layer() for counter in counters)
+        cost = Cost(
+            tuple(part for counter in counters for part in counter.connections()),
+            tuple(counter.neurons() for counter in counters),
+            footprint(self._tensors()),
+            x.shape[1],
+        )
+        return Report(layers, x.shape[0], x.shape[1], seconds, cost)
+
+    def _tensors(self) -> list[Tensor]:
+        """Parameters and buffers of the network of which this was made; else what stages keep."""
+        if self.network is not None:
+            return [*self.network.parameters(), *self.network.buffers()]
+        kept = ((s.weight, s.delay, s.bias, s.w_rec, s.params) for s in self.stages)
+        return [tensor for tensors in kept for tensor in tensors]
 
     def _states(self, x: Tensor, state: Any) -> Any:
         if state is None:
@@ -285,7 +293,9 @@ class CompiledNetwork:
             raise ShapeError(f"the state is not one of a compiled network; {START_AFRESH}")
         return state
 
-    def _run(self, x: Tensor, state: Any, counts: Tensor | None) -> tuple[Tensor, Any]:
+    def _run(
+        self, x: Tensor, state: Any, counts: tuple[LayerCounter, ...] | None
+    ) -> tuple[Tensor, Any]:
         x = self._checked(x, "TBI")
         if self.check_finite:
             check_input(x)
@@ -313,7 +323,7 @@ class CompiledNetwork:
                 pieces.append(y)
             y = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
             if counts is not None:
-                counts[index] += torch.stack([x.count_nonzero(), y.count_nonzero()])
+                counts[index].add(x, y)
             x = y
             after.append(state)
         return x, tuple(after)

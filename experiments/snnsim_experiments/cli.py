@@ -241,6 +241,50 @@ def analyse(
     options.answer(report.as_json(), as_json, show)
 
 
+@app.command()
+def cost(
+    run: options.RunFolder,
+    split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
+    samples: Annotated[int, typer.Option(min=1, max=10**9, help="Largest number.")] = 200,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=10**6, help="Samples at a time; the rule for ACs looks at it.")
+    ] = 256,
+    root: options.Root = None,
+    checkpoint: Annotated[str, typer.Option(help="best, last or initial.")] = "best",
+    task: Annotated[
+        int | None, typer.Option(min=1, help="On a stream: weights after this task; else the last.")
+    ] = None,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
+) -> None:
+    """Count what the network of a run costs per sample: operations, sparsity, memory and energy.
+
+    A synaptic operation is a nonzero input that meets a nonzero weight. As in NeuroBench it is an
+    AC (accumulation) if all inputs of the connection in that time step, of the whole batch, are -1,
+    0 or 1, and a MAC (multiply-accumulation) otherwise. "By value" looks at each input by itself. A
+    spike costs all its synapses when it is emitted, whatever their delays. Steps of padding count.
+    With --json, NeuroBench's metrics are under "neurobench", and counts are sums over samples.
+
+    The energy is that of processor and GPU as their meters show it; where there is no meter that
+    can be read, the output says so. Definitions are in docs/cost.md.
+
+    Examples:
+
+        snnsim cost runs/a
+
+        snnsim cost runs/a --samples 1000 --batch-size 1 --json
+    """
+    from snnsim.costing import cost as of_network
+    from snnsim_experiments.analyse import subject_of
+    from snnsim_experiments.run_folder import device as device_named
+
+    where = device_named(device)
+    subject = subject_of(run, split, samples, root, checkpoint, task)
+    net = subject.net.to(where)
+    found = of_network(net, subject.data, batch_size=batch_size, energy=True)
+    options.answer(found.as_json(), as_json, lambda _: options.print_line(str(found)))
+
+
 def _say(what: str, text: str) -> None:
     shown = text.encode("utf-8", "backslashreplace").decode()  # half a surrogate has no letter
     options.messages.print(f"[red]error:[/] {what}: ", end="")

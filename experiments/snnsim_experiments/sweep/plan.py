@@ -83,8 +83,9 @@ def read_plan(file: Path) -> Plan:
     """Read a sweep from a TOML file, and check that every cell can be run.
 
     The file has the values of all cells at its top (``data``, and optionally ``root``, ``config``,
-    ``seed``, ``epochs``, and ``threads`` of each training), others in a table ``[set]``, and lists of values in ``[grid]``. Each
-    combination of these is a cell; the last name of the grid varies fastest.
+    ``seed`` and ``epochs``), others in a table ``[set]``, and lists of values in ``[grid]``. Each
+    combination of these is a cell; the last name of the grid varies fastest. ``threads`` at the
+    top is the number of threads of each training.
 
     Raises:
         ConfigError: if the file is no such file, or a cell cannot be run.
@@ -201,6 +202,7 @@ def stored(folder: Path) -> Plan:
         raise ConfigError(f"{folder} is no sweep; snnsim sweep FILE.toml --out {folder} makes one")
     told = read_object(folder / PLAN)
     try:
-        return Plan(tuple(Cell(c["name"], c["values"], tuple(c["varied"])) for c in told["cells"]))
+        cells = (Cell(c["name"], c["values"], tuple(c["varied"])) for c in told["cells"])
+        return Plan(tuple(cells), check_size("threads", told["threads"]))
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{folder / PLAN} is damaged ({error!r})") from error

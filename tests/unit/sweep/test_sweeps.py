@@ -113,7 +113,8 @@ def test_files_that_are_no_sweeps_say_why_before_anything_runs(tmp_path, text, w
 
 
 def test_a_folder_holds_one_sweep(tmp_path):
-    plan = read_plan(file_of(tmp_path))
+    plan = read_plan(file_of(tmp_path, head="threads = 2\n" + HEAD))
+    assert plan.threads == 2
     store(plan, tmp_path / "sweep")
     store(plan, tmp_path / "sweep")
     assert stored(tmp_path / "sweep") == plan
