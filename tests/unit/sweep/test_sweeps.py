@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from snnsim_experiments.place import Place
+from snnsim_experiments.runs import run
 from snnsim_experiments.sweep import claims
 from snnsim_experiments.sweep.claims import holds, is_stale, kept_young, try_claim
 from snnsim_experiments.sweep.plan import read_plan, store, stored
@@ -196,6 +198,19 @@ def test_a_cell_that_cannot_be_trained_is_noted_and_the_others_go_on(tmp_path):
     assert "NonFiniteError" in states[0].summary["error"]
     found = rows(tmp_path / "sweep", plan)
     assert [(row["done"], row["failed"]) for row in found] == [(0, 1), (1, 0)]
+
+
+def test_a_cell_that_was_begun_is_gone_on_with(tmp_path):
+    plan = read_plan(file_of(tmp_path, "seed = [0]\n"))
+    store(plan, tmp_path / "sweep")
+    (cell,) = plan.cells
+    out = tmp_path / "sweep" / cell.name
+    run(cell.experiment()[0].trained(epochs=1), Place(out=out, quiet=True))
+    (out / "summary.json").unlink()
+    first = (out / "metrics.jsonl").read_text()
+    assert work(tmp_path / "sweep") == 1
+    assert state_of(tmp_path / "sweep", cell).what == "done"
+    assert (out / "metrics.jsonl").read_text().startswith(first)
 
 
 @pytest.mark.slow
