@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snnsim.activity import Recording, record, recording
+    from snnsim.diagnosis import diagnose
     from snnsim.equations import detach, spike
     from snnsim.errors import SnnsimError
     from snnsim.inference import CompiledNetwork, compile
@@ -71,7 +72,7 @@ __version__ = "0.1.0"
 # where names are looked for once they are asked for, so that the help of a command needs no torch
 _MODULES = (
     "errors", "equations", "layer", "neurons", "synapses", "networks", "inference", "activity",
-    "saving",
+    "saving", "diagnosis",
 )  # fmt: skip
 _PACKAGES = {module.name for module in pkgutil.iter_modules(__path__)}
 
@@ -119,6 +120,7 @@ __all__ = [
     "delay_network",
     "detach",
     "detach_state",
+    "diagnose",
     "gsc_network",
     "load",
     "map_state",

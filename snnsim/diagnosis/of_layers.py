@@ -1,0 +1,271 @@
+"""What is wrong with the layers: their activity, their gradients and their delays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from snnsim.diagnosis.findings import NOTE, PROBLEM, WARNING, Finding
+from snnsim.diagnosis.layers_seen import LayerSeen
+from snnsim.diagnosis.observation import Observation, not_finite
+from snnsim.diagnosis.of_data import DEAD, STUCK
+from snnsim.networks.dropout import Dropout
+from snnsim.synapses.delayed import DelayedConnection
+
+# fractions of a layer's neurons that never spike, or in nearly every step; half of them is often
+# seen at the start of a training that works
+HALF = 0.7
+SATURATED = 0.9
+# fraction of neurons that the surrogate sees in any step of any sample
+BLIND = 0.05
+# root mean squared gradient of the first layer's output beside that of the last: working networks of
+# ten layers stay within a few powers of ten
+VANISHED, EXPLODED = 1e-7, 1e4
+# the same of the first quarter of the time steps beside the last
+EARLY_VANISHED, EARLY_EXPLODED = 1e-8, 1e5
+# fraction of learnable delays at one of the ends of their range; drawn evenly, none are
+CLAMPED, SOME_CLAMPED = 0.5, 0.25
+# the fewest taps for which a border is not simply where most delays are
+FEWEST_TAPS = 5
+# width of a kernel in time steps: wider ones are changed by rounding delays to whole steps
+WIDE = 1.0
+# fall of the score, by rounding, that is worse than a wide kernel
+FALL = 0.15
+# probabilities of dropout; published networks have 0.1 to 0.5
+DROPPED, MANY_DROPPED = 0.9, 0.7
+
+
+def of_finite(seen: Observation) -> Iterator[Finding]:
+    """Yield where NaN or infinity first appears."""
+    lost = not_finite(seen.net)
+    if lost is not None:
+        yield Finding(
+            "weights not finite", lost, PROBLEM,
+            f"{lost} holds NaN or infinite values: the training before has diverged.",
+            "Go back to an earlier checkpoint, or start anew with a smaller lr or with clip=1.",
+        )  # fmt: skip
+        return
+    first = next((each for each in seen.layers.values() if not each.finite), None)
+    if first is not None or not _is_finite(seen.loss):
+        where = first.name or "network" if first is not None else "training"
+        yield Finding(
+            "activity not finite", where, PROBLEM,
+            f"The output of {where} becomes NaN or infinite, though input and weights are finite.",
+            "Look for a division by 0, a logarithm or a growing state in this layer; make initial "
+            "weights smaller.",
+        )  # fmt: skip
+
+
+def _is_finite(value: float) -> bool:
+    return value - value == 0
+
+
+def of_activity(seen: Observation) -> Iterator[Finding]:
+    """Yield layers that are dead, saturated, or both."""
+    last = list(seen.layers.values())[-1:]
+    for layer in seen.spiking:
+        read_out = layer in last
+        dead, saturated = layer.dead, layer.saturated
+        figures = {"dead": dead, "saturated": saturated, "rate": float(layer.rates.mean())}
+        high = layer.membrane_high
+        reach = f" Their membranes reach {high:.2g} of the threshold at most steps." * (
+            high is not None
+        )
+        if dead >= HALF:
+            yield Finding(
+                "silent read-out" if read_out else "dead layer", layer.name or "network",
+                PROBLEM if dead >= DEAD else WARNING,
+                f"{dead:.0%} of the {layer.kind} neurons of {layer.name} never spike in any of "
+                f"{seen.samples} samples.{reach}",
+                "Make their input larger (larger initial weights, BatchNorm before them), the "
+                "threshold smaller or tau_mem longer.",
+                figures,
+            )  # fmt: skip
+        elif saturated >= HALF:
+            yield Finding(
+                "saturated read-out" if read_out else "saturated layer", layer.name or "network",
+                PROBLEM if saturated >= SATURATED else WARNING,
+                f"{saturated:.0%} of the {layer.kind} neurons of {layer.name} spike in nearly "
+                "every time step, whatever the input.",
+                "Make their input smaller (smaller initial weights, BatchNorm before them) or the "
+                "threshold larger.",
+                figures,
+            )  # fmt: skip
+        elif dead + saturated >= STUCK:
+            yield Finding(
+                "stuck layer", layer.name or "network", PROBLEM,
+                f"Of the {layer.kind} neurons of {layer.name} {dead:.0%} never spike and "
+                f"{saturated:.0%} in nearly every time step: what they say does not depend on "
+                "the input.",
+                "Make their input smaller (scale it, or put a BatchNorm before them).",
+                figures,
+            )  # fmt: skip
+
+
+def of_surrogates(seen: Observation) -> Iterator[Finding]:
+    """Yield layers whose surrogate derivative is next to 0 for all of their neurons."""
+    for layer in seen.spiking:
+        sensitive = layer.sensitive
+        if sensitive is None or sensitive >= BLIND:
+            continue
+        module = seen.net.get_submodule(layer.name)
+        yield Finding(
+            "surrogate too narrow", layer.name or "network", PROBLEM,
+            f"Only {sensitive:.1%} of the neurons of {layer.name} ever come near enough to their "
+            f"threshold for {module.surrogate} to pass on a hundredth of its largest derivative: "
+            "no gradient gets through.",
+            "Take a wider surrogate (a smaller alpha, a larger width), or bring the membrane to "
+            "the threshold by larger or smaller input.",
+            {"sensitive": sensitive},
+        )  # fmt: skip
+
+
+def of_gradients(seen: Observation) -> Iterator[Finding]:
+    """Yield gradients that explode or vanish from layer to layer, or from late to early steps."""
+    sized = [each for each in seen.layers.values() if each.gradient_size is not None]
+    if len(sized) >= 2:
+        first, last = sized[0], sized[-1]
+        yield from _by_depth(seen, first, last)
+    shortest = int(min(int(b.lengths.min()) for b in seen.batches))
+    for layer in sized:
+        yield from _by_time(layer, shortest)
+
+
+def _by_depth(seen: Observation, first: LayerSeen, last: LayerSeen) -> Iterator[Finding]:
+    small, large = first.gradient_size, last.gradient_size
+    explained = any(e.dead >= DEAD or (e.sensitive or 1.0) < BLIND for e in seen.spiking)
+    if small is None or not large or explained:
+        return
+    ratio = small / large
+    told = (
+        f"The gradient at the output of {first.name} is {ratio:.2g} times that at {last.name} "
+        f"({small:.2g} and {large:.2g} in root mean square)."
+    )
+    if ratio > EXPLODED:
+        yield Finding(
+            "exploding gradient", first.name or "network", PROBLEM, told,
+            "Make the weights between them smaller, put BatchNorm before each layer of neurons, "
+            "or set training.clip=1.",
+            {"ratio": ratio},
+        )  # fmt: skip
+    elif ratio < VANISHED:
+        yield Finding(
+            "vanishing gradient", first.name or "network", PROBLEM, told,
+            "Take a wider surrogate, put BatchNorm before each layer of neurons, add skip "
+            "connections, or take fewer layers.",
+            {"ratio": ratio},
+        )  # fmt: skip
+
+
+def _by_time(layer: LayerSeen, steps: int) -> Iterator[Finding]:
+    quarter = steps // 4
+    if quarter < 2:
+        return
+    early, late = _size(layer.gradient[:quarter]), _size(layer.gradient[steps - quarter : steps])
+    if not late:
+        return
+    ratio = early / late
+    told = (
+        f"In {layer.name} the gradient of the first quarter of the time steps is {ratio:.2g} "
+        "times that of the last."
+    )
+    if ratio > EARLY_EXPLODED:
+        yield Finding(
+            "exploding gradient", layer.name or "network", PROBLEM, told,
+            "It grows from step to step backwards in time: make recurrent weights smaller (a gain "
+            "below 1), take detach_reset=True, set training.clip=1, or cut sequences.",
+            {"time_ratio": ratio},
+        )  # fmt: skip
+    elif ratio < EARLY_VANISHED:
+        yield Finding(
+            "vanishing gradient", layer.name or "network", WARNING, told,
+            "What happens early is not learnt: read out all steps and not only the last, take "
+            "longer time constants, or delays.",
+            {"time_ratio": ratio},
+        )  # fmt: skip
+
+
+def _size(squares: Tensor) -> float:
+    return float(squares.mean().sqrt()) if len(squares) else 0.0
+
+
+def of_delays(seen: Observation) -> Iterator[Finding]:
+    """Yield delays at a border of their range, and kernels that are still wide."""
+    for name, layer in seen.net.named_modules():
+        if not isinstance(layer, DelayedConnection) or not layer.learn_delay:
+            continue
+        if layer.length >= FEWEST_TAPS:
+            yield from _at_border(name or "network", layer)
+        width = float(layer.sigma.detach().abs())
+        if seen.trained and width > WIDE and layer.profile != "one_tap":
+            yield _wide(seen, name or "network", width)
+
+
+def _at_border(name: str, layer: DelayedConnection) -> Iterator[Finding]:
+    delay, longest = layer.delay.detach(), layer.length - 1
+    low = float((delay <= 1e-3).double().mean())
+    high = float((delay >= longest - 1e-3).double().mean())
+    if low + high < SOME_CLAMPED:
+        return
+    yield Finding(
+        "delays at border", name, PROBLEM if low + high >= CLAMPED else WARNING,
+        f"{low:.0%} of the delays of {name} are 0 and {high:.0%} are {longest} steps, the largest "
+        "possible: they are held there and learn no further.",
+        "Make lr_delay smaller; where most delays are at the largest, make max_delay_ms larger.",
+        {"at_zero": low, "at_largest": high},
+    )  # fmt: skip
+
+
+def _wide(seen: Observation, name: str, width: float) -> Finding:
+    fall = 0.0
+    if seen.evaluated is not None and seen.objective.larger_is_better:
+        fall = seen.score - seen.evaluated
+    told = f" Evaluation, which rounds delays, scores {fall:.2f} less." * (fall >= FALL)
+    return Finding(
+        "wide kernels", name, PROBLEM if fall >= FALL else WARNING,
+        f"The delay kernels of {name} are still {width:.3g} steps wide, and evaluation rounds "
+        f"delays to whole steps.{told}",
+        "Narrow them while training: call snnsim.narrow_delays(net, epoch, epochs) at the start "
+        "of each epoch, or let the training reach its sigma_fraction of the epochs.",
+        {"width": width, "fall": fall},
+    )  # fmt: skip
+
+
+def of_dropout(seen: Observation) -> Iterator[Finding]:
+    """Yield dropout that leaves next to nothing."""
+    for name, module in seen.net.named_modules():
+        p = getattr(module, "p", 0.0) if isinstance(module, DROPOUTS) else 0.0
+        if p >= MANY_DROPPED:
+            yield Finding(
+                "dropout too high", name or "network", PROBLEM if p >= DROPPED else WARNING,
+                f"{name} drops {p:.0%} of the neurons before it and scales the others by "
+                f"{1 / max(1 - p, 1e-9):.3g}.",
+                "Take 0.1 to 0.5.",
+                {"p": float(p)},
+            )  # fmt: skip
+
+
+DROPOUTS = (Dropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+
+
+def of_missing_gradients(seen: Observation) -> Iterator[Finding]:
+    """Yield weights that need a gradient and receive none."""
+    without = [name for name, norm in seen.gradients.items() if norm is None]
+    matrices = [n for n in without if seen.net.get_parameter(n).dim() >= 2]
+    if not without or (len(without) == len(seen.gradients) and not _is_finite(seen.loss)):
+        return
+    shown = ", ".join((matrices or without)[:4])
+    yield Finding(
+        "no gradient", (matrices or without)[0], PROBLEM if matrices else NOTE,
+        f"{len(without)} parameters need a gradient and receive none: {shown}.",
+        "Look for detach(), no_grad(), .data or an argmax between them and the loss, or for a "
+        "layer that is made but not called.",
+        {"parameters": float(len(without))},
+    )  # fmt: skip
+
+
+def weights_of(net: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a network by name, without biases and other parameters of neurons."""
+    return {n: p for n, p in net.named_parameters() if p.dim() >= 2 and torch.is_floating_point(p)}
