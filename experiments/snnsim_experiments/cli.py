@@ -33,6 +33,7 @@ app = typer.Typer(
 
 app.command()(on_data.train)
 app.command()(on_data.evaluate)
+app.command()(on_data.diagnose)
 app.add_typer(data_app, name="data")
 app.command()(encode)
 app.add_typer(continual_app, name="continual")

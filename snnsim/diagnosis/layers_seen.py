@@ -37,8 +37,10 @@ class LayerSeen:
         usable: whether the surrogate derivative of a neuron was worth following in any step,
             ``[N]``.
         usable_steps, all_steps: the number of neuron steps with such a derivative, and of all.
-        gradient: the squared gradient of the output, by time step ``[T]``, summed over the rest.
-        units: the number of outputs that the gradient is summed over.
+        gradient: the squared gradient of the input current, by time step ``[T]``, summed over the
+            rest; it includes what comes back through time. It is that of the output where the
+            input has none.
+        units: the number of values that the gradient is summed over.
         finite: whether all of its outputs are finite.
     """
 
@@ -77,6 +79,11 @@ class LayerSeen:
         return float(self.usable.double().mean()) if self.all_steps else None
 
     @property
+    def usable_fraction(self) -> float | None:
+        """Return the fraction of neuron steps whose surrogate derivative is worth following."""
+        return self.usable_steps / self.all_steps if self.all_steps else None
+
+    @property
     def membrane(self) -> float | None:
         """Return the mean membrane, where the threshold is 1; ``None`` where it has none."""
         return sum(self.membranes) / len(self.membranes) if self.membranes else None
@@ -88,7 +95,7 @@ class LayerSeen:
 
     @property
     def gradient_size(self) -> float | None:
-        """Return the root of the mean squared gradient of the output; ``None`` without one."""
+        """Return the root of the mean squared gradient; ``None`` where there is none."""
         return float((self.gradient.sum() / self.units).sqrt()) if self.units else None
 
     def row(self) -> dict[str, Any]:
@@ -102,7 +109,7 @@ class LayerSeen:
             "saturated": self.saturated if spiking else None,
             "membrane": self.membrane,
             "membrane 95 %": self.membrane_high,
-            "usable": self.usable_steps / self.all_steps if self.all_steps else None,
+            "usable": self.usable_fraction,
             "gradient": self.gradient_size,
         }
 
@@ -117,17 +124,19 @@ def watching(net: nn.Module, seen: dict[str, LayerSeen], lengths: Tensor) -> Ite
         lengths: the number of input steps of each sample, ``[B]``.
 
     Yields:
-        A list to which ``(layer, output)`` of every run is appended; after the backward pass it is
-        given to :func:`add_gradients`.
+        A list to which ``(layer, tensor)`` of every run is appended, whose gradient the backward
+        pass keeps; it is then given to :func:`add_gradients`.
     """
     ran: list[Any] = []
 
     def told(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         y = output[0] if isinstance(output, tuple) else output
         layer = seen.setdefault(name, _unseen(name, module))
-        if y.requires_grad and y.is_floating_point():
-            y.retain_grad()
-        ran.append((layer, y))
+        for tensor in (inputs[0], y)[0 if layer.spiking else 1 :]:
+            if isinstance(tensor, Tensor) and tensor.requires_grad:
+                tensor.retain_grad()
+                ran.append((layer, tensor))
+                break
         with torch.no_grad():
             _add(layer, module, inputs, y.detach(), lengths)
 
@@ -136,21 +145,21 @@ def watching(net: nn.Module, seen: dict[str, LayerSeen], lengths: Tensor) -> Ite
 
 
 def add_gradients(ran: list[Any]) -> None:
-    """Add the gradients of outputs that :func:`watching` has seen to what is known of layers.
+    """Add the gradients of a backward pass to what is known of layers.
 
     Args:
         ran: what :func:`watching` yielded, after the backward pass.
     """
-    for layer, y in ran:
-        if y.grad is None or y.dim() < 2:
+    for layer, tensor in ran:
+        if tensor.grad is None or tensor.dim() < 2:
             continue
-        by_step = y.grad.double().square().flatten(1).sum(1).cpu()
+        by_step = tensor.grad.double().square().flatten(1).sum(1).cpu()
         longest = max(len(by_step), len(layer.gradient))
         total = by_step.new_zeros(longest)
         for part in (by_step, layer.gradient):
             total[: len(part)] += part
         layer.gradient = total
-        layer.units += y.grad.numel()
+        layer.units += tensor.grad.numel()
 
 
 def _unseen(name: str, module: nn.Module) -> LayerSeen:

@@ -15,6 +15,8 @@ from snnsim.diagnosis.observation import Observation, inputs_finite
 # of the root mean square of what is not zero: spikes are 1, mel bands and standardised values lie
 # around it, so that both bounds are far from what networks are made for
 SMALL, LARGE = 0.02, 30.0
+# fraction of neuron steps in which the surrogate sees the membrane; working networks have 0.1 to 1
+NEAR = 0.02
 # fraction of samples without any input: some silent recordings are in many data sets, half are not
 EMPTY, SOME_EMPTY = 0.5, 0.05
 # fraction of the most frequent class: an answer that is always the same is then nearly right
@@ -83,11 +85,12 @@ def of_scale(seen: Observation) -> Iterator[Finding]:
             figures,
         )  # fmt: skip
     elif size > LARGE:
-        stuck = first.dead + first.saturated >= STUCK
+        near = 1.0 if first.usable_fraction is None else first.usable_fraction
+        stuck = first.dead + first.saturated >= STUCK or near < NEAR
         yield Finding(
             "input too large", "input", PROBLEM if stuck else NOTE,
-            f"{told}; of the neurons of {first.name} {first.saturated:.0%} spike in nearly every "
-            f"step and {first.dead:.0%} never.",
+            f"{told}; the membranes of {first.name} are near enough to the threshold for a "
+            f"gradient in {near:.1%} of all neuron steps.",
             "Scale the input so that its values are about 1, or put a BatchNorm before the "
             "neurons.",
             figures,
@@ -135,8 +138,10 @@ def _unlike_input(seen: Observation) -> Finding:
 
 
 def is_at_chance(seen: Observation) -> bool:
-    """Return whether the loss is no better than that of the best constant answer."""
-    return seen.chance is not None and seen.loss >= AT_CHANCE * seen.chance
+    """Return whether loss and accuracy are no better than those of the best constant answer."""
+    if seen.chance is None or seen.loss < AT_CHANCE * seen.chance:
+        return False
+    return seen.probe is None or seen.score <= seen.probe.chance
 
 
 def of_padding(seen: Observation) -> Iterator[Finding]:

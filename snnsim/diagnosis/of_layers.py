@@ -20,11 +20,14 @@ HALF = 0.7
 SATURATED = 0.9
 # fraction of neurons that the surrogate sees in any step of any sample
 BLIND = 0.05
-# root mean squared gradient of the first layer's output beside that of the last: working networks of
-# ten layers stay within a few powers of ten
-VANISHED, EXPLODED = 1e-7, 1e4
+# root mean squared gradient of the first layer beside that of the last, and its growth from layer to
+# layer: a normalised network of ten layers that learns has 2e4, a factor of 3 for each
+VANISHED, EXPLODED, GROWTH = 1e-7, 1e4, 5.0
 # the same of the first quarter of the time steps beside the last
 EARLY_VANISHED, EARLY_EXPLODED = 1e-8, 1e5
+# recurrent networks with ratios of 1e11 were seen to learn with adam, which divides by the size of a
+# gradient; it squares them in float32 before, which overflows from about 1e19 on
+HOPELESS = 1e15
 # fraction of learnable delays at one of the ends of their range; drawn evenly, none are
 CLAMPED, SOME_CLAMPED = 0.5, 0.25
 # the fewest taps for which a border is not simply where most delays are
@@ -127,30 +130,32 @@ def of_gradients(seen: Observation) -> Iterator[Finding]:
     sized = [each for each in seen.layers.values() if each.gradient_size is not None]
     if len(sized) >= 2:
         first, last = sized[0], sized[-1]
-        yield from _by_depth(seen, first, last)
+        yield from _by_depth(seen, first, last, len(sized) - 1)
     shortest = int(min(int(b.lengths.min()) for b in seen.batches))
     for layer in sized:
         yield from _by_time(layer, shortest)
 
 
-def _by_depth(seen: Observation, first: LayerSeen, last: LayerSeen) -> Iterator[Finding]:
+def _by_depth(
+    seen: Observation, first: LayerSeen, last: LayerSeen, layers: int
+) -> Iterator[Finding]:
     small, large = first.gradient_size, last.gradient_size
     explained = any(e.dead >= DEAD or (e.sensitive or 1.0) < BLIND for e in seen.spiking)
     if small is None or not large or explained:
         return
     ratio = small / large
     told = (
-        f"The gradient at the output of {first.name} is {ratio:.2g} times that at {last.name} "
+        f"The gradient at the input of {first.name} is {ratio:.2g} times that at {last.name} "
         f"({small:.2g} and {large:.2g} in root mean square)."
     )
-    if ratio > EXPLODED:
+    if ratio > max(EXPLODED, GROWTH**layers):
         yield Finding(
-            "exploding gradient", first.name or "network", PROBLEM, told,
+            "exploding gradient", first.name or "network", _how_bad(ratio), told,
             "Make the weights between them smaller, put BatchNorm before each layer of neurons, "
             "or set training.clip=1.",
             {"ratio": ratio},
         )  # fmt: skip
-    elif ratio < VANISHED:
+    elif ratio < min(VANISHED, GROWTH**-layers):
         yield Finding(
             "vanishing gradient", first.name or "network", PROBLEM, told,
             "Take a wider surrogate, put BatchNorm before each layer of neurons, add skip "
@@ -173,7 +178,7 @@ def _by_time(layer: LayerSeen, steps: int) -> Iterator[Finding]:
     )
     if ratio > EARLY_EXPLODED:
         yield Finding(
-            "exploding gradient", layer.name or "network", PROBLEM, told,
+            "exploding gradient", layer.name or "network", _how_bad(ratio), told,
             "It grows from step to step backwards in time: make recurrent weights smaller (a gain "
             "below 1), take detach_reset=True, set training.clip=1, or cut sequences.",
             {"time_ratio": ratio},
@@ -185,6 +190,10 @@ def _by_time(layer: LayerSeen, steps: int) -> Iterator[Finding]:
             "longer time constants, or delays.",
             {"time_ratio": ratio},
         )  # fmt: skip
+
+
+def _how_bad(ratio: float) -> str:
+    return PROBLEM if ratio > HOPELESS else WARNING
 
 
 def _size(squares: Tensor) -> float:

@@ -1,0 +1,301 @@
+"""Twelve sick networks and more are diagnosed right, and healthy ones are left in peace."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from snnsim_datasets import load
+
+import snnsim as sn
+from snnsim.baselines import RateNetwork
+from snnsim.data import Arrays
+from snnsim.layer import Layer
+from snnsim.surrogate import Boxcar
+from snnsim.training import Classification, PerStep, Recipe, Regression, Trainer, set_seed
+
+RECIPE = Recipe(epochs=10, batch_size=32, lr=2e-3, readout="mean")
+CLASSES, CHANNELS, STEPS = 4, 12, 30
+
+
+def spikes(n=96, steps=STEPS, scale=1.0, seed=0, lengths=None, labels=None):
+    """Poisson spikes in which each class has three busy channels."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % CLASSES
+    rate = np.full((n, 1, CHANNELS), 0.08)
+    for i, c in enumerate(y):
+        rate[i, :, 3 * c : 3 * c + 3] = 0.5
+    x = (rng.random((n, steps, CHANNELS)) < rate).astype(np.float32) * scale
+    if lengths is not None:
+        for i, length in enumerate(lengths):
+            x[i, length:] = 0
+    return Arrays(x, y if labels is None else labels, lengths=lengths)
+
+
+def network(*hidden, gain=1.0, neuron=sn.LIF, norm=False, before=(), **options):
+    """Dense layers of spiking neurons and a leaky read-out."""
+    set_seed(1)
+    sizes = [CHANNELS, *(hidden or (32,))]
+    layers = list(before)
+    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        dense = sn.Dense(n_in, n_out, init="he")
+        dense.weight.data *= gain
+        layers.append(dense)
+        if norm:
+            layers.append(sn.BatchNorm(n_out))
+        layers.append(neuron(n_out, dt=1.0, **options))
+    layers += [sn.Dense(sizes[-1], CLASSES), sn.LI(CLASSES, dt=1.0)]
+    return sn.Sequential(*layers)
+
+
+def found(diagnosis, what):
+    """The finding of a kind, which must be there."""
+    kinds = {each.what: each for each in diagnosis.findings}
+    assert what in kinds, f"{what} is not among {list(kinds)}"
+    return kinds[what]
+
+
+def trained(net, data, epochs=6, **changes):
+    """The weights before a training, after which the network has other ones."""
+    before = copy.deepcopy(net.state_dict())
+    recipe = Recipe(epochs=epochs, batch_size=32, lr=5e-3, readout="mean", **changes)
+    Trainer(net, data, data, recipe).run()
+    return before
+
+
+# --- sick -----------------------------------------------------------------------------------------
+
+
+def sick_dead():
+    return network(v_threshold=100.0), spikes(), {}
+
+
+def sick_saturated():
+    net = network()
+    net.layers[0].weight.data.abs_().mul_(30)
+    return net, spikes(), {}
+
+
+def sick_too_small():
+    return network(), spikes(scale=1e-3), {}
+
+
+def sick_too_large():
+    return network(), spikes(scale=1e4), {}
+
+
+def sick_shuffled():
+    labels = np.random.default_rng(5).permutation(np.arange(96) % CLASSES)
+    data, net = spikes(labels=labels), network(16)
+    before = trained(net, data, epochs=1)
+    return net, data, {"before": before}
+
+
+def sick_no_learning_rate():
+    return network(), spikes(), {"recipe": Recipe(epochs=3, lr=0.0, readout="mean")}
+
+
+def sick_small_learning_rate():
+    return network(), spikes(), {"recipe": Recipe(epochs=3, lr=1e-9, readout="mean")}
+
+
+def sick_large_learning_rate():
+    recipe = Recipe(epochs=3, lr=30.0, optimizer="sgd", readout="spike_count")
+    return network(), spikes(), {"recipe": recipe}
+
+
+def sick_exploding():
+    """A recurrent network in which what comes back grows over 300 steps, until it overflows."""
+    return recurrent(), spikes(n=64, steps=300), {}
+
+
+def sick_padding():
+    lengths = np.full(96, 6)
+    lengths[0] = 200
+    return network(), spikes(steps=200, lengths=lengths), {}
+
+
+def delayed(**options):
+    set_seed(1)
+    return sn.Sequential(
+        sn.Delayed(CHANNELS, 32, dt=1.0, max_delay_ms=10, **options),
+        sn.BatchNorm(32),
+        sn.LIF(32, dt=1.0),
+        sn.Dense(32, CLASSES),
+        sn.LI(CLASSES, dt=1.0),
+    )
+
+
+def sick_delays():
+    net = delayed()
+    net.layers[0].delay.data.fill_(10.0)
+    return net, spikes(), {}
+
+
+def sick_surrogate():
+    return network(surrogate=Boxcar(width=1e-5), gain=0.937), spikes(), {}
+
+
+def sick_frozen():
+    return network().requires_grad_(False), spikes(), {}
+
+
+def sick_nan():
+    net = network()
+    net.layers[2].weight.data[0, 0] = torch.nan
+    return net, spikes(), {}
+
+
+def sick_one_class():
+    return network(), spikes(labels=(np.arange(96) == 0).astype(int)), {}
+
+
+class Cut(Layer):
+    """A layer through which no gradient flows."""
+
+    def forward(self, x, state=None):
+        return x.detach(), None
+
+
+def sick_detached():
+    net = network(32, 32)
+    net.layers.insert(2, Cut())
+    return net, spikes(), {}
+
+
+SICK = {
+    "dead": (sick_dead, "dead layer", "layers.1"),
+    "saturated": (sick_saturated, "saturated layer", "layers.1"),
+    "too small": (sick_too_small, "input too small", "input"),
+    "too large": (sick_too_large, "input too large", "input"),
+    "shuffled labels": (sick_shuffled, "labels unlike input", "labels"),
+    "learning rate zero": (sick_no_learning_rate, "learning rate zero", "training"),
+    "small learning rate": (sick_small_learning_rate, "learning rate too small", "training"),
+    "large learning rate": (sick_large_learning_rate, "learning rate too large", "training"),
+    "exploding": (sick_exploding, "exploding gradient", "layers.1.neuron"),
+    "padding": (sick_padding, "padding read out", "read-out"),
+    "delays": (sick_delays, "delays at border", "layers.0"),
+    "surrogate": (sick_surrogate, "surrogate too narrow", "layers.1"),
+    "frozen": (sick_frozen, "frozen", "layers.0.weight"),
+    "NaN": (sick_nan, "weights not finite", "layers.2.weight"),
+    "one class": (sick_one_class, "one class", "labels"),
+    "detached": (sick_detached, "no gradient", "layers.0.weight"),
+}
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_the_worst_finding_of_a_sick_network_is_its_illness(name):
+    make, what, where = SICK[name]
+    net, data, options = make()
+    diagnosis = sn.diagnose(net, data, **{"recipe": RECIPE, **options})
+    worst = diagnosis.worst
+    assert worst is not None
+    assert not diagnosis.healthy
+    assert (worst.what, worst.where, worst.severity) == (what, where, "problem"), str(diagnosis)
+    assert worst.sentence.endswith(".")
+    assert worst.advice.endswith(".")
+
+
+# --- healthy --------------------------------------------------------------------------------------
+
+
+def steps_to_class():
+    """A class for every step: which third of the channels is busy."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, (64, 20))
+    x = rng.random((64, 20, CHANNELS)) * 0.1
+    for c in range(3):
+        x[..., 4 * c : 4 * c + 4] += 0.8 * (y == c)[..., None]
+    return Arrays(x.astype(np.float32), y, per_step=True)
+
+
+def values():
+    data = spikes()
+    return Arrays(data.x, data.x.mean(1)[:, :CLASSES].astype(np.float32) * 5)
+
+
+def images():
+    rng = np.random.default_rng(0)
+    y = np.arange(48) % CLASSES
+    x = rng.random((48, 12, 2, 8, 8)) < 0.1
+    for i, c in enumerate(y):
+        x[i, :, 0, 2 * c : 2 * c + 2] |= rng.random((12, 2, 8)) < 0.6
+    return Arrays(x.astype(np.float32), y)
+
+
+def convolution():
+    set_seed(1)
+    return sn.conv_delay_network(
+        (2, 8, 8), [4], CLASSES, hidden=[], dt=1.0, tau_mem=10.05, max_delay_ms=4, dropout=0.1
+    )
+
+
+def recurrent():
+    set_seed(1)
+    return sn.Sequential(
+        sn.Dense(CHANNELS, 32, init="he"),
+        sn.Recurrent(sn.LIF(32, dt=1.0)),
+        sn.Dense(32, CLASSES),
+        sn.LI(CLASSES, dt=1.0),
+    )
+
+
+def shd(**options):
+    set_seed(0)
+    return sn.delay_network(
+        (140, 32, 32, 20), dt=10.0, tau_mem=10.05, max_delay_ms=80, dropout=0.4, **options
+    )
+
+
+def gru():
+    set_seed(0)
+    return RateNetwork(CHANNELS, CLASSES, "gru", width=16)
+
+
+def spoken():
+    return load("spoken-digits", "train")
+
+
+HEALTHY = {
+    "LIF": (network, spikes, {}),
+    "ALIF": (lambda: network(neuron=sn.ALIF), spikes, {}),
+    "IF": (lambda: network(neuron=sn.IF), spikes, {}),
+    "PLIF": (lambda: network(neuron=sn.PLIF, norm=True), spikes, {}),
+    "CubaLIF": (lambda: network(neuron=sn.CubaLIF, norm=True), spikes, {}),
+    "adlif": (lambda: shd(neuron="adlif"), spoken, {"recipe": Recipe(epochs=20)}),
+    "five layers": (lambda: network(*[32] * 5, norm=True), spikes, {}),
+    "ten layers": (lambda: network(*[32] * 10, norm=True), spikes, {}),
+    "delays": (delayed, spikes, {}),
+    "fixed delays": (lambda: delayed(learn_delay=False), spikes, {}),
+    "recurrent": (recurrent, spikes, {}),
+    "convolution": (convolution, images, {}),
+    "GRU": (gru, spikes, {}),
+    "short": (network, lambda: spikes(steps=5), {}),
+    "long": (network, lambda: spikes(n=48, steps=400), {}),
+    "spoken digits": (shd, spoken, {"recipe": Recipe(epochs=20)}),
+    "values": (network, values, {"objective": Regression("mean")}),
+    "classes per step": (network, steps_to_class, {"objective": PerStep()}),
+    "spiking read-out": (
+        lambda: sn.Sequential(*network().layers[:-1], sn.LIF(CLASSES, dt=1.0)),
+        spikes,
+        {"objective": Classification("spike_count")},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_network_is_left_in_peace(name):
+    make, data, options = HEALTHY[name]
+    diagnosis = sn.diagnose(make(), data(), **{"recipe": RECIPE, **options})
+    assert diagnosis.healthy, str(diagnosis)
+
+
+@pytest.mark.parametrize("make", [network, delayed, recurrent, gru])
+def test_a_network_that_has_learnt_is_left_in_peace(make):
+    net, data = make(), spikes()
+    before = trained(net, data)
+    diagnosis = sn.diagnose(net, data, recipe=RECIPE, before=before)
+    assert diagnosis.healthy, str(diagnosis)
+    assert diagnosis.loss < 0.95 * diagnosis.chance
