@@ -49,6 +49,19 @@ def _stacked(targets: list[Tensor]) -> Tensor:
     return torch.cat([row.flatten(1) if row.dim() > 1 else row[:, None] for row in rows])
 
 
+def like_chance(p: float, samples: int) -> float:
+    """Return the largest accuracy that is still like chance: three standard errors above it.
+
+    Args:
+        p: the accuracy of the best constant answer.
+        samples: the number of samples on which an accuracy is measured.
+
+    >>> round(like_chance(0.1, 100), 2)
+    0.19
+    """
+    return p + 3 * float(np.sqrt(p * (1 - p) / samples))
+
+
 @dataclass(frozen=True)
 class Probe:
     """A ``Probe`` is what a ridge regression on the input reaches, without any network.
@@ -65,9 +78,8 @@ class Probe:
 
     @property
     def chance(self) -> float:
-        """Return the largest accuracy that is still like chance: three standard errors above."""
-        p = self.most_frequent
-        return p + 3 * float(np.sqrt(p * (1 - p) / self.samples))
+        """Return the largest accuracy that is still like chance."""
+        return like_chance(self.most_frequent, self.samples)
 
 
 def probe(batches: list[Batch]) -> Probe | None:

@@ -53,8 +53,7 @@ class Observation:
         moved: the relative change of each parameter in a mean trial step.
         changed: the relative change of each parameter since an earlier point in time.
         trained: whether there is an earlier point in time.
-        evaluated: the mean score in evaluation mode; ``None`` unless the network is trained.
-        was_training: whether the network was in training mode when it was given.
+        evaluated: the mean score and loss in evaluation mode; ``None`` unless it is trained.
     """
 
     net: nn.Module
@@ -75,8 +74,7 @@ class Observation:
     moved: dict[str, float] = field(default_factory=dict)
     changed: dict[str, float] = field(default_factory=dict)
     trained: bool = False
-    evaluated: float | None = None
-    was_training: bool = False
+    evaluated: tuple[float, float] | None = None
 
     @property
     def samples(self) -> int:
@@ -87,11 +85,6 @@ class Observation:
     def spiking(self) -> list[LayerSeen]:
         """Return the layers whose output is spikes and which ran, in this order."""
         return [each for each in self.layers.values() if each.spiking and each.steps]
-
-    @property
-    def per_sample(self) -> bool:
-        """Return whether the network answers each sample with a class."""
-        return bool(self.answers)
 
 
 @contextmanager
@@ -136,16 +129,15 @@ def observe(
     """
     again = copied(net)
     seen = Observation(again, batches, np.asarray(data.lengths), objective, recipe)
-    seen.was_training = net.training
     seen.labels = labels_of(data, batches)
     seen.chance = constant_loss(objective, [b.target.cpu() for b in batches])
     seen.probe = probe(batches)
     with own_random_numbers(device_of(net)), torch.enable_grad():
-        _run(seen)
         if before is not None:
             seen.changed = relative_changes(before, dict(net.named_parameters()))
             seen.trained = True
-            seen.evaluated = _evaluated(seen)
+            seen.evaluated = _evaluated(seen)  # first: training mode changes running averages
+        _run(seen)
         if recipe is not None and math.isfinite(seen.loss):
             _try_steps(seen, net)
     return seen
@@ -189,11 +181,11 @@ def _run(seen: Observation) -> None:
 
 
 @torch.no_grad()
-def _evaluated(seen: Observation) -> float:
-    """The mean score in evaluation mode."""
+def _evaluated(seen: Observation) -> tuple[float, float]:
+    """The mean score and loss in evaluation mode."""
     with evaluating(seen.net):
-        scores = [mean_loss(seen.net, b, seen.objective)[1] for b in seen.batches]
-    return float(np.mean(scores))
+        found = [mean_loss(seen.net, b, seen.objective)[:2] for b in seen.batches]
+    return float(np.mean([s for _, s in found])), float(np.mean([float(x) for x, _ in found]))
 
 
 def _try_steps(seen: Observation, net: nn.Module) -> None:

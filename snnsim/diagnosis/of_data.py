@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from snnsim.data import Batch
+from snnsim.diagnosis.chance import like_chance
 from snnsim.diagnosis.findings import NOTE, PROBLEM, WARNING, Finding
 from snnsim.diagnosis.observation import Observation, inputs_finite
 
@@ -138,10 +139,20 @@ def _unlike_input(seen: Observation) -> Finding:
 
 
 def is_at_chance(seen: Observation) -> bool:
-    """Return whether loss and accuracy are no better than those of the best constant answer."""
-    if seen.chance is None or seen.loss < AT_CHANCE * seen.chance:
+    """Return whether loss and accuracy are no better than those of the best constant answer.
+
+    Both are taken in training and in evaluation mode: dropout alone may hide what was learnt.
+    """
+    losses, scores = [seen.loss], [seen.score]
+    if seen.evaluated is not None:
+        scores.append(seen.evaluated[0])
+        losses.append(seen.evaluated[1])
+    if seen.chance is None or min(losses) < AT_CHANCE * seen.chance:
         return False
-    return seen.probe is None or seen.score <= seen.probe.chance
+    if not seen.answers or seen.labels is None:
+        return True
+    largest = float(np.bincount(seen.labels.ravel()).max() / seen.labels.size)
+    return max(scores) <= like_chance(largest, seen.samples)
 
 
 def of_padding(seen: Observation) -> Iterator[Finding]:

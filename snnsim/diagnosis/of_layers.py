@@ -20,13 +20,13 @@ HALF = 0.7
 SATURATED = 0.9
 # fraction of neurons that the surrogate sees in any step of any sample
 BLIND = 0.05
-# root mean squared gradient of the first layer beside that of the last, and its growth from layer to
-# layer: a normalised network of ten layers that learns has 2e4, a factor of 3 for each
+# root mean squared gradient of the first layer beside that of the last, and its growth from layer
+# to layer: a normalised network of ten layers that learns has 2e4, a factor of 3 for each
 VANISHED, EXPLODED, GROWTH = 1e-7, 1e4, 5.0
 # the same of the first quarter of the time steps beside the last
 EARLY_VANISHED, EARLY_EXPLODED = 1e-8, 1e5
-# recurrent networks with ratios of 1e11 were seen to learn with adam, which divides by the size of a
-# gradient; it squares them in float32 before, which overflows from about 1e19 on
+# recurrent networks with ratios of 1e11 were seen to learn with adam, which divides by the size of
+# a gradient; it squares them in float32 before, which overflows from about 1e19 on
 HOPELESS = 1e15
 # fraction of learnable delays at one of the ends of their range; drawn evenly, none are
 CLAMPED, SOME_CLAMPED = 0.5, 0.25
@@ -230,7 +230,7 @@ def _at_border(name: str, layer: DelayedConnection) -> Iterator[Finding]:
 def _wide(seen: Observation, name: str, width: float) -> Finding:
     fall = 0.0
     if seen.evaluated is not None and seen.objective.larger_is_better:
-        fall = seen.score - seen.evaluated
+        fall = seen.score - seen.evaluated[0]
     told = f" Evaluation, which rounds delays, scores {fall:.2f} less." * (fall >= FALL)
     return Finding(
         "wide kernels", name, PROBLEM if fall >= FALL else WARNING,

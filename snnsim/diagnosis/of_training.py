@@ -16,6 +16,9 @@ UNMOVED = 1e-3
 # the loss after trial steps beside the larger of the first one and chance: a first step with Adam
 # may raise it by half
 JUMP = 4.0
+# epochs after which a training that works is above chance; with a learning rate that only rises, as
+# one_cycle begins, the first one or two may not be
+PATIENCE = 5
 # fraction of the samples for which the network answers the same class
 SAME_ANSWER = 0.95
 
@@ -101,8 +104,9 @@ def of_change(seen: Observation) -> Iterator[Finding]:
 def of_outcome(seen: Observation) -> Iterator[Finding]:
     """Yield that a trained network is at chance, and that it always answers the same."""
     if seen.trained and is_at_chance(seen):
+        short = seen.recipe is not None and seen.recipe.epochs < PATIENCE
         yield Finding(
-            "at chance", "training", PROBLEM,
+            "at chance", "training", WARNING if short else PROBLEM,
             f"The loss of the trained network, {seen.loss:.4g}, is no better than that of the best "
             f"constant answer, {seen.chance:.4g}.",
             "Mend the other findings first. If there are none, try to learn 10 samples by heart: "
