@@ -132,7 +132,7 @@ def watching(net: nn.Module, seen: dict[str, LayerSeen], lengths: Tensor) -> Ite
     def told(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         y = output[0] if isinstance(output, tuple) else output
         layer = seen.setdefault(name, _unseen(name, module))
-        for tensor in (inputs[0], y)[0 if layer.spiking else 1 :]:
+        for tensor in (inputs[0], y) if isinstance(module, Neuron) else (y,):
             if isinstance(tensor, Tensor) and tensor.requires_grad:
                 tensor.retain_grad()
                 ran.append((layer, tensor))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -51,7 +52,7 @@ def of_finite(seen: Observation) -> Iterator[Finding]:
         )  # fmt: skip
         return
     first = next((each for each in seen.layers.values() if not each.finite), None)
-    if first is not None or not _is_finite(seen.loss):
+    if first is not None or not math.isfinite(seen.loss):
         where = first.name or "network" if first is not None else "training"
         yield Finding(
             "activity not finite", where, PROBLEM,
@@ -59,10 +60,6 @@ def of_finite(seen: Observation) -> Iterator[Finding]:
             "Look for a division by 0, a logarithm or a growing state in this layer; make initial "
             "weights smaller.",
         )  # fmt: skip
-
-
-def _is_finite(value: float) -> bool:
-    return value - value == 0
 
 
 def of_activity(seen: Observation) -> Iterator[Finding]:
@@ -132,8 +129,9 @@ def of_gradients(seen: Observation) -> Iterator[Finding]:
         first, last = sized[0], sized[-1]
         yield from _by_depth(seen, first, last, len(sized) - 1)
     shortest = int(min(int(b.lengths.min()) for b in seen.batches))
-    for layer in sized:
-        yield from _by_time(layer, shortest)
+    ratios = [(ratio, layer) for layer in sized if (ratio := early_to_late(layer, shortest))]
+    if ratios:  # one finding, of the layer where it is worst
+        yield from _by_time(*max(ratios, key=lambda each: abs(math.log(each[0]))))
 
 
 def _by_depth(
@@ -164,14 +162,24 @@ def _by_depth(
         )  # fmt: skip
 
 
-def _by_time(layer: LayerSeen, steps: int) -> Iterator[Finding]:
+def early_to_late(layer: LayerSeen, steps: int) -> float | None:
+    """Return the gradient of the first quarter of the time steps beside that of the last.
+
+    Args:
+        layer: what was seen of a layer.
+        steps: the number of steps that all samples have; later ones may be padding.
+
+    Returns:
+        The ratio of the root mean squares; ``None`` where a quarter is short or has no gradient.
+    """
     quarter = steps // 4
     if quarter < 2:
-        return
+        return None
     early, late = _size(layer.gradient[:quarter]), _size(layer.gradient[steps - quarter : steps])
-    if not late:
-        return
-    ratio = early / late
+    return early / late if late and early else None
+
+
+def _by_time(ratio: float, layer: LayerSeen) -> Iterator[Finding]:
     told = (
         f"In {layer.name} the gradient of the first quarter of the time steps is {ratio:.2g} "
         "times that of the last."
@@ -263,7 +271,7 @@ def of_missing_gradients(seen: Observation) -> Iterator[Finding]:
     """Yield weights that need a gradient and receive none."""
     without = [name for name, norm in seen.gradients.items() if norm is None]
     matrices = [n for n in without if seen.net.get_parameter(n).dim() >= 2]
-    if not without or (len(without) == len(seen.gradients) and not _is_finite(seen.loss)):
+    if not without or (len(without) == len(seen.gradients) and not math.isfinite(seen.loss)):
         return
     shown = ", ".join((matrices or without)[:4])
     yield Finding(
