@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snnsim.diagnosis.diagnose import diagnose
+from snnsim.diagnosis.examination import diagnose
 from snnsim.diagnosis.findings import KINDS, Diagnosis, Finding
 
 __all__ = ["KINDS", "Diagnosis", "Finding", "diagnose"]

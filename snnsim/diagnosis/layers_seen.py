@@ -189,7 +189,7 @@ def _add(
     layer.usable_steps += float(usable.sum())
     layer.all_steps += usable.numel()
     if "v_threshold" in module.declared:
-        threshold: Tensor = module.v_threshold  # type: ignore[attr-defined]
+        threshold: Any = module.v_threshold
         membrane = (1 + distance / threshold).flatten(2)[inside].double()
         layer.membranes.append(float(membrane.mean()))
         layer.high.append(_quantile(membrane.flatten(), 0.95))

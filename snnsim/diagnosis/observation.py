@@ -22,7 +22,7 @@ from snnsim.data import Batch, Sequences
 from snnsim.diagnosis.chance import Probe, constant_loss, labels_of, probe
 from snnsim.diagnosis.layers_seen import LayerSeen, add_gradients, watching
 from snnsim.finite import all_finite, first_not_finite
-from snnsim.layer import auxiliary_losses, device_of, evaluating
+from snnsim.layer import auxiliary_losses, device_of, evaluating, listening
 from snnsim.training.evaluate import run_padded
 from snnsim.training.optimizers import Optimizers
 from snnsim.training.recipe import Recipe
@@ -48,8 +48,10 @@ class Observation:
         answers: the class that it answers for each sample; empty without classes.
         outputs: the number of outputs; 0 if that is unknown.
         gradients: the gradient's norm for every parameter that needs one; ``None`` if it has none.
+        called: the names of the modules that were called in the pass.
         probe: what a linear probe says of the classes.
-        losses: the losses of trial steps; empty without a recipe.
+        losses: the losses of trial steps, with the default recipe if none is given.
+        later: what the layers do after the trial steps.
         moved: the relative change of each parameter in a mean trial step.
         changed: the relative change of each parameter since an earlier point in time.
         trained: whether there is an earlier point in time.
@@ -69,8 +71,10 @@ class Observation:
     answers: list[int] = field(default_factory=list)
     outputs: int = 0
     gradients: dict[str, float | None] = field(default_factory=dict)
+    called: set[str] = field(default_factory=set)
     probe: Probe | None = None
     losses: list[float] = field(default_factory=list)
+    later: dict[str, LayerSeen] = field(default_factory=dict)
     moved: dict[str, float] = field(default_factory=dict)
     changed: dict[str, float] = field(default_factory=dict)
     trained: bool = False
@@ -85,6 +89,15 @@ class Observation:
     def spiking(self) -> list[LayerSeen]:
         """Return the layers whose output is spikes and which ran, in this order."""
         return [each for each in self.layers.values() if each.spiking and each.steps]
+
+    def after_trial(self, layer: LayerSeen) -> LayerSeen:
+        """Return what a layer does after the trial steps; what it did before if there are none.
+
+        Args:
+            layer: what it did before.
+        """
+        later = self.later.get(layer.name)
+        return layer if later is None or not later.steps else later
 
 
 @contextmanager
@@ -124,7 +137,7 @@ def observe(
         data: the data set that the batches are from.
         batches: on the device of the network.
         objective: the objective.
-        recipe: how it is trained; with ``None`` no trial steps are made.
+        recipe: how it is trained; with ``None`` trial steps are those of the default recipe.
         before: the weights at an earlier point in time, by the names of its state.
     """
     again = copied(net)
@@ -138,7 +151,7 @@ def observe(
             seen.trained = True
             seen.evaluated = _evaluated(seen)  # first: training mode changes running averages
         _run(seen)
-        if recipe is not None and math.isfinite(seen.loss):
+        if math.isfinite(seen.loss):
             _try_steps(seen, net)
     return seen
 
@@ -162,8 +175,12 @@ def mean_loss(net: nn.Module, batch: Batch, objective: Any) -> tuple[Tensor, flo
 def _run(seen: Observation) -> None:
     """The forward and backward pass over all batches."""
     losses, scores = [], []
+    modules = dict(seen.net.named_modules())
     for batch in seen.batches:
-        with watching(seen.net, seen.layers, batch.lengths) as ran:
+        with (
+            listening(modules, lambda name, *_: seen.called.add(name)),
+            watching(seen.net, seen.layers, batch.lengths) as ran,
+        ):
             loss, score, y, ends = mean_loss(seen.net, batch, seen.objective)
         if loss.requires_grad:
             (loss / len(seen.batches)).backward()
@@ -190,9 +207,8 @@ def _evaluated(seen: Observation) -> tuple[float, float]:
 
 def _try_steps(seen: Observation, net: nn.Module) -> None:
     """Some steps of training at the peak learning rate, with another copy of the network."""
-    assert seen.recipe is not None
     trial = copied(net)
-    recipe = replace(seen.recipe, schedule="constant", schedule_delay="constant")
+    recipe = replace(seen.recipe or Recipe(), schedule="constant", schedule_delay="constant")
     start = {name: p.detach().clone() for name, p in trial.named_parameters()}
     optimizers = Optimizers(trial, recipe)
     for batch in itertools.islice(itertools.cycle(seen.batches), TRIAL_STEPS):
@@ -209,6 +225,10 @@ def _try_steps(seen: Observation, net: nn.Module) -> None:
     steps = max(len(seen.losses), 1)
     changes = relative_changes(start, dict(trial.named_parameters()))
     seen.moved = {name: change / steps for name, change in changes.items()}
+    with torch.no_grad():
+        for batch in seen.batches:
+            with watching(trial, seen.later, batch.lengths):
+                mean_loss(trial, batch, seen.objective)
 
 
 def relative_changes(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> dict[str, float]:

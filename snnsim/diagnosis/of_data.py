@@ -77,7 +77,7 @@ def of_scale(seen: Observation) -> Iterator[Finding]:
     figures = {"rms": size, "dead": first.dead, "saturated": first.saturated}
     told = f"Input values that are not 0 have a root mean square of {size:.3g}"
     if size < SMALL:
-        silent = first.dead >= DEAD
+        silent = min(first.dead, seen.after_trial(first).dead) >= DEAD
         yield Finding(
             "input too small", "input", PROBLEM if silent else NOTE,
             f"{told}, and {first.dead:.0%} of the neurons of {first.name} never spike.",

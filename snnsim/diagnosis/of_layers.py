@@ -63,45 +63,64 @@ def of_finite(seen: Observation) -> Iterator[Finding]:
 
 
 def of_activity(seen: Observation) -> Iterator[Finding]:
-    """Yield layers that are dead, saturated, or both."""
+    """Yield layers that are dead, saturated, or both.
+
+    It is a problem only if trial steps do not change it: surrogate gradients wake many a layer.
+    """
     last = list(seen.layers.values())[-1:]
     for layer in seen.spiking:
-        read_out = layer in last
-        dead, saturated = layer.dead, layer.saturated
-        figures = {"dead": dead, "saturated": saturated, "rate": float(layer.rates.mean())}
-        high = layer.membrane_high
-        reach = f" Their membranes reach {high:.2g} of the threshold at most steps." * (
-            high is not None
-        )
-        if dead >= HALF:
-            yield Finding(
-                "silent read-out" if read_out else "dead layer", layer.name or "network",
-                PROBLEM if dead >= DEAD else WARNING,
-                f"{dead:.0%} of the {layer.kind} neurons of {layer.name} never spike in any of "
-                f"{seen.samples} samples.{reach}",
-                "Make their input larger (larger initial weights, BatchNorm before them), the "
-                "threshold smaller or tau_mem longer.",
-                figures,
-            )  # fmt: skip
-        elif saturated >= HALF:
-            yield Finding(
-                "saturated read-out" if read_out else "saturated layer", layer.name or "network",
-                PROBLEM if saturated >= SATURATED else WARNING,
-                f"{saturated:.0%} of the {layer.kind} neurons of {layer.name} spike in nearly "
-                "every time step, whatever the input.",
-                "Make their input smaller (smaller initial weights, BatchNorm before them) or the "
-                "threshold larger.",
-                figures,
-            )  # fmt: skip
-        elif dead + saturated >= STUCK:
-            yield Finding(
-                "stuck layer", layer.name or "network", PROBLEM,
-                f"Of the {layer.kind} neurons of {layer.name} {dead:.0%} never spike and "
-                f"{saturated:.0%} in nearly every time step: what they say does not depend on "
-                "the input.",
-                "Make their input smaller (scale it, or put a BatchNorm before them).",
-                figures,
-            )  # fmt: skip
+        kind = "read-out" if layer in last else "layer"
+        if layer.dead >= HALF:
+            yield _dead(seen, layer, "silent read-out" if kind == "read-out" else "dead layer")
+        elif layer.saturated >= HALF:
+            yield _saturated(seen, layer, f"saturated {kind}")
+        elif layer.dead + layer.saturated >= STUCK:
+            yield _stuck(seen, layer)
+
+
+def _dead(seen: Observation, layer: LayerSeen, what: str) -> Finding:
+    later, high = seen.after_trial(layer).dead, layer.membrane_high
+    reach = f" In 95 % of the steps their membranes are below {high:.2g} of the threshold."
+    return Finding(
+        what, layer.name or "network", PROBLEM if min(layer.dead, later) >= DEAD else WARNING,
+        f"{layer.dead:.0%} of the {layer.kind} neurons of {layer.name} never spike in any of "
+        f"{seen.samples} samples, and {later:.0%} after {len(seen.losses)} trial steps."
+        f"{reach if high is not None else ''}",
+        "Make their input larger (larger initial weights, BatchNorm before them), the threshold "
+        "smaller or tau_mem longer.",
+        _figures(layer) | {"dead_later": later},
+    )  # fmt: skip
+
+
+def _saturated(seen: Observation, layer: LayerSeen, what: str) -> Finding:
+    later = seen.after_trial(layer).saturated
+    sure = min(layer.saturated, later) >= SATURATED
+    return Finding(
+        what, layer.name or "network", PROBLEM if sure else WARNING,
+        f"{layer.saturated:.0%} of the {layer.kind} neurons of {layer.name} spike in nearly every "
+        f"time step, whatever the input, and {later:.0%} after {len(seen.losses)} trial steps.",
+        "Make their input smaller (smaller initial weights, BatchNorm before them) or the "
+        "threshold larger.",
+        _figures(layer) | {"saturated_later": later},
+    )  # fmt: skip
+
+
+def _stuck(seen: Observation, layer: LayerSeen) -> Finding:
+    later = seen.after_trial(layer)
+    sure = later.dead + later.saturated >= STUCK
+    return Finding(
+        "stuck layer", layer.name or "network", PROBLEM if sure else WARNING,
+        f"Of the {layer.kind} neurons of {layer.name} {layer.dead:.0%} never spike and "
+        f"{layer.saturated:.0%} in nearly every time step: what they say does not depend on the "
+        "input.",
+        "Make their input smaller (scale it, or put a BatchNorm before them).",
+        _figures(layer),
+    )  # fmt: skip
+
+
+def _figures(layer: LayerSeen) -> dict[str, float]:
+    rate = float(layer.rates.mean())
+    return {"dead": layer.dead, "saturated": layer.saturated, "rate": rate}
 
 
 def of_surrogates(seen: Observation) -> Iterator[Finding]:
@@ -270,17 +289,27 @@ DROPOUTS = (Dropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 def of_missing_gradients(seen: Observation) -> Iterator[Finding]:
     """Yield weights that need a gradient and receive none."""
     without = [name for name, norm in seen.gradients.items() if norm is None]
-    matrices = [n for n in without if seen.net.get_parameter(n).dim() >= 2]
-    if not without or (len(without) == len(seen.gradients) and not math.isfinite(seen.loss)):
+    if not without or not math.isfinite(seen.loss):
         return
-    shown = ", ".join((matrices or without)[:4])
+    cut = [name for name in without if _is_used(seen, name)]
+    shown = cut or without
+    used = "are of layers that ran" if cut else "are of layers that did not run"
     yield Finding(
-        "no gradient", (matrices or without)[0], PROBLEM if matrices else NOTE,
-        f"{len(without)} parameters need a gradient and receive none: {shown}.",
+        "no gradient", shown[0], PROBLEM if cut else NOTE,
+        f"{len(shown)} parameters need a gradient and receive none, though the loss was "
+        f"differentiated; they {used}: {', '.join(shown[:4])}.",
         "Look for detach(), no_grad(), .data or an argmax between them and the loss, or for a "
         "layer that is made but not called.",
-        {"parameters": float(len(without))},
+        {"parameters": float(len(shown))},
     )  # fmt: skip
+
+
+def _is_used(seen: Observation, name: str) -> bool:
+    """Whether a layer ran without any gradient; a part of one may be there for other tasks."""
+    layer = name.rpartition(".")[0]
+    inside = [n for n in seen.gradients if n.startswith(f"{layer}." if layer else "")]
+    whole = all(seen.gradients[n] is None for n in inside)
+    return whole and layer in seen.called and seen.net.get_parameter(name).dim() >= 2
 
 
 def weights_of(net: nn.Module) -> dict[str, Tensor]:

@@ -9,11 +9,11 @@ from patients import CHANNELS, CLASSES, RECIPE, delayed, network, recurrent, shd
 from snnsim_datasets import load
 
 import snnsim as sn
-from snnsim.baselines import RateNetwork
+from snnsim.baselines import RateNetwork, models
 from snnsim.data import Arrays
 from snnsim.layer import Layer
 from snnsim.surrogate import Boxcar
-from snnsim.training import Classification, PerStep, Recipe, Regression, set_seed
+from snnsim.training import Classification, PerStep, Recipe, Regression, Trainer, set_seed
 
 # --- sick -----------------------------------------------------------------------------------------
 
@@ -221,3 +221,42 @@ def test_a_network_that_has_learnt_is_left_in_peace(make):
     diagnosis = sn.diagnose(net, data, recipe=RECIPE, before=before)
     assert diagnosis.healthy, str(diagnosis)
     assert diagnosis.loss < 0.95 * diagnosis.chance
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_every_rate_coded_model_is_left_in_peace(model):
+    set_seed(0)
+    net = RateNetwork(CHANNELS, CLASSES, model, width=16)
+    data = spikes()
+    net.prepare(data.batch(range(96)).x)
+    diagnosis = sn.diagnose(net, data, recipe=RECIPE)
+    assert diagnosis.healthy, str(diagnosis)
+
+
+# --- what is said before a training is borne out by it --------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("neuron", "gain", "sick"),
+    [
+        (sn.AdLIF, 1.0, True),
+        (sn.AdLIF, 20.0, False),
+        (sn.SEAdLIF, 1.0, True),
+        (sn.SEAdLIF, 20.0, False),
+        (sn.BRF, 1.0, True),
+        (sn.LIF, 0.05, False),
+        (sn.LIF, 1.0, False),
+        (sn.ALIF, 1.0, False),
+        (sn.CubaLIF, 1.0, False),
+    ],
+)
+def test_what_is_called_sick_does_not_learn_and_what_is_called_healthy_does(
+    neuron, gain, sick, seed
+):
+    net, data, unseen = network(gain=gain, neuron=neuron), spikes(seed=seed), spikes(seed=seed + 9)
+    recipe = Recipe(epochs=10, batch_size=32, lr=5e-3, readout="mean")
+    assert sn.diagnose(net, data, recipe=recipe).healthy != sick
+    rows = Trainer(net, data, unseen, recipe, seed=seed).run()
+    reached = rows[-1]["validation_accuracy"]
+    assert reached < 0.4 if sick else reached > 0.6

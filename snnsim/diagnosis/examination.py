@@ -67,8 +67,8 @@ def diagnose(
     Args:
         net: any network, trained or not.
         data: a data set with the training samples, or one batch ``(x, target, lengths)``.
-        recipe: how the network is trained, for the objective and for trial steps with the copy;
-            with ``None``, learning rates are not judged.
+        recipe: how the network is trained, for the objective and for trial steps with a copy; with
+            ``None`` these are those of the default recipe, and learning rates are not judged.
         objective: what training minimises, as in :class:`snnsim.training.Trainer`; with ``None``
             that of the recipe.
         before: the network, or its ``state_dict()``, at the start of a training that ``net`` has
