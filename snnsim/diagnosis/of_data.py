@@ -128,12 +128,13 @@ def _unlike_input(seen: Observation) -> Finding:
     sure = seen.trained and is_at_chance(seen)
     network = f" The network's loss, {seen.loss:.3f}, is at chance, {seen.chance:.3f}." * sure
     return Finding(
-        "labels unlike input", "labels", PROBLEM if sure else WARNING,
+        "labels unlike input", "labels", PROBLEM if sure else NOTE,
         f"A ridge regression on the input summed over time answers {found.accuracy:.0%} of "
         f"{found.samples} samples rightly, and always answering the most frequent class "
         f"{found.most_frequent:.0%}.{network}",
         "Check that labels and samples are in the same order (shuffle both by the same "
-        "permutation). Only if classes differ by fine timing alone may this be as it should.",
+        "permutation). Where classes differ by order or combination, as in parity or a grammar, "
+        "it is as it should be.",
         {"probe": found.accuracy, "most_frequent": found.most_frequent},
     )  # fmt: skip
 
