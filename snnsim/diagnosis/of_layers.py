@@ -80,9 +80,10 @@ def of_activity(seen: Observation) -> Iterator[Finding]:
 
 def _dead(seen: Observation, layer: LayerSeen, what: str) -> Finding:
     later, high = seen.after_trial(layer).dead, layer.membrane_high
+    sure = layer.dead >= DEAD and later >= layer.dead  # one that wakes is seen to wake others
     reach = f" In 95 % of the steps their membranes are below {high:.2g} of the threshold."
     return Finding(
-        what, layer.name or "network", PROBLEM if min(layer.dead, later) >= DEAD else WARNING,
+        what, layer.name or "network", PROBLEM if sure else WARNING,
         f"{layer.dead:.0%} of the {layer.kind} neurons of {layer.name} never spike in any of "
         f"{seen.samples} samples, and {later:.0%} after {len(seen.losses)} trial steps."
         f"{reach if high is not None else ''}",

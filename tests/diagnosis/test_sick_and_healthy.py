@@ -184,7 +184,7 @@ HEALTHY = {
     "LIF": (network, spikes, {}),
     "ALIF": (lambda: network(neuron=sn.ALIF), spikes, {}),
     "IF": (lambda: network(neuron=sn.IF), spikes, {}),
-    "PLIF": (lambda: network(neuron=sn.PLIF, norm=True), spikes, {}),
+    "PLIF": (lambda: network(neuron=sn.PLIF, norm=True, v_threshold=0.5), spikes, {}),
     "CubaLIF": (lambda: network(neuron=sn.CubaLIF, norm=True), spikes, {}),
     "adlif": (lambda: shd(neuron="adlif"), spoken, {"recipe": Recipe(epochs=20)}),
     "five layers": (lambda: network(*[32] * 5, norm=True), spikes, {}),
