@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from snnsim.data import Batch, Sequences
 from snnsim.diagnosis.chance import Probe, constant_loss, labels_of, probe
 from snnsim.diagnosis.layers_seen import LayerSeen, add_gradients, watching
+from snnsim.errors import ConfigError, short
 from snnsim.finite import all_finite, first_not_finite
 from snnsim.layer import auxiliary_losses, device_of, evaluating, listening
 from snnsim.training.evaluate import run_padded
@@ -114,8 +115,18 @@ def own_random_numbers(device: torch.device) -> Iterator[None]:
 
 
 def copied(net: nn.Module) -> nn.Module:
-    """Return a copy of a network without gradients, in training mode unless it was in it."""
-    again = copy.deepcopy(net)
+    """Return a copy of a network without gradients, in training mode.
+
+    Raises:
+        ConfigError: if the network holds something that cannot be copied.
+    """
+    try:
+        again = copy.deepcopy(net)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"{type(net).__name__} cannot be copied, and a diagnosis works with a copy: "
+            f"{short(str(error), 200)}; keep no computed tensors, files or threads in a network"
+        ) from error
     if not again.training:
         again.train()
     again.zero_grad(set_to_none=True)

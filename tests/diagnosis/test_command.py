@@ -121,6 +121,18 @@ def test_neither_a_quiet_training_nor_one_that_learns_says_so(tmp_path):
     assert "still at chance" not in printed(tmp_path / "b", PATIENCE + 3, lr=0.005)
 
 
+def test_a_quiet_training_does_not_even_ask():
+    def advise(row):
+        raise AssertionError("asked")
+
+    row = {
+        "epoch": 9, "train_loss": 1.0, "train_accuracy": 0.1, "validation_accuracy": 0.1,
+        "firing_rate": 0.1, "seconds": 1.0,
+    }  # fmt: skip
+    console = Console(file=io.StringIO())
+    TerminalWatcher(console, 10, quiet=True, advise=advise).epoch_ended(row)
+
+
 def small_training(advise):
     """The weights after a training at chance, and its rows."""
     set_seed(3)

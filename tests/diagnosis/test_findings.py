@@ -26,7 +26,7 @@ import snnsim as sn
 from snnsim.data import Arrays, Batch
 from snnsim.diagnosis import KINDS, Finding
 from snnsim.diagnosis.findings import Diagnosis, worst_first
-from snnsim.errors import SnnsimError
+from snnsim.errors import ConfigError, SnnsimError
 from snnsim.layer import Layer
 from snnsim.surrogate import Boxcar
 from snnsim.training import Classification, Recipe, Regression, set_seed
@@ -266,6 +266,31 @@ def test_a_short_training_may_still_be_at_chance():
     recipe = Recipe(epochs=2, batch_size=32, readout="mean")
     diagnosis = sn.diagnose(net, spikes(), recipe=recipe, before=before)
     assert found(diagnosis, "at chance").severity == "warning"
+
+
+def test_answers_that_are_right_are_not_at_chance_whatever_their_loss():
+    net, data = network(), spikes()
+    before = trained(net, data)
+    with torch.no_grad():
+        net.layers[2].weight.mul_(1e-3)
+    diagnosis = sn.diagnose(net, data, recipe=RECIPE, before=before)
+    assert diagnosis.loss == pytest.approx(diagnosis.chance, rel=0.01)
+    assert "at chance" not in [f.what for f in diagnosis.findings]
+
+
+def test_small_steps_are_not_too_small_for_a_long_training():
+    recipe = Recipe(epochs=1000, batch_size=32, lr=1e-6, readout="mean")
+    kinds = [f.what for f in sn.diagnose(network(), spikes(), recipe=recipe).findings]
+    assert "learning rate too small" not in kinds
+    short = Recipe(epochs=1, batch_size=32, lr=1e-6, readout="mean")
+    found(sn.diagnose(network(), spikes(), recipe=short), "learning rate too small")
+
+
+def test_a_network_that_cannot_be_copied_is_refused():
+    net = network()
+    net.cache = net.layers[0].weight * 2
+    with pytest.raises(ConfigError, match="cannot be copied"):
+        sn.diagnose(net, spikes())
 
 
 def test_chance_of_values_is_their_variance():
