@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from snnsim.diagnosis.findings import NOTE, PROBLEM, WARNING, Finding
@@ -314,5 +313,6 @@ def _is_used(seen: Observation, name: str) -> bool:
 
 
 def weights_of(net: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a network by name, without biases and other parameters of neurons."""
-    return {n: p for n, p in net.named_parameters() if p.dim() >= 2 and torch.is_floating_point(p)}
+    """Return the weights of a network by name, without biases, delays and parameters of neurons."""
+    named = net.named_parameters()
+    return {n: p for n, p in named if p.dim() >= 2 and n.rpartition(".")[2] != "delay"}

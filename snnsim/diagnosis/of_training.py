@@ -26,7 +26,7 @@ SAME_ANSWER = 0.95
 def of_frozen(seen: Observation) -> Iterator[Finding]:
     """Yield parameters that are not trained."""
     weights = weights_of(seen.net)
-    frozen = [name for name, p in weights.items() if not p.requires_grad and "delay" not in name]
+    frozen = [name for name, p in weights.items() if not p.requires_grad]
     free = [name for name, p in weights.items() if p.requires_grad]
     if not frozen:
         return

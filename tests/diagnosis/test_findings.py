@@ -302,6 +302,14 @@ def test_chance_of_values_is_their_variance():
     assert diagnosis.chance == pytest.approx(target.var(0).mean(), rel=1e-5)
 
 
+def test_delays_that_stay_as_they_were_are_no_weights_that_do_not_move():
+    net, data = delayed(), spikes()
+    before = trained(net, data, epochs=2, lr_delay=0.0)
+    diagnosis = sn.diagnose(net, data, recipe=RECIPE, before=before)
+    assert torch.equal(before["layers.0.delay"], net.layers[0].delay)
+    assert "weights do not move" not in [f.what for f in diagnosis.findings]
+
+
 # --- what it leaves as it is ----------------------------------------------------------------------
 
 
