@@ -11,6 +11,7 @@ from snnsim.data import Sequences, describe
 from snnsim.diagnosis import Diagnosis
 from snnsim.diagnosis.chance import like_chance
 from snnsim.diagnosis.of_training import PATIENCE
+from snnsim.errors import SnnsimError
 
 
 class Advice:
@@ -34,11 +35,13 @@ class Advice:
         if self.said or row["epoch"] + 1 < PATIENCE or not self._at_chance(row):
             return None
         self.said = True
-        worst = self.ask().worst
-        if worst is None:
-            return None
+        try:
+            worst = self.ask().worst
+        except (SnnsimError, RuntimeError, MemoryError):  # such as memory for a copy
+            worst = None  # advice must not end a training
+        found = "" if worst is None else f" {worst}"
         return (
-            f"still at chance after {row['epoch'] + 1} epochs. {worst}\n"
+            f"still at chance after {row['epoch'] + 1} epochs.{found}\n"
             f"For more: snnsim diagnose {self.run}"
         )
 

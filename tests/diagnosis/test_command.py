@@ -133,6 +133,19 @@ def test_a_quiet_training_does_not_even_ask():
     TerminalWatcher(console, 10, quiet=True, advise=advise).epoch_ended(row)
 
 
+def test_a_diagnosis_that_fails_does_not_end_a_training():
+    def ask():
+        raise RuntimeError("CUDA out of memory")
+
+    data = Arrays(np.zeros((40, 5, 2), np.float32), np.arange(40) % 4)
+    row = {"epoch": PATIENCE, "train_accuracy": 0.25, "validation_accuracy": 0.25}
+    advice = Advice(data, ask, "runs/a")
+    said = advice(row)
+    assert said.startswith("still at chance")
+    assert "snnsim diagnose runs/a" in said
+    assert advice(row) is None
+
+
 def small_training(advise):
     """The weights after a training at chance, and its rows."""
     set_seed(3)

@@ -189,14 +189,15 @@ def diagnose(
 ) -> None:
     """Find out why a network learns nothing.
 
-    A few batches of the training data go through the network once, forward and backward, and
-    8 trial steps are made with a copy of it; this takes seconds and changes nothing. Of a run it
-    also compares the checkpoint with the start. Of DATA it looks at the network that "snnsim train
-    DATA" would train, before any training.
+    A few batches of the training data go through the network once, forward
+    and backward, and 8 trial steps are made with a copy of it; this takes
+    seconds and changes nothing. Of a run it also compares the checkpoint with
+    the start. Of DATA it looks at the network that "snnsim train DATA" would
+    train, before any training.
 
-    Each finding says what was measured and what to try; the first is the one to mend first.
-    A problem keeps a network from learning; a warning may; a note is worth knowing. The exit code
-    is 1 if there is a problem, else 0.
+    Each finding says what was measured and what to try; the first is the one
+    to mend first. A problem keeps a network from learning; a warning may; a
+    note is worth knowing. The exit code is 1 if there is a problem, else 0.
 
     Examples:
 
