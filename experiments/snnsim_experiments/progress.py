@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -114,7 +115,7 @@ class TerminalWatcher(_StepsBar, Watcher):
         )
         advice = self.advise(row) if self.advise is not None and not self.quiet else None
         if advice is not None:
-            self.line(advice)
+            self.line(escape(advice))
 
 
 def _score(row: dict[str, Any], part: str) -> str:

@@ -121,16 +121,24 @@ def test_neither_a_quiet_training_nor_one_that_learns_says_so(tmp_path):
     assert "still at chance" not in printed(tmp_path / "b", PATIENCE + 3, lr=0.005)
 
 
+ROW = {
+    "epoch": 9, "train_loss": 1.0, "train_accuracy": 0.1, "validation_accuracy": 0.1,
+    "firing_rate": 0.1, "seconds": 1.0,
+}  # fmt: skip
+
+
 def test_a_quiet_training_does_not_even_ask():
     def advise(row):
         raise AssertionError("asked")
 
-    row = {
-        "epoch": 9, "train_loss": 1.0, "train_accuracy": 0.1, "validation_accuracy": 0.1,
-        "firing_rate": 0.1, "seconds": 1.0,
-    }  # fmt: skip
     console = Console(file=io.StringIO())
-    TerminalWatcher(console, 10, quiet=True, advise=advise).epoch_ended(row)
+    TerminalWatcher(console, 10, quiet=True, advise=advise).epoch_ended(ROW)
+
+
+def test_advice_is_shown_as_it_is():
+    console = Console(file=io.StringIO())
+    TerminalWatcher(console, 10, advise=lambda row: "give x as [red] or [/]").epoch_ended(ROW)
+    assert "give x as [red] or [/]" in console.file.getvalue()
 
 
 def test_a_diagnosis_that_fails_does_not_end_a_training():
