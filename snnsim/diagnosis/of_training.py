@@ -109,8 +109,8 @@ def of_outcome(seen: Observation) -> Iterator[Finding]:
             "at chance", "training", WARNING if short else PROBLEM,
             f"The loss of the trained network, {seen.loss:.4g}, is no better than that of the best "
             f"constant answer, {seen.chance:.4g}.",
-            "Mend the other findings first. If there are none, train for longer, then try to learn 10 "
-            "samples by heart: a network that cannot do that has an error in its code or data.",
+            "Mend the other findings first. If there are none, train for longer, then try to learn "
+            "10 samples by heart: a network that cannot do that has an error in its code or data.",
             {"loss": seen.loss, "chance": seen.chance or 0.0},
         )  # fmt: skip
     if not seen.answers:
