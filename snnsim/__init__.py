@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snnsim.activity import Recording, record, recording
     from snnsim.costing import cost
+    from snnsim.diagnosis import diagnose
     from snnsim.equations import detach, spike
     from snnsim.errors import SnnsimError
     from snnsim.inference import CompiledNetwork, compile
@@ -73,7 +74,7 @@ __version__ = "0.1.0"
 # where names are looked for once they are asked for, so that the help of a command needs no torch
 _MODULES = (
     "errors", "equations", "layer", "neurons", "synapses", "networks", "inference", "activity",
-    "saving", "costing",
+    "saving", "costing", "diagnosis",
 )  # fmt: skip
 # names that need a package which not everybody has, and are therefore not in __all__
 _EXTRAS = {"from_nir": "interop.nir", "to_nir": "interop.nir"}
@@ -125,6 +126,7 @@ __all__ = [
     "delay_network",
     "detach",
     "detach_state",
+    "diagnose",
     "gsc_network",
     "load",
     "map_state",

@@ -51,6 +51,7 @@ def snnsim_command(
 
 app.command()(on_data.train)
 app.command()(on_data.evaluate)
+app.command()(on_data.diagnose)
 app.add_typer(data_app, name="data")
 app.command()(encode)
 app.add_typer(nir_app, name="nir")

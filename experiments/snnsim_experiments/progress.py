@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -76,13 +78,21 @@ class _StepsBar(_Bar):
 
 
 class TerminalWatcher(_StepsBar, Watcher):
-    """Show a line per epoch, and on a terminal a bar over all steps; nothing when quiet."""
+    """Show a line per epoch, and on a terminal a bar over all steps; nothing when quiet.
+
+    ``advise`` is asked after each epoch, with its row, for a further line, unless quiet.
+    """
 
     def __init__(
-        self, console: Console, epochs: int, quiet: bool = False, held: Held | None = None
+        self,
+        console: Console,
+        epochs: int,
+        quiet: bool = False,
+        held: Held | None = None,
+        advise: Callable[[dict[str, Any]], str | None] | None = None,
     ):
         super().__init__(console, quiet, held)
-        self.epochs, self.steps = epochs, 0
+        self.epochs, self.steps, self.advise = epochs, 0, advise
 
     def epoch_started(self, epoch: int, steps: int) -> None:
         self.steps = steps
@@ -103,6 +113,9 @@ class TerminalWatcher(_StepsBar, Watcher):
             f"  validation {parts['validation']}"
             f"  rate {row['firing_rate']:.1%}  {row['seconds']:.1f} s"
         )
+        advice = self.advise(row) if self.advise is not None and not self.quiet else None
+        if advice is not None:
+            self.line(escape(advice))
 
 
 def _score(row: dict[str, Any], part: str) -> str:

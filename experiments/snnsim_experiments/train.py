@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from snnsim.baselines import RateNetwork
 from snnsim.baselines.size import parameters_of
 from snnsim.data import Sequences, View, describe, outputs_of
 from snnsim.data.targets import CLASS
+from snnsim.diagnosis import diagnose
 from snnsim.errors import CheckpointError, ConfigError
 from snnsim.functional.readouts import fractions
 from snnsim.synapses.delayed import delayed_layers
@@ -38,6 +40,7 @@ from snnsim.training import (
 from snnsim.training.next_step import Next
 from snnsim.training.objectives import FRACTIONS
 from snnsim_experiments import run_folder
+from snnsim_experiments.advice import Advice
 from snnsim_experiments.build import Facts, build_network, load_split, some_of
 from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.forecasts import (
@@ -128,12 +131,16 @@ def _train(
     if isinstance(net, RateNetwork):
         net.prepare(some_of(parts[0]).to(device))
     initial = checkpoint.prefixed("net", {k: v.clone() for k, v in net.state_dict().items()})
-    terminal = TerminalWatcher(place.console, experiment.recipe.epochs, quiet, held)
     logged, recipe = place.tensorboard and first, experiment.recipe
+    objective = objective_on(parts[0], recipe.target, recipe.readout, recipe.mask_padding)
+    before = checkpoint.without_prefix("net", initial)
+    ask = partial(diagnose, net, parts[0], recipe=recipe, objective=objective, before=before)
+    advice = Advice(parts[0], ask, str(held.folder)) if distributed.size() == 1 else None
+    terminal = TerminalWatcher(place.console, recipe.epochs, quiet, held, advice)
     trainer = Trainer(
         net, parts[0], parts[1], recipe,
-        objective=objective_on(parts[0], recipe.target, recipe.readout, recipe.mask_padding),
-        out=held.folder, seed=experiment.seed, device=device, augmentation=experiment.augmentation,
+        objective=objective, out=held.folder, seed=experiment.seed, device=device,
+        augmentation=experiment.augmentation,
         watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
     )  # fmt: skip
     if first:

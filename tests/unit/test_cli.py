@@ -35,7 +35,7 @@ def commands(group=None, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 def test_there_are_three_commands_for_every_data_set_and_those_of_all():
     expected = {(), ("predict",), ("similar",), ("analyse",), ("continual",), ("baselines",)}
-    expected |= {("train",), ("evaluate",), ("data",)}
+    expected |= {("train",), ("evaluate",), ("diagnose",), ("data",)}
     expected |= {("data", name) for name in ("info", "check", "split")}
     expected |= {("encode",), ("listen",), ("nir",), ("sweep",), ("cost",)}
     expected |= {("nir", name) for name in ("export", "import", "check")}

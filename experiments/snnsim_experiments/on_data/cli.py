@@ -169,6 +169,68 @@ def evaluate(
     options.answer(found, as_json, show)
 
 
+def diagnose(
+    given: Annotated[
+        str,
+        typer.Argument(metavar="RUN|DATA", help=f"Run folder. Or: {DATA}", show_default=False),
+    ],
+    root: options.Root = None,
+    config: Annotated[
+        str | None, typer.Option(help="Of DATA: TOML file, or a name from: snnsim data info DATA.")
+    ] = None,
+    set_: options.Set = None,
+    seed: options.Seed = 0,
+    checkpoint: Annotated[str, typer.Option(help="Of RUN: best, last or initial.")] = "best",
+    batches: Annotated[
+        int, typer.Option(min=1, max=10**6, help="Largest number of batches of 32 to look at.")
+    ] = 4,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
+) -> None:
+    """Find out why a network learns nothing.
+
+    A few batches of the training data go through the network once, forward
+    and backward, and 8 trial steps are made with a copy of it; this takes
+    seconds and changes nothing. Of a run it also compares the checkpoint with
+    the start. Of DATA it looks at the network that "snnsim train DATA" would
+    train, before any training.
+
+    Each finding says what was measured and what to try; the first is the one
+    to mend first. A problem keeps a network from learning; a warning may; a
+    note is worth knowing. The exit code is 1 if there is a problem, else 0.
+
+    Examples:
+
+        snnsim diagnose runs/a
+
+        snnsim diagnose my_sounds --set training.lr=0.01
+
+        snnsim diagnose spoken-digits --set network.delays=none --json
+    """
+    from snnsim_experiments import resolve
+    from snnsim_experiments.diagnose import is_run, of_experiment, of_run
+
+    if is_run(given):
+        if config is not None or set_ or seed:
+            raise ConfigError(
+                f"{given} is a run, which has its configuration and seed; remove --config, --set "
+                "and --seed, or name DATA"
+            )
+        diagnosis = of_run(Path(given), root, checkpoint, batches, device)
+    else:
+        if checkpoint != "best":
+            raise ConfigError(
+                f"{given} is not a run and has no checkpoints; remove --checkpoint, or name a run"
+            )
+        found = snnsim_datasets.recognise(given, root)
+        changes = options.with_data(found, set_)
+        chosen = resolve(found.name, config=config, changes=changes, seed=seed)
+        diagnosis = of_experiment(chosen, found.root, batches, device)
+    options.answer(diagnosis.as_dict(), as_json, lambda _: options.print_line(str(diagnosis)))
+    if not diagnosis.healthy:
+        raise typer.Exit(1)
+
+
 def _on(run: Path, config: Any, data: str, root: str | None) -> tuple[Any, str | None]:
     """The experiment of a run on other data, if there are any, and their root."""
     from snnsim_experiments.configuration import on_other_data
