@@ -27,12 +27,10 @@ def decay_of(tau: Array, dt: float) -> Array:
 def gain_for_unit_input(tau: Array, dt: float) -> Array:
     """Return the ``r`` (float32) with which an input of 1 raises the membrane by 1 per step.
 
-    It is rounded up: an input that is exactly the threshold shall fire.
+    Its rounding is less than that by which :func:`threshold_above` lowers a threshold, so that an
+    input of exactly the threshold fires.
     """
-    exact = np.asarray(tau, dtype=np.float64) / dt
-    found = exact.astype(np.float32)
-    above = np.nextafter(found, np.float32(np.inf))
-    return np.where(found.astype(np.float64) * dt / np.asarray(tau, np.float64) < 1, above, found)
+    return (np.asarray(tau, dtype=np.float64) / dt).astype(np.float32)
 
 
 def is_unit_gain(r: Array, tau: Array, dt: float) -> bool:
