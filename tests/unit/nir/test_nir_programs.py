@@ -14,7 +14,7 @@ from nir_networks import make
 import snnsim as sn
 
 nir = pytest.importorskip("nir")
-from snnsim.interop.nir import check, simulate, to_nir
+from snnsim.interop.nir import check, from_nir, simulate, to_nir
 from snnsim.interop.nir.fidelity import PROGRAMS, TABLE, VERDICTS
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
@@ -95,3 +95,50 @@ def test_what_was_not_measured_is_not_guessed():
     graph = nir.NIRGraph.from_list(nir.Input({"input": np.array([2])}), neuron)
     verdicts = {f.feature: set(f.verdicts.values()) for f in check(graph)}
     assert verdicts["IF, v_reset"] == {"?"}
+
+
+def written_by_spikingjelly(folder):
+    pytest.importorskip("spikingjelly")
+    from spikingjelly.activation_based import layer, neuron, nir_exchange
+
+    net = torch.nn.Sequential(
+        layer.Linear(10, 12),
+        neuron.LIFNode(tau=3.0, decay_input=False, v_reset=0.0, v_threshold=0.4),
+        layer.Linear(12, 5, bias=False),
+        neuron.IFNode(v_reset=0.0, v_threshold=0.3),
+    )
+    nir_exchange.export_to_nir(net, torch.zeros(1, 10), save_path=str(folder / "net.nir"))
+    return net, nir.read(folder / "net.nir")
+
+
+def written_by_snntorch(folder):
+    snn = pytest.importorskip("snntorch")
+    from snntorch import utils
+    from snntorch.export_nir import export_to_nir
+
+    def leaky(n, beta, threshold, **options):
+        full = {"beta": torch.full((n,), beta), "threshold": torch.full((n,), threshold)}
+        return snn.Leaky(**full, init_hidden=True, reset_mechanism="zero", **options)
+
+    net = torch.nn.Sequential(
+        torch.nn.Linear(10, 12), leaky(12, 0.9, 0.5),
+        torch.nn.Linear(12, 5), leaky(5, 0.8, 0.3, output=True),
+    )  # fmt: skip
+    for connection in net[::2]:
+        torch.nn.init.uniform_(connection.weight, -0.2, 0.4)
+    nir.write(folder / "net.nir", export_to_nir(net, torch.zeros(10)))
+    utils.reset(net)
+    return net, nir.read(folder / "net.nir")
+
+
+@pytest.mark.parametrize("write", [written_by_spikingjelly, written_by_snntorch])
+def test_files_of_other_programs_are_read_without_a_wrong_spike(write, tmp_path, capfd):
+    torch.manual_seed(0)
+    net, graph = write(tmp_path)
+    x = (torch.rand(100, 3, 10) < 0.4).float()
+    with torch.no_grad():
+        outputs = [net(step) for step in x]
+        wanted = torch.stack([y[0] if isinstance(y, tuple) else y for y in outputs])
+        found = from_nir(graph)(x)[0]
+    assert 0.01 < float(wanted.mean()) < 0.9
+    assert torch.equal(found, wanted)
