@@ -42,6 +42,7 @@ def sweep(
     Each combination is a cell, with a run folder of its own in the folder of the sweep. The same
     command again, or snnsim sweep work FOLDER here or on another machine that sees the folder, goes
     on with the cells that are left; a cell whose worker died is gone on with from its last epoch.
+    The exit code is 1 if a cell cannot be trained.
 
     Examples:
 
@@ -69,8 +70,8 @@ def sweep(
         from snnsim_experiments.sweep.jobs import run_jobs
 
         run_jobs(place, jobs, device, options.messages, quiet)
-    if not (what == "work" and quiet):
-        _answer(place, as_json)
+    if not (what == "work" and quiet) and _answer(place, as_json):
+        raise typer.Exit(1)
 
 
 def _begun(file: Path, out: Path | None) -> Path:
@@ -89,7 +90,8 @@ def _work(place: Path, device: str) -> None:
     work(place, device)
 
 
-def _answer(place: Path, as_json: bool) -> None:
+def _answer(place: Path, as_json: bool) -> int:
+    """Show and write the results; the number of cells that failed."""
     from snnsim_experiments.run_folder import write_json
     from snnsim_experiments.sweep.jobs import progress
     from snnsim_experiments.sweep.plan import stored
@@ -105,3 +107,4 @@ def _answer(place: Path, as_json: bool) -> None:
         options.output.print(progress(place, plan))
 
     options.answer(found, as_json, show)
+    return sum(row["failed"] for row in found)

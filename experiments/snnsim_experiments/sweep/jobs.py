@@ -15,7 +15,7 @@ from rich.table import Table
 
 from snnsim.errors import ConfigError
 from snnsim_experiments.sweep.plan import Plan, stored
-from snnsim_experiments.sweep.work import State, state_of
+from snnsim_experiments.sweep.work import State, left, state_of
 
 LOOK = 0.5  # s between looks
 SHOWN = 20  # cells
@@ -48,10 +48,10 @@ def run_jobs(folder: Path, jobs: int, device: str, console: Console, quiet: bool
                 time.sleep(LOOK)
     finally:
         workers.stop()
-    left = sum(state_of(folder, cell).what in ("waiting", "running") for cell in plan.cells)
-    if left:
+    rest = left(folder, plan)
+    if rest:
         raise ConfigError(
-            f"the workers ended and {left} of {len(plan.cells)} cells are left; go on with: "
+            f"the workers ended and {rest} of {len(plan.cells)} cells are left; go on with: "
             f"snnsim sweep work {folder}"
         )
 

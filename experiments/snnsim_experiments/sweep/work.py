@@ -36,6 +36,16 @@ class State:
     epochs: int
     summary: dict[str, Any]
 
+    @property
+    def left(self) -> bool:
+        """Return whether the cell is still to be finished."""
+        return self.what in ("waiting", "running")
+
+
+def left(folder: Path, plan: Plan) -> int:
+    """Return how many cells of a sweep are still to be finished."""
+    return sum(state_of(folder, cell).left for cell in plan.cells)
+
 
 def state_of(folder: Path, cell: Cell) -> State:
     """Return how far a cell of a sweep is."""
@@ -74,17 +84,12 @@ def work(folder: Path, device: str = "cpu", wait: bool = True) -> int:
     while True:
         before = finished
         for cell in plan.cells:
-            if state_of(folder, cell).what in ("waiting", "running"):
+            if state_of(folder, cell).left:
                 finished += _try(folder, cell, device)
-        left = _left(folder, plan)
-        if not left or (finished == before and not wait):
+        if not left(folder, plan) or (finished == before and not wait):
             return finished
         if finished == before:
             time.sleep(WAIT)
-
-
-def _left(folder: Path, plan: Plan) -> int:
-    return sum(state_of(folder, cell).what in ("waiting", "running") for cell in plan.cells)
 
 
 def _try(folder: Path, cell: Cell, device: str) -> int:
@@ -94,7 +99,7 @@ def _try(folder: Path, cell: Cell, device: str) -> int:
     if token is None:
         return 0
     with kept_young(claim, token):
-        if state_of(folder, cell).what not in ("waiting", "running"):
+        if not state_of(folder, cell).left:
             return 0  # finished by another since it was looked at
         try:
             experiment, root = cell.experiment()

@@ -198,6 +198,9 @@ def test_a_cell_that_cannot_be_trained_is_noted_and_the_others_go_on(tmp_path):
     assert "NonFiniteError" in states[0].summary["error"]
     found = rows(tmp_path / "sweep", plan)
     assert [(row["done"], row["failed"]) for row in found] == [(0, 1), (1, 0)]
+    told = command("show", tmp_path / "sweep")
+    shown, _ = told.communicate(timeout=100)
+    assert told.returncode == 1 and "(1 failed)" in shown and "NonFiniteError" in shown
 
 
 def test_a_cell_that_was_begun_is_gone_on_with(tmp_path):
