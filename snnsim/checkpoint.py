@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from snnsim.errors import CheckpointError, NonFiniteError, SnnsimError, naming, short
 from snnsim.finite import first_not_finite
+from snnsim.folders import new_beside
 
 Record = TypeVar("Record")
 FORMAT = "snnsim-checkpoint-2"
@@ -50,8 +50,10 @@ def save(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None
             raise NonFiniteError(f"{lost} is not finite, so {path} is left as it was")
         text = json.dumps(values)
         metadata = {"format": FORMAT, "values": text, "sha256": digest(ready, text)}
+        permissions = Path(name).stat().st_mode
         try:
-            save_file(ready, name, metadata=metadata)
+            save_file(ready, name, metadata=metadata)  # which makes a new file, for the user alone
+            Path(name).chmod(permissions)
         except SafetensorError as error:  # such as a full disk
             raise OSError(f"{path} cannot be written ({error})") from error
         with open(name, "rb+") as file:
@@ -74,8 +76,7 @@ def write_text(path: Path, text: str) -> None:
 def _beside(path: Path) -> Iterator[str]:
     """A new file in the same folder, under a name that nobody can foresee; gone afterwards."""
     with naming(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        os.close(handle)
+        name = new_beside(path)
         try:
             yield name
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,18 @@ def cache_folder() -> Path:
         RuntimeError: if there is no home folder.
     """
     return _given("SNNSIM_CACHE_DIR") or _own(platformdirs.user_cache_path)
+
+
+def new_beside(path: Path) -> str:
+    """Return the name of a new, empty file in the folder of a path, which nobody can foresee.
+
+    What is written to it takes the name of the path when it is complete. Its permissions are those
+    that the user gives to new files; the ones of the module ``tempfile`` would close what is kept
+    in a shared folder to others.
+    """
+    name = f"{path}{secrets.token_hex(8)}.tmp"
+    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return name
 
 
 def _given(variable: str) -> Path | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from snnsim_datasets.tools import files
+from snnsim_datasets.tools.files import atomic
 from typer.testing import CliRunner
 
 import snnsim
+from snnsim import checkpoint
 from snnsim.folders import cache_folder, data_folder
 from snnsim.kernels.cache import base_folder
 
@@ -60,3 +65,20 @@ def test_the_command_tells_its_version():
     assert found.exit_code == 0 and found.stdout.strip() == f"snnsim {snnsim.__version__}"
     citation = (Path(__file__).parents[2] / "CITATION.cff").read_text()
     assert f"version: {snnsim.__version__}\n" in citation
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_files_have_the_permissions_that_the_user_gives_to_new_files(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        checkpoint.write_text(tmp_path / "a.json", "{}")
+        checkpoint.save(tmp_path / "a.safetensors", {"x": torch.zeros(2)}, {})
+        with atomic(tmp_path / "a.npz") as temporary:
+            temporary.write_bytes(b"1")
+    finally:
+        os.umask(before)
+    found = sorted(tmp_path.iterdir())
+    assert [path.name for path in found] == ["a.json", "a.npz", "a.safetensors"]
+    for path in found:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask, path

@@ -28,7 +28,7 @@ import numpy as np
 
 from snnsim.data.limits import check_bytes
 from snnsim.errors import DataError
-from snnsim.folders import cache_folder, data_folder
+from snnsim.folders import cache_folder, data_folder, new_beside
 from snnsim_datasets.tools.info import Remote
 
 CHUNK = 1 << 20
@@ -170,9 +170,7 @@ def stamp_of(names: Sequence[str], files: Sequence[Path]) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path that takes the name ``path`` only when the block has succeeded."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = Path(new_beside(path))
     try:
         yield temporary
         os.replace(temporary, path)
