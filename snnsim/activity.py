@@ -236,6 +236,20 @@ def neurons_of(net: nn.Module) -> dict[str, nn.Module]:
     return {n: m for n, m in found.items() if not n.startswith(within or "-")}
 
 
+def layer_titles(net: nn.Module) -> dict[str, str]:
+    """Return what to call each layer of neurons where people read it: its number and its kind.
+
+    >>> import snnsim as sn
+    >>> hidden = sn.Dense(3, 4), sn.LIF(4, dt=1.0)
+    >>> layer_titles(sn.Sequential(*hidden, sn.Dense(4, 2), sn.LI(2, dt=1.0)))
+    {'layers.1': 'layer 1: LIF', 'layers.3': 'layer 2: LI'}
+    """
+    return {
+        name: f"layer {number}: {type(module).__name__}"
+        for number, (name, module) in enumerate(neurons_of(net).items(), 1)
+    }
+
+
 def _chosen(net: nn.Module, layers: Iterable[str] | None) -> dict[str, nn.Module]:
     known: dict[str, nn.Module] = dict(net.named_modules())
     if layers is None:

@@ -314,6 +314,12 @@ def score_over_time(
     return {f"{time:g}": accuracy for time, accuracy in zip(ms, found.accuracy, strict=True)}
 
 
+def _asked(trainer: Trainer, data: Any, target: int) -> str:
+    """What the first sample is and what the network answers to it."""
+    answer = int(_answers(trainer, View(data, np.asarray([0])))[0].found.argmax())
+    return f"true class {data.classes[target]!r}, answer {data.classes[answer]!r}"
+
+
 def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
     net, plotting = trainer.net, run_folder.plotting()
     if plotting is None:
@@ -324,16 +330,20 @@ def _plot(out: Path, trainer: Trainer, data: Any, place: Place) -> None:
         return
     folder = out / "plots"
     metric = trainer.objective.metric
-    plotting.save(plotting.curves(trainer.rows, metric), folder / "curves.png")
+    best = trainer.position.best_epoch
+    plotting.save(plotting.curves(trainer.rows, metric, best), folder / "curves.png")
     batch = data.batch([0])
     kind = trainer.objective.kind
-    title = f"class {data.classes[int(batch.target[0])]!r}" if kind == CLASS else ""
+    target = int(batch.target[0]) if kind == CLASS else None
+    title = "" if target is None else _asked(trainer, data, target)
     if kind in plotting.ANSWERS:
         found = _answers(trainer, View(data, np.arange(min(len(data), DRAWN))))
         figure = plotting.answers(kind, found, data.classes, data.dt)
         plotting.save(figure, folder / "answers.png")
     if not isinstance(net, RateNetwork):  # it has no spikes
-        figure = plotting.raster(net, batch.x.to(trainer.device), data.dt, title)
+        x = batch.x.to(trainer.device)
+        named: Any = {"classes": data.classes, "target": target} if kind == CLASS else {}
+        figure = plotting.raster(net, x, data.dt, title, **named)
         plotting.save(figure, folder / "raster.png")
     before, _ = checkpoint.load(out / "initial.safetensors")
     histogram = plotting.delay_histogram(net, checkpoint.without_prefix("net", before))

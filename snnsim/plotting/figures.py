@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnsim.activity import neurons_of, record
+from snnsim.activity import layer_titles, neurons_of, record
 from snnsim.errors import ConfigError, SnnsimError, check_choice, naming
 from snnsim.synapses.delayed import DelayedConnection
 from snnsim.units import steps_to_ms
+
+NAMED = 40  # classes that have their names beside a raster, at most
 
 
 def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
@@ -32,18 +34,23 @@ def save(figure: Any, path: str | Path) -> None:
         figure.savefig(path, dpi=120)
 
 
-def curves(rows: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> Any:
+def curves(
+    rows: Sequence[Mapping[str, Any]], metric: str = "accuracy", best_epoch: int | None = None
+) -> Any:
     """Plot loss and score over epochs from the rows of ``metrics.jsonl``.
 
     Args:
         rows: the rows.
         metric: the name of the score.
+        best_epoch: the number of the best epoch, from 0, which is marked; ``None`` for no mark.
     """
     figure, axes = _figure(1, 2, 9, 3.2)
     epochs = [row["epoch"] + 1 for row in rows]
     for axis, what in zip(axes[0], ("loss", metric), strict=True):
         for part in ("train", "validation"):
             axis.plot(epochs, [row[f"{part}_{what}"] for row in rows], label=part)
+        if best_epoch is not None:
+            axis.axvline(best_epoch + 1, color="0.6", lw=0.8, ls=":", label="best epoch")
         axis.set(xlabel="epoch", ylabel=what)
         axis.legend(frameon=False)
     return figure
@@ -56,10 +63,13 @@ def raster(
     dt: float,
     title: str = "",
     groups: Mapping[str, Sequence[int]] | None = None,
+    classes: Sequence[str] = (),
+    target: int | None = None,
 ) -> Any:
     """Plot the spikes of the first sample of an input and of all layers of neurons.
 
-    Outputs that are not spikes, such as those of leaky integrators, are drawn as values.
+    Outputs that are not spikes, such as those of leaky integrators, are drawn as values. Where the
+    last layer has a neuron for each class, it says which is which.
 
     Args:
         net: network whose layers are recorded.
@@ -68,6 +78,8 @@ def raster(
         title: title of the figure.
         groups: by the name of a layer, the group of each of its neurons: these are drawn in the
             order of their groups, each group in a colour.
+        classes: the names of the classes.
+        target: the number of the true class, which is drawn in a colour.
     """
     recorded = record(net, x) if neurons_of(net) else {}
     for name in groups or {}:
@@ -77,19 +89,47 @@ def raster(
     _spikes(axes[0, 0], shown, dt)
     axes[0, 0].set_ylabel("input")
     end = len(shown)
+    titles = layer_titles(net) if recorded else {}
     for axis, (name, each) in zip(axes[1:, 0], recorded.items(), strict=True):
         y = each.of(0).flatten(1)
         if each.kind == "spikes":
             _spikes(axis, y, dt, (groups or {}).get(name))
         else:
             axis.plot(torch.arange(len(y)) * dt, y.cpu(), lw=0.8)
-        axis.set_ylabel(type(net.get_submodule(name)).__name__)
+        axis.set_ylabel(titles[name])
         end = max(end, len(y))
+    if recorded and y.shape[1] == len(classes):
+        _name_classes(axis, each.kind == "spikes", classes, target)
     for axis in axes[:, 0]:
         axis.set_xlim(0, end * dt)
     axes[0, 0].set_title(title)
     axes[-1, 0].set_xlabel("time in ms")
     return figure
+
+
+def _name_classes(axis: Any, spiking: bool, classes: Sequence[str], target: int | None) -> None:
+    """Say which neuron or line of the last layer is which class; colour that of the true one."""
+    if spiking and len(classes) <= NAMED:
+        axis.set_yticks(range(len(classes)), classes, fontsize=6)
+        if target is not None:
+            axis.get_yticklabels()[target].set_color("tab:red")
+        return
+    for number, line in enumerate(axis.lines):
+        true = number == target
+        line.set(color="tab:red" if true else "0.75", lw=1.6 if true else 0.8)
+        line.set(zorder=3 if true else 2, label=f"true class {classes[number]!r}" if true else "")
+    best = _highest(axis)
+    if best is not None and best != target:
+        line = axis.lines[best]
+        line.set(color="tab:blue", lw=1.6, zorder=3, label=f"highest: {classes[best]!r}")
+    if any(not line.get_label().startswith("_") for line in axis.lines if line.get_label()):
+        axis.legend(frameon=False, fontsize=7)
+
+
+def _highest(axis: Any) -> int | None:
+    """The number of the line with the largest mean."""
+    means = [float(line.get_ydata().mean()) for line in axis.lines]
+    return means.index(max(means)) if means else None
 
 
 def _spikes(axis: Any, y: Tensor, dt: float, group: Sequence[int] | None = None) -> None:

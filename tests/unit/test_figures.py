@@ -33,6 +33,42 @@ def test_curves_are_labelled():
     assert [legend(axis) for axis in figure.axes] == [["train", "validation"]] * 2
 
 
+def test_the_best_epoch_has_a_line_of_its_own():
+    parts = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+    rows = [dict.fromkeys(parts, 0.5) | {"epoch": epoch} for epoch in range(4)]
+    for axis in plotting.curves(rows, best_epoch=2).axes:
+        assert axis.lines[-1].get_xdata() == [3, 3]
+        assert legend(axis)[-1] == "best epoch"
+
+
+def readout(kind, **options):
+    torch.manual_seed(0)
+    net = sn.Sequential(sn.Dense(3, 3), kind(3, dt=2.0, **options))
+    return net, (torch.rand(8, 2, 3) < 0.6).float()
+
+
+def test_the_true_class_and_the_highest_are_named_among_values():
+    net, x = readout(sn.LI)
+    y = net.eval()(x)[0][:, 0].mean(0)
+    best, other = int(y.argmax()), int(y.argmin())
+    names = ["<a>", "b", "$c$"]
+    axis = plotting.raster(net, x, 2.0, classes=names, target=other).axes[-1]
+    assert legend(axis) == [f"true class {names[other]!r}", f"highest: {names[best]!r}"] or (
+        legend(axis) == [f"highest: {names[best]!r}", f"true class {names[other]!r}"]
+    )
+    axis = plotting.raster(net, x, 2.0, classes=names, target=best).axes[-1]
+    assert legend(axis) == [f"true class {names[best]!r}"]
+
+
+def test_spiking_outputs_have_the_names_of_the_classes_beside_them():
+    net, x = readout(sn.LIF)
+    axis = plotting.raster(net, x, 2.0, classes=["a", "b", "c"], target=1).axes[-1]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["a", "b", "c"]
+    assert [text.get_color() == "tab:red" for text in axis.get_yticklabels()] == [0, 1, 0]
+    axis = plotting.raster(net, x, 2.0, classes=["a", "b"]).axes[-1]  # of other units
+    assert "a" not in [text.get_text() for text in axis.get_yticklabels()]
+
+
 # --- rasters ------------------------------------------------------------------------------------
 
 
@@ -44,7 +80,7 @@ def test_raster_draws_every_layer_of_the_first_sample_over_time():
     )  # fmt: skip
     x = (torch.rand(6, 2, 3, generator=torch.Generator().manual_seed(1)) < 0.6).float()
     figure = plotting.raster(net.train(), x, dt=2.0, title="a title")
-    assert [axis.get_ylabel() for axis in figure.axes] == ["input", "LIF", "LI"]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["input", "layer 1: LIF", "layer 2: LI"]
     assert [axis.get_title() for axis in figure.axes] == ["a title", "", ""]
     assert [axis.get_xlabel() for axis in figure.axes] == ["", "", "time in ms"]
     assert {axis.get_xlim() for axis in figure.axes} == {(0, 16)}  # as long as the longest layer
