@@ -9,14 +9,19 @@ calibration error is
 
     sum over bins of  n_b / n  |accuracy of the bin - mean probability in the bin|
 
-Sources: Wilson 1927 (doi:10.1080/01621459.1927.10502953); Guo et al. 2017 (arXiv:1706.04599),
-equation 3.
+Of ``n`` values with the mean ``m`` and the sample standard deviation ``s``, such as the accuracies
+of ``n`` seeds, the mean of all that could be drawn lies in ``m +- t s / sqrt(n)``, where ``t`` is
+the quantile of Student's distribution with ``n - 1`` degrees of freedom.
+
+Sources: Student 1908 (doi:10.1093/biomet/6.1.1); Wilson 1927 (doi:10.1080/01621459.1927.10502953);
+Guo et al. 2017 (arXiv:1706.04599), equation 3.
 """
 
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
+from collections.abc import Sequence
+from statistics import NormalDist, fmean, stdev
 
 import torch
 from torch import Tensor
@@ -46,6 +51,49 @@ def wilson_interval(right: int, samples: int, level: float = 0.95) -> tuple[floa
     half = z * math.sqrt(p * (1 - p) / samples + (z / (2 * samples)) ** 2)
     scale = 1 + z * z / samples
     return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Return the interval in which the mean of a population lies with a given confidence.
+
+    Args:
+        values: independent samples of the population, which is taken to be normal.
+        level: the confidence, above 0 and below 1.
+
+    Returns:
+        Its two ends; ``None`` for fewer than two values, of which no spread is known.
+
+    >>> [round(end, 2) for end in mean_interval([80.0, 82.0, 84.0])]
+    [77.03, 86.97]
+    """
+    check_number("level", level, 0, 1 - 1e-6, above=0)
+    if len(values) < 2:
+        return None
+    half = student_quantile(level, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def student_quantile(level: float, freedom: int) -> float:
+    """Return the ``t`` for which ``-t`` to ``t`` holds a given part of Student's distribution.
+
+    Args:
+        level: that part, above 0 and below 1.
+        freedom: the degrees of freedom, at least 1.
+
+    >>> round(student_quantile(0.95, 2), 4), round(student_quantile(0.95, 30), 4)
+    (4.3027, 2.0423)
+    """
+    check_number("level", level, 0, 1 - 1e-6, above=0)
+    check_size("freedom", freedom)
+    # with t = sqrt(freedom) tan(a), the density is that of an angle, cos(a) ** (freedom - 1)
+    angles = torch.linspace(0, math.pi / 2, 200_001, dtype=torch.float64)
+    density = angles.cos() ** (freedom - 1)
+    below = torch.cumulative_trapezoid(density, angles)
+    place = int(torch.searchsorted(below, level * below[-1]))
+    before = float(below[place - 1]) if place else 0.0
+    part = (level * float(below[-1]) - before) / (float(below[place]) - before)
+    step = float(angles[1])
+    return math.sqrt(freedom) * math.tan((place + part) * step)
 
 
 def confusion_matrix(found: Tensor, labels: Tensor, classes: int) -> Tensor:
