@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         SEAdLIF,
         Tau,
     )
+    from snnsim.pretrained import from_pretrained, save_pretrained
     from snnsim.saving import load, save
     from snnsim.synapses import (
         AvgPool1d,
@@ -74,7 +75,7 @@ __version__ = "0.1.0"
 # where names are looked for once they are asked for, so that the help of a command needs no torch
 _MODULES = (
     "errors", "equations", "layer", "neurons", "synapses", "networks", "inference", "activity",
-    "saving", "costing", "diagnosis",
+    "saving", "costing", "diagnosis", "pretrained",
 )  # fmt: skip
 # names that need a package which not everybody has, and are therefore not in __all__
 _EXTRAS = {"from_nir": "interop.nir", "to_nir": "interop.nir"}
@@ -127,6 +128,7 @@ __all__ = [
     "detach",
     "detach_state",
     "diagnose",
+    "from_pretrained",
     "gsc_network",
     "load",
     "map_state",
@@ -135,6 +137,7 @@ __all__ = [
     "recording",
     "run_checkpointed",
     "save",
+    "save_pretrained",
     "shd_network",
     "spike",
     "ssc_network",

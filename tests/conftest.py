@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,8 +43,15 @@ def _savefig():
 
     own = Figure.savefig
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda figure, path, **_: Path(path).write_bytes(b""))
+        patch.setattr(Figure, "savefig", lambda figure, to, **_: _write_nothing(to))
         yield own
+
+
+def _write_nothing(to) -> None:
+    if isinstance(to, io.IOBase):
+        to.write(b"")
+    else:
+        Path(to).write_bytes(b"")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from snnsim_experiments.listening.cli import listen
 from snnsim_experiments.nir_files.cli import app as nir_app
 from snnsim_experiments.on_data import cli as on_data
 from snnsim_experiments.on_data.look import app as data_app
+from snnsim_experiments.report.cli import report, share
 from snnsim_experiments.sweep.cli import sweep
 
 app = typer.Typer(
@@ -56,6 +57,8 @@ app.add_typer(data_app, name="data")
 app.command()(encode)
 app.add_typer(nir_app, name="nir")
 app.command()(sweep)
+app.command()(report)
+app.command()(share)
 app.add_typer(continual_app, name="continual")
 app.add_typer(baselines_app, name="baselines")
 

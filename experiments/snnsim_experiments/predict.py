@@ -17,6 +17,7 @@ from snnsim_datasets.tools.cameras import read as read_camera
 from snnsim_datasets.tools.files import DAMAGE
 from snnsim_datasets.tools.mel import MelFrontEnd
 
+from snnsim.data import describe
 from snnsim.data.events import BinnedEvents, Events, bin_all
 from snnsim.errors import ConfigError, DataError, nearest, short
 from snnsim.functional.readouts import fractions
@@ -87,22 +88,33 @@ def predict_split(
         root: the folder of the data; ``None`` for that of the run.
         top: the number of classes to name, at least 1.
     """
-    trained = load_trained(run)
-    net, experiment, facts = load_network(run)
+    _, experiment, facts = load_network(run)
     data = load_split(experiment, split, facts.get("root") if root is None else root)
     check_fits(run, facts, data)
+    return answers_on(run, split, data, top)
+
+
+def answers_on(run: Path, split: str, data: Any, top: int = 3) -> Predicted | Answered:
+    """Return what the network of a run answers to data that are like its own.
+
+    Args:
+        run, split, top: as for :func:`predict_split`; the split is only a name here.
+        data: the data set.
+    """
+    trained = load_trained(run)
+    net, experiment, facts = load_network(run)
     aim = objective_for(data, experiment.recipe)
     if not aim.kind:
         _check_classes(run, trained)
-    steps, size = facts["steps"], experiment.recipe.batch_size
+    about, steps, size = describe(data), facts["steps"], experiment.recipe.batch_size
     found = answers(net, data, objective=aim, batch_size=size, steps=steps)
     if isinstance(aim, Classification):
         asked = [Sample(split, i, int(each.target)) for i, each in enumerate(found)]
         shares = fractions(aim.readout, torch.stack([each.found for each in found]))
-        return Predicted(str(run), data.classes, asked, shares, trained.temperature, top)
+        return Predicted(str(run), about.classes, asked, shares, trained.temperature, top)
     scores = score(net, experiment, data, steps)
     figures = figures_of(scores.metric, scores.score, data)
-    return Answered(str(run), split, aim, data.classes, data.dt, found, figures)
+    return Answered(str(run), split, aim, about.classes, about.dt, found, figures)
 
 
 def _predicted(

@@ -22,6 +22,8 @@ import torch
 
 from snnsim.errors import BackendError, CheckpointError, ConfigError, is_number, short
 from snnsim.layer import Layer
+from snnsim.portable import is_portable
+from snnsim.pretrained import NETWORK
 from snnsim.saving import load
 from snnsim.sparsity import add_masks, masked_in
 from snnsim.training import checkpoint, distributed
@@ -265,6 +267,7 @@ def describe(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]:
             "system": platform.system(),
             "processor": platform.machine(),
             "threads": torch.get_num_threads(),
+            "portable": is_portable(),
         },
         **facts,
     }
@@ -390,17 +393,22 @@ _OPTIONAL = {"net", "source", "target", "kind", "temperature"}
 
 
 def load_trained(folder: Path, name: str = "best") -> Trained:
-    """Load the network of a run of the command line or of a :class:`snnsim.training.Trainer`."""
-    if (folder / "run.json").exists() or not (folder / f"{name}.safetensors").exists():
+    """Load the network of a run, or of a folder of :func:`snnsim.pretrained.save_pretrained`.
+
+    The run may be one of the command line or of a :class:`snnsim.training.Trainer`.
+    """
+    path = folder / f"{name}.safetensors"
+    if not path.exists() and (folder / NETWORK).exists():
+        path = folder / NETWORK
+    if (folder / "run.json").exists() or not path.exists():
         return _of_command(folder, name)
-    net = load(folder / f"{name}.safetensors")
+    net = load(path)
     known = {each.name for each in fields(Trained)} - _OPTIONAL
     if not known <= net.about.keys():
         raise CheckpointError(
-            f"{folder / name}.safetensors has no {', '.join(sorted(known - net.about.keys()))}; "
+            f"{path} has no {', '.join(sorted(known - net.about.keys()))}; "
             "save the network with them in its about"
         )
-    path = folder / f"{name}.safetensors"
     return Trained(
         net,
         **{key: net.about[key] for key in known},

@@ -11,6 +11,7 @@ from torch import nn
 from snnsim.errors import check_number
 from snnsim.networks.normalization import BatchNorm
 from snnsim.neurons import Neuron
+from snnsim.portable import is_portable
 from snnsim.synapses.delayed import delayed_layers, narrow_delays
 from snnsim.training.recipe import SAME, Recipe
 from snnsim.training.schedules import FEW_EPOCHS, rate_at
@@ -114,9 +115,10 @@ class Optimizers:
 
     def _made(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         groups = [group for group in groups if group["params"]] or groups[:1]
+        fused = is_portable() or None  # whose square root is the same on all processors
         if self.recipe.optimizer == "adam":
-            return torch.optim.Adam(groups)
-        return torch.optim.SGD(groups, momentum=self.recipe.momentum)
+            return torch.optim.Adam(groups, fused=fused)
+        return torch.optim.SGD(groups, momentum=self.recipe.momentum, fused=fused)
 
     def zero_grad(self) -> None:
         """Delete all gradients."""
