@@ -114,7 +114,8 @@ def answers_on(run: Path, split: str, data: Any, top: int = 3) -> Predicted | An
         return Predicted(str(run), about.classes, asked, shares, trained.temperature, top)
     scores = score(net, experiment, data, steps)
     figures = figures_of(scores.metric, scores.score, data)
-    return Answered(str(run), split, aim, about.classes, about.dt, found, figures)
+    dt = facts["dt"]
+    return Answered(str(run), split, aim, about.classes, dt, found, figures)
 
 
 def _predicted(

@@ -39,11 +39,11 @@ class Line:
     """A ``Line`` of a chart has a point for each ``x`` with a finite ``y``.
 
     Attributes:
-        name: its name in the legend.
+        name: its name.
         x, y: its points; ``None`` in ``y`` for none.
         colour: the number of its colour.
         dashed: whether it is dashed.
-        listed: whether the legend has it.
+        entry: its name in the legend; empty for its own, and ``None`` if it is not listed.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Line:
     y: Sequence[float | None]
     colour: int = 0
     dashed: bool = False
-    listed: bool = True
+    entry: str | None = ""
 
     @property
     def points(self) -> list[tuple[float, float]]:
@@ -189,8 +189,8 @@ def legend(lines: Sequence[Line]) -> Markup:
     entries = []
     for line in lines:
         style = f"key c{line.colour % COLOURS}" + (" dashed" if line.dashed else "")
-        if line.listed:
-            entries.append(tag("li", tag("span", class_=style), line.name))
+        if line.entry is not None:
+            entries.append(tag("li", tag("span", class_=style), line.entry or line.name))
     return tag("ul", *entries, class_="legend") if len(entries) > 1 else Markup("")
 
 

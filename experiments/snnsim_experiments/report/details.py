@@ -196,7 +196,7 @@ def _tasks(run: Run) -> list[Any]:
     count = len(accuracies)
     lines = [
         Line(names[t], range(t + 1, count + 1), [accuracies[i][t] for i in range(t, count)], t,
-             listed=len(names) <= 12)
+             entry="" if len(names) <= 12 else None)
         for t in range(min(len(names), count))
     ]  # fmt: skip
     seeds = ", ".join(map(str, run.summary.get("seeds", [])))
@@ -220,8 +220,8 @@ def _answers(run: Run, found: Measured) -> list[Any]:
         of += f" (chosen evenly among {found.of:,})"
     if isinstance(answers, Answered):
         rows = [(name, f"{value:.4g}") for name, value in answers.scores.items()]
-        told = Table(f"How good the answers to {of} are", ("score", "value"), rows)
-        return [told, *_picture(answers)]
+        scores = Table(f"How good the answers to {of} are", ("score", "value"), rows)
+        return [scores, *_picture(answers)]
     figures = answers.figures()
     low, high = (100 * end for end in figures["interval"])
     told = (

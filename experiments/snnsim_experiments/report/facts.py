@@ -129,8 +129,8 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
             errors.append(error)
     if not runs:
         raise errors[0]
-    for error in errors:
-        warnings.warn(f"left out: {error}", stacklevel=2)
+    for left_out in errors:
+        warnings.warn(f"left out: {left_out}", stacklevel=2)
     return runs
 
 

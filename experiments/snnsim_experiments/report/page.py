@@ -213,11 +213,10 @@ def _over_epochs(groups: Sequence[Group]) -> Markup | None:
         for place, run in enumerate(shown):
             epochs = [row["epoch"] + 1 for row in run.rows]
             scores = [scale * row[key] if key in row else None for row in run.rows]
-            name = group.name if len(group.runs) == 1 else f"{group.name}, seed {run.seed}"
-            listed = place == 0
-            lines.append(
-                Line(group.name if listed else name, epochs, scores, colour, listed=listed)
-            )
+            several = len(group.runs) > 1
+            name = f"{group.name}, seed {run.seed}" if several else group.name
+            entry = None if place else group.name
+            lines.append(Line(name, epochs, scores, colour, entry=entry))
     unit = " (%)" if fraction else ""
     return line_chart(lines, "epoch", f"validation {first.measure}{unit}")
 

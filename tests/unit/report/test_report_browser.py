@@ -206,10 +206,11 @@ def test_a_chart_is_read_by_pointer_and_keys(opened):
     told = chart.locator("xpath=..").locator(".read")
     chart.focus()
     page.keyboard.press("ArrowRight")
-    assert re.match(r"epoch 1: delays learned [\d.]+", told.text_content())
+    assert re.match(r"epoch 1: delays learned, seed 0 [\d.]+", told.text_content())
     for _ in range(9):
         page.keyboard.press("ArrowRight")
     assert told.text_content().startswith("epoch 4: ")
+    assert "delays none, seed 1" in told.text_content()
     page.keyboard.press("ArrowLeft")
     assert told.text_content().startswith("epoch 3: ")
     box = chart.bounding_box()
@@ -227,8 +228,9 @@ def test_a_picture_of_it_is_in_the_documentation(opened, tmp_path):
     """With SNNSIM_DRAW=1, as made now."""
     page = opened(color_scheme="light").page
     shot = PICTURE if DRAW else tmp_path / "report.png"
+    page.set_viewport_size({"width": 1100, "height": 1240})
     heading = page.get_by_role("heading", name="Activity").first
-    heading.evaluate("each => window.scrollTo(0, each.offsetTop - 520)")
+    heading.evaluate("each => window.scrollTo(0, each.offsetTop - 620)")
     page.screenshot(path=shot)
     assert shot.stat().st_size > 20_000
     assert PICTURE.stat().st_size > 20_000
