@@ -180,7 +180,7 @@ def public_command(run: Run) -> str:
     words = shlex.split(command_of(run))
     kept: list[str] = []
     for word, before in zip(words, ["", *words], strict=False):
-        if word in ("--out", "-q", "--quiet", "--resume") or before == "--out":
+        if word in ("--out", "-q", "--quiet", "--resume", "--json") or before == "--out":
             continue
         if word.startswith("--out="):
             continue
