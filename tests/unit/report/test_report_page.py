@@ -9,13 +9,17 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import reported_runs
 from reported_runs import FUNCTIONS, NAMES, of_baseline, of_function, on_stream
+from snnsim_datasets import load
 from snnsim_experiments.report.charts import Axis, Estimate, Line, estimates, line_chart, spanning
 from snnsim_experiments.report.delays import delays_of
+from snnsim_experiments.report.facts import read_run
+from snnsim_experiments.report.measured import Limits, measure
 from snnsim_experiments.report.rasters import raster_of
 
 import snnsim as sn
@@ -144,7 +148,7 @@ def test_data_of_every_kind_have_a_page_and_names_are_escaped(snnsim, tmp_path, 
     assert "alert(1)" not in "".join(t for a, t in page.scripts if not a.get("type"))
     if name == "classes":
         assert NAMES[2] in page.text
-    if name in ("labels", "values", "classes_per_step"):
+    if name in ("labels", "values", "classes_per_step") and find_spec("matplotlib"):
         assert sum(name == "img" for name, _ in page.elements) == 1
 
 
@@ -290,6 +294,19 @@ def test_spikes_that_are_too_many_are_counted(monkeypatch):
     layer = raster_of(sn.Sequential(sn.Dense(6, 2)), data, 0, "a").layers[0]
     assert (layer.events, layer.left_out) == (10, 62)
     assert len(unpacked(layer)[0]) == 10
+
+
+def test_some_samples_are_asked_under_their_own_numbers(run):
+    found = measure(read_run(run), Limits(samples=10, rasters=3))
+    numbers = [sample.number for sample in found.answers.samples]
+    assert numbers == [0, 13, 26, 40, 53, 66, 79, 93, 106, 119]
+    data = load("spoken-digits", "test", pool=5)
+    for raster in found.rasters:
+        number, name = re.match(r"test sample (\d+), true class “(\w+)”", raster.title).groups()
+        assert int(number) in numbers and data.classes[data.labels[int(number)]] == name
+        assert raster.classes[raster.true] == name
+    assert (found.asked, found.of) == (10, 120)
+    assert found.sizes == {"train": 380, "validation": 100, "test": 120} and not found.missing
 
 
 def test_delays_are_counted_before_and_after():
