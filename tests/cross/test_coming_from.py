@@ -371,6 +371,20 @@ def _():
     return theirs, on - off
 
 
+@case("snntorch", "`probe.OutputMonitor(net, Leaky)`")
+def _():
+    import snntorch
+    from snntorch.functional import probe
+
+    cell = leaky("zero", init_hidden=True)
+    net = nn.Sequential(nn.Identity(), cell)
+    monitor = probe.OutputMonitor(net, snntorch.Leaky)
+    for now in DRIVE:
+        net(now)
+    ours = sn.record(sn.Sequential(lif("zero")), DRIVE)["layers.0"]
+    return torch.stack(monitor.records), ours.values
+
+
 @pytest.fixture(scope="module")
 def snntorch():
     return pytest.importorskip("snntorch")
@@ -600,6 +614,29 @@ def _():
     result = theirs(STRONG.float()), ours(STRONG.float())[0]
     torch.testing.assert_close(theirs.running_var, ours.running_var)
     return result
+
+
+@case("spikingjelly", "`layer.Delay(n)`")
+def _():
+    from spikingjelly.activation_based import layer
+
+    ours = sn.Delayed(N, N, dt=1.0, max_delay_ms=4, granularity="axonal", learn_delay=False).eval()
+    with torch.no_grad():
+        ours.weight.copy_(torch.eye(N).unsqueeze(-1))
+        ours.delay.fill_(3.0)
+    x = (STRONG > 1).float()
+    return layer.Delay(3, step_mode="m")(x), ours(x)[0].detach().round(decimals=5)
+
+
+@case("spikingjelly", "`monitor.OutputMonitor(net, neuron.LIFNode)`")
+def _():
+    from spikingjelly.activation_based import monitor, neuron
+
+    net = nn.Sequential(jelly("LIFNode", tau=2.0))
+    watched = monitor.OutputMonitor(net, neuron.LIFNode)
+    net(STRONG)
+    ours = sn.Sequential(sn.LIF(N, tau_mem=2.0, **THEIRS).double())
+    return watched.records[0], sn.record(ours, STRONG)["layers.0"].values
 
 
 def jelly_slopes(name: str, ours, **options):
