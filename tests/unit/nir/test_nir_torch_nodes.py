@@ -86,6 +86,12 @@ def test_a_bias_that_nirtorch_loses_by_itself_is_kept():
     assert own.flatten().tolist() != [5, 7]
 
 
+def test_a_threshold_is_reached_above_it():
+    graph = nir.NIRGraph.from_list(nir.Threshold(threshold=np.array([0.5, 0.5], "f4")))
+    net = nirtorch.nir_to_torch(graph, node_map())
+    assert net(torch.tensor([[0.5, 0.75]]))[0].tolist() == [[0, 1]]
+
+
 def test_other_steps_can_be_given():
     tau, one = np.full(2, 0.02, "f4"), np.ones(2, "f4")
     graph = nir.NIRGraph.from_list(
