@@ -683,13 +683,29 @@ def _():
     return y.mean(0), readouts.mean(y)
 
 
+@pytest.mark.parametrize(
+    ("version", "profile"),
+    [("gauss", "gauss"), ("max", "triangle"), ("v1", "triangle"), ("v0", "linear")],
+)
+def test_a_version_of_dcls_is_a_profile(version, profile):
+    theirs, ours = dcls(version)
+    assert ours.profile == profile
+    before = nn.functional.pad(STRONG.float().permute(1, 2, 0), (24, 0))
+    found = theirs(before).permute(2, 0, 1)
+    torch.testing.assert_close(found, ours(STRONG.float())[0], rtol=1e-5, atol=1e-5)
+
+
+def dcls(version: str):
+    """A layer of DCLS with 25 taps, and ours made of it, in training mode."""
+    modules = pytest.importorskip("DCLS.construct.modules")
+    size = {"kernel_count": 1, "dilated_kernel_size": 25}
+    theirs = modules.Dcls1d(N, 8, **size, bias=False, version=version)
+    return theirs, sn.interop.from_dcls(theirs, dt=10.0).train()
+
+
 @case("spikingjelly", "`Dcls1d(i, o, ...)` of DCLS")
 def _():
-    modules = pytest.importorskip("DCLS.construct.modules")
-    theirs = modules.Dcls1d(
-        N, 8, kernel_count=1, dilated_kernel_size=25, bias=False, version="gauss"
-    )
-    ours = sn.interop.from_dcls(theirs, dt=10.0).train()
+    theirs, ours = dcls("gauss")
     assert (ours.length - 1) * ours.dt == 240
     torch.testing.assert_close(ours.delay[..., 0], 12 - theirs.P[0, ..., 0])
     before = nn.functional.pad(STRONG.float().permute(1, 2, 0), (24, 0))
