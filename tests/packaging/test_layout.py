@@ -53,13 +53,17 @@ CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-no_plots = pytest.mark.skipif(find_spec("matplotlib") is None, reason="draws with matplotlib")
+def needed(path: Path) -> list[str]:
+    """The packages without which the code of a text cannot run, of those that are extras."""
+    found = {"plotting": "matplotlib", "import nirtorch": "nirtorch", "interop.nir": "nir"}
+    pages = [path.stem] if path.parent.name == "coming_from" else []  # of a library each
+    return pages + [package for word, package in found.items() if word in path.read_text()]
 
 
 def text(path: Path):
-    return pytest.param(
-        path, id=path.name, marks=no_plots if "plotting" in path.read_text() else ()
-    )
+    absent = [package for package in needed(path) if find_spec(package) is None]
+    marks = [pytest.mark.skipif(bool(absent), reason=f"needs {', '.join(absent)}")]
+    return pytest.param(path, id=path.name, marks=marks)
 
 
 @pytest.mark.parametrize("path", map(text, TEXTS))

@@ -10,6 +10,7 @@ except ImportError as error:
 from snnsim.interop.nir.fidelity import Finding, check
 from snnsim.interop.nir.reading import from_nir
 from snnsim.interop.nir.simulator import simulate
+from snnsim.interop.nir.torch_nodes import node_map
 from snnsim.interop.nir.writing import to_nir
 
-__all__ = ["Finding", "check", "from_nir", "simulate", "to_nir"]
+__all__ = ["Finding", "check", "from_nir", "node_map", "simulate", "to_nir"]
