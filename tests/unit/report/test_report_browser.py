@@ -13,6 +13,7 @@ from snnsim_experiments import write_report
 
 PICTURE = Path(__file__).parents[3] / "docs" / "tutorials" / "pictures" / "report.png"
 DRAW = bool(os.environ.get("SNNSIM_DRAW"))
+EPOCHS = 30 if DRAW else 4
 COLOURS = """canvas => {
     const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
     const found = new Set();
@@ -33,10 +34,10 @@ def report(browser, tmp_path_factory) -> Path:
     """A page on four runs: two seeds with delays and two without; of longer ones to be drawn."""
     folder = tmp_path_factory.mktemp("runs")
     longer = {"network.hidden": [64], "data.pool": 5, "network.max_delay_ms": 240}
-    epochs, changes = (30, longer) if DRAW else (4, {})
+    changes = longer if DRAW else {}
     for delays in ("learned", "none"):
         for seed in (0, 1):
-            digits(folder / f"{delays}-{seed}", delays, seed, epochs, **changes)
+            digits(folder / f"{delays}-{seed}", delays, seed, EPOCHS, **changes)
     return write_report([folder], folder / "report.html")
 
 
@@ -207,12 +208,12 @@ def test_a_chart_is_read_by_pointer_and_keys(opened):
     chart.focus()
     page.keyboard.press("ArrowRight")
     assert re.match(r"epoch 1: delays learned, seed 0 [\d.]+", told.text_content())
-    for _ in range(9):
+    for _ in range(EPOCHS + 5):
         page.keyboard.press("ArrowRight")
-    assert told.text_content().startswith("epoch 4: ")
+    assert told.text_content().startswith(f"epoch {EPOCHS}: ")
     assert "delays none, seed 1" in told.text_content()
     page.keyboard.press("ArrowLeft")
-    assert told.text_content().startswith("epoch 3: ")
+    assert told.text_content().startswith(f"epoch {EPOCHS - 1}: ")
     box = chart.bounding_box()
     page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 40)
     assert told.text_content().startswith("epoch 1: ")

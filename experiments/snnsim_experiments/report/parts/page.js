@@ -147,17 +147,24 @@ function raster(holder) {
   }
 
   function drawValues(layer, width) {
-    const perStep = width / (to - from), perUnit = heightOf(layer) / layer.units;
+    context.imageSmoothingEnabled = false;
+    const place = [left, layer.top, width, heightOf(layer)];
+    context.drawImage(shaded(layer), from, 0, to - from, layer.units, ...place);
+  }
+
+  /* The values of a layer as an image with a pixel for each, in the colour of now. */
+  function shaded(layer) {
     const hue = colour("--accent");
-    context.fillStyle = hue;
-    for (let unit = 0; unit < layer.units; unit++) {
-      for (let step = Math.floor(from); step < Math.min(Math.ceil(to), layer.steps); step++) {
-        context.globalAlpha = layer.shades[unit * layer.steps + step] / 255;
-        const x = left + (step - from) * perStep;
-        context.fillRect(x, layer.top + unit * perUnit, perStep + 0.5, perUnit + 0.3);
-      }
-    }
-    context.globalAlpha = 1;
+    if (layer.image && layer.hue === hue) return layer.image;
+    layer.hue = hue;
+    layer.image = document.createElement("canvas");
+    layer.image.width = layer.steps;
+    layer.image.height = layer.units;
+    const [red, green, blue] = hue.match(/\w\w/g).map((pair) => parseInt(pair, 16));
+    const pixels = new ImageData(layer.steps, layer.units);
+    layer.shades.forEach((shade, i) => pixels.data.set([red, green, blue, shade], 4 * i));
+    layer.image.getContext("2d").putImageData(pixels, 0, 0);
+    return layer.image;
   }
 
   function drawTime(width, top) {
