@@ -8,8 +8,10 @@ in the first module that offers it, where later modules refer to.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
+import itertools
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -153,6 +155,29 @@ def names(module: ModuleType) -> list[Name]:
         Name(module.__name__, name, path_of(module.__name__, name, value), value)
         for name, value in values.items()
     ]
+
+
+def docstring(name: Name) -> str:
+    """Return the docstring of a public name; that of a constant is the text below it."""
+    if callable(name.value) or inspect.ismodule(name.value):
+        return inspect.getdoc(name.value) or ""
+    return _below(name.module, name.name)
+
+
+def _below(module: str, name: str) -> str:
+    """The text below the definition of a constant, which its module may have imported."""
+    body = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    for node, after in itertools.pairwise(body):
+        match node, after:
+            case ast.ImportFrom(module=str(origin), names=imported), _:
+                if any(each.name == name for each in imported):
+                    return _below(origin, name)
+            case ast.Assign(targets=[ast.Name(id=str(target))]), ast.Expr(
+                value=ast.Constant(value=str(text))
+            ):
+                if target == name:
+                    return inspect.cleandoc(text)
+    return ""
 
 
 @cache

@@ -5,14 +5,14 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from documentation.names import AREAS, Area, Name, homes, modules, names
+from documentation.names import AREAS, Area, Name, docstring, homes, modules, names
 from documentation.roles import first_sentence
 
 
 def _row(name: Name, known: set[str]) -> str:
     """A row of a table: a name that leads to its description, and what it is."""
     shown = f"[`{name.name}`][{name.path}]" if name.path in known else f"`{name.name}`"
-    return f"| {shown} | {first_sentence(name.value, name.module)} |"
+    return f"| {shown} | {first_sentence(docstring(name), name.module)} |"
 
 
 def _described(path: str, level: int, **options: Any) -> str:

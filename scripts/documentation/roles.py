@@ -12,10 +12,13 @@ import inspect
 import itertools
 import logging
 import re
+import warnings
 from typing import Any
 
 import griffe
 from documentation.names import path_of
+
+from snnsim.errors import SnnsimError
 
 log = logging.getLogger("mkdocs.plugins.documentation")
 ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([A-Za-z_][\w.]*)`")
@@ -27,8 +30,10 @@ def _object(path: str) -> Any:
     parts = path.split(".")
     for count in range(len(parts), 0, -1):
         try:
-            value: Any = importlib.import_module(".".join(parts[:count]))
-        except ImportError:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of modules that were renamed
+                value: Any = importlib.import_module(".".join(parts[:count]))
+        except (ImportError, SnnsimError):  # it is no module, or one of an extra that is not here
             continue
         for part in parts[count:]:
             known = getattr(value, "__annotations__", {})
@@ -68,9 +73,8 @@ def as_markdown(text: str, scope: str) -> str:
     return EXAMPLE.sub(r"```pycon\n\1\n```", text)
 
 
-def first_sentence(value: Any, scope: str) -> str:
-    """Return the first sentence of an object's docstring, in Markdown, for a cell of a table."""
-    text = inspect.getdoc(value) or ""
+def first_sentence(text: str, scope: str) -> str:
+    """Return the first sentence of a docstring as Markdown, for a cell of a table."""
     paragraph = " ".join(text.split("\n\n")[0].split())
     sentence = re.match(r".*?[.:](?= |$)(?<!e\.g\.)(?<!i\.e\.)", paragraph)
     shown = sentence[0] if sentence else paragraph
@@ -80,32 +84,42 @@ def first_sentence(value: Any, scope: str) -> str:
 class Roles(griffe.Extension):
     """Gives every object the docstring that Python finds, and links instead of roles."""
 
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """Rewrite the docstring of a package, which is no member of anything."""
+        self.on_object(obj=pkg)
+
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Rewrite a docstring; the signature too, where a class computes its own."""
+        """Take what an object says at run time, and rewrite its docstring."""
         scope = obj.path if obj.is_class or obj.is_module else obj.parent.path
-        if obj.is_class:
-            self._as_at_run_time(obj)
+        if obj.is_class or obj.is_attribute:
+            obj = _as_at_run_time(obj)
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value, scope)
 
-    def _as_at_run_time(self, obj: griffe.Class) -> None:
-        """Neurons and networks describe themselves when their classes are made."""
-        try:
-            module = importlib.import_module(obj.module.path)
-        except ImportError:  # of an extra that is not installed
-            return
-        value = getattr(module, obj.name, None)
-        if not inspect.isclass(value):
-            return
-        text = inspect.getdoc(value) if value.__dict__.get("__doc__") else None
-        if obj.docstring is not None and text and text != inspect.cleandoc(obj.docstring.value):
-            obj.docstring.value = text
+
+def _as_at_run_time(obj: griffe.Object) -> griffe.Object:
+    """The object, or another in its place, as it describes itself once its module is imported.
+
+    Neurons and networks write their docstrings and signatures when their classes are made; some
+    functions are made by others, and look like constants in the source.
+    """
+    value = _object(obj.path)
+    if obj.is_attribute and inspect.isfunction(value) and value.__name__ == obj.name:
+        made = _function(obj.name, value, obj.parent)
+        made.docstring = griffe.Docstring(inspect.getdoc(value) or "", parent=made)
+        obj.parent.set_member(obj.name, made)
+        return made
+    if inspect.isclass(value):
+        written = value.__dict__.get("__doc__")
+        if written and obj.docstring:
+            obj.docstring.value = inspect.cleandoc(written)
         if "__signature__" in value.__dict__:
-            obj.set_member("__init__", _constructor(value, obj))
+            obj.set_member("__init__", _function("__init__", value, obj))
+    return obj
 
 
-def _constructor(value: type, parent: griffe.Class) -> griffe.Function:
-    """The constructor of a class by the signature that the class states."""
+def _function(name: str, value: Any, parent: griffe.Object) -> griffe.Function:
+    """A function with the signature that it has at run time."""
     given = [
         griffe.Parameter(
             each.name,
@@ -115,4 +129,4 @@ def _constructor(value: type, parent: griffe.Class) -> griffe.Function:
         )
         for each in inspect.signature(value).parameters.values()
     ]
-    return griffe.Function("__init__", parameters=griffe.Parameters(*given), parent=parent)
+    return griffe.Function(name, parameters=griffe.Parameters(*given), parent=parent)
