@@ -30,8 +30,16 @@ TEXTS = (
 )
 
 
+def _texts(config: MkDocsConfig) -> dict[str, Path]:
+    """The texts and pictures of the repository: name to file."""
+    root = Path(config.config_file_path).parent
+    paths = sorted({path for pattern in TEXTS for path in root.glob(pattern)})
+    return {path.relative_to(root).as_posix(): path for path in paths}
+
+
 def on_config(config: MkDocsConfig) -> None:
-    """Put the pages of the reference where mkdocs.yml says ``reference/...``."""
+    """Put the pages of the reference where mkdocs.yml says ``reference/...``; watch the texts."""
+    config.watch.extend(str(path) for path in _texts(config).values())
     made: dict[str, Any] = {"reference/": reference.navigation()} | commands.navigation()
     config.nav = _with_pages(config.nav, made)
 
@@ -51,9 +59,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Name the texts by their places in the repository, and add the pages of the reference."""
     for file in [each for each in files if each.src_dir == config.docs_dir]:
         files.remove(file)
-    root = Path(config.config_file_path).parent
-    for path in sorted({path for pattern in TEXTS for path in root.glob(pattern)}):
-        name = path.relative_to(root).as_posix()
+    for name, path in _texts(config).items():
         files.append(File.generated(config, name, abs_src_path=str(path)))
     for name, text in (reference.pages() | commands.pages()).items():
         files.append(File.generated(config, name, content=text))

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import typer
 from snnsim_experiments.cli import app
 
 
+@cache
+def root() -> Any:
+    """Return the command ``snnsim``, with all commands below it."""
+    return typer.main.get_command(app)
+
+
 def commands() -> dict[str, Any]:
     """Return the commands below ``snnsim``, in the order of ``snnsim --help``."""
-    root: Any = typer.main.get_command(app)
-    return dict(root.commands)
+    return dict(root().commands)
 
 
 def walk(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
@@ -58,8 +64,7 @@ def _record(parameter: Any, context: Any) -> str | None:
 
 def page(name: str, command: Any) -> str:
     """Return the text of a command's page, with all commands below it."""
-    root: Any = typer.main.get_command(app)
-    above = root.context_class(root, info_name="snnsim")
+    above = root().context_class(root(), info_name="snnsim")
     context = command.context_class(command, info_name=name, parent=above)
     return "\n\n".join(_section(*each) for each in walk(command, context))
 

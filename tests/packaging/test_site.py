@@ -235,7 +235,6 @@ def test_what_is_broken_fails_the_build(what, tmp_path):
     link, role, told = WRONG[what]
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     config["nav"] = ["README.md", "docs/page.md", "reference/"]
-    config["watch"] = []
     scripts = tmp_path / "scripts"
     shutil.copytree(ROOT / "scripts" / "documentation", scripts / "documentation")
     shutil.copy(ROOT / "scripts" / "site_hooks.py", scripts)
