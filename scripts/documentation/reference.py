@@ -28,7 +28,8 @@ def _section(module: ModuleType, known: set[str]) -> str:
     if own:
         rows = [_row(name, known) for name in own]
         parts.append("\n".join(["| name | what it is |", "|---|---|", *rows]))
-    parts += [_described(name.path, 3) for name in own if homes().get(name.path) == name.module]
+    here = [name.path for name in own if homes().get(name.path) == name.module]
+    parts += [_described(path, 3) for path in dict.fromkeys(here)]  # some have two names
     return "\n\n".join(parts)
 
 

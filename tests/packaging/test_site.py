@@ -82,6 +82,7 @@ class Page(HTMLParser):
         given = dict(attrs)
         if tag.startswith("h") and "doc-heading" in (given.get("class") or ""):
             self.anchor = given["id"]
+            assert self.anchor not in self.described, f"{self.anchor} is described twice"
             self.described[self.anchor] = ""
         self.paragraph = self.paragraph or tag == "p"
         if tag in ("script", "link", "img", "iframe", "source", "object", "embed", "video"):
@@ -138,7 +139,9 @@ def anchor_and_text(module: str, name: str) -> tuple[str, str]:
 
 
 def test_every_public_name_is_described(pages):
-    described = {path: text for page in pages.values() for path, text in page.described.items()}
+    found = [item for page in pages.values() for item in page.described.items()]
+    described = dict(found)
+    assert len(described) == len(found)  # none is described on two pages
     names = public()
     assert len(names) > 250
     missing, silent = set(), set()
