@@ -18,8 +18,7 @@ from mkdocs.structure.files import File, Files
 # what becomes a page, or is shown on one
 TEXTS = (
     "*.md",
-    "docs/**/*.md",
-    "docs/**/*.png",
+    "docs/**/*.*",
     "datasets/*.md",
     "experiments/*.md",
     "experiments/*.png",
