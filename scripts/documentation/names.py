@@ -84,7 +84,7 @@ AREAS = (
         "Inference and cost",
         ("snnsim.inference", "snnsim.costing", "snnsim.report", "snnsim.energy"),
     ),
-    Area("errors", "Saving, units and errors", ("snnsim.saving", "snnsim.units", "snnsim.errors")),
+    Area("saving", "Saving, units and errors", ("snnsim.saving", "snnsim.units", "snnsim.errors")),
     Area(
         "datasets",
         "Data sets",
