@@ -14,6 +14,7 @@ from typing import Any
 from documentation import commands, reference
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 # what becomes a page, or is shown on one
 TEXTS = (
@@ -27,6 +28,8 @@ TEXTS = (
     "snnsim/kernels/*/README.md",
     "scripts/documentation/*.css",
 )
+# found last, because they say what was, not what is
+HISTORY = ("CHANGELOG.md", "experiments/LOG.md")
 
 
 def _texts(config: MkDocsConfig) -> dict[str, Path]:
@@ -63,3 +66,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, text in (reference.pages() | commands.pages()).items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **kwargs: Any) -> None:
+    """Let a search show history after everything else."""
+    if page.file.src_uri in HISTORY:
+        page.meta["search"] = {"boost": 0.2}

@@ -62,11 +62,18 @@ def _record(parameter: Any, context: Any) -> str | None:
     return record and f"| `{record[0]}` | {_plain(' '.join(record[1].split()))} |"
 
 
+def _is_of_data_set(command: Any) -> bool:
+    """Whether ``--help`` shows a command below the heading of data sets."""
+    return isinstance(command.rich_help_panel, str)
+
+
 def page(name: str, command: Any) -> str:
     """Return the text of a command's page, with all commands below it."""
     above = root().context_class(root(), info_name="snnsim")
     context = command.context_class(command, info_name=name, parent=above)
-    return "\n\n".join(_section(*each) for each in walk(command, context))
+    text = "\n\n".join(_section(*each) for each in walk(command, context))
+    # those of all data sets have the same options: what is searched for stands elsewhere first
+    return f"---\nsearch:\n  boost: 0.2\n---\n\n{text}" if _is_of_data_set(command) else text
 
 
 def pages() -> dict[str, str]:
@@ -79,5 +86,5 @@ def navigation() -> dict[str, list[dict[str, str]]]:
     sets, others = [], []
     for name, command in commands().items():
         entry = {f"snnsim {name}": f"reference/commands/{name}.md"}
-        (sets if isinstance(command.rich_help_panel, str) else others).append(entry)
+        (sets if _is_of_data_set(command) else others).append(entry)
     return {"reference/commands/": others, "reference/commands/data/": sets}
