@@ -26,6 +26,7 @@ if find_spec("mkdocs") is None or find_spec("mkdocstrings") is None:
     pytest.skip("needs mkdocs: pip install '.[docs]'", allow_module_level=True)
 
 import yaml
+from filelock import FileLock
 
 # packages whose names are for contributors: what stands behind operators and data sets, and checks
 INTERNAL = (
@@ -98,11 +99,17 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The built site, to which every warning is an error."""
-    out = tmp_path_factory.mktemp("built") / "site"
-    done = build(ROOT, out, tmp_path_factory.mktemp("blocked"))
-    assert done.returncode == 0, done.stdout
-    return out
+    """The built site, to which every warning is an error; processes that test at once share it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    built, building = folder / "built", folder / "building"
+    with FileLock(folder / "site.lock"):
+        if not built.exists():
+            done = build(ROOT, building, tmp_path_factory.mktemp("blocked"))
+            assert done.returncode == 0, done.stdout
+            building.rename(built)
+    return built
 
 
 @pytest.fixture(scope="module")
