@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -9,6 +10,8 @@ from typing import Any
 
 import typer
 from snnsim_experiments.cli import app
+
+COMMAND = re.compile(r"(snnsim|torchrun) ")
 
 
 @cache
@@ -30,16 +33,14 @@ def walk(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _text(given: str) -> str:
-    """Help as Markdown: as it is, with lines of commands as code."""
-    lines = [
-        re.sub(r"^\s*((?:snnsim|torchrun) .*)$", r"    \1", line) for line in given.splitlines()
-    ]
-    return _plain("\n".join(lines))
+    """Help as Markdown: paragraphs, and the lines that are commands as code."""
+    lines = [line.strip() for line in given.splitlines()]
+    return "\n".join(f"    {line}" if COMMAND.match(line) else _plain(line) for line in lines)
 
 
 def _plain(text: str) -> str:
-    """Text in which Markdown and HTML see nothing of theirs."""
-    return text.replace("<", "&lt;").replace("[", "\\[").replace("|", "\\|")
+    """Text in which Markdown and HTML find nothing that means something to them."""
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False))
 
 
 def _section(command: Any, context: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import inspect
 import os
@@ -181,11 +182,14 @@ def test_every_command_and_every_option_is_described(site):
             _, _, section = text.partition(f'<h{path.count(" ")} id="{path.replace(" ", "-")}"')
             assert section, path
             section, _, _ = section.partition("</table>")
+            shown_letters = letters(html.unescape(re.sub(r"<[^>]+>", "", section)))
+            assert letters(each.help or "") in shown_letters, path
             for parameter in (shown for shown in each.params if not getattr(shown, "hidden", 0)):
                 is_option = parameter.param_type_name == "option"
                 for told in parameter.opts if is_option else [parameter.metavar or parameter.name]:
-                    assert f"{told}" in section, (path, told)
+                    assert told in section, (path, told)
                     count += 1
+                assert letters(parameter.help or "") in shown_letters, (path, parameter.name)
     assert count > 500
 
 
