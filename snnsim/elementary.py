@@ -90,7 +90,7 @@ def _elementwise(name: str, python=None, sympy_name: str | None = None):
         return (python or getattr(math, name))(a)
 
     function.__name__ = function.__qualname__ = "absolute" if name == "abs" else name
-    function.__doc__ = f"Element-wise ``{name}``."
+    function.__doc__ = f"Return ``{name}`` of a number, or of every element of a tensor."
     return function
 
 

@@ -27,6 +27,7 @@ from snnsim.synapses import Dense, Recurrent
 from snnsim.synapses.delayed import DelayedConnection
 
 WAYS = ("random", "magnitude")
+"""Which weights a mask keeps: some at random, or the largest."""
 WHATS = ("input", "recurrent", "both")
 PERS = ("layer", "network")
 CONNECTIONS = (Dense, DelayedConnection, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

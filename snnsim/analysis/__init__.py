@@ -30,6 +30,7 @@ ANALYSES = (
     "sparsity",
     "timescales",
 )
+"""The names of the analyses that :func:`analyse` runs."""
 
 __all__ = [
     "ANALYSES", "NULLS", "Figure", "Report", "Subject", "analyse", "load_recording",

@@ -23,7 +23,8 @@ def barrier(accuracies: Tensor) -> Tensor:
     """Return how far accuracy on a line falls below the straight line between its ends.
 
     Args:
-        accuracies: ``[points, tasks]``, as :func:`accuracy_between` returns them.
+        accuracies: ``[points, tasks]``, as :func:`snnsim.continual.accuracy_between`
+            returns them.
 
     Returns:
         The barrier of each task, ``[tasks]``, 0 or more.

@@ -11,6 +11,7 @@ from snnsim.activity import Recording
 from snnsim.errors import check_choice, check_seed
 
 NULLS = ("shift", "trials", "units", "steps")
+"""The ways in which :func:`shuffled` destroys the structure of a recording."""
 
 
 def shuffled(rec: Recording, how: str = "shift", seed: int = 0) -> Recording:

@@ -108,9 +108,10 @@ class LearnedTasks:
         return TaskSubject(net, stream.tasks[task].test, **told)
 
     def line(self, start: int, end: int, points: int, mixed: int | None = None) -> Tensor:
-        """Return accuracies between the weights after two tasks, see :class:`Tasks`.
+        """Return accuracies between the weights after two tasks.
 
-        What a method keeps elsewhere than in the learner is that after the later of them.
+        See :class:`~snnsim.analysis.subject.Tasks`. What a method keeps elsewhere than in the
+        learner is that after the later of them.
         """
         kept = self.make()
         kept.learner.to(self.device)

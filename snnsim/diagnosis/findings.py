@@ -10,8 +10,6 @@ from typing import Any
 PROBLEM, WARNING, NOTE = "problem", "warning", "note"
 SEVERITIES = (PROBLEM, WARNING, NOTE)
 
-# all kinds of findings; causes stand before what follows from them, so that of two findings of the
-# same severity the one to mend first is shown first
 KINDS = (
     "not time-major",
     "labels outside of outputs",
@@ -45,6 +43,11 @@ KINDS = (
     "one answer",
     "at chance",
 )
+"""All kinds of findings.
+
+Causes stand before what follows from them, so that of two findings of the same severity the one to
+mend first is shown first.
+"""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from snnsim.training import Answer
 
 NUMBERED = 20  # classes up to which every cell has its count in it
 SHOWN = 6  # samples, or values of a sample, that have a row of their own
-ANSWERS = (LABELS, VALUES, CLASS_PER_STEP, VALUES_PER_STEP)  # that can be drawn
+ANSWERS = (LABELS, VALUES, CLASS_PER_STEP, VALUES_PER_STEP)
+"""The kinds of targets whose answers :func:`answers` can draw."""
 
 
 def answers(

@@ -44,7 +44,7 @@ def test_extras_stand_in_the_readme():
         assert f"`{extra}`" in readme, extra
 
 
-@pytest.mark.parametrize("script", ["demo", "test", "bench"])
+@pytest.mark.parametrize("script", ["demo", "test", "bench", "docs", "wheels"])
 def test_scripts_are_executable(script):
     assert (ROOT / "scripts" / script).stat().st_mode & 0o111
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib import metadata
@@ -43,6 +44,18 @@ def test_data_configs_and_type_markers_are_packed(wheel):
     }
     assert configs
     assert configs <= names
+
+
+def test_the_source_archive_holds_what_wheel_tests_and_site_are_made_of(tmp_path):
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "-o", str(tmp_path)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True, text=True)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
+    files = {"pyproject.toml", "constraints.txt", "mkdocs.yml", "LICENSE", "scripts/environment.sh"}
+    texts = {str(p.relative_to(ROOT)) for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]}
+    assert files | texts | {"scripts/site_hooks.py", "scripts/documentation/names.py"} <= names
+    assert not any(name.startswith(("site/", "runs/", "experiments/runs/")) for name in names)
 
 
 def test_wheel_stays_small(wheel):

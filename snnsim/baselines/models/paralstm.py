@@ -20,8 +20,8 @@ class ParaLSTM(DiagonalCell):
 
     Args:
         n_in, n_out: numbers of input and output channels; ``n_out`` units.
-        parallel: whether to run by Newton iterations, as :class:`ParaGRU`; the Jacobian has
-            blocks of 2 x 2.
+        parallel: whether to run by Newton iterations, as
+            :class:`~snnsim.baselines.models.paragru.ParaGRU`; the Jacobian has blocks of 2 x 2.
 
     State: ``(h, c)`` stacked, ``[2, B, n_out]``.
 

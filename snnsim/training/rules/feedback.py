@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 FEEDBACKS = ("backprop", "random", "sign")
+"""What carries errors backwards: the weights, fixed random matrices, or the weights' signs."""
 
 
 def random_feedback(weight: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from snnsim.training.rules.feedback import FEEDBACKS
 from snnsim.training.rules.plastic import PlasticConnection, is_connection
 
 TRAININGS = ("bptt", "dsr", "ottt")
+"""Ways to compute gradients: backpropagation through time, firing rates, or presynaptic traces."""
 
 
 def prepare(
