@@ -12,10 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import snnsim
-from snnsim.pretrained import NETWORK
 from snnsim_experiments.report.card import content_of
 from snnsim_experiments.report.sharing import share
+
+import snnsim
+from snnsim.pretrained import NETWORK
 
 PLACE = Path(snnsim.__file__).parent / "pretrained"
 HIDDEN = ("--set", "network.hidden=[128]")

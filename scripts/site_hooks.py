@@ -11,7 +11,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from documentation import commands, reference
+from documentation import commands, notebooks, reference
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -43,6 +43,7 @@ def on_config(config: MkDocsConfig) -> None:
     """Put the pages of the reference where mkdocs.yml says ``reference/...``; watch the texts."""
     config.watch.extend(str(path) for path in _texts(config).values())
     made: dict[str, Any] = {"reference/": reference.navigation()} | commands.navigation()
+    made["docs/notebooks/"] = notebooks.navigation(Path(config.config_file_path).parent)
     config.nav = _with_pages(config.nav, made)
 
 
@@ -63,12 +64,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.remove(file)
     for name, path in _texts(config).items():
         files.append(File.generated(config, name, abs_src_path=str(path)))
-    for name, text in (reference.pages() | commands.pages()).items():
+    lectures = notebooks.pages(Path(config.config_file_path).parent)
+    for name, text in (reference.pages() | commands.pages() | lectures).items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, **kwargs: Any) -> None:
-    """Let a search show history after everything else."""
+def on_page_markdown(markdown: str, page: Page, **kwargs: Any) -> str:
+    """Let a search show history after everything else, and the list of notebooks lead to pages."""
     if page.file.src_uri in HISTORY:
         page.meta["search"] = {"boost": 0.2}
+    listed = page.file.src_uri == f"{notebooks.FOLDER}/README.md"
+    return notebooks.linked(markdown) if listed else markdown

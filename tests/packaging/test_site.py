@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib
 import inspect
+import json
 import os
 import pkgutil
 import re
@@ -111,6 +112,17 @@ def site(tmp_path_factory) -> Path:
             assert done.returncode == 0, done.stdout
             building.rename(built)
     return built
+
+
+def test_notebooks_are_read_on_the_site_with_what_they_draw(site):
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        page = (site / "docs" / "notebooks" / path.stem / "index.html").read_text()
+        cells = json.loads(path.read_text())["cells"]
+        drawn = [o for c in cells for o in c.get("outputs", ()) if "image/png" in o.get("data", ())]
+        assert page.count('src="data:image/png;base64,') == len(drawn) > 0
+        assert f'href="../{path.name}"' in page
+        listed = (site / "docs" / "notebooks" / "index.html").read_text()
+        assert f'href="{path.stem}/"' in listed
 
 
 @pytest.fixture(scope="module")
