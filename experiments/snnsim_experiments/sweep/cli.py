@@ -39,9 +39,24 @@ def sweep(
         config = ["default", "none"]
         seed = [0, 1, 2]
 
-    Each combination is a cell, with a run folder of its own in the folder of the sweep. The same
-    command again, or snnsim sweep work FOLDER here or on another machine that sees the folder, goes
-    on with the cells that are left; a cell whose worker died is gone on with from its last epoch.
+    With a table [search] values are drawn instead, and learnt from (optuna):
+
+        [search]
+
+        trials = 40
+
+        objective = "validation_accuracy"
+
+        prune = "median"
+
+        "training.lr" = {low = 1e-4, high = 1e-1, log = true}
+
+        "network.hidden" = [[32], [64]]
+
+    Each combination or trial is a cell, with a run folder of its own in the folder of the sweep.
+    The same command again, or snnsim sweep work FOLDER here or on another machine that sees the
+    folder, goes on with the cells that are left; a cell whose worker died is gone on with from its
+    last epoch.
     The exit code is 1 if a cell cannot be trained.
 
     Examples:
@@ -102,7 +117,7 @@ def _answer(place: Path, as_json: bool) -> int:
     write_json(place / "results.json", found)
 
     def show(found: Any) -> None:
-        titles, lines = shown(found, plan.varied)
+        titles, lines = shown(found, plan)
         options.print_table(lines, *titles)
         options.output.print(progress(place, plan))
 

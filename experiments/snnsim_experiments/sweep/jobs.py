@@ -11,11 +11,12 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from snnsim.errors import ConfigError
-from snnsim_experiments.sweep.plan import Plan, stored
-from snnsim_experiments.sweep.work import State, left, state_of
+from snnsim_experiments.sweep.cells import State, left, state_of, values_of
+from snnsim_experiments.sweep.plan import Cell, Plan, stored
 
 LOOK = 0.5  # s between looks
 SHOWN = 20  # cells
@@ -92,14 +93,14 @@ class _Workers:
 
 def progress(folder: Path, plan: Plan) -> Group:
     """Return how far all cells are: a line of counts, and those that run now."""
-    states = {cell.name: state_of(folder, cell) for cell in plan.cells}
-    counts = Counter(state.what for state in states.values())
-    kinds = ("done", "running", "waiting", "failed")
+    states = [(cell, state_of(folder, cell)) for cell in plan.cells]
+    counts = Counter(state.what for _, state in states)
+    kinds = ("done", "pruned", "running", "waiting", "failed")
     line = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
     table = Table(box=None, pad_edge=False, show_header=False)
-    shown = [(n, s) for n, s in states.items() if s.what in ("running", "failed")][:SHOWN]
-    for name, state in shown:
-        table.add_row(name, _told(state))
+    shown = [(cell, s) for cell, s in states if s.what in ("running", "failed")][:SHOWN]
+    for cell, state in shown:
+        table.add_row(cell.name, _told(state), _drawn(folder, cell))
     return Group(f"{len(plan.cells)} cells: {line}", table)
 
 
@@ -107,3 +108,8 @@ def _told(state: State) -> str:
     if state.what == "failed":
         return f"failed: {str(state.summary.get('error', ''))[:120]}"
     return f"epoch {state.epochs}"
+
+
+def _drawn(folder: Path, cell: Cell) -> str:
+    """The values that the trial of a cell has drawn, if it is one."""
+    return escape(", ".join(f"{k}={v}" for k, v in (values_of(folder, cell) or {}).items()))
