@@ -20,6 +20,21 @@ def sweep(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep to write.")] = None,
     jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")] = 1,
+    cluster: Annotated[
+        str,
+        typer.Option(help="slurm: submit workers as jobs; local: the same jobs on this machine."),
+    ] = "",
+    workers: Annotated[
+        int, typer.Option(min=1, max=1000, help="Of --cluster: jobs, each with one worker.")
+    ] = 1,
+    time: Annotated[
+        str, typer.Option(help="Of --cluster: time limit of a job, which then goes on by itself.")
+    ] = "24:00:00",
+    partition: Annotated[str, typer.Option(help="Of --cluster slurm: partition.")] = "",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --cluster slurm: option of sbatch, key=value. Repeatable."),
+    ] = None,
     device: options.Device = "cpu",
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -59,6 +74,9 @@ def sweep(
     last epoch.
     The exit code is 1 if a cell cannot be trained.
 
+    With --cluster slurm an array of jobs is submitted that each do what snnsim sweep work does, and
+    go back into the queue when their time is over; the command returns at once.
+
     Examples:
 
         snnsim sweep grid.toml --jobs 2 --out runs/grid
@@ -66,7 +84,10 @@ def sweep(
         snnsim sweep work runs/grid
 
         snnsim sweep show runs/grid
+
+        snnsim sweep grid.toml --cluster slurm --workers 8 --partition short --slurm account=lab
     """
+    where = _cluster(cluster, workers, time, partition, slurm, jobs)
     if what in ("work", "show") and not Path(what).is_file():
         if folder is None:
             raise ConfigError(f"name the folder of a sweep: snnsim sweep {what} FOLDER")
@@ -79,7 +100,12 @@ def sweep(
         raise ConfigError(f"{folder} is one argument too many after the file of a sweep")
     else:
         place = _begun(Path(what), out)
-    if what == "work" and jobs == 1:
+    if where is not None and what == "show":
+        raise ConfigError("--cluster is for work on a sweep; remove it, or show")
+    if where is not None:
+        if _submitted(place, where, device, quiet, as_json):
+            return
+    elif what == "work" and jobs == 1:
         _work(place, device)
     elif what != "show":
         from snnsim_experiments.sweep.jobs import run_jobs
@@ -87,6 +113,40 @@ def sweep(
         run_jobs(place, jobs, device, options.messages, quiet)
     if not (what == "work" and quiet) and _answer(place, as_json):
         raise typer.Exit(1)
+
+
+def _cluster(
+    kind: str, workers: int, time: str, partition: str, slurm: list[str] | None, jobs: int
+) -> Any:
+    """The cluster that options describe, if any do."""
+    if not kind:
+        if workers != 1 or partition or slurm:
+            raise ConfigError(
+                "--workers, --partition and --slurm are for --cluster; name it, or use --jobs for "
+                "workers on this machine"
+            )
+        return None
+    if jobs != 1:
+        raise ConfigError(f"--jobs is {jobs}, but a job of --cluster is one worker; use --workers")
+    from snnsim_experiments.sweep.cluster import Cluster, minutes_of, options_of
+
+    return Cluster(kind, workers, minutes_of(time), partition, options_of(slurm or []))
+
+
+def _submitted(place: Path, cluster: Any, device: str, quiet: bool, as_json: bool) -> bool:
+    """Let a cluster work; whether it does so by itself from now on."""
+    from snnsim_experiments.sweep.jobs import run_on_cluster
+
+    jobs = run_on_cluster(place, cluster, device, options.messages, quiet)
+    if cluster.kind == "local":
+        return False
+
+    def show(_: Any) -> None:
+        options.print_line(f"submitted: {', '.join(jobs)}; logs are in {place / 'logs'}")
+        options.print_line(f"see how far they are with: snnsim sweep show {place}")
+
+    options.answer({"folder": str(place), "jobs": jobs}, as_json, show)
+    return True
 
 
 def _begun(file: Path, out: Path | None) -> Path:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from snnsim.errors import ConfigError
 from snnsim_experiments.sweep.cells import State, left, state_of, values_of
+from snnsim_experiments.sweep.cluster import Cluster
 from snnsim_experiments.sweep.plan import Cell, Plan, stored
 
 LOOK = 0.5  # s between looks
@@ -41,6 +43,35 @@ def run_jobs(folder: Path, jobs: int, device: str, console: Console, quiet: bool
     """
     plan = stored(folder)
     workers = _Workers(folder, plan, min(jobs, len(plan.cells)), device)
+    _watch(folder, plan, workers, console, quiet)
+
+
+def run_on_cluster(
+    folder: Path, cluster: Cluster, device: str, console: Console, quiet: bool
+) -> list[str]:
+    """Let a cluster work on a sweep, and return the names of its jobs.
+
+    Of the cluster ``"local"`` it returns when no cell is left; others work on by themselves.
+
+    Args:
+        folder: the folder of the sweep.
+        cluster: where its workers run.
+        device, console, quiet: as in :func:`run_jobs`.
+
+    Raises:
+        ConfigError: if the cluster does not take the jobs, or local ones end before all is done.
+    """
+    plan = stored(folder)
+    jobs = cluster.submit(folder, plan.threads, device)
+    if cluster.kind == "local":
+        _watch(folder, plan, _Jobs(jobs), console, quiet)
+    return [str(job.job_id) for job in jobs]
+
+
+def _watch(
+    folder: Path, plan: Plan, workers: _Workers | _Jobs, console: Console, quiet: bool
+) -> None:
+    """Show how far all cells are until the workers have ended."""
     try:
         with Live(console=console, auto_refresh=False) as live:
             while workers.busy(plan):
@@ -55,6 +86,22 @@ def run_jobs(folder: Path, jobs: int, device: str, console: Console, quiet: bool
             f"the workers ended and {rest} of {len(plan.cells)} cells are left; go on with: "
             f"snnsim sweep work {folder}"
         )
+
+
+class _Jobs:
+    """Jobs of a cluster on this machine."""
+
+    def __init__(self, jobs: list[Any]):
+        self.all = jobs
+
+    def busy(self, _: Plan) -> bool:
+        return not all(job.done() for job in self.all)
+
+    def stop(self) -> None:
+        """End all."""
+        for job in self.all:
+            if not job.done():
+                job.cancel()
 
 
 class _Workers:
