@@ -282,6 +282,7 @@ def compare(
         str, typer.Option(help="Factors of the learning rate to choose from on validation data.")
     ] = "1",
     out: options.Runs = None,
+    jobs: options.Jobs = 1,
     device: options.Device = "cpu",
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -322,6 +323,7 @@ def compare(
         seeds_of(seeds),
         options.place_of(root, folder, device, resume, quiet),
         rates=parse_rates(rates),
+        jobs=jobs,
     )
     options.answer(rows, as_json, _print)
     if not as_json:

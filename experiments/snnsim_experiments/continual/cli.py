@@ -94,6 +94,7 @@ def compare(
     seeds: options.Seeds = "0",
     root: options.Root = None,
     out: options.Runs = None,
+    jobs: options.Jobs = 1,
     device: options.Device = "cpu",
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -119,7 +120,7 @@ def compare(
     choice = Choice(stream, config=config, changes=changes)
     chosen = methods_on(choice, methods_of(methods))
     place = options.place_of(root, folder, device, resume, quiet)
-    rows = compare_experiments(chosen, seeds_of(seeds), place)
+    rows = compare_experiments(chosen, seeds_of(seeds), place, jobs=jobs)
     options.answer(rows, as_json, print_rows)
     if not as_json:
         options.print_line(f"Written to {folder}")
@@ -156,6 +157,7 @@ def repeat(
     epochs: options.Epochs = None,
     root: options.Root = None,
     out: options.Runs = None,
+    jobs: options.Jobs = 1,
     device: options.Device = "cpu",
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -198,7 +200,7 @@ def repeat(
     chosen = resolve(found.name, model, config=config, changes=changes, epochs=epochs)
     if width is not None or model != SPIKING:
         chosen = with_width(chosen, width or 64)
-    rows = sweep(chosen, sizes_of(sizes), fraction, seeds_of(seeds), place)
+    rows = sweep(chosen, sizes_of(sizes), fraction, seeds_of(seeds), place, jobs=jobs)
     options.answer(rows, as_json, _print_sizes)
     if not as_json:
         options.print_line(worst(rows))

@@ -41,19 +41,32 @@ def left(folder: Path, plan: Plan) -> int:
 def state_of(folder: Path, cell: Cell) -> State:
     """Return how far a cell of a sweep is."""
     epochs = _lines(folder / cell.name / METRICS)
-    if (folder / cell.name / SUMMARY).exists():
+    if is_done(folder, cell):
         return State("done", epochs, read_json(folder / cell.name / SUMMARY))
     for what in (FAILED, PRUNED):
-        noted = folder / what / f"{cell.name}.json"
+        noted = folder / what / f"{cell.file}.json"
         if noted.exists():
             return State(what, epochs, read_json(noted))
-    claimed = (folder / CLAIMS / cell.name).exists()
+    claimed = (folder / CLAIMS / cell.file).exists()
     return State("running" if claimed else "waiting", epochs, {})
+
+
+def is_done(folder: Path, cell: Cell) -> bool:
+    """Return whether a cell is finished, with all of its seeds if it has several."""
+    if not (folder / cell.name / SUMMARY).exists():
+        return False
+    return seeds_done(folder, cell) == len(cell.seeds or ())
+
+
+def seeds_done(folder: Path, cell: Cell) -> int:
+    """Return how many seeds of a cell on a stream are finished."""
+    places = (folder / cell.name / f"seed{seed}" / SUMMARY for seed in cell.seeds or ())
+    return sum(place.exists() for place in places)
 
 
 def values_of(folder: Path, cell: Cell) -> dict[str, Any] | None:
     """Return the values that the trial of a cell has drawn; ``None`` if it has drawn none yet."""
-    drawn = folder / TRIALS / f"{cell.name}.json"
+    drawn = folder / TRIALS / f"{cell.file}.json"
     return read_json(drawn) if drawn.exists() else None
 
 

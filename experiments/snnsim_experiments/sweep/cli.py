@@ -19,7 +19,7 @@ def sweep(
         typer.Argument(help="Folder of a sweep, for work and show.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep to write.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")] = 1,
+    jobs: options.Jobs = 1,
     cluster: Annotated[
         str,
         typer.Option(help="slurm: submit workers as jobs; local: the same jobs on this machine."),
@@ -88,6 +88,27 @@ def sweep(
         snnsim sweep grid.toml --cluster slurm --workers 8 --partition short --slurm account=lab
     """
     where = _cluster(cluster, workers, time, partition, slurm, jobs)
+    place = _place(what, folder, out)
+    if where is not None and what == "show":
+        raise ConfigError("--cluster is for work on a sweep; remove it, or show")
+    try:
+        if where is not None:
+            if _submitted(place, where, device, quiet, as_json):
+                return
+        elif what != "show":
+            _work(place, device, jobs, alone=what == "work" and jobs == 1, quiet=quiet)
+    except KeyboardInterrupt:
+        options.messages.print(
+            f"interrupted; go on with: snnsim sweep work {place}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        raise SystemExit(130) from None
+    if not (what == "work" and quiet) and _answer(place, as_json):
+        raise typer.Exit(1)
+
+
+def _place(what: str, folder: Path | None, out: Path | None) -> Path:
+    """The folder of the sweep that is named, or begun."""
     if what in ("work", "show") and not Path(what).is_file():
         if folder is None:
             raise ConfigError(f"name the folder of a sweep: snnsim sweep {what} FOLDER")
@@ -95,24 +116,10 @@ def sweep(
             raise ConfigError(
                 f"--out is for a new sweep; snnsim sweep {what} goes on with {folder}"
             )
-        place = folder
-    elif folder is not None:
+        return folder
+    if folder is not None:
         raise ConfigError(f"{folder} is one argument too many after the file of a sweep")
-    else:
-        place = _begun(Path(what), out)
-    if where is not None and what == "show":
-        raise ConfigError("--cluster is for work on a sweep; remove it, or show")
-    if where is not None:
-        if _submitted(place, where, device, quiet, as_json):
-            return
-    elif what == "work" and jobs == 1:
-        _work(place, device)
-    elif what != "show":
-        from snnsim_experiments.sweep.jobs import run_jobs
-
-        run_jobs(place, jobs, device, options.messages, quiet)
-    if not (what == "work" and quiet) and _answer(place, as_json):
-        raise typer.Exit(1)
+    return _begun(Path(what), out)
 
 
 def _cluster(
@@ -159,10 +166,16 @@ def _begun(file: Path, out: Path | None) -> Path:
     return place
 
 
-def _work(place: Path, device: str) -> None:
-    from snnsim_experiments.sweep.work import work
+def _work(place: Path, device: str, jobs: int, alone: bool, quiet: bool) -> None:
+    """Work on a sweep, in this process if it is alone, or in several."""
+    if alone:
+        from snnsim_experiments.sweep.work import work
 
-    work(place, device)
+        work(place, device)
+        return
+    from snnsim_experiments.sweep.jobs import run_jobs
+
+    run_jobs(place, jobs, device, options.messages, quiet)
 
 
 def _answer(place: Path, as_json: bool) -> int:
@@ -174,7 +187,8 @@ def _answer(place: Path, as_json: bool) -> int:
 
     plan = stored(place)
     found = rows(place, plan)
-    write_json(place / "results.json", found)
+    if not plan.is_made:  # another command has its own results
+        write_json(place / "results.json", found)
 
     def show(found: Any) -> None:
         titles, lines = shown(found, plan)

@@ -145,6 +145,7 @@ def minutes_of(text: str) -> int:
     [90, 91, 240, 3600, 1470]
     """
     found = TIME.fullmatch(text)
+    units: tuple[int, ...]
     days, fields = (found["days"], found["fields"].split(":")) if found else (None, ["0"])
     if days is not None:
         units = (24 * 60 * 60, 60 * 60, 60, 1)  # s; days-hours:minutes:seconds

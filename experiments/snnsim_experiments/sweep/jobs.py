@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from snnsim.errors import ConfigError
-from snnsim_experiments.sweep.cells import State, left, state_of, values_of
+from snnsim_experiments.sweep.cells import State, left, seeds_done, state_of, values_of
 from snnsim_experiments.sweep.cluster import Cluster
 from snnsim_experiments.sweep.plan import Cell, Plan, stored
 
@@ -82,9 +83,9 @@ def _watch(
         workers.stop()
     rest = left(folder, plan)
     if rest:
+        again = "the same command and --resume" if plan.is_made else f"snnsim sweep work {folder}"
         raise ConfigError(
-            f"the workers ended and {rest} of {len(plan.cells)} cells are left; go on with: "
-            f"snnsim sweep work {folder}"
+            f"the workers ended and {rest} of {len(plan.cells)} cells are left; go on with: {again}"
         )
 
 
@@ -118,7 +119,12 @@ class _Workers:
         self.all = [self._started() for _ in range(jobs)]
 
     def _started(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self.command, env=self.environment, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(
+            self.command,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=_leave_interrupts,
+        )
 
     def busy(self, plan: Plan) -> bool:
         """Whether any works; those that were killed are replaced, unless that leads nowhere."""
@@ -138,6 +144,11 @@ class _Workers:
             worker.wait()
 
 
+def _leave_interrupts() -> None:
+    """Let Ctrl-C, which reaches all processes, be the business of the one that ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def progress(folder: Path, plan: Plan) -> Group:
     """Return how far all cells are: a line of counts, and those that run now."""
     states = [(cell, state_of(folder, cell)) for cell in plan.cells]
@@ -147,13 +158,15 @@ def progress(folder: Path, plan: Plan) -> Group:
     table = Table(box=None, pad_edge=False, show_header=False)
     shown = [(cell, s) for cell, s in states if s.what in ("running", "failed")][:SHOWN]
     for cell, state in shown:
-        table.add_row(cell.name, _told(state), _drawn(folder, cell))
+        table.add_row(escape(cell.name), _told(folder, cell, state), _drawn(folder, cell))
     return Group(f"{len(plan.cells)} cells: {line}", table)
 
 
-def _told(state: State) -> str:
+def _told(folder: Path, cell: Cell, state: State) -> str:
     if state.what == "failed":
         return f"failed: {str(state.summary.get('error', ''))[:120]}"
+    if cell.seeds is not None:
+        return f"seed {seeds_done(folder, cell) + 1} of {len(cell.seeds)}"
     return f"epoch {state.epochs}"
 
 

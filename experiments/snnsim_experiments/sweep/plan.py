@@ -37,6 +37,9 @@ class Cell:
         varied: the names of those that differ between cells.
         study: the number of the search that the cell is a trial of, if the sweep has a search.
         trial: its number in that search.
+        made: a whole experiment, as :meth:`Experiment.as_json` returns it, in place of values that
+            make one.
+        seeds: the seeds of such an experiment on a stream, all of which are one cell.
     """
 
     name: str
@@ -44,10 +47,17 @@ class Cell:
     varied: tuple[str, ...]
     study: int = 0
     trial: int = 0
+    made: dict[str, Any] | None = None
+    seeds: tuple[int, ...] | None = None
+
+    @property
+    def file(self) -> str:
+        """Return the name of files about the cell, whose run folder may be in another folder."""
+        return self.name.replace("/", "~")
 
     def with_values(self, drawn: dict[str, Any]) -> Cell:
         """Return the same cell with the values that its trial has drawn."""
-        return replace(self, values=_absolute(self.values | drawn))
+        return replace(self, values=absolute(self.values | drawn))
 
     def experiment(self) -> tuple[Experiment, str | None]:
         """Return the experiment, and the folder of its data.
@@ -56,6 +66,8 @@ class Cell:
             ConfigError: if a value is not one that it can have; the message names the cell.
         """
         given = self.values
+        if self.made is not None:
+            return Experiment.from_json(self.made), given["root"]
         try:
             found = snnsim_datasets.recognise(str(given["data"]), given.get("root"))
             changes = {key: value for key, value in given.items() if key not in OWN}
@@ -91,6 +103,11 @@ class Plan:
     def varied(self) -> tuple[str, ...]:
         """Return the names of what differs between cells."""
         return self.cells[0].varied
+
+    @property
+    def is_made(self) -> bool:
+        """Return whether the cells are runs of another command, which makes its own results."""
+        return self.cells[0].made is not None
 
 
 def read_plan(file: Path) -> Plan:
@@ -185,7 +202,7 @@ def _cells(
     cells = []
     for number, chosen in enumerate(combinations):
         own = dict(zip(varied, chosen, strict=True))
-        cells.append(Cell(_name(number, digits, own), _absolute(fixed | own), varied))
+        cells.append(Cell(_name(number, digits, own), absolute(fixed | own), varied))
     for cell in cells:
         for drawn in [{}] if search is None else search.corners():
             cell.with_values(drawn).experiment()
@@ -216,8 +233,8 @@ def _name(number: int, digits: int, own: dict[str, Any]) -> str:
     return re.sub(r"[^\w=.,-]+", "_", f"{number:0{digits}}-{told}".rstrip("-"))[:LONGEST_NAME]
 
 
-def _absolute(values: dict[str, Any]) -> dict[str, Any]:
-    """Values in which places do not depend on the folder of a worker."""
+def absolute(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values in which places do not depend on the folder of a worker."""
     found = dict(values)
     for name in ("data", "root", "config"):
         place = found.get(name)
@@ -249,6 +266,11 @@ def store(plan: Plan, folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and no sweep; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
+    write(plan, folder)
+
+
+def write(plan: Plan, folder: Path) -> None:
+    """Write a plan into a folder, in place of one that is there."""
     told: dict[str, Any] = {"threads": plan.threads, "cells": [_told(c, plan) for c in plan.cells]}
     if plan.search is not None:
         told |= {"search": asdict(plan.search), "name": plan.name}
@@ -257,7 +279,17 @@ def store(plan: Plan, folder: Path) -> None:
 
 def _told(cell: Cell, plan: Plan) -> dict[str, Any]:
     told: dict[str, Any] = {"name": cell.name, "values": cell.values, "varied": list(cell.varied)}
-    return told if plan.search is None else told | {"study": cell.study, "trial": cell.trial}
+    if plan.search is not None:
+        told |= {"study": cell.study, "trial": cell.trial}
+    if cell.made is not None:
+        told |= {"made": cell.made, "seeds": cell.seeds}
+    return told
+
+
+def _cell_of(told: dict[str, Any]) -> Cell:
+    seeds = told.get("seeds")
+    tuples = {"varied": tuple(told["varied"]), "seeds": None if seeds is None else tuple(seeds)}
+    return Cell(**(told | tuples))
 
 
 def stored(folder: Path) -> Plan:
@@ -270,7 +302,7 @@ def stored(folder: Path) -> Plan:
         raise ConfigError(f"{folder} is no sweep; snnsim sweep FILE.toml --out {folder} makes one")
     told = read_object(folder / PLAN)
     try:
-        cells = (Cell(**(c | {"varied": tuple(c["varied"])})) for c in told["cells"])
+        cells = map(_cell_of, told["cells"])
         search = Search(**told["search"]) if "search" in told else None
         threads = check_size("threads", told["threads"])
         return Plan(tuple(cells), threads, search, told.get("name", ""))

@@ -166,7 +166,7 @@ class Trials:
             self.tell()
             trial, _ = self._trial(cell)
             drawn = {name: _drawn(trial, name, d) for name, d in self.search.space.items()}
-            write_json(self.folder / TRIALS / f"{cell.name}.json", drawn)
+            write_json(self.folder / TRIALS / f"{cell.file}.json", drawn)
         return cell.with_values(values_of(self.folder, cell) or {})
 
     def heed(self, cell: Cell, epochs: int) -> None:
@@ -191,7 +191,7 @@ class Trials:
     def prune(self, cell: Cell) -> None:
         """Note that a cell was stopped."""
         best = best_figure(self.folder, cell, self.search)
-        write_json(self.folder / PRUNED / f"{cell.name}.json", {self.search.objective: best})
+        write_json(self.folder / PRUNED / f"{cell.file}.json", {self.search.objective: best})
 
     def tell(self) -> None:
         """Tell optuna of all trials that have ended and that it does not know to have."""

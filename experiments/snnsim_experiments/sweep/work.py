@@ -12,7 +12,7 @@ import torch
 from snnsim.errors import NonFiniteError, SnnsimError
 from snnsim_experiments.lock import InUse
 from snnsim_experiments.place import Place
-from snnsim_experiments.run_folder import write_json
+from snnsim_experiments.run_folder import runs_below, write_json
 from snnsim_experiments.runs import run
 from snnsim_experiments.sweep.cells import CLAIMS, FAILED, left, state_of
 from snnsim_experiments.sweep.claims import kept_young, try_claim
@@ -51,7 +51,7 @@ def work(folder: Path, device: str = "cpu", wait: bool = True) -> int:
 
 def _try(folder: Path, cell: Cell, device: str, trials: Trials | None) -> int:
     """Run a cell unless another worker has it; 1 if it is finished now."""
-    claim = folder / CLAIMS / cell.name
+    claim = folder / CLAIMS / cell.file
     token = try_claim(claim)
     if token is None:
         return 0
@@ -78,7 +78,9 @@ def _run(folder: Path, cell: Cell, device: str, trials: Trials | None) -> None:
     begun = (out / "run.json").exists()
     if trials is None:
         experiment, root = cell.experiment()
-        run(experiment, Place(root, out, device, resume=begun, quiet=True))
+        beside = runs_below(folder) if cell.made is not None else ()
+        place = Place(root, out, device, resume=begun, quiet=True, beside=beside)
+        run(experiment, place, cell.seeds)
         return
     cell = trials.draw(cell)
     experiment, root = cell.experiment()
@@ -96,4 +98,4 @@ def _run(folder: Path, cell: Cell, device: str, trials: Trials | None) -> None:
 
 def _fail(folder: Path, cell: Cell, error: str, diverged: bool = False) -> None:
     told = {"error": error, "diverged": diverged}
-    write_json(folder / FAILED / f"{cell.name}.json", told)
+    write_json(folder / FAILED / f"{cell.file}.json", told)

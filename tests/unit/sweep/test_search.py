@@ -53,7 +53,7 @@ def sweep_of(tmp_path, name="sweep", **settings):
 def trainer(score, trained=None):
     """What trains nothing: ``score(lr, epoch)`` is the validation accuracy of an epoch."""
 
-    def train(experiment, place):
+    def train(experiment, place, seeds=None):
         place.out.mkdir(exist_ok=True)
         (place.out / "run.json").write_text("{}")
         file = place.out / "metrics.jsonl"
@@ -172,7 +172,7 @@ def test_values_are_of_their_kind_and_reach_the_experiment(tmp_path, monkeypatch
     seen = []
     train = trainer(lambda lr, epoch: 0.5)
 
-    def look(experiment, place):
+    def look(experiment, place, seeds=None):
         seen.append(experiment)
         train(experiment, place)
 
@@ -277,7 +277,7 @@ def test_a_loss_that_diverges_is_bad_news_of_the_values_and_a_full_disk_is_not(
 ):
     train = trainer(lambda lr, _: 0.5)
 
-    def fail(experiment, place):
+    def fail(experiment, place, seeds=None):
         if place.out.name == "trial1":
             raise NonFiniteError("the loss is NaN")
         if place.out.name == "trial2":
