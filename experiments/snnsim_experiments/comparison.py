@@ -146,8 +146,8 @@ class _Comparison:
                 run_folder.write_json(self.out / TABLE, rows)
         if first:
             _plot([row for row in rows if "test" in row and "budget" in row], self.out)
-        if self.jobs > 1:
-            remove_queue(self.out)
+            if queue_in(self.out):
+                remove_queue(self.out)
         return rows
 
     def _train_ahead(self, experiments: Mapping[str, Made]) -> None:
@@ -156,6 +156,8 @@ class _Comparison:
         for name, each in experiments.items():
             with suppress(ConfigError):  # which its row will say
                 made[name] = each if isinstance(each, Experiment) else each()
+        for experiment in made.values():
+            _check_target(experiment)
         first = [run for name, each in made.items() for run in self._first(self.out / name, each)]
         train_ahead(first, self.out, self.place, self.jobs)
         then = [run for name, each in made.items() for run in self._then(self.out / name, each)]
@@ -197,11 +199,7 @@ class _Comparison:
             if before is not None:
                 raise  # rather than lose what is there
             return {"refused": str(error)}
-        if experiment.recipe.target != CLASS:
-            raise ConfigError(
-                f"training.target is {experiment.recipe.target}, but a comparison is one of "
-                "accuracies on classes; leave training.target out"
-            )
+        _check_target(experiment)
         try:
             return self._measured(name, experiment)
         except Refused as error:
@@ -312,6 +310,15 @@ class _Comparison:
                 f"{name} in {self.out} was run with {other[0]}={before.get(other[0])} and not "
                 f"{now[other[0]]}; give the same, or choose another --out"
             )
+
+
+def _check_target(experiment: Experiment) -> None:
+    """Refuse what is not compared by accuracies."""
+    if experiment.recipe.target != CLASS:
+        raise ConfigError(
+            f"training.target is {experiment.recipe.target}, but a comparison is one of "
+            "accuracies on classes; leave training.target out"
+        )
 
 
 def best_of_data(found: dict[float, dict[str, Any]]) -> tuple[float, dict[float, float]]:

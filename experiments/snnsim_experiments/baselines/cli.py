@@ -297,7 +297,8 @@ def compare(
     change data, encoder, network and training of the baselines. With --rates 0.3,1,3 each
     network's learning rate is chosen among those factors of its own, with the first seed, by
     accuracy on the validation data. The folder gets comparison.json, comparison.png and a
-    run folder per network and seed.
+    run folder per network and seed. With --jobs several are trained at a time; the results are the
+    same, bit for bit.
 
     Examples:
 

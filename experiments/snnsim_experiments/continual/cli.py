@@ -106,7 +106,8 @@ def compare(
     do when one diverges, but then the exit code is 1. An option of a method can be set
     with --set if all methods have it. An interrupted comparison continues with --resume.
     With --keep-weights every run has the weights after every task, as those of
-    snnsim continual run have.
+    snnsim continual run have. With --jobs several methods are trained at a time; the
+    results are the same, bit for bit.
     """
     from snnsim_experiments import Choice
     from snnsim_experiments import compare as compare_experiments
@@ -177,7 +178,8 @@ def repeat(
     each with its standard deviation. A size for which the data are too few is reported, and
     the others go on; so they do if one diverges, but then the exit code is 1. The folder gets
     repeat.json, repeat.png and a run folder per size and seed. An interrupted sweep continues
-    with --resume, and so does one with further sizes.
+    with --resume, and so does one with further sizes. With --jobs several runs are trained at a
+    time; the results are the same, bit for bit.
 
     Examples:
 

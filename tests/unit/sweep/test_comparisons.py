@@ -175,6 +175,11 @@ def test_an_interrupted_comparison_goes_on_without_training_again(tmp_path, by_o
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "continue with --resume" in err
     assert not any(map(is_alive, pids))
+    shown = subprocess.run(
+        [sys.executable, "-m", "snnsim_experiments", "sweep", "show", out],
+        capture_output=True, text=True, check=True, timeout=100,
+    )  # fmt: skip
+    assert "4 cells: " in shown.stdout and not (out / "results.json").exists()
     assert queue_in(out) >= {"sweep.json", "claims", "failed", "elman", "snn-none"}
     before = {file: file.stat().st_mtime_ns for file in out.rglob("summary.json")}
     assert before
@@ -196,7 +201,6 @@ def test_one_process_goes_on_with_what_several_began(tmp_path, by_one):
     process.communicate(timeout=60)
     assert process.returncode == 130
     finished(command("methods", out, "--resume"))
-    remove_queue(out)
     assert_same(out, by_one("methods")[0])
 
 
