@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from snnsim.errors import NonFiniteError, SnnsimError
+from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.lock import InUse
 from snnsim_experiments.place import Place
 from snnsim_experiments.run_folder import runs_below, write_json
@@ -76,22 +78,25 @@ def _run(folder: Path, cell: Cell, device: str, trials: Trials | None) -> None:
     """Train a cell, from its last checkpoint if it has one."""
     out = folder / cell.name
     begun = (out / "run.json").exists()
+    experiment, root = (cell if trials is None else trials.draw(cell)).experiment()
+    beside = runs_below(folder) if cell.made is not None else ()
+    place = Place(root, out, device, resume=begun, quiet=True, beside=beside)
     if trials is None:
-        experiment, root = cell.experiment()
-        beside = runs_below(folder) if cell.made is not None else ()
-        place = Place(root, out, device, resume=begun, quiet=True, beside=beside)
         run(experiment, place, cell.seeds)
-        return
-    cell = trials.draw(cell)
-    experiment, root = cell.experiment()
+    else:
+        _run_trial(cell, experiment, place, trials)
+
+
+def _run_trial(cell: Cell, experiment: Experiment, place: Place, trials: Trials) -> None:
+    """Train a trial of a search, and stop if it is worse than others."""
 
     def heed(_: dict[str, Any]) -> None:
         trials.heed(cell, experiment.recipe.epochs)
 
     try:
-        if begun:  # its worker may have died before it reported the last epoch
+        if place.resume:  # its worker may have died before it reported the last epoch
             heed({})
-        run(experiment, Place(root, out, device, resume=begun, quiet=True, after_epoch=heed))
+        run(experiment, replace(place, after_epoch=heed))
     except Pruned:
         trials.prune(cell)
 
