@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -136,7 +137,9 @@ def test_an_array_of_workers_is_submitted(tmp_path, slurm, file):
     }  # fmt: skip
     assert not any(flag.startswith("gpus") for flag in flags)
     assert f"-m submitit.core._submit {out}/logs" in script
-    assert len(list((out / "logs").glob("4711_*_submitted.pkl"))) == 3
+    submitted = [pickle.loads(p.read_bytes()) for p in (out / "logs").glob("4711_*_submitted.pkl")]
+    assert len(submitted) == 3
+    assert all(each._timeout_countdown > 1000 for each in submitted)  # however often it must be
     found = json.loads(told("work", out, "--cluster", "slurm", "--json", "--device", "cuda"))
     assert found == {"folder": str(out), "jobs": ["4711"]}  # one worker more
     script = (slurm / "submitted.sh").read_text()
