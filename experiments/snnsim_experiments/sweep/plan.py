@@ -57,7 +57,7 @@ class Cell:
 
     def with_values(self, drawn: dict[str, Any]) -> Cell:
         """Return the same cell with the values that its trial has drawn."""
-        return replace(self, values=absolute(self.values | drawn))
+        return replace(self, values=self.values | drawn)
 
     def experiment(self) -> tuple[Experiment, str | None]:
         """Return the experiment, and the folder of its data.
@@ -129,7 +129,7 @@ def read_plan(file: Path) -> Plan:
     except (ValueError, OSError) as error:
         raise ConfigError(f"{file} cannot be read as TOML: {error}") from error
     threads = check_size("threads", told.pop("threads", 1))
-    search = read_search(_ranges(told, file), file) if "search" in told else None
+    search = _search(told, file) if "search" in told else None
     fixed, grid = _table(told, "set", file), _table(told, "grid", file)
     for name in told:
         if name not in OWN:
@@ -148,6 +148,16 @@ def _table(told: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"{name} of {file} is {short(table)} but must be a table [{name}]")
     return dict(_flat(table))
+
+
+def _search(told: dict[str, Any], file: Path) -> Search:
+    """The search of a file, whose places do not depend on the folder of a worker."""
+    found = read_search(_ranges(told, file), file)
+    lists = {name: values for name, values in found.space.items() if isinstance(values, list)}
+    whole = {
+        name: [absolute({name: value})[name] for value in values] for name, values in lists.items()
+    }
+    return replace(found, space=found.space | whole)
 
 
 def _ranges(told: dict[str, Any], file: Path) -> dict[str, Any]:

@@ -110,6 +110,15 @@ def test_nested_tables_are_the_same_as_names_with_a_dot(tmp_path):
     }
 
 
+def test_places_that_are_searched_are_those_of_the_file_wherever_a_worker_runs(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "own.toml").write_text('[network]\ndelays = "none"\n')
+    monkeypatch.chdir(tmp_path)
+    plan = plan_of(tmp_path, 'config = ["own.toml", "default"]\n')
+    assert plan.search.space == {"config": [str(tmp_path / "own.toml"), "default"]}
+
+
 @pytest.mark.parametrize(
     ("table", "settings", "wrong"),
     [
