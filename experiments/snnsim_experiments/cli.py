@@ -325,5 +325,13 @@ def _run() -> None:
         _say("not enough memory", f"{' '.join(str(error).split())[:300]}; take smaller sizes")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        options.messages.print("interrupted; continue with --resume and the same --out")
+        _say_interrupted()
         raise SystemExit(130) from None
+    except SystemExit as error:  # as which newer versions of typer pass an interrupt on
+        if isinstance(getattr(error.__context__, "__cause__", None), KeyboardInterrupt):
+            _say_interrupted()
+        raise
+
+
+def _say_interrupted() -> None:
+    options.messages.print("interrupted; continue with --resume and the same --out")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from snnsim.baselines import get
 from snnsim.continual import Stream, methods
@@ -25,6 +27,7 @@ from snnsim_experiments.experiment import SPIKING, Experiment, plain, task_base
 from snnsim_experiments.forecasts import NRMSE, PERSISTENCE
 from snnsim_experiments.lock import claim, ours_alone
 from snnsim_experiments.place import HERE, Place
+from snnsim_experiments.sweep.ahead import Run, queue_in, remove_queue, train_ahead
 from snnsim_experiments.train import train
 
 TABLE = "comparison.json"
@@ -42,6 +45,7 @@ def compare(
     *,
     rates: Sequence[float] | None = None,
     settings: dict[str, Any] | None = None,
+    jobs: int = 1,
 ) -> Rows:
     """Run every experiment with every seed into ``out/<name>``; return a row for each.
 
@@ -58,6 +62,8 @@ def compare(
             on validation data (of a stream: on the part held out). ``None`` keeps the learning
             rate.
         settings: what all rows have in common; rows that are there already must have the same.
+        jobs: how many runs are trained at a time, by processes of their own. The results are the
+            same, bit for bit; the table is written when all are done.
 
     Returns:
         The rows, means over seeds: of a data set with ``test`` and ``validation`` (accuracies in
@@ -69,8 +75,10 @@ def compare(
     settings = (settings or {}) | {"seeds": list(seeds)}
     settings |= {} if rates is None else {"rates": list(rates)}
     distributed.start(run_folder.device(place.device))
+    if jobs > 1 and distributed.size() > 1:
+        raise ConfigError(f"--jobs is {jobs}, but torchrun has started several processes already")
     with claim(out):
-        comparison = _Comparison(out, place, list(seeds), rates, settings)
+        comparison = _Comparison(out, place, list(seeds), rates, settings, jobs)
         return comparison.run(experiments)
 
 
@@ -82,6 +90,7 @@ def compare_networks(
     place: Place = HERE,
     *,
     rates: Sequence[float] = (1.0,),
+    jobs: int = 1,
 ) -> Rows:
     """Compare baselines and spiking networks at one budget: same data, recipe and read-out.
 
@@ -90,7 +99,7 @@ def compare_networks(
             :mod:`snnsim_experiments.candidates`.
         choice: the data set or stream, and what all have in common.
         budget: the largest size of each; a network that does not fit has a row that says so.
-        seeds, place, rates: as in :func:`compare`.
+        seeds, place, rates, jobs: as in :func:`compare`.
     """
     choice.check_same_for_all()
     settings = choice.settings() | {"budget": budget.amount, "by": budget.by}
@@ -105,7 +114,7 @@ def compare_networks(
         return make
 
     made = {name: maker(name) for name in names}
-    return compare(made, seeds, place, rates=rates, settings=settings)
+    return compare(made, seeds, place, rates=rates, settings=settings, jobs=jobs)
 
 
 @dataclass(frozen=True)
@@ -117,15 +126,18 @@ class _Comparison:
     seeds: list[int]
     rates: Sequence[float] | None
     settings: dict[str, Any]
+    jobs: int = 1
 
     def run(self, experiments: Mapping[str, Made]) -> Rows:
         rows, first, place = self._rows_before(experiments), distributed.rank() == 0, self.place
-        if place.resume and not rows and first:
+        if place.resume and not rows and first and not queue_in(self.out):
             text = f"there is no comparison in {self.out}; starting one"
             place.console.print(text, markup=False)
         distributed.barrier()
+        if self.jobs > 1:
+            self._train_ahead(experiments)
         for name, made in experiments.items():
-            if not place.quiet:
+            if not place.quiet and self.jobs == 1:
                 place.console.print(name, style="bold")
             before = next((r for r in rows if r["name"] == name and "test" in r), None)
             row = {"name": name} | self._row(name, made, before) | self._common()
@@ -134,7 +146,47 @@ class _Comparison:
                 run_folder.write_json(self.out / TABLE, rows)
         if first:
             _plot([row for row in rows if "test" in row and "budget" in row], self.out)
+            if queue_in(self.out):
+                remove_queue(self.out)
         return rows
+
+    def _train_ahead(self, experiments: Mapping[str, Made]) -> None:
+        """Let workers train what rows are made of, so that it is done when a row is made."""
+        made = {}
+        for name, each in experiments.items():
+            with suppress(ConfigError):  # which its row will say
+                made[name] = each if isinstance(each, Experiment) else each()
+        for experiment in made.values():
+            _check_target(experiment)
+        first = [run for name, each in made.items() for run in self._first(self.out / name, each)]
+        train_ahead(first, self.out, self.place, self.jobs)
+        then = [run for name, each in made.items() for run in self._then(self.out / name, each)]
+        train_ahead([*first, *then], self.out, self.place, self.jobs)
+
+    def _first(self, folder: Path, experiment: Experiment) -> list[Run]:
+        """The runs by which the learning rate is chosen, or all where there is only one."""
+        rates = self.rates or (1.0,)
+        if experiment.method:
+            if rates[1:]:
+                return [self._on_stream(folder, experiment, rate, True) for rate in rates]
+            return [self._on_stream(folder, experiment, rates[0], False)]
+        seeds = self.seeds[:1] if rates[1:] else self.seeds
+        return [self._on_data(folder, experiment, s, rate) for rate in rates for s in seeds]
+
+    def _then(self, folder: Path, experiment: Experiment) -> list[Run]:
+        """The runs with the learning rate that was chosen."""
+        rates = self.rates or (1.0,)
+        found = {
+            rate: run_folder.read_object(run.folder / "summary.json")
+            for rate, run in zip(rates, self._first(folder, experiment), strict=False)
+            if (run.folder / "summary.json").exists()
+        }
+        if not rates[1:] or not found:
+            return []
+        if experiment.method:
+            return [self._on_stream(folder, experiment, best_of_stream(found)[0], False)]
+        best = best_of_data(found)[0]
+        return [self._on_data(folder, experiment, seed, best) for seed in self.seeds[1:]]
 
     def _common(self) -> dict[str, Any]:
         sizes = {key: self.settings[key] for key in ("budget", "by") if key in self.settings}
@@ -147,11 +199,7 @@ class _Comparison:
             if before is not None:
                 raise  # rather than lose what is there
             return {"refused": str(error)}
-        if experiment.recipe.target != CLASS:
-            raise ConfigError(
-                f"training.target is {experiment.recipe.target}, but a comparison is one of "
-                "accuracies on classes; leave training.target out"
-            )
+        _check_target(experiment)
         try:
             return self._measured(name, experiment)
         except Refused as error:
@@ -168,18 +216,33 @@ class _Comparison:
 
     def _place(self, folder: Path) -> Place:
         again, others = (folder / "run.json").exists(), run_folder.runs_below(self.out)
-        return replace(self.place, out=folder, resume=again, beside=others)
+        place = replace(self.place, out=folder, resume=again, beside=others)
+        if self.jobs > 1 and (folder / "summary.json").exists():  # which the workers have shown
+            place = replace(place, quiet=True, console=Console(quiet=True))
+        return place
+
+    def _on_data(self, folder: Path, experiment: Experiment, seed: int, factor: float) -> Run:
+        part = f"seed{seed}" if factor == 1 else f"rate{factor:g}-seed{seed}"
+        each = replace(experiment, seed=seed).trained(lr=factor * experiment.recipe.lr)
+        return Run(folder / part, each)
+
+    def _on_stream(
+        self, folder: Path, experiment: Experiment, factor: float, choosing: bool
+    ) -> Run:
+        at = folder / (f"rate{factor:g}" + ("-validation" if choosing else ""))
+        part = {"evaluate": "validation"} if choosing else {}
+        each = replace(experiment, data=experiment.data | part)
+        each = each.trained(lr=factor * experiment.recipe.lr)
+        seeds = self.seeds[:1] if choosing else self.seeds
+        return Run(folder if self.rates is None else at, each, tuple(seeds))
 
     def _of_data(self, folder: Path, experiment: Experiment) -> Measured:
         def run(seed: int, factor: float) -> dict[str, Any]:
-            part = f"seed{seed}" if factor == 1 else f"rate{factor:g}-seed{seed}"
-            each = replace(experiment, seed=seed).trained(lr=factor * experiment.recipe.lr)
-            return train(each, self._place(folder / part))
+            each = self._on_data(folder, experiment, seed, factor)
+            return train(each.experiment, self._place(each.folder))
 
         first = runs_at(self.rates or (1.0,), lambda factor: run(self.seeds[0], factor))
-        tried = {factor: score_of(each, "validation") for factor, each in first.items()}
-        errors = any(f"test_{NRMSE}" in each for each in first.values())
-        best = (min if errors else max)(tried, key=lambda factor: tried[factor])
+        best, tried = best_of_data(first)
         summaries = [first[best], *(run(seed, best) for seed in self.seeds[1:])]
         data = look_at(experiment, self.place)
         assert isinstance(data, Facts)
@@ -187,17 +250,12 @@ class _Comparison:
 
     def _of_stream(self, folder: Path, experiment: Experiment) -> Measured:
         def run(factor: float, choosing: bool) -> dict[str, Any]:
-            at = folder / (f"rate{factor:g}" + ("-validation" if choosing else ""))
-            part = {"evaluate": "validation"} if choosing else {}
-            each = replace(experiment, data=experiment.data | part)
-            each = each.trained(lr=factor * experiment.recipe.lr)
-            where = self._place(folder if self.rates is None else at)
-            return run_stream(each, self.seeds[:1] if choosing else self.seeds, where)
+            each = self._on_stream(folder, experiment, factor, choosing)
+            return run_stream(each.experiment, list(each.seeds or ()), self._place(each.folder))
 
         rates = self.rates or (1.0,)
         first = runs_at(rates, lambda factor: run(factor, True)) if rates[1:] else {}
-        tried = {factor: each["acc"] for factor, each in first.items()}
-        best = max(tried, key=lambda factor: tried[factor]) if tried else rates[0]
+        best, tried = best_of_stream(first) if first else (rates[0], {})
         summary = run(best, False)
         if not summary:  # the first process has it
             return best, tried, {}
@@ -219,7 +277,7 @@ class _Comparison:
             raise ConfigError(
                 f"{out} is not empty; continue it with --resume or choose another --out"
             )
-        ours = (TABLE, "comparison.png", *FIGURES)
+        ours = {TABLE, "comparison.png", *FIGURES, *queue_in(out)}
         if any(p.name not in ours and not any(p.rglob("run.json")) for p in found):
             raise ConfigError(f"{out} is not empty and not a comparison; choose another --out")
         rows = run_folder.read_json(stored) if stored.exists() else []
@@ -252,6 +310,32 @@ class _Comparison:
                 f"{name} in {self.out} was run with {other[0]}={before.get(other[0])} and not "
                 f"{now[other[0]]}; give the same, or choose another --out"
             )
+
+
+def _check_target(experiment: Experiment) -> None:
+    """Refuse what is not compared by accuracies."""
+    if experiment.recipe.target != CLASS:
+        raise ConfigError(
+            f"training.target is {experiment.recipe.target}, but a comparison is one of "
+            "accuracies on classes; leave training.target out"
+        )
+
+
+def best_of_data(found: dict[float, dict[str, Any]]) -> tuple[float, dict[float, float]]:
+    """Return the best factor of the learning rate by validation data, and the score of each.
+
+    Args:
+        found: the summary of a run at each factor.
+    """
+    tried = {factor: score_of(each, "validation") for factor, each in found.items()}
+    errors = any(f"test_{NRMSE}" in each for each in found.values())
+    return (min if errors else max)(tried, key=lambda factor: tried[factor]), tried
+
+
+def best_of_stream(found: dict[float, dict[str, Any]]) -> tuple[float, dict[float, float]]:
+    """Return what :func:`best_of_data` does, of runs on a stream."""
+    tried = {factor: each["acc"] for factor, each in found.items()}
+    return max(tried, key=lambda factor: tried[factor]), tried
 
 
 def runs_at(

@@ -29,6 +29,7 @@ Seed = Annotated[
 ]
 Seeds = Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")]
 Epochs = Annotated[int | None, typer.Option(max=10**9, help="Passes over the data.")]
+Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -23,6 +24,8 @@ class Place:
         beside: the run folders with which this one will be compared, so that they must have the
             same data.
         tensorboard: whether epochs are also logged to TensorBoard.
+        after_epoch: what is called with the row of metrics of each epoch of a run on a data set,
+            after its checkpoint is written; an error that it raises ends the run there.
     """
 
     root: str | None = None
@@ -33,6 +36,7 @@ class Place:
     console: Console = field(default_factory=lambda: Console(stderr=True))
     beside: Sequence[Path] = ()
     tensorboard: bool = False
+    after_epoch: Callable[[dict[str, Any]], None] | None = None
 
 
 HERE = Place()

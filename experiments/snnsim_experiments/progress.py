@@ -172,17 +172,11 @@ class RecordingsBar(_Bar):
         self.bar.update(self.task, completed=done)
 
 
-class TensorBoardWatcher(Watcher):
-    """Pass everything on to another watcher, and write the numbers of epochs to TensorBoard."""
+class _PassingOn(Watcher):
+    """Everything is passed on to another watcher."""
 
-    def __init__(self, inner: Watcher, folder: Path):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ConfigError(
-                "--tensorboard needs TensorBoard: pip install 'snnsim[tensorboard]'"
-            ) from error
-        self.inner, self.writer = inner, SummaryWriter(str(folder))
+    def __init__(self, inner: Watcher):
+        self.inner = inner
 
     def writing(self) -> None:
         self.inner.writing()
@@ -195,6 +189,35 @@ class TensorBoardWatcher(Watcher):
 
     def epoch_ended(self, row: dict[str, Any]) -> None:
         self.inner.epoch_ended(row)
+
+
+class EpochWatcher(_PassingOn):
+    """Pass everything on to another watcher, and the row of each epoch to a function as well."""
+
+    def __init__(self, inner: Watcher, after_epoch: Callable[[dict[str, Any]], None]):
+        super().__init__(inner)
+        self.after_epoch = after_epoch
+
+    def epoch_ended(self, row: dict[str, Any]) -> None:
+        super().epoch_ended(row)
+        self.after_epoch(row)
+
+
+class TensorBoardWatcher(_PassingOn):
+    """Pass everything on to another watcher, and write the numbers of epochs to TensorBoard."""
+
+    def __init__(self, inner: Watcher, folder: Path):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError(
+                "--tensorboard needs TensorBoard: pip install 'snnsim[tensorboard]'"
+            ) from error
+        super().__init__(inner)
+        self.writer = SummaryWriter(str(folder))
+
+    def epoch_ended(self, row: dict[str, Any]) -> None:
+        super().epoch_ended(row)
         for name, value in row.items():
             if name != "epoch" and isinstance(value, (int, float)):
                 self.writer.add_scalar(name, value, row["epoch"])

@@ -29,6 +29,7 @@ from snnsim.training import (
     MultiLabel,
     Scores,
     Trainer,
+    Watcher,
     accuracy_over_time,
     answers,
     calibrated,
@@ -55,7 +56,12 @@ from snnsim_experiments.forecasts import (
 )
 from snnsim_experiments.lock import Held
 from snnsim_experiments.place import HERE, Place
-from snnsim_experiments.progress import DownloadBar, TensorBoardWatcher, TerminalWatcher
+from snnsim_experiments.progress import (
+    DownloadBar,
+    EpochWatcher,
+    TensorBoardWatcher,
+    TerminalWatcher,
+)
 
 SPLITS = ("train", "validation", "test")
 DRAWN = 300  # test samples whose answers are drawn, at most
@@ -131,7 +137,7 @@ def _train(
     if isinstance(net, RateNetwork):
         net.prepare(some_of(parts[0]).to(device))
     initial = checkpoint.prefixed("net", {k: v.clone() for k, v in net.state_dict().items()})
-    logged, recipe = place.tensorboard and first, experiment.recipe
+    recipe = experiment.recipe
     objective = objective_on(parts[0], recipe.target, recipe.readout, recipe.mask_padding)
     before = checkpoint.without_prefix("net", initial)
     ask = partial(diagnose, net, parts[0], recipe=recipe, objective=objective, before=before)
@@ -140,8 +146,7 @@ def _train(
     trainer = Trainer(
         net, parts[0], parts[1], recipe,
         objective=objective, out=held.folder, seed=experiment.seed, device=device,
-        augmentation=experiment.augmentation,
-        watcher=TensorBoardWatcher(terminal, held.folder / "tensorboard") if logged else terminal,
+        augmentation=experiment.augmentation, watcher=_watched(terminal, place, held.folder),
     )  # fmt: skip
     if first:
         if not (held.folder / "run.json").exists():
@@ -165,6 +170,15 @@ def _train(
         run_folder.write_json(held.folder / "summary.json", summary)
     distributed.barrier()  # nobody leaves the group while another still works in it
     return summary
+
+
+def _watched(watcher: Watcher, place: Place, folder: Path) -> Watcher:
+    """A watcher with those around it that a place asks for."""
+    if place.tensorboard and distributed.rank() == 0:
+        watcher = TensorBoardWatcher(watcher, folder / "tensorboard")
+    if place.after_epoch is not None:
+        watcher = EpochWatcher(watcher, place.after_epoch)
+    return watcher
 
 
 def _keep_splits(folder: Path, experiment: Experiment, place: Place) -> None:

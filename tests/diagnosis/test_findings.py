@@ -25,6 +25,7 @@ from snnsim_datasets import load
 import snnsim as sn
 from snnsim.data import Arrays, Batch
 from snnsim.diagnosis import KINDS, Finding
+from snnsim.diagnosis.chance import probe
 from snnsim.diagnosis.findings import Diagnosis, worst_first
 from snnsim.errors import ConfigError, SnnsimError
 from snnsim.layer import Layer
@@ -119,6 +120,22 @@ def test_labels_of_the_spoken_digits_are_told_from_shuffled_ones(seed):
     found(sn.diagnose(shd(), (x, mixed, lengths)), "labels unlike input")
 
 
+def test_labels_that_only_the_order_of_the_input_tells_are_like_it():
+    """All classes have the same number of spikes in each channel; they come at other times."""
+    data = spikes(96)
+    x, target, lengths = data.batch(range(96))
+    target = torch.arange(96) % 2
+    early = torch.arange(len(x))[:, None] < len(x) // 2
+    busy = torch.where(target == 0, early, ~early)
+    x = (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.4) * busy[..., None]
+    batch = Batch(x.float(), target, lengths)
+    assert probe([batch]).accuracy > 0.9
+    rates = batch._replace(x=x.float().sum(0, keepdim=True), lengths=torch.ones_like(lengths))
+    assert probe([rates]).accuracy < 0.7
+    kinds = [f.what for f in sn.diagnose(network(), (x.float(), target, lengths)).findings]
+    assert "labels unlike input" not in kinds
+
+
 def test_a_masked_read_out_is_not_disturbed_by_padding():
     lengths = np.full(96, 6)
     lengths[0] = 200
@@ -128,6 +145,37 @@ def test_a_masked_read_out_is_not_disturbed_by_padding():
 
 
 # --- the layers -----------------------------------------------------------------------------------
+
+
+def test_steps_after_the_end_of_a_sample_do_not_count():
+    x, target, _ = one_batch()
+    ends = torch.where(torch.arange(16) < 8, 10, 20)
+    padded = sn.diagnose(network(), (x, target, ends), recipe=RECIPE)
+    alone = [
+        sn.diagnose(network(), (x[:end, b : b + 1], target[b : b + 1], ends[b : b + 1]))
+        for b, end in enumerate(ends.tolist())
+    ]
+    steps = ends.double()
+    rates = torch.tensor([each.layers[0]["rate"] for each in alone], dtype=torch.float64)
+    expected = float((rates * steps).sum() / steps.sum())
+    assert padded.layers[0]["rate"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_weights_without_a_gradient_are_a_problem_only_if_their_layer_ran(called):
+    class Beside(Layer):
+        def __init__(self):
+            super().__init__()
+            self.spare = torch.nn.Linear(CHANNELS, CHANNELS)
+
+        def forward(self, x, state=None):
+            if called:
+                self.spare(x)  # of which nothing comes into the loss
+            return x, None
+
+    finding = found(sn.diagnose(network(before=[Beside()]), spikes()), "no gradient")
+    assert finding.severity == ("problem" if called else "note")
+    assert "spare.weight" in finding.where
 
 
 class Divided(Layer):

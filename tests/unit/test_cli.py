@@ -382,3 +382,15 @@ def test_wrong_usage_exits_with_2(snnsim, arguments):
     assert answer.code == 2
     assert answer.out == ""
     assert "Usage: " in answer.err
+
+
+def test_whoever_interrupts_a_command_is_told_how_to_go_on(monkeypatch, capfd):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(snnsim_datasets, "recognise", interrupt)
+    monkeypatch.setattr("sys.argv", ["snnsim", "train", "spoken-digits"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capfd.readouterr().err.count("interrupted; continue with --resume") == 1

@@ -282,6 +282,7 @@ def compare(
         str, typer.Option(help="Factors of the learning rate to choose from on validation data.")
     ] = "1",
     out: options.Runs = None,
+    jobs: options.Jobs = 1,
     device: options.Device = "cpu",
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -296,7 +297,8 @@ def compare(
     change data, encoder, network and training of the baselines. With --rates 0.3,1,3 each
     network's learning rate is chosen among those factors of its own, with the first seed, by
     accuracy on the validation data. The folder gets comparison.json, comparison.png and a
-    run folder per network and seed.
+    run folder per network and seed. With --jobs several are trained at a time; the results are the
+    same, bit for bit.
 
     Examples:
 
@@ -322,6 +324,7 @@ def compare(
         seeds_of(seeds),
         options.place_of(root, folder, device, resume, quiet),
         rates=parse_rates(rates),
+        jobs=jobs,
     )
     options.answer(rows, as_json, _print)
     if not as_json:

@@ -94,6 +94,7 @@ def compare(
     seeds: options.Seeds = "0",
     root: options.Root = None,
     out: options.Runs = None,
+    jobs: options.Jobs = 1,
     device: options.Device = "cpu",
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -105,7 +106,8 @@ def compare(
     do when one diverges, but then the exit code is 1. An option of a method can be set
     with --set if all methods have it. An interrupted comparison continues with --resume.
     With --keep-weights every run has the weights after every task, as those of
-    snnsim continual run have.
+    snnsim continual run have. With --jobs several methods are trained at a time; the
+    results are the same, bit for bit.
     """
     from snnsim_experiments import Choice
     from snnsim_experiments import compare as compare_experiments
@@ -119,7 +121,7 @@ def compare(
     choice = Choice(stream, config=config, changes=changes)
     chosen = methods_on(choice, methods_of(methods))
     place = options.place_of(root, folder, device, resume, quiet)
-    rows = compare_experiments(chosen, seeds_of(seeds), place)
+    rows = compare_experiments(chosen, seeds_of(seeds), place, jobs=jobs)
     options.answer(rows, as_json, print_rows)
     if not as_json:
         options.print_line(f"Written to {folder}")
@@ -156,6 +158,7 @@ def repeat(
     epochs: options.Epochs = None,
     root: options.Root = None,
     out: options.Runs = None,
+    jobs: options.Jobs = 1,
     device: options.Device = "cpu",
     resume: options.Resume = False,
     quiet: options.Quiet = False,
@@ -175,7 +178,8 @@ def repeat(
     each with its standard deviation. A size for which the data are too few is reported, and
     the others go on; so they do if one diverges, but then the exit code is 1. The folder gets
     repeat.json, repeat.png and a run folder per size and seed. An interrupted sweep continues
-    with --resume, and so does one with further sizes.
+    with --resume, and so does one with further sizes. With --jobs several runs are trained at a
+    time; the results are the same, bit for bit.
 
     Examples:
 
@@ -198,7 +202,7 @@ def repeat(
     chosen = resolve(found.name, model, config=config, changes=changes, epochs=epochs)
     if width is not None or model != SPIKING:
         chosen = with_width(chosen, width or 64)
-    rows = sweep(chosen, sizes_of(sizes), fraction, seeds_of(seeds), place)
+    rows = sweep(chosen, sizes_of(sizes), fraction, seeds_of(seeds), place, jobs=jobs)
     options.answer(rows, as_json, _print_sizes)
     if not as_json:
         options.print_line(worst(rows))

@@ -32,6 +32,8 @@ def sweep(
     fraction: float = 0.5,
     seeds: Sequence[int] = (0,),
     place: Place = HERE,
+    *,
+    jobs: int = 1,
 ) -> list[dict[str, Any]]:
     """Train the same network with repeated subsets of several sizes, and return a row for each.
 
@@ -46,6 +48,7 @@ def sweep(
         fraction: the fraction of every epoch that is from the subset, from 0 to 1.
         seeds: the seeds of the runs, of the choice of the subset as well.
         place: where they run; its ``out`` is the folder of the sweep.
+        jobs: how many runs are trained at a time, by processes of their own.
 
     Returns:
         The rows in the order of their ``size``: ``repeats``, how often a sample of the subset is
@@ -73,7 +76,7 @@ def sweep(
 
     settings = {key: plain(value) for key, value in same.as_json().items() if key != "seed"}
     made = {f"{NAME}{size}": maker(size) for size in sizes}
-    found = compare(made, seeds, replace(place, out=out), settings=settings)
+    found = compare(made, seeds, replace(place, out=out), settings=settings, jobs=jobs)
     rows = rows_of(found, len(data), fraction, experiment.recipe.epochs)
     if distributed.rank() == 0:
         run_folder.write_json(out / "repeat.json", rows)

@@ -19,7 +19,22 @@ def sweep(
         typer.Argument(help="Folder of a sweep, for work and show.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep to write.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")] = 1,
+    jobs: options.Jobs = 1,
+    cluster: Annotated[
+        str,
+        typer.Option(help="slurm: submit workers as jobs; local: the same jobs on this machine."),
+    ] = "",
+    workers: Annotated[
+        int, typer.Option(min=1, max=1000, help="Of --cluster: jobs, each with one worker.")
+    ] = 1,
+    time: Annotated[
+        str, typer.Option(help="Of --cluster: time limit of a job, which then goes on by itself.")
+    ] = "24:00:00",
+    partition: Annotated[str, typer.Option(help="Of --cluster slurm: partition.")] = "",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --cluster slurm: option of sbatch, key=value. Repeatable."),
+    ] = None,
     device: options.Device = "cpu",
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -39,10 +54,28 @@ def sweep(
         config = ["default", "none"]
         seed = [0, 1, 2]
 
-    Each combination is a cell, with a run folder of its own in the folder of the sweep. The same
-    command again, or snnsim sweep work FOLDER here or on another machine that sees the folder, goes
-    on with the cells that are left; a cell whose worker died is gone on with from its last epoch.
+    With a table [search] values are drawn instead, and learnt from (optuna):
+
+        [search]
+
+        trials = 40
+
+        objective = "validation_accuracy"
+
+        prune = "median"
+
+        "training.lr" = {low = 1e-4, high = 1e-1, log = true}
+
+        "network.hidden" = [[32], [64]]
+
+    Each combination or trial is a cell, with a run folder of its own in the folder of the sweep.
+    The same command again, or snnsim sweep work FOLDER here or on another machine that sees the
+    folder, goes on with the cells that are left; a cell whose worker died is gone on with from its
+    last epoch.
     The exit code is 1 if a cell cannot be trained.
+
+    With --cluster slurm an array of jobs is submitted that each do what snnsim sweep work does, and
+    go back into the queue when their time is over; the command returns at once.
 
     Examples:
 
@@ -51,7 +84,31 @@ def sweep(
         snnsim sweep work runs/grid
 
         snnsim sweep show runs/grid
+
+        snnsim sweep grid.toml --cluster slurm --workers 8 --partition short --slurm account=lab
     """
+    where = _cluster(cluster, workers, time, partition, slurm, jobs)
+    place = _place(what, folder, out)
+    if where is not None and what == "show":
+        raise ConfigError("--cluster is for work on a sweep; remove it, or show")
+    try:
+        if where is not None:
+            if _submitted(place, where, device, quiet, as_json):
+                return
+        elif what != "show":
+            _work(place, device, jobs, alone=what == "work" and jobs == 1, quiet=quiet)
+    except KeyboardInterrupt:
+        options.messages.print(
+            f"interrupted; go on with: snnsim sweep work {place}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        raise SystemExit(130) from None
+    if not (what == "work" and quiet) and _answer(place, as_json):
+        raise typer.Exit(1)
+
+
+def _place(what: str, folder: Path | None, out: Path | None) -> Path:
+    """The folder of the sweep that is named, or begun."""
     if what in ("work", "show") and not Path(what).is_file():
         if folder is None:
             raise ConfigError(f"name the folder of a sweep: snnsim sweep {what} FOLDER")
@@ -59,19 +116,44 @@ def sweep(
             raise ConfigError(
                 f"--out is for a new sweep; snnsim sweep {what} goes on with {folder}"
             )
-        place = folder
-    elif folder is not None:
+        return folder
+    if folder is not None:
         raise ConfigError(f"{folder} is one argument too many after the file of a sweep")
-    else:
-        place = _begun(Path(what), out)
-    if what == "work" and jobs == 1:
-        _work(place, device)
-    elif what != "show":
-        from snnsim_experiments.sweep.jobs import run_jobs
+    return _begun(Path(what), out)
 
-        run_jobs(place, jobs, device, options.messages, quiet)
-    if not (what == "work" and quiet) and _answer(place, as_json):
-        raise typer.Exit(1)
+
+def _cluster(
+    kind: str, workers: int, time: str, partition: str, slurm: list[str] | None, jobs: int
+) -> Any:
+    """The cluster that options describe, if any do."""
+    if not kind:
+        if workers != 1 or partition or slurm:
+            raise ConfigError(
+                "--workers, --partition and --slurm are for --cluster; name it, or use --jobs for "
+                "workers on this machine"
+            )
+        return None
+    if jobs != 1:
+        raise ConfigError(f"--jobs is {jobs}, but a job of --cluster is one worker; use --workers")
+    from snnsim_experiments.sweep.cluster import Cluster, minutes_of, options_of
+
+    return Cluster(kind, workers, minutes_of(time), partition, options_of(slurm or []))
+
+
+def _submitted(place: Path, cluster: Any, device: str, quiet: bool, as_json: bool) -> bool:
+    """Let a cluster work; whether it does so by itself from now on."""
+    from snnsim_experiments.sweep.jobs import run_on_cluster
+
+    jobs = run_on_cluster(place, cluster, device, options.messages, quiet)
+    if cluster.kind == "local":
+        return False
+
+    def show(_: Any) -> None:
+        options.print_line(f"submitted: {', '.join(jobs)}; logs are in {place / 'logs'}")
+        options.print_line(f"see how far they are with: snnsim sweep show {place}")
+
+    options.answer({"folder": str(place), "jobs": jobs}, as_json, show)
+    return True
 
 
 def _begun(file: Path, out: Path | None) -> Path:
@@ -84,10 +166,16 @@ def _begun(file: Path, out: Path | None) -> Path:
     return place
 
 
-def _work(place: Path, device: str) -> None:
-    from snnsim_experiments.sweep.work import work
+def _work(place: Path, device: str, jobs: int, alone: bool, quiet: bool) -> None:
+    """Work on a sweep, in this process if it is alone, or in several."""
+    if alone:
+        from snnsim_experiments.sweep.work import work
 
-    work(place, device)
+        work(place, device)
+        return
+    from snnsim_experiments.sweep.jobs import run_jobs
+
+    run_jobs(place, jobs, device, options.messages, quiet)
 
 
 def _answer(place: Path, as_json: bool) -> int:
@@ -99,10 +187,11 @@ def _answer(place: Path, as_json: bool) -> int:
 
     plan = stored(place)
     found = rows(place, plan)
-    write_json(place / "results.json", found)
+    if not plan.is_made:  # another command has its own results
+        write_json(place / "results.json", found)
 
     def show(found: Any) -> None:
-        titles, lines = shown(found, plan.varied)
+        titles, lines = shown(found, plan)
         options.print_table(lines, *titles)
         options.output.print(progress(place, plan))
 

@@ -4,66 +4,24 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from snnsim.errors import SnnsimError
+from snnsim.errors import NonFiniteError, SnnsimError
+from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.lock import InUse
 from snnsim_experiments.place import Place
-from snnsim_experiments.run_folder import read_json, write_json
+from snnsim_experiments.run_folder import runs_below, write_json
 from snnsim_experiments.runs import run
+from snnsim_experiments.sweep.cells import CLAIMS, FAILED, left, state_of
 from snnsim_experiments.sweep.claims import kept_young, try_claim
-from snnsim_experiments.sweep.plan import Cell, Plan, stored
+from snnsim_experiments.sweep.plan import Cell, stored
+from snnsim_experiments.sweep.study import Pruned, Trials
 
-CLAIMS, FAILED, SUMMARY, METRICS = "claims", "failed", "summary.json", "metrics.jsonl"
 WAIT = 2.0  # s between looks at cells that others have
-
-
-@dataclass(frozen=True)
-class State:
-    """A ``State`` is how far a cell is.
-
-    Attributes:
-        what: ``"waiting"``, ``"running"``, ``"done"`` or ``"failed"``.
-        epochs: how many epochs it has trained for.
-        summary: its results if it is done, or ``{"error": ...}``.
-    """
-
-    what: str
-    epochs: int
-    summary: dict[str, Any]
-
-    @property
-    def left(self) -> bool:
-        """Return whether the cell is still to be finished."""
-        return self.what in ("waiting", "running")
-
-
-def left(folder: Path, plan: Plan) -> int:
-    """Return how many cells of a sweep are still to be finished."""
-    return sum(state_of(folder, cell).left for cell in plan.cells)
-
-
-def state_of(folder: Path, cell: Cell) -> State:
-    """Return how far a cell of a sweep is."""
-    epochs = _lines(folder / cell.name / METRICS)
-    failed = folder / FAILED / f"{cell.name}.json"
-    if (folder / cell.name / SUMMARY).exists():
-        return State("done", epochs, read_json(folder / cell.name / SUMMARY))
-    if failed.exists():
-        return State("failed", epochs, read_json(failed))
-    claimed = (folder / CLAIMS / cell.name).exists()
-    return State("running" if claimed else "waiting", epochs, {})
-
-
-def _lines(file: Path) -> int:
-    try:
-        return file.read_bytes().count(b"\n")
-    except OSError:
-        return 0
 
 
 def work(folder: Path, device: str = "cpu", wait: bool = True) -> int:
@@ -81,20 +39,21 @@ def work(folder: Path, device: str = "cpu", wait: bool = True) -> int:
     torch.set_num_threads(plan.threads)
     for name in (CLAIMS, FAILED):
         (folder / name).mkdir(exist_ok=True)
+    trials = None if plan.search is None else Trials(folder, plan)
     while True:
         before = finished
         for cell in plan.cells:
             if state_of(folder, cell).left:
-                finished += _try(folder, cell, device)
+                finished += _try(folder, cell, device, trials)
         if not left(folder, plan) or (finished == before and not wait):
             return finished
         if finished == before:
             time.sleep(WAIT)
 
 
-def _try(folder: Path, cell: Cell, device: str) -> int:
+def _try(folder: Path, cell: Cell, device: str, trials: Trials | None) -> int:
     """Run a cell unless another worker has it; 1 if it is finished now."""
-    claim = folder / CLAIMS / cell.name
+    claim = folder / CLAIMS / cell.file
     token = try_claim(claim)
     if token is None:
         return 0
@@ -102,18 +61,46 @@ def _try(folder: Path, cell: Cell, device: str) -> int:
         if not state_of(folder, cell).left:
             return 0  # finished by another since it was looked at
         try:
-            experiment, root = cell.experiment()
-            out = folder / cell.name
-            begun = (out / "run.json").exists()
-            run(experiment, Place(root, out, device, resume=begun, quiet=True))
+            _run(folder, cell, device, trials)
         except InUse:
             return 0  # its worker was taken for dead, and is alive
         except (SnnsimError, OSError, MemoryError) as error:
-            _fail(folder, cell, f"{type(error).__name__}: {error}")
+            diverged = isinstance(error, NonFiniteError)
+            _fail(folder, cell, f"{type(error).__name__}: {error}", diverged)
         except RuntimeError:  # what torch raises, such as for too little memory
             _fail(folder, cell, traceback.format_exc(limit=-3))
+    if trials is not None:
+        trials.tell()
     return 1
 
 
-def _fail(folder: Path, cell: Cell, error: str) -> None:
-    write_json(folder / FAILED / f"{cell.name}.json", {"error": error})
+def _run(folder: Path, cell: Cell, device: str, trials: Trials | None) -> None:
+    """Train a cell, from its last checkpoint if it has one."""
+    out = folder / cell.name
+    begun = (out / "run.json").exists()
+    experiment, root = (cell if trials is None else trials.draw(cell)).experiment()
+    beside = runs_below(folder) if cell.made is not None else ()
+    place = Place(root, out, device, resume=begun, quiet=True, beside=beside)
+    if trials is None:
+        run(experiment, place, cell.seeds)
+    else:
+        _run_trial(cell, experiment, place, trials)
+
+
+def _run_trial(cell: Cell, experiment: Experiment, place: Place, trials: Trials) -> None:
+    """Train a trial of a search, and stop if it is worse than others."""
+
+    def heed(_: dict[str, Any]) -> None:
+        trials.heed(cell, experiment.recipe.epochs)
+
+    try:
+        if place.resume:  # its worker may have died before it reported the last epoch
+            heed({})
+        run(experiment, replace(place, after_epoch=heed))
+    except Pruned:
+        trials.prune(cell)
+
+
+def _fail(folder: Path, cell: Cell, error: str, diverged: bool = False) -> None:
+    told = {"error": error, "diverged": diverged}
+    write_json(folder / FAILED / f"{cell.file}.json", told)

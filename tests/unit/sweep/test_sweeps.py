@@ -276,3 +276,21 @@ def test_wrong_commands_say_what_is_wrong(tmp_path):
         process = command(*arguments)
         _, err = process.communicate(timeout=100)
         assert process.returncode == 1 and wrong in " ".join(err.split())
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_ends_its_workers_and_says_how_to_go_on(tmp_path):
+    head = HEAD.replace("epochs = 2", "epochs = 50")
+    out = tmp_path / "s"
+    sweep = command(file_of(tmp_path, head=head), "--out", out, "--jobs", 2, start_new_session=True)
+    while sweep.poll() is None and len(list(out.glob("*/metrics.jsonl"))) < 2:
+        time.sleep(0.02)
+    pids = [json.loads(claim.read_text())["pid"] for claim in (out / "claims").glob("[0-9]*")]
+    os.killpg(sweep.pid, signal.SIGINT)  # as Ctrl-C, which reaches the workers as well
+    _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130 and len(pids) == 2
+    assert err.count("interrupted;") == 1 and f"go on with: snnsim sweep work {out}" in err
+    for pid in pids:
+        assert not Path(f"/proc/{pid}").exists()
+    assert "2 failed" not in command("show", out).communicate(timeout=100)[0]
+    assert not list((out / "failed").iterdir())
