@@ -81,6 +81,8 @@ def _watch(
                 time.sleep(LOOK)
     finally:
         workers.stop()
+        if not quiet and not console.is_terminal:
+            console.line()  # with which rich ends what it shows on a terminal only
     rest = left(folder, plan)
     if rest:
         again = "the same command and --resume" if plan.is_made else f"snnsim sweep work {folder}"
