@@ -199,17 +199,30 @@ def test_training_on_a_stream_passes_on_what_was_asked_for(snnsim, tmp_path, mon
 def test_a_comparison_passes_on_what_was_asked_for(snnsim, tmp_path, monkeypatch):
     asked = []
 
-    def compare_networks(*arguments, rates):
-        asked.append((*arguments, rates))
+    def compare_networks(*arguments, rates, jobs):
+        asked.append((*arguments, rates, jobs))
         return [ROW]
 
     monkeypatch.setattr(comparison, "compare_networks", compare_networks)
     monkeypatch.chdir(tmp_path)
     command = ("baselines", "compare", "--budget", "9k", "--by", "state", "--seeds", "2,3")
-    same = ("--rates", "0.5,2", "--epochs", "4", "--root", "there", "--set", "data.pool=7", "-q")
+    same = (
+        "--rates",
+        "0.5,2",
+        "--epochs",
+        "4",
+        "--root",
+        "there",
+        "--set",
+        "data.pool=7",
+        "-q",
+        "--jobs",
+        "3",
+    )
     code, out, err = snnsim(*command, *same, "--data", "fsdd", "--models", "gru,snn-radlif")
     assert code == 0, err
-    compared, choice, budget, seeds, place, rates = asked.pop()
+    compared, choice, budget, seeds, place, rates, jobs = asked.pop()
+    assert jobs == 3
     assert compared == ["gru", "snn-radlif"] and seeds == [2, 3] and rates == [0.5, 2.0]
     assert choice == Choice("fsdd", "", None, ["data.pool=7"], 4)
     assert budget == Budget(9000.0, "state") and place.root == "there"

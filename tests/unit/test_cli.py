@@ -37,7 +37,7 @@ def test_there_are_three_commands_for_every_data_set_and_those_of_all():
     expected = {(), ("predict",), ("similar",), ("analyse",), ("continual",), ("baselines",)}
     expected |= {("train",), ("evaluate",), ("diagnose",), ("data",)}
     expected |= {("data", name) for name in ("info", "check", "split")}
-    expected |= {("encode",), ("listen",), ("nir",), ("sweep",), ("cost",)}
+    expected |= {("encode",), ("listen",), ("nir",), ("sweep",), ("cost",), ("report",), ("share",)}
     expected |= {("nir", name) for name in ("export", "import", "check")}
     expected |= {
         ("baselines", name) for name in ("list", "info", "train", "generate", "compare", "check")

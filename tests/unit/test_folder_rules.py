@@ -305,7 +305,7 @@ def test_run_json_says_with_what_and_where_a_run_was_made(monkeypatch):
     assert found["versions"] == {"python": sys.version.split()[0], **versions}
     assert found["machine"] == {
         "system": os.uname().sysname, "processor": platform.machine(),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads(), "portable": False,
     }  # fmt: skip
 
 

@@ -243,7 +243,7 @@ def test_a_raster_and_a_diagnosis_name_a_recurrent_layer():
 
     net = Sequential(sn.Dense(4, 7), sn.Recurrent(LIF(7, dt=1.0)))
     figure = plotting.raster(net, torch.rand(9, 2, 4), 1.0)
-    assert [axis.get_ylabel() for axis in figure.axes] == ["input", "LIF"]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["input", "layer 1: LIF"]
     torch.nn.init.constant_(net[1].w_rec, float("nan"))
     assert "layers.1" in first_culprit(net, torch.rand(9, 2, 4))
 

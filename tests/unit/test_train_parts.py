@@ -19,6 +19,7 @@ from snnsim_experiments import Place
 from snnsim_experiments import train as of_train
 from snnsim_experiments.build import build_network, load_split
 from snnsim_experiments.configuration import resolve
+from snnsim_experiments.predict import predict_split
 from snnsim_experiments.train import NUMBERS, checksums_of, read_summary, score, score_over_time
 
 import snnsim as sn
@@ -263,7 +264,7 @@ def drawn(monkeypatch):
     pytest.importorskip("matplotlib")
     calls = {}
     for name in ("curves", "raster", "delay_histogram", "accuracy_over_time"):
-        monkeypatch.setattr(plotting, name, lambda *a, n=name: calls.update({n: a}) or n)
+        monkeypatch.setattr(plotting, name, lambda *a, n=name, **k: calls.update({n: (*a, k)}) or n)
     monkeypatch.setattr(plotting, "save", lambda figure, path: calls.update({path: figure}))
     return calls
 
@@ -277,12 +278,15 @@ def test_a_run_draws_its_curves_a_test_sample_and_its_delays_before_and_after(tm
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert json.loads(json.dumps(drawn["curves"][0])) == [json.loads(line) for line in lines]
     test = load_split(config, "test", None)
-    net, x, dt, title = drawn["raster"]
+    assert drawn["curves"][2] == json.loads((tmp_path / "summary.json").read_text())["best_epoch"]
+    net, x, dt, title, named = drawn["raster"]
+    assert named == {"classes": test.classes, "target": int(test.labels[0])}
     assert torch.equal(x, test.batch([0]).x) and dt == 10.0
-    assert title == f"class {test.classes[int(test.labels[0])]!r}"
+    answer = predict_split(tmp_path, "test").rows[0]
+    assert title == f"true class {answer['class']!r}, answer {answer['classes'][0]!r}"
     kept = {n: checkpoint.without_prefix("net", checkpoint.load(tmp_path / f"{n}.safetensors")[0])
             for n in ("initial", "best")}  # fmt: skip
-    drawn_of, before = drawn["delay_histogram"]
+    drawn_of, before, _ = drawn["delay_histogram"]
     assert drawn_of is net and before.keys() == kept["initial"].keys()
     assert all(torch.equal(before[k], kept["initial"][k]) for k in before)
     assert all(torch.equal(v, kept["best"][k]) for k, v in net.state_dict().items())
@@ -394,4 +398,4 @@ def test_accuracy_over_time_is_told_by_milliseconds_and_drawn(tmp_path, monkeypa
     found = asked(score_over_time, network(delays="none"), 11, 3, path)
     assert list(found) == ["7.5", "15", "22.5", "27.5"]
     assert drawn[path] == "accuracy_over_time"
-    assert drawn["accuracy_over_time"] == ([7.5, 15.0, 22.5, 27.5], list(found.values()))
+    assert drawn["accuracy_over_time"][:2] == ([7.5, 15.0, 22.5, 27.5], list(found.values()))
