@@ -206,19 +206,8 @@ def test_a_comparison_passes_on_what_was_asked_for(snnsim, tmp_path, monkeypatch
     monkeypatch.setattr(comparison, "compare_networks", compare_networks)
     monkeypatch.chdir(tmp_path)
     command = ("baselines", "compare", "--budget", "9k", "--by", "state", "--seeds", "2,3")
-    same = (
-        "--rates",
-        "0.5,2",
-        "--epochs",
-        "4",
-        "--root",
-        "there",
-        "--set",
-        "data.pool=7",
-        "-q",
-        "--jobs",
-        "3",
-    )
+    same = ("--rates", "0.5,2", "--epochs", "4", "--root", "there", "--set", "data.pool=7", "-q")
+    same += ("--jobs", "3")
     code, out, err = snnsim(*command, *same, "--data", "fsdd", "--models", "gru,snn-radlif")
     assert code == 0, err
     compared, choice, budget, seeds, place, rates, jobs = asked.pop()
@@ -230,7 +219,8 @@ def test_a_comparison_passes_on_what_was_asked_for(snnsim, tmp_path, monkeypatch
     assert (place.device, place.resume, place.quiet) == ("cpu", False, True)
     assert out.splitlines()[1].split()[0] == "gru" and "Written to" in out
     code, out, _ = snnsim(*command, "--stream", "parity", "--json", "--out", tmp_path / "c")
-    compared, choice, budget, seeds, place, rates = asked.pop()
+    compared, choice, budget, seeds, place, rates, jobs = asked.pop()
+    assert jobs == 1
     assert json.loads(out) == [ROW]
     every = ["snn-none", "snn-recurrent", "snn-axonal", "snn-learned", *names()]
     assert (compared, seeds, rates) == (every, [2, 3], [1.0])
