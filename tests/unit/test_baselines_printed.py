@@ -227,7 +227,7 @@ def test_a_comparison_passes_on_what_was_asked_for(snnsim, tmp_path, monkeypatch
     assert (choice, budget) == (Choice("parity", "fine-tuning"), Budget(9000.0, "state"))
     assert (place.root, place.out) == (None, tmp_path / "c")
     snnsim("baselines", "compare", "--stream", "parity", "--method", "ewc")
-    _, choice, budget, seeds, place, _ = asked.pop()
+    _, choice, budget, seeds, place, *_ = asked.pop()
     assert choice == Choice("parity", "ewc")
     assert (budget, seeds) == (Budget(200e3, "parameters"), [0])
     assert place.out.parts[:3] == ("runs", "continual", "parity")
