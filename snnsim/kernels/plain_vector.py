@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 WIDTH, NARROW = 32, 8
+LANES = 16  # samples of a word, and steps of a block of sums
 
 
 def load(array, index, width=WIDTH):
@@ -44,3 +45,24 @@ def total(vector):
     while len(vector) > 1:
         vector = vector[: len(vector) // 2] + vector[len(vector) // 2 :]
     return vector[0]
+
+
+def spread(scalar):
+    """``scalar`` in all sums of a block, ``LANES`` steps of ``LANES`` samples each."""
+    return np.full(LANES * LANES, scalar)
+
+
+def add_where(words, index, scalar, sums):
+    """Add ``scalar`` to the sums of those samples and steps whose bits are set.
+
+    Bit ``j`` of ``words[index + s]`` is that of sample ``j`` at step ``s``.
+    """
+    assert 0 <= index <= len(words) - LANES
+    bits = words[index : index + LANES, None] >> np.arange(LANES, dtype=np.uint16) & 1
+    return np.where(bits.ravel() != 0, sums + scalar, sums)
+
+
+def store_steps(array, index, stride, sums):
+    """Write the sums of step ``s`` of a block at ``array[index + s * stride:]``."""
+    for step in range(LANES):
+        store(array, index + step * stride, sums[step * LANES : (step + 1) * LANES])

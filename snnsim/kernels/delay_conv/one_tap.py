@@ -19,7 +19,7 @@ from torch import Tensor
 
 from snnsim.errors import ShapeError
 from snnsim.functional.delays import unit_sum
-from snnsim.kernels.delay_conv import one_tap_cuda
+from snnsim.kernels.delay_conv import one_tap_cuda, packed
 from snnsim.kernels.guard import (
     check_axes,
     check_count,
@@ -92,6 +92,12 @@ def accumulate(
         check_operands(x, bias)
     y = x.new_empty((frames, x.shape[1], rows))
     start = _flat(x.new_empty(0) if bias is None else bias)
+    if packed.fits(x):
+        steps = packed.whole_blocks(frames) + reach - 1
+        spikes = packed.pack(x, front, steps)
+        if spikes is not None:
+            matrix, offset = matrices.weight, matrices.offset
+            return packed.accumulate(spikes, matrix, offset, start, reach, y)
     args = (_flat(x), front, matrices, start, reach, y.numpy())
     items = x.shape[1] * shifts.chunks(frames)
     run_chunked(shifts.accumulate, args, items, y.numel() * columns)
