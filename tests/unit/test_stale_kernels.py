@@ -15,7 +15,7 @@ from snnsim.kernels import cache, plain_vector
 PROGRAM = """
 import numba, sys, torch
 from snnsim.kernels.delay_conv import shifts, delay_conv
-x = (torch.arange(120.0).view(30, 2, 2) % 3 == 0).float()
+x = torch.arange(120.0).sin().abs().view(30, 2, 2)
 one = torch.ones(2, 2, 1)
 print(delay_conv(x, one, 2 * one, 0.0, length=5, profile="one_tap", backend="one_tap").sum().item())
 print(sum(shifts.accumulate.stats.cache_misses.values()))
