@@ -16,7 +16,7 @@ INPUTS = {  # name: what inputs are multiples of, and the largest multiple
     "spikes": (1.0, 1), "after dropout": (1 / (1 - 0.4), 1), "numbers of spikes": (1.0, 3),
     "many spikes": (0.25, 15),
 }  # fmt: skip
-OTHERS = ("graded", "negative", "sixteen", "with halves")
+OTHERS = ("graded", "negative", "sixteen", "graded later")
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +37,8 @@ def spikes(name: str, steps: int, samples: int, channels: int, rate: float = 0.3
         x[0, 0, 0] = -1
     elif name == "sixteen":
         x[0, 0, 0] = 16
-    elif name == "with halves":
-        x[0, 0, :2] = (0.5, 0.75)
+    elif name == "graded later":
+        x[-1, -1, -1] = 0.37
     return torch.from_numpy(x)
 
 

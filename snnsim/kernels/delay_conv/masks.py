@@ -14,8 +14,6 @@ import numpy as np
 from snnsim.kernels.compile import jit
 from snnsim.kernels.vector import LANES, add_where, spread, store_steps
 
-PLANES = 4  # bits of a whole number of spikes in a step, at most
-
 
 @jit
 def _pack_row(values, unit, bit, row):

@@ -12,6 +12,10 @@ from torch import Tensor
 from snnsim.kernels.plain_vector import LANES
 from snnsim.kernels.threads import run_chunked
 
+PLANES = 4  # bits of a whole number of spikes in a step, at most
+LOOKED_AT = 2  # samples by which it is told whether an input is spikes
+TRIALS = 4
+
 
 class Packed(NamedTuple):
     """``words [groups, planes, C, steps]`` of the multiples of ``unit`` that inputs are.
@@ -52,25 +56,37 @@ def pack(x: Tensor, front: int, steps: int) -> Packed | None:
     Returns:
         The words; ``None`` if the inputs are not multiples, up to 15, of one value.
     """
-    unit, planes = 1.0, 1
-    for _ in range(3):
+    unit, most = _multiples(x[:, :LOOKED_AT])
+    planes = most.bit_length()
+    while 0 < planes <= PLANES:
         packed, seen = _pack(x, front, steps, unit, planes)
-        needed = int(seen.max(initial=0)).bit_length()
         if (seen < 0).any():
-            if unit != 1.0:
-                return None
-            unit = _smallest(x)
-            if not 0 < unit < float("inf"):
-                return None
-        elif needed > planes:
-            from snnsim.kernels.delay_conv import masks
-
-            if needed > masks.PLANES:
-                return None
-            planes = needed
-        else:
+            return None
+        needed = int(np.bitwise_or.reduce(seen, initial=1)).bit_length()
+        if needed <= planes:
             return packed
+        planes = needed
     return None
+
+
+def _multiples(x: Tensor) -> tuple[float, int]:
+    """The value that inputs are multiples of, and the largest multiple; 0 if there are too many.
+
+    It is found as greatest common divisors are: from the smallest value and what the others leave.
+    """
+    above = x[x != 0]
+    if not above.numel():
+        return 1.0, 1
+    unit = float(above.min())
+    for _ in range(TRIALS):
+        if not 0 < unit < float("inf"):
+            return 1.0, 0
+        whole = (above / unit).round()
+        left = (above - whole * unit).abs()
+        if not left.any():
+            return unit, min(int(whole.max()), 2**PLANES)
+        unit = float(left[left > 0].min())
+    return 1.0, 0
 
 
 def _pack(x: Tensor, front: int, steps: int, unit: float, planes: int) -> tuple[Packed, Any]:
@@ -83,11 +99,6 @@ def _pack(x: Tensor, front: int, steps: int, unit: float, planes: int) -> tuple[
     args = (values, front, values.dtype.type(unit), planes, words, used, seen)
     run_chunked(masks.pack, args, groups, x.numel())
     return Packed(words, used, unit), seen
-
-
-def _smallest(x: Tensor) -> float:
-    above = x[x > 0]
-    return float(above.min()) if above.numel() else float("inf")
 
 
 def accumulate(
