@@ -94,6 +94,24 @@ def test_what_can_be_packed_is_there_bit_by_bit(name):
     np.testing.assert_array_equal(found.used != 0, (bits != 0).any((1, 2, 4)))
 
 
+@pytest.mark.parametrize(
+    ("values", "unit", "planes"),
+    [((2, 3), 1.0, 2), ((4, 6), 2.0, 2), ((0.5, 0.75), 0.25, 2), ((6, 10, 15), 1.0, 4)],
+)
+def test_the_value_that_inputs_are_multiples_of_is_found(values, unit, planes):
+    x = torch.tensor(values).float().view(-1, 1, 1)
+    found = packed.pack(x, 0, 16)
+    assert found.unit == unit and found.words.shape[1] == planes
+
+
+def test_more_spikes_in_a_later_sample_have_more_bits():
+    x = torch.ones(3, 20, 2)
+    x[1, 18, 1] = 5
+    found = packed.pack(x, 0, 16)
+    assert found.words.shape[1] == 3
+    assert found.words[1, :, 1, 1].tolist() == [0b1111, 0, 0b0100]
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_cannot_be_packed_is_not(name):
     x = spikes(name, 9, 5, 3)
