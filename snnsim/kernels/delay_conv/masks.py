@@ -62,19 +62,19 @@ def _pack_steps(x, samples, steps, unit, row):
 
 
 @jit
-def pack(x, front, unit, planes, words, used, seen, first, last):
+def pack(x, front, unit, words, used, seen, first, last):
     """Write the inputs of groups ``first .. last`` of 16 samples as words.
 
     Args:
         x: the inputs, ``[T, B, C]``.
         front: the number of empty words before the first step.
         unit: what inputs are whole multiples of.
-        planes: how many bits of these are written.
-        words: ``[groups, planes, C, steps]``, which must be 0.
+        words: ``[groups, planes, C, steps]``, which must be 0; so many bits of these are written.
         used: ``[groups, steps]``, 1 where any input of a group spikes.
         seen: ``[groups]``, all bits that inputs have, -1 where one is no whole multiple.
     """
     T, B, C = x.shape
+    planes = words.shape[1]
     row = np.empty((planes, LANES, C), np.uint16)
     for group in range(first, last):
         samples = (group * LANES, min((group + 1) * LANES, B))

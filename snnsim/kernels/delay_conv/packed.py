@@ -96,7 +96,7 @@ def _pack(x: Tensor, front: int, steps: int, unit: float, planes: int) -> tuple[
     words = np.zeros((groups, planes, x.shape[2], steps), np.uint16)
     used, seen = np.zeros((groups, steps), np.uint8), np.zeros(groups, np.int32)
     values = x.detach()[: max(steps - front, 0)].contiguous().numpy()
-    args = (values, front, values.dtype.type(unit), planes, words, used, seen)
+    args = (values, front, values.dtype.type(unit), words, used, seen)
     run_chunked(masks.pack, args, groups, x.numel())
     return Packed(words, used, unit), seen
 
