@@ -102,6 +102,13 @@ class Predicted:
         labels = torch.tensor([self.samples[i].label for i in known], dtype=torch.int64)
         return confusion_matrix(self.fractions[known].argmax(1), labels, len(self.classes))
 
+    def confusions(self) -> list[tuple[int, int, int]]:
+        """Return the kinds of wrong answers, the most frequent first.
+
+        Each is how often it was given, and the numbers of the true class and of the answer.
+        """
+        return confusions(self.confusion.tolist())
+
     def figures(self) -> dict[str, Any]:
         """Return how often the answers are right, of the samples whose class is known."""
         known = int(self.confusion.sum())
@@ -196,15 +203,24 @@ def _cut(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 2]}.."
 
 
-def _most_frequent(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[str]:
-    """The most frequent wrong answers; there may be fewer than fit on the screen."""
+def confusions(counts: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
+    """Return the wrong answers of a confusion matrix, the most frequent first.
+
+    >>> confusions([[9, 1, 0], [0, 8, 0], [0, 2, 3]])
+    [(2, 2, 1), (1, 0, 1)]
+    """
     wrong = [
-        (count, classes[true], classes[answer])
+        (count, true, answer)
         for true, row in enumerate(counts)
         for answer, count in enumerate(row)
         if count and true != answer
     ]
-    wrong.sort(key=lambda each: -each[0])
-    lines = [f"  {count:>4} x {true}, taken for {answer}" for count, true, answer in wrong]
+    return sorted(wrong, key=lambda each: -each[0])
+
+
+def _most_frequent(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[str]:
+    """The most frequent wrong answers; there may be fewer than fit on the screen."""
+    wrong = confusions(counts)
+    lines = [f"  {n:>4} x {classes[true]}, taken for {classes[found]}" for n, true, found in wrong]
     head = f"{len(classes)} classes; the most frequent of {len(wrong)} kinds of wrong answers"
     return [f"{head} (all: --out FILE.json)", *lines[:ON_SCREEN]] if wrong else []

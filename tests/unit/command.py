@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import snnsim_datasets
 from snnsim_experiments.cli import app
@@ -32,6 +32,17 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
         timeout=100,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         check=False,
+    )
+
+
+def sweep_process(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start ``snnsim sweep`` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "snnsim_experiments", "sweep", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
     )
 
 

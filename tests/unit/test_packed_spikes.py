@@ -68,10 +68,8 @@ SHAPES = [  # steps, samples, inputs, outputs, copies, length, frames
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_sums_are_those_of_every_synapse(name, shape):
     steps, samples, inputs, outputs, copies, length, frames = shape
-    x, (weight, delay) = (
-        spikes(name, steps, samples, inputs + 1),
-        None or connection(outputs, inputs + 1, copies, length),
-    )
+    x = spikes(name, steps, samples, inputs + 1)
+    weight, delay = connection(outputs, inputs + 1, copies, length)
     bias = random(outputs, seed=5).float()
     shifts = one_tap.forward_shifts(weight, delay, length)
     for start in (None, bias):

@@ -111,14 +111,8 @@ def _interval(found: Measured) -> str:
 def _confusions(answers: Any) -> list[tuple[str, str, int]]:
     if not isinstance(answers, Predicted):
         return []
-    counts, names = answers.confusion.tolist(), answers.classes
-    wrong = [
-        (names[i], names[j], count)
-        for i, row in enumerate(counts)
-        for j, count in enumerate(row)
-        if count and i != j
-    ]
-    return sorted(wrong, key=lambda each: -each[2])[:CONFUSIONS]
+    names = answers.classes
+    return [(names[i], names[j], count) for count, i, j in answers.confusions()[:CONFUSIONS]]
 
 
 def _input(run: Run) -> str:

@@ -21,7 +21,6 @@ from snnsim_experiments.predicted import Predicted
 from snnsim_experiments.report.charts import Line, histogram, legend, line_chart, tag
 from snnsim_experiments.report.delays import Delays
 from snnsim_experiments.report.facts import MEASURES, Run
-from snnsim_experiments.report.groups import of_samples
 from snnsim_experiments.report.measured import Measured
 from snnsim_experiments.report.rasters import Raster
 from snnsim_experiments.report.tables import Table, folded, matrix, paragraph, values
@@ -252,14 +251,9 @@ def _picture(answers: Answered) -> list[Any]:
 
 def _confusion(answers: Predicted) -> list[Any]:
     counts, classes = answers.confusion.tolist(), list(answers.classes)
-    wrong = sorted(
-        ((counts[i][j], i, j) for i in range(len(classes)) for j in range(len(classes)) if i != j),
-        reverse=True,
-    )
     rows = [
         (f"{classes[i]} → {classes[j]}", count, percent(100 * count / sum(counts[i])))
-        for count, i, j in wrong[:CONFUSIONS]
-        if count
+        for count, i, j in answers.confusions()[:CONFUSIONS]
     ]
     heads = ("true class → answer", "samples", "of the true class")
     blocks: list[Any] = []
@@ -362,9 +356,3 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def interval_text(run: Run) -> str:
-    """Return the 95 % interval of one run's test accuracy as text; empty where none is known."""
-    found = of_samples(run)
-    return "" if found is None else f"{found[0]:.1f} to {found[1]:.1f} %"

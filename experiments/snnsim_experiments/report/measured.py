@@ -19,6 +19,7 @@ from snnsim.training import checkpoint
 from snnsim_experiments import diagnose, run_folder
 from snnsim_experiments.answered import Answered
 from snnsim_experiments.build import load_split
+from snnsim_experiments.experiment import Experiment
 from snnsim_experiments.predict import answers_on
 from snnsim_experiments.predicted import Predicted
 from snnsim_experiments.report.delays import Delays, delays_of
@@ -103,7 +104,7 @@ def measure(run: Run, limits: Limits, say: Callable[[str], None] = lambda _: Non
     root = facts.get("root") if limits.root is None else limits.root
     start, _ = checkpoint.load(run.folder / "initial.safetensors")
     data = attempt("data", lambda: _checked(run, facts, load_split(experiment, "test", root)))
-    sizes = attempt("sizes", lambda: {s: len(load_split(experiment, s, root)) for s in SPLITS})
+    sizes = attempt("sizes", lambda: _sizes(experiment, root, data))
     found = asked = answers = None
     if data is not None:
         chosen = _evenly(len(data), limits.samples)
@@ -125,6 +126,12 @@ def measure(run: Run, limits: Limits, say: Callable[[str], None] = lambda _: Non
         0 if asked is None else len(asked), 0 if data is None else len(data), rasters,
         delays_of(net, checkpoint.without_prefix("net", start)), found, diagnosis, missing,
     )  # fmt: skip
+
+
+def _sizes(experiment: Experiment, root: str | None, test: Any) -> dict[str, int]:
+    """The number of samples of each split, of which the test data may be there already."""
+    known = {} if test is None else {"test": test}
+    return {s: len(known[s] if s in known else load_split(experiment, s, root)) for s in SPLITS}
 
 
 def _checked(run: Run, facts: dict[str, Any], data: Any) -> Any:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command import sweep_process as command
 from snnsim_experiments.sweep.cluster import Cluster, minutes_of, options_of
 from snnsim_experiments.sweep.plan import read_plan
 
@@ -68,15 +69,6 @@ def slurm(tmp_path, monkeypatch):
 def file(tmp_path):
     (tmp_path / "grid.toml").write_text(GRID)
     return tmp_path / "grid.toml"
-
-
-def command(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "snnsim_experiments", "sweep", *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 def told(*arguments, code=0):

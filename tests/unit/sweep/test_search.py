@@ -7,12 +7,12 @@ import math
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from command import sweep_process as command
 from snnsim_experiments.place import Place
 from snnsim_experiments.runs import run
 from snnsim_experiments.sweep import work as worker
@@ -397,15 +397,6 @@ def test_trials_can_be_in_a_database_that_several_sweeps_share(tmp_path, monkeyp
 
 
 SMALL = '"network.hidden" = [[4], [8]]\n' + RATE
-
-
-def command(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "snnsim_experiments", "sweep", *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 def results(folder: Path, plan):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command import sweep_process as command
 from snnsim_experiments.place import Place
 from snnsim_experiments.runs import run
 from snnsim_experiments.sweep import claims
@@ -36,16 +37,6 @@ epochs = 2
 def file_of(tmp_path, grid='config = ["default", "none"]\nseed = [0, 1]\n', head=HEAD):
     (tmp_path / "grid.toml").write_text(head + grid)
     return tmp_path / "grid.toml"
-
-
-def command(*arguments, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "snnsim_experiments", "sweep", *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,
-    )
 
 
 def content(folder: Path, plan):
