@@ -31,7 +31,14 @@ def save(figure: Any, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path):
-        figure.savefig(path, dpi=120)
+        literal(figure).savefig(path, dpi=120)
+
+
+def literal(figure: Any) -> Any:
+    """Return a figure whose texts are drawn as they are: names from data may have dollar signs."""
+    for text in figure.findobj(lambda part: hasattr(part, "set_parse_math")):
+        text.set_parse_math(False)
+    return figure
 
 
 def curves(

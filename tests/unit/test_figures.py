@@ -293,3 +293,13 @@ def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(SnnsimError, match=r"pip install 'snnsim\[viz\]'"):
         plotting.accuracy_curves([[50.0]])
+
+
+def test_names_with_dollar_signs_are_drawn_as_they_are(tmp_path, rendered):
+    net, x = readout(sn.LI)
+    names = ["$\\frac$", "a$b_$", "$$"]
+    plotting.save(
+        plotting.raster(net, x, 2.0, "$\\nothing$", classes=names, target=0), tmp_path / "a.png"
+    )
+    plotting.save(plotting.confusion_matrix([[1, 0, 0]] * 3, names), tmp_path / "b.png")
+    assert min((tmp_path / name).stat().st_size for name in ("a.png", "b.png")) > 1000

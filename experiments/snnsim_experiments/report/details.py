@@ -243,7 +243,7 @@ def _picture(answers: Answered) -> list[Any]:
         return []
     figure = plotting.answers(kind, answers.answers[:DRAWN], answers.classes, answers.dt)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=100)
+    plotting.literal(figure).savefig(content, format="png", dpi=100)
     source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
     told = f"Answers to test samples beside what they should be ({kind})"
     return [tag("figure", tag("img", src=source, alt=told), tag("figcaption", told))]
