@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,15 +36,26 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
     )
 
 
-def sweep_process(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Start ``snnsim sweep`` in a process of its own."""
+def heeding_interrupts() -> None:
+    """Let a process heed Ctrl-C also where tests run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start the command in a process of its own, without waiting for its end."""
     return subprocess.Popen(
-        [sys.executable, "-m", "snnsim_experiments", "sweep", *map(str, arguments)],
+        [sys.executable, "-m", "snnsim_experiments", *map(str, arguments)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=heeding_interrupts,
         **options,
     )
+
+
+def sweep_process(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start ``snnsim sweep`` in a process of its own."""
+    return started("sweep", *arguments, **options)
 
 
 def snnsim(*arguments: object) -> Result:

@@ -12,7 +12,6 @@ import sys
 import time
 import types
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import pytest
 import snnsim_datasets
 import soundfile
 import torch
-from command import assert_one_error, command
+from command import assert_one_error, command, heeding_interrupts
 from small_runs import files_of_at_most
 from snnsim_datasets.tools import spike_files
 from snnsim_datasets.tools.audio import read_mixed
@@ -380,7 +379,7 @@ def started(many, tmp_path):
         [sys.executable, "-m", "snnsim_experiments", "encode", *MANY, many, out, "--jobs", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # heeded in background
+        preexec_fn=heeding_interrupts,
     )  # fmt: skip
     wait_for(lambda: len(list(parts_of(out).rglob("*.npz"))) > 3 or job.poll() is not None)
     assert job.poll() is None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import started
 from snnsim_experiments import comparison
 from snnsim_experiments.build import Facts
 from snnsim_experiments.configuration import resolve
@@ -50,13 +51,7 @@ COMMANDS = {
 
 
 def command(name, out, *more):
-    arguments = [*COMMANDS[name], "--out", out, "-q", *more]
-    return subprocess.Popen(
-        [sys.executable, "-m", "snnsim_experiments", *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return started(*COMMANDS[name], "--out", out, "-q", *more)
 
 
 def finished(process):
